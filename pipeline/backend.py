@@ -1,0 +1,49 @@
+"""TensorFlow and Keras, started so that the same inputs give the same bits. Import both from here.
+
+What was found out about reproducibility (`tests/pipeline/test_reproducible.py` shows the first part):
+- On one kind of machine, training gives the same bits, whatever the number of cores: the number of
+  threads is fixed, for it decides how sums are split up.
+- oneDNN chooses its kernels by what the CPU can do, so TensorFlow's use of it is off, and the part that
+  matrix products cannot do without is capped at AVX2.
+- What is left: Eigen takes `rsqrtps` and `rcpps`, whose last bits AMD and Intel define differently, and
+  block sizes from the caches. Another vendor's CPU trains a model that is as good, with another digest.
+"""
+
+import os
+from pathlib import Path
+
+# TensorFlow reads these when it is loaded, so they are set before the imports below.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+# Its start-up messages about the above are not for the user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _writable(keras_home: Path) -> Path:
+    """Keras looks into a cache only if it may write there; a read-only one is mirrored by links."""
+    if os.access(keras_home, os.W_OK) or not keras_home.is_dir():
+        return keras_home
+    mirror = Path(".keras").resolve()
+    for path in keras_home.resolve().rglob("*"):
+        link = mirror / path.relative_to(keras_home.resolve())
+        if path.is_file() and not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    return mirror
+
+
+if "KERAS_HOME" in os.environ:
+    os.environ["KERAS_HOME"] = str(_writable(Path(os.environ["KERAS_HOME"]).expanduser()))
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+# Fixed, not the number of cores: see above. More threads gain little on images of this size.
+THREADS = 2
+
+tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+tf.config.experimental.enable_op_determinism()
+
+__all__ = ["keras", "tf"]

@@ -1,0 +1,76 @@
+"""Makes the Keras model: trained here, fine-tuned, or with published weights.
+
+Reads `data/prepared/<model>` and, unless it trains from nothing, Keras's ImageNet weights.
+Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, canonical bytes), `labels.json`,
+`preprocessing.json`, and `training/`, the curves.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline import keras_archive, network, params, training
+from pipeline.backend import keras
+from pipeline.entry import stage
+from pipeline.errors import InputMissing
+from pipeline.files import replacing, write
+from pipeline.layout import Layout
+from serving.bundle import Label, to_json
+from serving.decoder import Preprocessing
+
+
+def main(model: str) -> None:
+    """Runs the stage."""
+    layout, settings = Layout(model), params.load().of(model).build
+    if not layout.data_report.exists():
+        raise InputMissing(layout.data_report, model)
+    preprocessing = Preprocessing(settings.size, settings.crop)
+    with replacing(layout.built) as built:
+        # The plots of a stage that trains nothing are an empty folder.
+        (built / "training").mkdir()
+        if isinstance(settings, params.Pretrained):
+            environment = params.Environment.read()
+            made, labels = network.pretrained(settings, environment), network.imagenet_labels(environment)
+        else:
+            labels = [Label(name, name) for name in _classes(layout.data_report)]
+            made = train(settings, layout.prepared, labels, preprocessing, built / "training")
+        write(built / "model.keras", keras_archive.to_bytes(made))
+        write(built / "labels.json", to_json([asdict(label) for label in labels]))
+        write(built / "preprocessing.json", to_json(asdict(preprocessing)))
+    print(f"build {model}: {made.count_params():,} parameters, {len(labels)} classes")
+
+
+def train(
+    settings: params.Scratch | params.Finetune,
+    prepared: Path,
+    labels: list[Label],
+    preprocessing: Preprocessing,
+    curves: Path,
+) -> Any:  # noqa: ANN401
+    """Makes and trains a network on the images of `prepared`; its curves go to `curves`."""
+    keras.utils.set_random_seed(settings.seed)
+    if isinstance(settings, params.Scratch):
+        made = network.scratch(settings, len(labels))
+    else:
+        made = network.finetune(settings, len(labels), params.Environment.read())
+    names = [label.id for label in labels]
+    with TemporaryDirectory(prefix="goldfish-") as folder:
+        images = {
+            split: training.load(prepared / split, names, preprocessing, Path(folder) / f"{split}.npy")
+            for split in ("train", "valid")
+        }
+        log = Path(folder) / "live"
+        training.fit(made, settings, images["train"], images["valid"], log)
+        for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
+            write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
+    return made
+
+
+def _classes(data_report: Path) -> list[str]:
+    return sorted(json.loads(data_report.read_text(encoding="utf-8"))["classes"])
+
+
+if __name__ == "__main__":
+    stage(main)

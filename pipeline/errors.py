@@ -1,0 +1,134 @@
+"""What can go wrong in the pipeline, as one tree.
+
+    PipelineError
+    ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
+    ├── ModelUnknown        nobody described such a model
+    ├── SourceInvalid       a source.yaml recipe that cannot be followed
+    ├── SourceUnavailable   data or weights cannot be had
+    ├── SourceChanged       a download is not what the recipe promises
+    ├── DataRefused         images that would spoil the model, all of them listed
+    ├── InputMissing        a stage was run before the stage that feeds it
+    ├── ExportUnstable      no golden image could be recorded reliably
+    ├── GateRefused         the model is not good enough to be registered
+    ├── RegistryUnavailable MLflow does not answer
+    ├── VersionMissing      the registry lacks what is asked of it
+    ├── PinInvalid          a file in pins/ that promote would not have written
+    ├── PinMissing          nothing is pinned, or nothing to go back to
+    ├── ChainBroken         a link between data and pin does not hold
+    └── CommandFailed       git or DVC ended with an error
+
+Each class builds its own sentence: what was tried, what came instead, what to do.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class PipelineError(Exception):
+    """Root of the tree: expected, said in a sentence, exit code 1."""
+
+
+class ParamsInvalid(PipelineError):
+    def __init__(self, path: Path, reasons: Iterable[str]) -> None:
+        listed = "".join(f"\n  {reason}" for reason in reasons)
+        super().__init__(f"{path} cannot be used; nothing was run:{listed}")
+
+
+class ModelUnknown(PipelineError):
+    def __init__(self, model: str, known: Iterable[str], raw: Path) -> None:
+        super().__init__(
+            f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
+            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`."
+        )
+
+
+class SourceInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a recipe that can be followed: {reason}")
+
+
+class SourceUnavailable(PipelineError):
+    def __init__(self, what: str, url: str, cached: Path, reason: str) -> None:
+        super().__init__(
+            f"{what} cannot be had.\n"
+            f"  tried: the Keras cache, {cached} (not there)\n"
+            f"  tried: downloading {url} ({reason})\n"
+            f"  either: run again with a network that reaches it\n"
+            f"  or: put the file into a Keras cache, as {cached.parent.name}/{cached.name}, and name that "
+            f"folder in KERAS_HOME"
+        )
+
+
+class SourceChanged(PipelineError):
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        super().__init__(
+            f"{path} is not what the recipe promises: its SHA-256 should be {expected} and is {found}. "
+            "If it was cut off or exchanged, delete it and run again."
+        )
+
+
+class DataRefused(PipelineError):
+    """`refusals` pairs a file or class with the reason."""
+
+    LISTED = 50
+
+    def __init__(self, folder: Path, refusals: Sequence[tuple[str, str]]) -> None:
+        self.refusals = refusals
+        lines = [f"\n  {name}: {reason}" for name, reason in refusals[: self.LISTED]]
+        if len(refusals) > self.LISTED:
+            lines.append(f"\n  ... and {len(refusals) - self.LISTED} more")
+        super().__init__(
+            f"{folder} has {len(refusals)} problem(s) and nothing was written. Mend or remove:{''.join(lines)}"
+        )
+
+
+class InputMissing(PipelineError):
+    def __init__(self, path: Path, model: str) -> None:
+        super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
+
+
+class ExportUnstable(PipelineError):
+    def __init__(self, wanted: int, found: int) -> None:
+        super().__init__(
+            f"Only {found} of {wanted} golden images could be recorded: add test images, or lower export.golden."
+        )
+
+
+class GateRefused(PipelineError):
+    def __init__(self, model: str, digest: str, reasons: Iterable[str]) -> None:
+        listed = "".join(f"\n  {reason}" for reason in reasons)
+        super().__init__(f"{model} {digest[:12]} did not pass its gate and is not registered:{listed}")
+
+
+class RegistryUnavailable(PipelineError):
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(
+            f"The MLflow registry at {uri} does not answer ({reason}). Start it, or set MLFLOW_TRACKING_URI; "
+            "without it the embedded one, mlflow.db, is used."
+        )
+
+
+class VersionMissing(PipelineError):
+    def __init__(self, model: str, wanted: str, uri: str) -> None:
+        super().__init__(f"The registry at {uri} has no {model} with {wanted}.")
+
+
+class PinInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not as promote writes it: {reason}. `git log -p {path}` shows the right one.")
+
+
+class PinMissing(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.")
+
+
+class ChainBroken(PipelineError):
+    def __init__(self, link: str, reason: str) -> None:
+        super().__init__(f"broken at {link}: {reason}")
+
+
+class CommandFailed(PipelineError):
+    def __init__(self, command: Sequence[str], code: int, output: str = "") -> None:
+        tail = f": {output.strip()[-2000:]}" if output.strip() else ""
+        super().__init__(f"`{' '.join(command)}` ended with exit code {code}{tail}")

@@ -1,0 +1,170 @@
+"""Encoded bytes in, pixels out: the one decoder that trains, measures and serves.
+
+The bytes may come from anybody. What a file says of itself is checked before a pixel of it is
+decoded, and nothing of its metadata leaves this module.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+
+from serving.errors import (
+    ImageDamaged,
+    ImageEmpty,
+    ImageError,
+    ImageFormatUnsupported,
+    ImageTooLarge,
+    ImageTooManyPixels,
+    ImageTooSmall,
+    ImageUnrecognised,
+)
+
+Pixels = npt.NDArray[np.uint8]
+
+# "JPEG" also opens MPO, a JPEG with more pictures behind it, as many phones write; the first one counts.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+ACCEPTED = "JPEG, PNG, WebP, GIF or BMP"
+
+# A camera's JPEG has 3 to 15 MB.
+MAX_BYTES = 20 * 2**20
+# Decoded in full: 25 megapixels are 75 MB as RGB and 100 MB with transparency.
+MAX_PIXELS = 25_000_000
+# JPEG decodes at 1/2, 1/4 or 1/8 of its size, so that the 50 to 200 megapixels of phones cost no more.
+MAX_PIXELS_JPEG = 200_000_000
+# Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
+MAX_ASPECT = 50
+MIN_SIDE = 8
+
+# Pillow's own limit is the second line behind ours: it raises above twice this number, and warns before.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS_JPEG
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# What people send by mistake and their software can convert, by the bytes at its start.
+FOREIGN = {
+    b"ftypheic": "HEIC",
+    b"ftypheix": "HEIC",
+    b"ftypmif1": "HEIF",
+    b"ftypmsf1": "HEIF",
+    b"ftypavif": "AVIF",
+    b"%PDF": "PDF",
+    b"<svg": "SVG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\x00\x00\x01\x00": "ICO",
+    b"8BPS": "Photoshop",
+}
+
+# How stored pixels become upright ones, by EXIF orientation (1 and unknown values: as they are).
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture of any size becomes the model's input.
+
+    The central square that holds `crop` of the short side is resized to `size` x `size` pixels.
+    """
+
+    size: int
+    crop: float
+    interpolation: Literal["bicubic"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
+            raise ValueError(f"{self} is not a preprocessing: size >= 1, 0 < crop <= 1, bicubic")
+
+
+def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
+    """Decodes one image to uint8 [S,S,3], RGB, upright, transparent parts over white.
+
+    Raises an `ImageError` that says what is wrong, and no other exception.
+    """
+    try:
+        with _open(data) as image:
+            return _pixels(image, preprocessing)
+    except ImageError:
+        raise
+    # Pillow's plugins raise whatever broken bytes lead them to: OSError, SyntaxError, ValueError,
+    # struct.error, KeyError, ... None of it may pass as a fault of the server.
+    except Exception as error:  # noqa: BLE001
+        raise ImageDamaged(str(error) or type(error).__name__) from None
+
+
+def _open(data: bytes) -> Image.Image:
+    """Reads the header and refuses what must not be decoded."""
+    if not data:
+        raise ImageEmpty
+    if len(data) > MAX_BYTES:
+        raise ImageTooLarge(len(data), MAX_BYTES)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooManyPixels(str(error), f"{MAX_PIXELS_JPEG:,} in all") from None
+    except Image.UnidentifiedImageError:
+        raise _unknown(data) from None
+    width, height = image.size
+    limit = MAX_PIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if width * height > limit:
+        raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
+    if min(width, height) < MIN_SIDE:
+        raise ImageTooSmall(width, height, MIN_SIDE)
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageTooManyPixels(f"{width} x {height} pixels", f"sides of at most {MAX_ASPECT} to 1")
+    return image
+
+
+def _unknown(data: bytes) -> ImageError:
+    head = data[:64].lstrip()
+    for mark, name in FOREIGN.items():
+        if head.startswith(mark) or head[4:].startswith(mark):
+            return ImageFormatUnsupported(name, ACCEPTED)
+    return ImageUnrecognised(ACCEPTED)
+
+
+def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    size, crop = preprocessing.size, preprocessing.crop
+    # JPEG: the smallest decoding that still has as many pixels as the resize needs.
+    short = round(size / crop)
+    scale = short / min(image.size)
+    image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+    image.load()
+    # Pillow reads a PNG's EXIF only with its pixels, so after load().
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+
+    rgb = _rgb(image)
+    side = crop * min(rgb.size)
+    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+    small = rgb.resize(
+        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+    )
+    # The central square stays itself when turned, so the small picture is turned, not the large one.
+    if orientation in UPRIGHT:
+        small = small.transpose(UPRIGHT[orientation])
+    return np.asarray(small)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB, where `convert("RGB")` alone would give a wrong picture."""
+    if image.mode.startswith("I"):
+        # 16-bit grey: convert() clips at 255, which makes most of the picture white.
+        deep: npt.NDArray[Any] = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((deep / 257).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        # convert() would show the colours that hide under transparent pixels.
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, "white")
+        return Image.alpha_composite(white, over).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,145 @@
+"""What can be wrong with a bundle or an image, as one tree.
+
+    ServingError
+    ├── BundleError                 the files that a server starts from
+    │   ├── BundleMissing           bundle_missing
+    │   ├── ManifestInvalid         manifest_invalid
+    │   ├── FileMissing             file_missing
+    │   ├── FileUnexpected          file_unexpected
+    │   ├── DigestMismatch          digest_mismatch
+    │   ├── ContractBroken          contract_broken
+    │   └── GoldenMismatch          golden_mismatch
+    └── ImageError                  one image that somebody sent
+        ├── ImageEmpty              image_empty
+        ├── ImageTooLarge           image_too_large
+        ├── ImageUnrecognised       image_unrecognised
+        ├── ImageFormatUnsupported  image_format_unsupported
+        ├── ImageTooManyPixels      image_too_many_pixels
+        ├── ImageTooSmall           image_too_small
+        └── ImageDamaged            image_damaged
+
+Each class builds its own sentence and has a stable `code`, which clients may test for.
+An `ImageError` also has the HTTP `status` that fits it.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class ServingError(Exception):
+    """Root of the tree. `code` never changes once published."""
+
+    code: ClassVar[str]
+
+
+class BundleError(ServingError):
+    """The bundle is not what was released; nothing may be served from it."""
+
+
+class BundleMissing(BundleError):
+    code = "bundle_missing"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"There is no bundle at {path}: it has no manifest.json. `make run` builds one.")
+
+
+class ManifestInvalid(BundleError):
+    code = "manifest_invalid"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a manifest of this format: {reason}.")
+
+
+class FileMissing(BundleError):
+    code = "file_missing"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is named in the bundle's manifest and is not there.")
+
+
+class FileUnexpected(BundleError):
+    code = "file_unexpected"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} lies in the bundle but its manifest does not name it.")
+
+
+class DigestMismatch(BundleError):
+    code = "digest_mismatch"
+
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        super().__init__(
+            f"{path} was changed after its release: its SHA-256 should be {expected} and is {found}."
+        )
+
+
+class ContractBroken(BundleError):
+    code = "contract_broken"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} does not fit the rest of the bundle: {reason}.")
+
+
+class GoldenMismatch(BundleError):
+    code = "golden_mismatch"
+
+    def __init__(self, path: Path, difference: float, tolerance: float) -> None:
+        super().__init__(
+            f"{path} is not answered as recorded: a probability differs by {difference:.2g}, "
+            f"and {tolerance:g} is tolerated."
+        )
+
+
+class ImageError(ServingError):
+    """One image cannot be classified; others can."""
+
+    status: ClassVar[int] = 422
+
+
+class ImageEmpty(ImageError):
+    code, status = "image_empty", 400
+
+    def __init__(self) -> None:
+        super().__init__("The image has zero bytes. Was the file read before it was sent?")
+
+
+class ImageTooLarge(ImageError):
+    code, status = "image_too_large", 413
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"The image has {size:,} bytes and {limit:,} are allowed. Send a smaller one.")
+
+
+class ImageUnrecognised(ImageError):
+    code, status = "image_unrecognised", 415
+
+    def __init__(self, accepted: str) -> None:
+        super().__init__(f"These bytes are not an image that can be read. Send {accepted}.")
+
+
+class ImageFormatUnsupported(ImageError):
+    code, status = "image_format_unsupported", 415
+
+    def __init__(self, found: str, accepted: str) -> None:
+        super().__init__(f"This is a {found} file, which is not accepted. Convert it: send {accepted}.")
+
+
+class ImageTooManyPixels(ImageError):
+    code, status = "image_too_many_pixels", 413
+
+    def __init__(self, found: str, limit: str) -> None:
+        super().__init__(f"The image is too large: {found}; {limit} are allowed. Scale it down.")
+
+
+class ImageTooSmall(ImageError):
+    code = "image_too_small"
+
+    def __init__(self, width: int, height: int, least: int) -> None:
+        super().__init__(f"The image has {width} x {height} pixels; each side needs at least {least}.")
+
+
+class ImageDamaged(ImageError):
+    code = "image_damaged"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The image begins well and then breaks off or is damaged ({reason}). Send it again.")

@@ -1,0 +1,94 @@
+"""Pixels in, probabilities out. The predictor that measures is the one that serves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from serving.bundle import GRAPH, Bundle, Label
+from serving.decoder import Pixels, Preprocessing, decode
+from serving.errors import ContractBroken, GoldenMismatch
+
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One class of an answer; `score` is its probability, 0 to 1."""
+
+    label: str
+    id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to answer. `predict` may be called from several threads at once."""
+
+    bundle: Bundle
+    labels: tuple[Label, ...]
+    preprocessing: Preprocessing
+    session: ort.InferenceSession
+
+    @classmethod
+    def open(cls, path: Path, threads: int = 1) -> Self:
+        """Opens a bundle whose every byte is what was released, or raises a `BundleError`.
+
+        `threads` is what one call of `predict` may use. One is best when several calls run at once,
+        and makes the answers independent of the number of cores.
+        """
+        bundle = Bundle.open(path)
+        bundle.verify()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            session = ort.InferenceSession(
+                bundle.read(GRAPH), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
+            raise ContractBroken(path / GRAPH, f"ONNX Runtime cannot load it: {error}") from None
+        predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
+        predictor._check_shapes()
+        return predictor
+
+    def predict(self, images: Pixels) -> Probabilities:
+        """Classifies uint8 [N,S,S,3]; gives float32 [N,K], each row with sum 1."""
+        size = self.preprocessing.size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+            raise ValueError(f"predict wants uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
+        (probabilities,) = self.session.run(["probabilities"], {"image": images})
+        return np.asarray(probabilities, dtype=np.float32)
+
+    def answer(self, data: bytes) -> Probabilities:
+        """Decodes and classifies one encoded image: float32 [K]. Raises an `ImageError`."""
+        return self.predict(decode(data, self.preprocessing)[np.newaxis])[0]
+
+    def top(self, probabilities: Probabilities, k: int = 5) -> list[Score]:
+        """The `k` most probable classes of one row, best first; equals in the order of the labels."""
+        best = np.argsort(-probabilities, kind="stable")[:k]
+        return [
+            Score(self.labels[i].name, self.labels[i].id, float(probabilities[i])) for i in best
+        ]
+
+    def check_golden(self) -> None:
+        """Raises `GoldenMismatch` unless the golden images are answered as they were recorded."""
+        for golden in self.bundle.golden():
+            difference = float(np.abs(self.answer(golden.data) - golden.probabilities).max())
+            if difference > golden.tolerance:
+                raise GoldenMismatch(self.bundle.path / golden.file, difference, golden.tolerance)
+
+    def _check_shapes(self) -> None:
+        size, manifest = self.preprocessing.size, self.bundle.manifest
+        inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
+        outputs = [(o.name, o.type, o.shape[1:]) for o in self.session.get_outputs()]
+        wanted = [("image", "tensor(uint8)", [size, size, 3])]
+        if inputs != wanted or tuple(inputs[0][2]) != manifest.input_shape:
+            raise ContractBroken(self.bundle.path / GRAPH, f"its input is {inputs}, not {wanted}")
+        wanted_out = [("probabilities", "tensor(float)", [len(self.labels)])]
+        if outputs != wanted_out:
+            raise ContractBroken(self.bundle.path / GRAPH, f"its output is {outputs}, not {wanted_out}")

@@ -1,0 +1,34 @@
+"""The bundle as an MLflow `python_function`: encoded images in, the five best classes out.
+
+MLflow finds this module in the bundle's own `code/` folder, so it works from any directory.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from serving.predictor import Predictor
+
+
+class ImageClassifier:
+    """What `mlflow.pyfunc.load_model(...)` wraps."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def predict(self, images: Any) -> list[list[dict[str, Any]]]:  # noqa: ANN401  (a pandas object)
+        """Classifies encoded images; the i-th answer lists label, id and score, best first.
+
+        `images` is what MLflow hands on under the model's signature: a DataFrame with one column,
+        `image`, of bytes. A plain list of bytes does as well.
+        """
+        encoded: Iterable[bytes] = images["image"] if hasattr(images, "columns") else images
+        return [
+            [asdict(score) for score in self.predictor.top(self.predictor.answer(data))] for data in encoded
+        ]
+
+
+def _load_pyfunc(path: str) -> ImageClassifier:
+    """MLflow's entry point; `path` is the bundle's folder."""
+    return ImageClassifier(Predictor.open(Path(path)))
