@@ -1,0 +1,80 @@
+"""The model's card, `reports/<model>/README.md`: what a reader of the repository sees of a model."""
+
+from typing import Any
+
+from pipeline.params import Model
+
+# Longer lists are in classes.csv and confusions.csv.
+WORST = 5
+
+
+def render(
+    model: str,
+    settings: Model,
+    metrics: dict[str, Any],
+    data: dict[str, Any],
+    classes: list[dict[str, Any]],
+    confusions: list[dict[str, Any]],
+) -> str:
+    """Writes the card. `classes` and `confusions` are the rows of the files of these names."""
+    gate = metrics["gate"]
+    images = data["images"]
+    lines = [
+        f"# {model}",
+        "",
+        settings.register_.description,
+        "",
+        "![Right answers above, the surest wrong ones below](examples.png)",
+        "",
+        f"| on {metrics['images']} held-out images | value | 95 % interval |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |" for name, key in SHARES),
+        *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
+        "",
+        f"**Gate: {'passed' if gate['passed'] else 'refused'}.**",
+        "",
+        *(f"- {name}: {check['reason']}" for name, check in sorted(gate["checks"].items())),
+        "",
+        f"Digest: `{metrics['digest']}`",
+        "",
+        "## Where it is weakest",
+        "",
+        "| class | images | recall | precision |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row['name']} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
+            for row in sorted(classes, key=lambda row: (row["recall"], row["precision"], row["name"]))[:WORST]
+        ),
+        "",
+        *(
+            f"- {row['actual']} taken for {row['predicted']}: {row['images']} times" for row in confusions[:WORST]
+        ),
+        "",
+        "## Data",
+        "",
+        f"{images['train']} images to train, {images['valid']} to validate, {images['test']} to test; "
+        f"{len(data['repeated'])} repeated ones were left out, "
+        f"{data['look_alikes_across_splits']['pairs']} pairs look alike across splits.",
+        "",
+        f"Data digest: `{data['digest']}`",
+        "",
+        f"Built again by `make run MODEL={model}`. Written by the stage `evaluate`; edits are overwritten.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+SHARES = (("top-1", "top1"), ("top-5", "top5"))
+NUMBERS = (
+    ("precision, mean of classes", "precision_macro"),
+    ("recall, mean of classes", "recall_macro"),
+    ("F1, mean of classes", "f1_macro"),
+    ("expected calibration error", "calibration_error"),
+)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"

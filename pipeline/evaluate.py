@@ -1,0 +1,233 @@
+"""Measures the bundle on images that it was not trained on, through the server's decoder and predictor.
+
+Reads `models/<model>/bundle/`, `data/prepared/<model>/test/` and `report.json`, the training curves; and, to
+compare with it, the version that is pinned now.
+Writes `reports/<model>/`: metrics.json, tables, plots, examples.png and the card. What differs from run to
+run (latency, machine) goes to machine.json there, which neither git nor dvc.lock knows.
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import agreement, card, gate, measures, params, pictures, pins
+from pipeline.answers import Answers, ask, latency
+from pipeline.entry import stage
+from pipeline.errors import InputMissing, PinMissing, RegistryUnavailable, VersionMissing
+from pipeline.files import replacing, write
+from pipeline.layout import Layout
+from pipeline.registry import Registry
+from serving.bundle import Bundle, to_json
+from serving.decoder import decode
+from serving.predictor import Predictor
+
+# A confusion matrix of more classes cannot be read; then it shows those that are confused most.
+MATRIX = 50
+# Figures in git: float32 sums of another CPU differ in the seventh digit.
+DIGITS = 5
+
+Rows = list[dict[str, Any]]
+
+
+def main(model: str) -> None:
+    """Runs the stage."""
+    layout, everything = Layout(model), params.load().of(model)
+    settings, begin = everything.evaluate, time.perf_counter()
+    for needed in (layout.bundle, layout.test, layout.data_report):
+        if not needed.exists():
+            raise InputMissing(needed, model)
+    predictor = Predictor.open(layout.bundle)
+    predictor.check_golden()
+    answers = ask(predictor, layout.test)
+    measured = latency(predictor, answers.files)
+    agreed = agreement.measure(predictor, layout.bundle / "data/model.keras", answers)
+    comparison, compared = against_pinned(layout, predictor, answers)
+
+    metrics = figures(answers) | {
+        "model": model,
+        "digest": predictor.bundle.digest,
+        "agreement": {"keras_predict": round(agreed.predict, DIGITS), "keras_eager": round(agreed.eager, DIGITS)},
+    }
+    checks = gate.floors(metrics, measured["total_ms_p50"], settings)
+    metrics["gate"] = gate.verdict([*checks, gate.regression(comparison, settings)])
+    machine = {
+        "digest": predictor.bundle.digest,
+        "latency": measured,
+        "agreement_difference": agreed.difference,
+        "against_pinned": compared,
+        "seconds": time.perf_counter() - begin,
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+    }
+    save(layout, everything, predictor, answers, metrics)
+    write(layout.machine, to_json(machine))
+    print(
+        f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} on {metrics['images']} images; "
+        f"{measured['total_ms_p50']:.1f} ms per image; {compared}"
+    )
+    if not metrics["gate"]["passed"]:
+        failed = [check["reason"] for check in metrics["gate"]["checks"].values() if not check["passed"]]
+        print("the gate refuses it: " + "; ".join(failed))
+
+
+def figures(answers: Answers) -> dict[str, Any]:
+    """The metrics of metrics.json that are numbers, shares as 0 to 1."""
+    total, classes = answers.probabilities.shape
+    ranks = measures.ranks(answers.probabilities, answers.actual)
+    found = measures.per_class(answers.predicted, answers.actual, classes)
+    precision, recall, f1 = found.macro
+    bins = measures.reliability(answers.probabilities.max(axis=1), answers.right)
+    result: dict[str, Any] = {"images": total, "classes": classes}
+    for name, hits in (("top1", int((ranks < 1).sum())), ("top5", int((ranks < 5).sum()))):
+        result[name] = round(hits / total, DIGITS)
+        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, total)]
+    return result | {
+        "precision_macro": round(precision, DIGITS),
+        "recall_macro": round(recall, DIGITS),
+        "f1_macro": round(f1, DIGITS),
+        "calibration_error": round(measures.calibration_error(bins), DIGITS),
+    }
+
+
+def against_pinned(
+    layout: Layout, predictor: Predictor, answers: Answers
+) -> tuple[gate.Comparison | None, str]:
+    """Asks the pinned version about the same images; also says in words what came of it."""
+    try:
+        pin = pins.read(layout.pin)
+        if pin.digest == predictor.bundle.digest:
+            return None, "this is the pinned version"
+        with Registry.connect(params.Environment.read()).downloaded(pin.name, pin.digest) as folder:
+            pinned = ask(Predictor.open(folder), layout.test)
+    except PinMissing:
+        return None, "nothing is pinned to compare with"
+    except (RegistryUnavailable, VersionMissing) as error:
+        return None, f"NOT compared with the pinned version: {error}"
+    lost, gained = int((pinned.right & ~answers.right).sum()), int((answers.right & ~pinned.right).sum())
+    comparison = gate.Comparison(pin.digest, len(answers.files), lost, gained)
+    return comparison, f"against the pinned {pin.digest[:12]}: {lost} images lost, {gained} gained"
+
+
+def save(
+    layout: Layout, settings: params.Model, predictor: Predictor, answers: Answers, metrics: dict[str, Any]
+) -> None:
+    """Writes everything of `reports/<model>/` that belongs into git."""
+    data = json.loads(layout.data_report.read_text(encoding="utf-8"))
+    names = [label.name for label in predictor.labels]
+    classes, confused = class_rows(predictor, answers), confusion_rows(names, answers)
+    with replacing(layout.reports) as reports:
+        write(reports / "metrics.json", to_json(metrics))
+        write(reports / "data.json", to_json(data))
+        write(reports / "predictions.csv", table(prediction_rows(layout.test, names, answers)))
+        write(reports / "classes.csv", table(classes))
+        write(reports / "confusions.csv", table(confused, ["actual", "predicted", "images"]))
+        write(reports / "confusion.csv", table(matrix_rows(names, answers, confused)))
+        write(reports / "reliability.csv", table(reliability_rows(answers)))
+        shutil.copytree(layout.built / "training", reports / "training")
+        title = f"{layout.model}: top-1 {metrics['top1']:.1%} of {metrics['images']} held-out images"
+        pictures.grid(reports / "examples.png", title, *examples(predictor, answers))
+        text = card.render(layout.model, settings, metrics, data, classes, confused)
+        write(reports / "README.md", text.encode())
+
+
+def prediction_rows(folder: Path, names: list[str], answers: Answers) -> Rows:
+    """One row per image, in the order of the files."""
+    ranks = measures.ranks(answers.probabilities, answers.actual)
+    return [
+        {
+            "image": path.relative_to(folder).as_posix(),
+            "actual": names[answers.actual[row]],
+            "predicted": names[answers.predicted[row]],
+            "confidence": f"{answers.probabilities[row].max():.4f}",
+            "rank": int(ranks[row]) + 1,
+        }
+        for row, path in enumerate(answers.files)
+    ]
+
+
+def class_rows(predictor: Predictor, answers: Answers) -> Rows:
+    """One row per class, in the order of the model's outputs."""
+    found = measures.per_class(answers.predicted, answers.actual, len(predictor.labels))
+    return [
+        {
+            "id": label.id,
+            "name": label.name,
+            "images": int(found.support[number]),
+            "precision": round(float(found.precision[number]), DIGITS),
+            "recall": round(float(found.recall[number]), DIGITS),
+            "f1": round(float(found.f1[number]), DIGITS),
+        }
+        for number, label in enumerate(predictor.labels)
+    ]
+
+
+def confusion_rows(names: list[str], answers: Answers) -> Rows:
+    """Wrong answers by pair of classes, most frequent first."""
+    return [
+        {"actual": names[actual], "predicted": names[predicted], "images": count}
+        for actual, predicted, count in measures.confusions(answers.predicted, answers.actual)
+    ]
+
+
+def matrix_rows(names: list[str], answers: Answers, confused: Rows) -> Rows:
+    """What DVC draws the confusion matrix from: one row per image, of classes that can be shown."""
+    shown = set(names)
+    if len(names) > MATRIX:
+        pairs = [name for row in confused[: MATRIX // 2] for name in (row["actual"], row["predicted"])]
+        shown = set(pairs)
+    winners = zip(answers.actual, answers.predicted, strict=True)
+    rows = [{"actual": names[actual], "predicted": names[predicted]} for actual, predicted in winners]
+    return [row for row in rows if row["actual"] in shown and row["predicted"] in shown]
+
+
+def reliability_rows(answers: Answers) -> Rows:
+    """Confidence and accuracy of answers that are about equally sure."""
+    bins = measures.reliability(answers.probabilities.max(axis=1), answers.right)
+    return [
+        {
+            "confidence": round(entry.confidence, DIGITS),
+            "accuracy": round(entry.accuracy, DIGITS),
+            "images": entry.images,
+        }
+        for entry in bins
+    ]
+
+
+def examples(
+    predictor: Predictor, answers: Answers
+) -> tuple[list[pictures.Example], list[pictures.Example]]:
+    """Right answers, spread over the classes, and the wrong ones that were surest."""
+    sure = answers.probabilities.max(axis=1)
+    right = np.flatnonzero(answers.right)
+    spread = right[np.linspace(0, len(right) - 1, pictures.COLUMNS).astype(int)] if len(right) else right
+    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -sure[row])[: pictures.COLUMNS]
+    names = [label.name for label in predictor.labels]
+
+    def example(row: int) -> pictures.Example:
+        pixels = decode(answers.files[row].read_bytes(), predictor.preprocessing)
+        actual, predicted = names[answers.actual[row]], names[answers.predicted[row]]
+        return pictures.Example(pixels, actual, predicted, float(sure[row]))
+
+    return [example(row) for row in spread], [example(row) for row in wrong]
+
+
+def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:
+    """CSV with a header; `columns` are needed where there may be no rows."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,111 @@
+"""Makes the bundle: one folder that is the DVC output, the MLflow model and what is served.
+
+Reads `models/<model>/build/` and test images.
+Writes `models/<model>/bundle/`, see `serving/bundle.py`; the same inputs give the same bytes.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import onnx_graph, params
+from pipeline.backend import keras
+from pipeline.entry import stage
+from pipeline.errors import ExportUnstable, InputMissing
+from pipeline.files import replacing, sha256_of, write
+from pipeline.layout import Layout
+from pipeline.mlflow_model import write_flavours
+from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, File, Manifest, to_json
+from serving.predictor import Predictor, Probabilities
+
+# Golden answers are rounded to three digits; one that lies nearer than this to where rounding changes
+# could be rounded otherwise on another CPU, whose float32 sums differ by some 1e-6.
+DIGITS, MARGIN = 3, 2e-5
+# What a server may differ by: rounding (0.0005), another CPU's sums, and later the 8-bit graph.
+TOLERANCE = 0.005
+# Golden images travel with every copy of the model.
+GOLDEN_BYTES = 200_000
+
+
+def main(model: str) -> None:
+    """Runs the stage."""
+    layout, settings = Layout(model), params.load().of(model).export
+    if not layout.built.is_dir():
+        raise InputMissing(layout.built, model)
+    with replacing(layout.bundle) as bundle:
+        network = keras.saving.load_model(layout.built / "model.keras", compile=False)
+        _copy(layout.built / "model.keras", bundle / "data/model.keras")
+        write(bundle / "data/keras_module.txt", b"keras")
+        _copy(layout.built / "labels.json", bundle / LABELS)
+        _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
+        write(bundle / GRAPH, onnx_graph.to_bytes(network))
+        write_flavours(bundle)
+        size, classes = network.input_shape[1], network.output_shape[1]
+        # The predictor opens whole bundles only, so there is a manifest before the golden answers and after.
+        write_manifest(bundle, model, size, classes)
+        write_golden(bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden)
+        write_manifest(bundle, model, size, classes)
+    opened = Bundle.open(layout.bundle)
+    total = sum(file.size for file in opened.manifest.files.values())
+    print(f"export {model}: digest {opened.digest}, {total / 1e6:.1f} MB")
+
+
+def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
+    """Names every file of the bundle with its role, SHA-256 and size."""
+    paths = {path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()}
+    files = {
+        name: File(_role(name), sha256_of(path), path.stat().st_size) for name, path in paths.items() if name != MANIFEST
+    }
+    write(bundle / MANIFEST, Manifest(name, files, (size, size, 3), classes).to_bytes())
+
+
+def write_golden(bundle: Path, candidates: list[Path], wanted: int) -> None:
+    """Records the answers to a few images, of different classes as far as there are enough."""
+    predictor = Predictor.open(bundle)
+    chosen = list(_golden(predictor, candidates, wanted))
+    if len(chosen) < wanted:
+        raise ExportUnstable(wanted, len(chosen))
+    entries = []
+    for number, (path, answer) in enumerate(chosen):
+        file = f"{number}{path.suffix.lower()}"
+        _copy(path, (bundle / GOLDEN).with_name(file))
+        entries.append({"file": file, "probabilities": [round(float(value), DIGITS) for value in answer]})
+    write(bundle / GOLDEN, to_json({"tolerance": TOLERANCE, "images": entries}))
+
+
+def _golden(predictor: Predictor, candidates: list[Path], wanted: int) -> Iterator[tuple[Path, Probabilities]]:
+    """Small images whose rounded answers are the same on every CPU; first one of each class, then others."""
+    # By digest, so that it is not always the first names of the alphabet.
+    ordered = sorted((path for path in candidates if path.stat().st_size <= GOLDEN_BYTES), key=sha256_of)
+    first_of_class = {path.parent: path for path in reversed(ordered)}.values()
+    queue = sorted(ordered, key=lambda path: path not in first_of_class)
+    found = 0
+    for path in queue:
+        if found == wanted:
+            return
+        answer = predictor.answer(path.read_bytes())
+        if _rounds_safely(answer):
+            found += 1
+            yield path, answer
+
+
+def _rounds_safely(answer: Probabilities) -> bool:
+    scaled = answer.astype(np.float64) * 10**DIGITS
+    to_edge = np.abs(scaled - np.floor(scaled) - 0.5) / 10**DIGITS
+    return bool((to_edge > MARGIN).all())
+
+
+def _role(name: str) -> str:
+    roles = {"data": "keras", "serving": "serving", "code": "code"}
+    return roles.get(name.split("/")[0], "mlflow")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+if __name__ == "__main__":
+    stage(main)

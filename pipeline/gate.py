@@ -1,0 +1,68 @@
+"""May this model be registered? Floors from params, and no significant loss against what is pinned."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.measures import loss_probability
+from pipeline.params import Evaluate
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition. The reason of one that is met holds no figure that varies between runs or machines."""
+
+    name: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate against pinned version on the same images: how many only one of them had right."""
+
+    pinned: str
+    images: int
+    lost: int
+    gained: int
+
+
+def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> list[Check]:
+    """Compares what was measured with what params demand."""
+    agreement = min(metrics["agreement"].values())
+    fast = latency_ms <= settings.max_latency_ms
+    within = f"at most {settings.max_latency_ms:g} ms per image"
+    return [
+        _floor("top1", metrics["top1"], settings.min_top1),
+        _floor("top5", metrics["top5"], settings.min_top5),
+        _floor("agreement", agreement, settings.min_agreement),
+        Check("latency", fast, within if fast else f"{latency_ms:.1f} ms per image, not {within}"),
+    ]
+
+
+def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
+    """Refuses a significant loss. `None`: the candidate is what is pinned, or there is nothing to compare with."""
+    met = Check("regression", True, "no significant loss against what is pinned")
+    if comparison is None:
+        return met
+    chance = loss_probability(comparison.lost, comparison.gained)
+    if comparison.lost <= comparison.gained or chance >= settings.significance:
+        return met
+    return Check(
+        "regression",
+        False,
+        f"of {comparison.images} images {comparison.lost} were right with the pinned {comparison.pinned[:12]} and "
+        f"are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
+    )
+
+
+def verdict(checks: list[Check]) -> dict[str, Any]:
+    """The gate as it stands in metrics.json."""
+    return {
+        "passed": all(check.passed for check in checks),
+        "checks": {check.name: {"passed": check.passed, "reason": check.reason} for check in checks},
+    }
+
+
+def _floor(name: str, found: float, least: float) -> Check:
+    passed = found >= least
+    return Check(name, passed, f"{found:.4f} {'>=' if passed else 'is below'} {least:g}")

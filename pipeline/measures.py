@@ -1,0 +1,105 @@
+"""How good answers are: pure functions of probabilities [N,K] and actual class numbers [N]."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+
+# 97.5 % quantile of the normal distribution, for intervals of 95 %.
+Z = 1.959964
+# As in Guo et al. 2017.
+BINS = 15
+
+
+def ranks(probabilities: npt.NDArray[np.float32], actual: Classes) -> Classes:
+    """The place of the actual class in each answer, 0 for the winner; equals in the order of the classes."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    return np.argmax(order == actual[:, None], axis=1).astype(np.int64)
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, 0 to 1. Source: Wilson 1927; it holds for few images and near 1 too."""
+    if total == 0:
+        return 0.0, 1.0
+    share, spread = hits / total, Z**2 / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Precision, recall, F1 (0 where they have no denominator) and number of images, each [K]."""
+
+    precision: Array
+    recall: Array
+    f1: Array
+    support: Classes
+
+    @property
+    def macro(self) -> tuple[float, float, float]:
+        """Means of precision, recall and F1 over the classes that have images."""
+        there = self.support > 0
+        return tuple(float(values[there].mean()) for values in (self.precision, self.recall, self.f1))  # type: ignore[return-value]
+
+
+def per_class(predicted: Classes, actual: Classes, classes: int) -> PerClass:
+    """Counts each class's hits, false alarms and misses."""
+    hits = np.bincount(actual[predicted == actual], minlength=classes)
+    named, support = np.bincount(predicted, minlength=classes), np.bincount(actual, minlength=classes)
+    return PerClass(
+        _share(hits, named), _share(hits, support), _share(2 * hits, named + support), support.astype(np.int64)
+    )
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Array:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of similar confidence: how many, how sure on average, how many of them right (0 to 1)."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[Bin]:
+    """Sorts answers into 15 equal ranges of confidence; empty ones are left out."""
+    numbers = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        Bin(int(chosen.sum()), float(confidence[chosen].mean(dtype=np.float64)), float(right[chosen].mean()))
+        for chosen in (numbers == number for number in range(BINS))
+        if chosen.any()
+    ]
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error, 0 to 1: the mean gap between confidence and accuracy.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    """
+    total = sum(entry.images for entry in bins)
+    return sum(entry.images / total * abs(entry.confidence - entry.accuracy) for entry in bins)
+
+
+def confusions(predicted: Classes, actual: Classes) -> list[tuple[int, int, int]]:
+    """Wrong answers as (actual, predicted, how often), most frequent first."""
+    wrong = predicted != actual
+    pairs, counts = np.unique(np.stack([actual[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    found = [(int(a), int(p), int(n)) for (a, p), n in zip(pairs.T, counts, strict=True)]
+    return sorted(found, key=lambda entry: (-entry[2], entry[0], entry[1]))
+
+
+def loss_probability(lost: int, gained: int) -> float:
+    """How probable at least so many losses are if neither of two models is better: McNemar's exact test, one-sided.
+
+    `lost` images only the old model had right, `gained` only the new one.
+    """
+    total = lost + gained
+    return sum(math.comb(total, count) for count in range(lost, total + 1)) / 2**total

@@ -1,0 +1,47 @@
+"""The bundle's MLflow side: MLmodel, with a `keras` and a `python_function` flavour, and requirements."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow.models
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+import serving
+from pipeline.files import write
+
+# The modules of serving/ that answer without a server: serving.pyfunc and all that it imports. They travel in
+# the bundle, so that MLflow can load it from any directory.
+CODE = ("__init__", "bundle", "decoder", "errors", "predictor", "pyfunc")
+
+
+def write_flavours(bundle: Path) -> None:
+    """Adds MLmodel, requirements.txt and `code/serving/` to a bundle that has its `data/` and `serving/`."""
+    model = mlflow.models.Model(
+        # Both would differ from one export to the next.
+        utc_time_created="1980-01-01 00:00:00.000000",
+        model_uuid=None,
+        signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")])),
+    )
+    model.add_flavor(
+        "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
+    )
+    # Not mlflow.pyfunc.add_to_model: it writes down the patch release of the Python that runs.
+    model.add_flavor("python_function", loader_module="serving.pyfunc", code="code", python_version="3.11")
+    write(bundle / "MLmodel", model.to_yaml().encode())
+    write(bundle / "requirements.txt", _requirements().encode())
+    for name in CODE:
+        source = Path(serving.__file__).with_name(f"{name}.py")
+        write(bundle / "code/serving" / source.name, source.read_bytes())
+
+
+def _requirements() -> str:
+    # NumPy is left open: its newest release differs between the Python versions, and the digest must not.
+    exact = [f"{name}=={version(name)}" for name in ("keras", "onnxruntime", "pillow")]
+    return "\n".join([*exact, "numpy>=2.2,<3", f"tensorflow=={_tensorflow()}"]) + "\n"
+
+
+def _tensorflow() -> str:
+    from pipeline.backend import tf
+
+    return str(tf.__version__)

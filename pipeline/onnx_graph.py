@@ -1,0 +1,95 @@
+"""A Keras model as an ONNX file whose bytes depend on the model alone.
+
+The exporter numbers its nodes by counters that go on from one export to the next, and sorts them by those
+names. Here the graph is written anew from its output backwards, so only its structure decides the order.
+"""
+
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+
+from pipeline.backend import keras
+
+# What the graph's ends are called, for the predictor and for every protocol.
+INPUT, OUTPUT = "image", "probabilities"
+# The newest that the exporter was tested with (tf2onnx 1.17); it also fixes the meaning of each operator.
+OPSET = 18
+
+
+def to_bytes(model: Any) -> bytes:  # noqa: ANN401
+    """Exports a Keras model with one input and one output; opset 18, float32, batches of any size."""
+    with TemporaryDirectory(prefix="goldfish-") as folder, warnings.catch_warnings():
+        # tf2onnx asks NumPy for names that NumPy has given up; Keras mends that a line later.
+        warnings.simplefilter("ignore", FutureWarning)
+        path = Path(folder) / "model.onnx"
+        signature = [keras.InputSpec("uint8", model.input_shape, name=INPUT)]
+        model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
+        return canonical(onnx.load(path)).SerializeToString(deterministic=True)
+
+
+def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Rewrites a graph: nodes in the order of a walk from the output, values numbered in that order."""
+    graph = model.graph
+    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes, used = [], []
+    for node in _walk(graph):
+        for name in node.input:
+            if name in constants and name not in names:
+                names[name] = f"constant_{len(used)}"
+                used.append(_renamed(constants[name], names[name]))
+        for name in node.output:
+            names.setdefault(name, f"value_{len(names)}")
+        fresh = onnx.helper.make_node(
+            node.op_type,
+            [names[name] if name else "" for name in node.input],
+            [names[name] for name in node.output],
+            name=f"{node.op_type}_{len(nodes)}",
+            domain=node.domain,
+        )
+        fresh.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
+        nodes.append(fresh)
+    rewritten = onnx.helper.make_graph(
+        nodes, "goldfish", [_end(graph.input[0], INPUT)], [_end(graph.output[0], OUTPUT)], used
+    )
+    opsets = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in model.opset_import if not entry.domain]
+    result = onnx.helper.make_model(rewritten, opset_imports=opsets, ir_version=model.ir_version, producer_name="goldfish")
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _walk(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that the output needs, each after those that it needs, inputs in their order."""
+    maker = {name: node for node in graph.node for name in node.output}
+    ordered: list[onnx.NodeProto] = []
+    done: set[str] = set()
+    # A stack, not recursion: a network may be deeper than Python's limit. True: its inputs are done.
+    stack = [(graph.output[0].name, False)]
+    while stack:
+        value, ready = stack.pop()
+        node = maker.get(value)
+        if node is None or node.output[0] in done:
+            continue
+        if ready:
+            done.add(node.output[0])
+            ordered.append(node)
+        else:
+            stack.append((value, True))
+            stack += [(name, False) for name in reversed(node.input)]
+    return ordered
+
+
+def _renamed(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name, copy.doc_string = name, ""
+    return copy
+
+
+def _end(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+    kind = value.type.tensor_type
+    shape = ["batch", *(dimension.dim_value for dimension in kind.shape.dim[1:])]
+    return onnx.helper.make_tensor_value_info(name, kind.elem_type, shape)
