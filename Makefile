@@ -1,0 +1,76 @@
+# One set of verbs for hand, hook and CI. `make help` lists them.
+
+MODEL ?= digits
+PORT ?= 5001
+PYTHON ?= python3
+
+VENV := .venv
+# DVC's stages say `python`: it must be this one, whatever shell runs them.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MODEL=digits]
+	@python -m pipeline run $(MODEL)
+
+.PHONY: classify
+classify: $(VENV)/.pipeline ## answer one image: make classify IMAGE=<file> [MODEL=digits]
+	@python -m pipeline classify $(MODEL) "$(IMAGE)"
+
+.PHONY: verify
+verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
+	@python -m pipeline verify $(MODEL)
+
+.PHONY: mlflow
+mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflow [PORT=5001]
+	@echo "http://127.0.0.1:$(PORT)/#/models"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(PORT) \
+		--backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
+
+.PHONY: test
+test: $(VENV)/.dev ## set up what the tests need, and run them
+	@python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.dev ## check style and types
+	@ruff check . && ruff format --check . && mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## mend what can be mended of the style
+	@ruff check --fix . && ruff format .
+
+# The development lock is made first; the others take its versions, so all three agree. Index addresses are
+# left out: they belong to the machine that installs.
+COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --quiet
+
+.PHONY: lock
+lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
+	@$(COMPILE) --upgrade --extra pipeline --group dev -o requirements/dev.txt
+	@$(COMPILE) --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
+	@$(COMPILE) -c requirements/dev.txt -o requirements/serving.txt
+
+.PHONY: clean
+clean: ## remove the environment, not the data
+	rm -rf $(VENV)
+
+# The marks say from which lock the environment was filled; a changed lock fills it again.
+$(VENV)/.pipeline: requirements/pipeline.txt | $(VENV)/bin/python
+	@echo "Installing the pipeline's environment (2 GB, once) ..."
+	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.pipeline
+	@echo "Installing what development adds ..."
+	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
+		f"Goldfish needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is {sys.version.split()[0]}: name another one, make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,110 @@
+"""The commands: `python -m pipeline <verb> [model]`. Stages are run by DVC, not from here."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline import chain, params, pins, promotion, run
+from pipeline.entry import guarded
+from pipeline.errors import ChainBroken
+from pipeline.layout import Layout
+from pipeline.registration import ensure
+from pipeline.registry import Registry
+from pipeline.staleness import stale
+from serving.predictor import Predictor
+
+
+def _connect() -> Registry:
+    return Registry.connect(params.Environment.read())
+
+
+def _run(options: argparse.Namespace) -> None:
+    """build, register, promote and ask a model: the main job"""
+    run.run(options.model)
+
+
+def _classify(options: argparse.Namespace) -> None:
+    """answer one image with the bundle of the workspace"""
+    predictor = Predictor.open(Layout(options.model).bundle)
+    for score in predictor.top(predictor.answer(options.image.read_bytes())):
+        print(f"{score.score:7.2%}  {score.label}")
+
+
+def _promote(options: argparse.Namespace) -> None:
+    """pin the bundle of the workspace, or the version with a number"""
+    layout, registry = Layout(options.model), _connect()
+    version = registry.numbered(options.model, options.version) if options.version else ensure(layout, registry)
+    pin = promotion.promote(layout, registry, version)
+    print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    """pin what was pinned before"""
+    layout = Layout(options.model)
+    pin = promotion.rollback(layout, _connect())
+    print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """check every digest of the chain, and list all that is broken"""
+    broken = 0
+    for link in chain.links(Layout(options.model), _connect):
+        try:
+            print(f"ok      {link.name}: {link.hold()}")
+        except ChainBroken as error:
+            broken += 1
+            print(f"BROKEN  {error}")
+    return 1 if broken else 0
+
+
+def _trace(options: argparse.Namespace) -> None:
+    """walk from the data to the pin, and stop where the chain is broken"""
+    for link in chain.links(Layout(options.model), _connect):
+        print(f"{link.name}: {link.hold()}")
+
+
+def _history(options: argparse.Namespace) -> None:
+    """list what was pinned, by whom and when, newest first"""
+    for entry in pins.history(Layout(options.model).pin):
+        print(f"{entry.date}  {entry.commit[:10]}  version {entry.pin.version}  {entry.pin.digest}  {entry.author}")
+
+
+def _stale(options: argparse.Namespace) -> int:
+    """say whether dvc.lock is what code, params and data say; pulls nothing"""
+    reasons = stale(options.model)
+    for reason in reasons:
+        print(reason)
+    print("dvc.lock is out of date: run `dvc repro`" if reasons else "dvc.lock is up to date")
+    return 1 if reasons else 0
+
+
+VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
+    _run, _classify, _promote, _rollback, _verify, _trace, _history, _stale,
+)  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    verbs = result.add_subparsers(required=True, metavar="verb")
+    for verb in VERBS:
+        name = verb.__name__.removeprefix("_")
+        command = verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__)
+        command.set_defaults(verb=verb)
+        command.add_argument("model", **({"nargs": "?"} if name == "stale" else {}), help="a section of params.yaml")
+        if name == "classify":
+            command.add_argument("image", type=Path)
+        if name == "promote":
+            command.add_argument("--version", type=int, help="its number in the registry")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; gives its exit code."""
+    options = parser().parse_args(arguments)
+    return guarded(lambda: options.verb(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A bundle that passed its gate becomes an MLflow version, with all that is known about it."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipeline import params
+from pipeline.errors import GateRefused, InputMissing
+from pipeline.files import sha256_of
+from pipeline.layout import Layout
+from pipeline.registry import Record, Registry, Version
+from serving.bundle import Bundle
+
+LOCK = Path("dvc.lock")
+
+
+def ensure(layout: Layout, registry: Registry) -> Version:
+    """Registers the bundle of the workspace unless the registry has it; `GateRefused` if it may not be."""
+    bundle = Bundle.open(layout.bundle)
+    bundle.verify()
+    if not layout.metrics.exists():
+        raise InputMissing(layout.metrics, layout.model)
+    metrics = _read(layout.metrics)
+    if metrics["digest"] != bundle.digest:
+        raise GateRefused(layout.model, bundle.digest, [f"{layout.metrics} measures another one; evaluate it first"])
+    checks = metrics["gate"]["checks"].values()
+    if not metrics["gate"]["passed"]:
+        raise GateRefused(layout.model, bundle.digest, [check["reason"] for check in checks if not check["passed"]])
+    settings = params.load().of(layout.model)
+    return registry.register(bundle, record(layout, settings, metrics))
+
+
+def record(layout: Layout, settings: params.Model, metrics: dict[str, Any]) -> Record:
+    """Gathers what is kept of a version: params, metrics, where it comes from."""
+    data = _read(layout.data_report)
+    # Figures of this machine count only if they are about this bundle.
+    machine = _read(layout.machine) if layout.machine.exists() else {}
+    timed = machine.get("latency", {}) if machine.get("digest") == metrics["digest"] else {}
+    document = settings.model_dump(by_alias=True)
+    return Record(
+        params={key: str(value) for key, value in _flat(document).items()},
+        metrics={key: float(value) for key, value in _flat({**metrics, **timed}).items() if _number(value)},
+        tags={
+            "data_digest": data["digest"],
+            "git_commit": _git("rev-parse", "HEAD"),
+            "git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
+            "dvc_lock_sha256": sha256_of(LOCK) if LOCK.exists() else "",
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        },
+        data_digest=data["digest"],
+        data_source=layout.raw.as_posix(),
+        reports=layout.reports,
+        description=settings.register_.description,
+    )
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,140 @@
+"""The main job: from params and data to a pinned model that has answered, and a summary of it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline import params, pins
+from pipeline.errors import CommandFailed, ModelUnknown
+from pipeline.files import write
+from pipeline.layout import Layout
+from pipeline.promotion import promote
+from pipeline.registration import ensure
+from pipeline.registry import CHAMPION, Registry
+from serving.predictor import Predictor, Score
+
+# What a folder of photos is built with unless params.yaml says otherwise: usual values for a few hundred photos
+# per class; the floors only refuse a model that has learned nothing.
+STARTER = """\
+prepare:
+  valid: 0.1
+  test: 0.2
+  min_per_class: 10
+build:
+  method: finetune      # or scratch; README.md has the keys of each
+  size: 224
+  crop: 0.875
+  alpha: 1.0
+  seed: 1
+  batch: 32
+  dropout: 0.2
+  augment:
+    shift: 0.05
+    flip: true
+  head:
+    epochs: 5
+    learning_rate: 0.001
+  top:
+    epochs: 5
+    learning_rate: 0.0001
+  layers: 30            # of the backbone's 155, the last ones
+export:
+  golden: 4
+evaluate:
+  min_top1: 0.5
+  min_top5: 0.5
+  min_agreement: 0.99
+  max_latency_ms: 200
+  significance: 0.05
+register:
+  description: Made from a folder of photos.
+"""
+
+
+def run(model: str) -> None:
+    """Builds, registers, promotes and asks one model, then says what there is now."""
+    begin = time.perf_counter()
+    layout = Layout(model)
+    describe(model)
+    params.load().of(model)
+    command = [sys.executable, "-m", "dvc", "repro", f"register@{model}"]
+    if code := subprocess.run(command, check=False).returncode:
+        raise CommandFailed(["dvc", "repro", f"register@{model}"], code)
+    registry = Registry.connect(params.Environment.read())
+    # dvc.lock may say that a version is registered which this registry has never seen.
+    version = ensure(layout, registry)
+    pin = promote(layout, registry, version)
+    image, scores, milliseconds = ask_one(layout)
+    print(summary(layout, pin, registry, image, scores, milliseconds, time.perf_counter() - begin))
+
+
+def describe(model: str) -> None:
+    """Adds a model to params.yaml if need be: to the list, and with a starter section if it has photos only."""
+    known = params.load()
+    if model in known.models:
+        return
+    text = YAML()
+    text.preserve_quotes = True
+    text.indent(mapping=2, sequence=4, offset=2)
+    document = text.load(params.PARAMS.read_text(encoding="utf-8"))
+    if model not in known.sections:
+        if not Layout(model).raw.is_dir():
+            raise ModelUnknown(model, known.sections, Layout(model).raw)
+        document[model] = text.load(STARTER)
+        print(f"params.yaml: described {model}; look at it and change what you know better")
+    document["models"].append(model)
+    with Path(params.PARAMS).with_suffix(".tmp").open("w+", encoding="utf-8") as file:
+        text.dump(document, file)
+        file.seek(0)
+        write(params.PARAMS, file.read().encode())
+    params.PARAMS.with_suffix(".tmp").unlink()
+    print(f"params.yaml: a bare `dvc repro` now builds {model} too")
+
+
+def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
+    """Asks the bundle about its first test image, bytes in: the image, the answer, milliseconds."""
+    predictor = Predictor.open(layout.bundle)
+    image = next(path for path in sorted(layout.test.rglob("*")) if path.is_file())
+    data = image.read_bytes()
+    predictor.answer(data)  # the first answer is slower than all that follow
+    begin = time.perf_counter()
+    scores = predictor.top(predictor.answer(data))
+    return image, scores, 1000 * (time.perf_counter() - begin)
+
+
+def summary(
+    layout: Layout,
+    pin: pins.Pin,
+    registry: Registry,
+    image: Path,
+    scores: list[Score],
+    milliseconds: float,
+    seconds: float,
+) -> str:
+    """What `make run` ends with."""
+    metrics: dict[str, Any] = json.loads(layout.metrics.read_text(encoding="utf-8"))
+    best = ", ".join(f"{score.label} {score.score:.1%}" for score in scores[:3])
+    other = "" if layout.model == "digits" else f" MODEL={layout.model}"
+    lines = [
+        ("model", f"{pin.name}, version {pin.version}, alias {CHAMPION}"),
+        ("digest", pin.digest),
+        ("top-1", _share(metrics, "top1")),
+        ("top-5", _share(metrics, "top5")),
+        ("answer", f"{image.relative_to(layout.test)}: {best}"),
+        ("latency", f"{milliseconds:.1f} ms for this image, decoded and classified on one thread"),
+        ("report", str(layout.reports / "README.md")),
+        ("MLflow", f"{registry.shown}" + ("; `make mlflow` shows it in the browser" if registry.embedded else "")),
+        ("took", f"{seconds:.0f} s"),
+        ("next", f"`make classify IMAGE=<file>{other}` asks it, `git add -A && git commit` keeps the pin"),
+    ]
+    return "\n" + "\n".join(f"  {name:<8} {text}" for name, text in lines)
+
+
+def _share(metrics: dict[str, Any], key: str) -> str:
+    low, high = metrics[f"{key}_interval"]
+    return f"{metrics[key]:.1%} of {metrics['images']} held-out images (95 % interval {low:.1%} to {high:.1%})"
