@@ -34,7 +34,9 @@ def _classify(options: argparse.Namespace) -> None:
 def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
     layout, registry = Layout(options.model), _connect()
-    version = registry.numbered(options.model, options.version) if options.version else ensure(layout, registry)
+    version = (
+        registry.numbered(options.model, options.version) if options.version else ensure(layout, registry)
+    )
     pin = promotion.promote(layout, registry, version)
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
 
@@ -67,7 +69,9 @@ def _trace(options: argparse.Namespace) -> None:
 def _history(options: argparse.Namespace) -> None:
     """list what was pinned, by whom and when, newest first"""
     for entry in pins.history(Layout(options.model).pin):
-        print(f"{entry.date}  {entry.commit[:10]}  version {entry.pin.version}  {entry.pin.digest}  {entry.author}")
+        print(
+            f"{entry.date}  {entry.commit[:10]}  version {entry.pin.version}  {entry.pin.digest}  {entry.author}"
+        )
 
 
 def _stale(options: argparse.Namespace) -> int:
@@ -92,7 +96,8 @@ def parser() -> argparse.ArgumentParser:
         name = verb.__name__.removeprefix("_")
         command = verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__)
         command.set_defaults(verb=verb)
-        command.add_argument("model", **({"nargs": "?"} if name == "stale" else {}), help="a section of params.yaml")
+        # Without a model, `stale` speaks of all of them; every other verb needs one.
+        command.add_argument("model", nargs="?" if name == "stale" else None, help="a section of params.yaml")
         if name == "classify":
             command.add_argument("image", type=Path)
         if name == "promote":

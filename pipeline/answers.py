@@ -30,11 +30,11 @@ class Answers:
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """The winner of each answer [N]; among equals the first."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        return self.predicted == self.actual
+        return np.asarray(self.predicted == self.actual)
 
 
 def ask(predictor: Predictor, folder: Path) -> Answers:
@@ -47,7 +47,7 @@ def ask(predictor: Predictor, folder: Path) -> Answers:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda path: predictor.answer(path.read_bytes()), files)
         probabilities = np.empty((len(files), len(predictor.labels)), dtype=np.float32)
-        for index, row in enumerate(tqdm(rows, total=len(files), desc="ask", unit="image")):
+        for index, row in enumerate(tqdm(rows, total=len(files), desc="ask", unit="image", disable=None)):
             probabilities[index] = row
     return Answers(files, np.array([number[name] for name in names], dtype=np.int64), probabilities)
 

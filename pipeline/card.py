@@ -28,7 +28,10 @@ def render(
         "",
         f"| on {metrics['images']} held-out images | value | 95 % interval |",
         "| --- | --- | --- |",
-        *(f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |" for name, key in SHARES),
+        *(
+            f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |"
+            for name, key in SHARES
+        ),
         *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
         "",
         f"**Gate: {'passed' if gate['passed'] else 'refused'}.**",
@@ -47,7 +50,8 @@ def render(
         ),
         "",
         *(
-            f"- {row['actual']} taken for {row['predicted']}: {row['images']} times" for row in confusions[:WORST]
+            f"- {row['actual']} taken for {row['predicted']}: {row['images']} times"
+            for row in confusions[:WORST]
         ),
         "",
         "## Data",

@@ -75,7 +75,9 @@ def _registry(layout: Layout, registry: Registry) -> str:
             message = str(error).replace(f"{folder}/", "")
             raise ChainBroken("registry", f"models:/{layout.model}/{version.number}: {message}") from error
         if bundle.digest != digest:
-            raise ChainBroken("registry", f"models:/{layout.model}/{version.number}: manifest.json was changed")
+            raise ChainBroken(
+                "registry", f"models:/{layout.model}/{version.number}: manifest.json was changed"
+            )
     return f"models:/{layout.model}/{version.number} at {registry.shown} has the same bytes"
 
 
@@ -83,12 +85,16 @@ def _pin(layout: Layout, registry: Registry) -> str:
     pin = pins.read(layout.pin)
     version = registry.get(pin.name, pin.digest)
     if pin.version not in version.numbers:
-        raise ChainBroken("pin", f"{layout.pin} says version {pin.version}, the registry says {version.number}")
+        raise ChainBroken(
+            "pin", f"{layout.pin} says version {pin.version}, the registry says {version.number}"
+        )
     champion = registry.champion(layout.model)
     if champion is None or champion.digest != pin.digest:
         held = "nothing" if champion is None else f"version {champion.number}"
         raise ChainBroken("pin", f"{layout.pin} pins version {pin.version}, but the alias champion is {held}")
     opened = Bundle.open(layout.bundle)
     if opened.digest != pin.digest:
-        raise ChainBroken("pin", f"{layout.pin} pins {pin.digest[:12]}, the workspace has {opened.digest[:12]}")
+        raise ChainBroken(
+            "pin", f"{layout.pin} pins {pin.digest[:12]}, the workspace has {opened.digest[:12]}"
+        )
     return f"{layout.pin}: version {pin.version}, champion in the registry, and the bundle of the workspace"

@@ -52,7 +52,7 @@ def _download(url: str, path: Path) -> None:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         expected = response.length
         progress = tqdm(
-            desc=path.name, unit="B", unit_scale=True, initial=there if resumed else 0,
+            desc=path.name, unit="B", unit_scale=True, disable=None, initial=there if resumed else 0,
             total=None if expected is None else expected + (there if resumed else 0),
         )  # fmt: skip
         received = 0

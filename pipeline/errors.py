@@ -78,7 +78,7 @@ class DataRefused(PipelineError):
         if len(refusals) > self.LISTED:
             lines.append(f"\n  ... and {len(refusals) - self.LISTED} more")
         super().__init__(
-            f"{folder} has {len(refusals)} problem(s) and nothing was written. Mend or remove:{''.join(lines)}"
+            f"{folder} has {len(refusals)} problems; nothing was written. Mend or remove:{''.join(lines)}"
         )
 
 
@@ -90,7 +90,7 @@ class InputMissing(PipelineError):
 class ExportUnstable(PipelineError):
     def __init__(self, wanted: int, found: int) -> None:
         super().__init__(
-            f"Only {found} of {wanted} golden images could be recorded: add test images, or lower export.golden."
+            f"Only {found} of {wanted} golden images could be recorded: add test images or lower export.golden."
         )
 
 
@@ -115,7 +115,9 @@ class VersionMissing(PipelineError):
 
 class PinInvalid(PipelineError):
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is not as promote writes it: {reason}. `git log -p {path}` shows the right one.")
+        super().__init__(
+            f"{path} is not as promote writes it: {reason}. `git log -p {path}` shows the right one."
+        )
 
 
 class PinMissing(PipelineError):

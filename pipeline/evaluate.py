@@ -26,7 +26,7 @@ from pipeline.errors import InputMissing, PinMissing, RegistryUnavailable, Versi
 from pipeline.files import replacing, write
 from pipeline.layout import Layout
 from pipeline.registry import Registry
-from serving.bundle import Bundle, to_json
+from serving.bundle import to_json
 from serving.decoder import decode
 from serving.predictor import Predictor
 
@@ -55,7 +55,10 @@ def main(model: str) -> None:
     metrics = figures(answers) | {
         "model": model,
         "digest": predictor.bundle.digest,
-        "agreement": {"keras_predict": round(agreed.predict, DIGITS), "keras_eager": round(agreed.eager, DIGITS)},
+        "agreement": {
+            "keras_predict": round(agreed.predict, DIGITS),
+            "keras_eager": round(agreed.eager, DIGITS),
+        },
     }
     checks = gate.floors(metrics, measured["total_ms_p50"], settings)
     metrics["gate"] = gate.verdict([*checks, gate.regression(comparison, settings)])
@@ -65,13 +68,17 @@ def main(model: str) -> None:
         "agreement_difference": agreed.difference,
         "against_pinned": compared,
         "seconds": time.perf_counter() - begin,
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
     }
     save(layout, everything, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
     print(
-        f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} on {metrics['images']} images; "
-        f"{measured['total_ms_p50']:.1f} ms per image; {compared}"
+        f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} "
+        f"on {metrics['images']} images; {measured['total_ms_p50']:.1f} ms per image; {compared}"
     )
     if not metrics["gate"]["passed"]:
         failed = [check["reason"] for check in metrics["gate"]["checks"].values() if not check["passed"]]
@@ -201,9 +208,7 @@ def reliability_rows(answers: Answers) -> Rows:
     ]
 
 
-def examples(
-    predictor: Predictor, answers: Answers
-) -> tuple[list[pictures.Example], list[pictures.Example]]:
+def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
     """Right answers, spread over the classes, and the wrong ones that were surest."""
     sure = answers.probabilities.max(axis=1)
     right = np.flatnonzero(answers.right)
@@ -216,7 +221,7 @@ def examples(
         actual, predicted = names[answers.actual[row]], names[answers.predicted[row]]
         return pictures.Example(pixels, actual, predicted, float(sure[row]))
 
-    return [example(row) for row in spread], [example(row) for row in wrong]
+    return [example(int(row)) for row in spread], [example(int(row)) for row in wrong]
 
 
 def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:

@@ -45,7 +45,9 @@ def main(model: str) -> None:
         size, classes = network.input_shape[1], network.output_shape[1]
         # The predictor opens whole bundles only, so there is a manifest before the golden answers and after.
         write_manifest(bundle, model, size, classes)
-        write_golden(bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden)
+        write_golden(
+            bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden
+        )
         write_manifest(bundle, model, size, classes)
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
@@ -54,9 +56,13 @@ def main(model: str) -> None:
 
 def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
     """Names every file of the bundle with its role, SHA-256 and size."""
-    paths = {path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()}
+    paths = {
+        path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
+    }
     files = {
-        name: File(_role(name), sha256_of(path), path.stat().st_size) for name, path in paths.items() if name != MANIFEST
+        name: File(_role(name), sha256_of(path), path.stat().st_size)
+        for name, path in paths.items()
+        if name != MANIFEST
     }
     write(bundle / MANIFEST, Manifest(name, files, (size, size, 3), classes).to_bytes())
 
@@ -75,7 +81,9 @@ def write_golden(bundle: Path, candidates: list[Path], wanted: int) -> None:
     write(bundle / GOLDEN, to_json({"tolerance": TOLERANCE, "images": entries}))
 
 
-def _golden(predictor: Predictor, candidates: list[Path], wanted: int) -> Iterator[tuple[Path, Probabilities]]:
+def _golden(
+    predictor: Predictor, candidates: list[Path], wanted: int
+) -> Iterator[tuple[Path, Probabilities]]:
     """Small images whose rounded answers are the same on every CPU; first one of each class, then others."""
     # By digest, so that it is not always the first names of the alphabet.
     ordered = sorted((path for path in candidates if path.stat().st_size <= GOLDEN_BYTES), key=sha256_of)

@@ -40,7 +40,7 @@ def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> li
 
 
 def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
-    """Refuses a significant loss. `None`: the candidate is what is pinned, or there is nothing to compare with."""
+    """Refuses a significant loss. `None`: this is what is pinned, or there is nothing to compare with."""
     met = Check("regression", True, f"no loss against what is pinned at a level of {settings.significance:g}")
     if comparison is None:
         return met
@@ -50,8 +50,8 @@ def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
     return Check(
         "regression",
         False,
-        f"of {comparison.images} images {comparison.lost} were right with the pinned {comparison.pinned[:12]} and "
-        f"are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
+        f"of {comparison.images} images {comparison.lost} were right with the pinned {comparison.pinned[:12]} "
+        f"and are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
     )
 
 

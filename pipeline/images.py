@@ -53,7 +53,7 @@ def inspect(folder: Path) -> Iterator[Labelled | Refused]:
     files = listing(folder)
     with ThreadPoolExecutor() as pool:
         results = pool.map(lambda entry: _inspect(folder, *entry), files)
-        yield from tqdm(results, total=len(files), desc="check images", unit="image")
+        yield from tqdm(results, total=len(files), desc="check images", unit="image", disable=None)
 
 
 def _inspect(folder: Path, label: str, path: Path) -> Labelled | Refused:
@@ -64,11 +64,13 @@ def _inspect(folder: Path, label: str, path: Path) -> Labelled | Refused:
     except (ImageError, OSError) as error:
         return Refused(name, str(error))
     sha256 = hashlib.sha256(data).hexdigest()
-    return Labelled(path, name, label, sha256, hashlib.sha256(pixels).hexdigest(), difference_hash(pixels))
+    return Labelled(
+        path, name, label, sha256, hashlib.sha256(pixels.tobytes()).hexdigest(), difference_hash(pixels)
+    )
 
 
 def difference_hash(pixels: Pixels) -> int:
-    """256 bits that survive scaling and re-encoding: is each of 16 x 16 cells darker than its right neighbour?
+    """256 bits that survive scaling and re-encoding: is a cell of 16 x 16 darker than its right neighbour?
 
     Source: Neal Krawetz, "Kind of Like That", 2013; with 8 x 8 cells many handwritten digits look alike.
     """
@@ -91,7 +93,9 @@ def duplicates(images: Iterable[Labelled]) -> tuple[dict[str, str], list[Refused
     for group in same.values():
         if len({image.label for image in group}) > 1:
             names = ", ".join(image.name for image in group)
-            refused += [Refused(image.name, f"the same picture has several labels: {names}") for image in group]
+            refused += [
+                Refused(image.name, f"the same picture has several labels: {names}") for image in group
+            ]
         else:
             repeated |= {image.name: group[0].name for image in group[1:]}
     return repeated, refused

@@ -49,7 +49,9 @@ def _renumbered(node: Any, numbers: dict[int, int]) -> Any:  # noqa: ANN401
     if not isinstance(node, dict):
         return node
     return {
-        key: numbers.setdefault(value, len(numbers)) if key == "shared_object_id" else _renumbered(value, numbers)
+        key: numbers.setdefault(value, len(numbers))
+        if key == "shared_object_id"
+        else _renumbered(value, numbers)
         for key, value in node.items()
     }
 

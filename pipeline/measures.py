@@ -18,7 +18,7 @@ BINS = 15
 def ranks(probabilities: npt.NDArray[np.float32], actual: Classes) -> Classes:
     """The place of the actual class in each answer, 0 for the winner; equals in the order of the classes."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    return np.argmax(order == actual[:, None], axis=1).astype(np.int64)
+    return np.asarray(np.argmax(order == actual[:, None], axis=1), dtype=np.int64)
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
@@ -52,7 +52,10 @@ def per_class(predicted: Classes, actual: Classes, classes: int) -> PerClass:
     hits = np.bincount(actual[predicted == actual], minlength=classes)
     named, support = np.bincount(predicted, minlength=classes), np.bincount(actual, minlength=classes)
     return PerClass(
-        _share(hits, named), _share(hits, support), _share(2 * hits, named + support), support.astype(np.int64)
+        _share(hits, named),
+        _share(hits, support),
+        _share(2 * hits, named + support),
+        support.astype(np.int64),
     )
 
 
@@ -97,9 +100,10 @@ def confusions(predicted: Classes, actual: Classes) -> list[tuple[int, int, int]
 
 
 def loss_probability(lost: int, gained: int) -> float:
-    """How probable at least so many losses are if neither of two models is better: McNemar's exact test, one-sided.
+    """How probable so many losses or more are if neither model is better: McNemar's exact test, one-sided.
 
     `lost` images only the old model had right, `gained` only the new one.
     """
     total = lost + gained
-    return sum(math.comb(total, count) for count in range(lost, total + 1)) / 2**total
+    ways: int = sum(math.comb(total, count) for count in range(lost, total + 1))
+    return float(ways / 2**total)

@@ -24,7 +24,11 @@ def write_flavours(bundle: Path) -> None:
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")])),
     )
     model.add_flavor(
-        "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
+        "keras",
+        data="data",
+        keras_version=version("keras"),
+        keras_backend="tensorflow",
+        save_exported_model=False,
     )
     # Not mlflow.pyfunc.add_to_model: it writes down the patch release of the Python that runs.
     model.add_flavor("python_function", loader_module="serving.pyfunc", code="code", python_version="3.11")

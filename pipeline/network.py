@@ -71,7 +71,9 @@ def imagenet_labels(environment: Environment) -> list[Label]:
 
 def _have_weights(alpha: float, environment: Environment) -> None:
     """Puts the weights into Keras's cache, or says how: Keras's own error names neither cache nor way out."""
-    cached(WEIGHTS.format(alpha=float(alpha)), environment.keras_home, "models", "MobileNetV2's ImageNet weights")
+    cached(
+        WEIGHTS.format(alpha=float(alpha)), environment.keras_home, "models", "MobileNetV2's ImageNet weights"
+    )
 
 
 def _input(size: int) -> tuple[Any, Any]:
@@ -89,4 +91,3 @@ def _with_head(image: Any, base: Any, dropout: float, classes: int) -> Any:  # n
     features = keras.layers.Dropout(dropout)(base.output)
     head = keras.layers.Dense(classes, activation="softmax", name="predictions")
     return keras.Model(image, head(features))
-

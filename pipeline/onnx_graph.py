@@ -27,7 +27,7 @@ def to_bytes(model: Any) -> bytes:  # noqa: ANN401
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec("uint8", model.input_shape, name=INPUT)]
         model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
-        return canonical(onnx.load(path)).SerializeToString(deterministic=True)
+        return bytes(canonical(onnx.load(path)).SerializeToString(deterministic=True))
 
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -35,7 +35,8 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    nodes, used = [], []
+    nodes: list[onnx.NodeProto] = []
+    used: list[onnx.TensorProto] = []
     for node in _walk(graph):
         for name in node.input:
             if name in constants and name not in names:
@@ -55,8 +56,14 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     rewritten = onnx.helper.make_graph(
         nodes, "goldfish", [_end(graph.input[0], INPUT)], [_end(graph.output[0], OUTPUT)], used
     )
-    opsets = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in model.opset_import if not entry.domain]
-    result = onnx.helper.make_model(rewritten, opset_imports=opsets, ir_version=model.ir_version, producer_name="goldfish")
+    opsets = [
+        onnx.helper.make_opsetid(entry.domain, entry.version)
+        for entry in model.opset_import
+        if not entry.domain
+    ]
+    result = onnx.helper.make_model(
+        rewritten, opset_imports=opsets, ir_version=model.ir_version, producer_name="goldfish"
+    )
     onnx.checker.check_model(result, full_check=True)
     return result
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipeline.errors import ModelUnknown, ParamsInvalid
 
@@ -23,7 +23,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
 # The widths of MobileNetV2 that Keras publishes ImageNet weights for.
-PublishedAlpha = Literal[0.35, 0.5, 0.75, 1.0, 1.3, 1.4]
+PublishedAlpha = Annotated[
+    float, AfterValidator(lambda value: _one_of(value, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)))
+]
 
 
 class Section(BaseModel):
@@ -125,6 +127,12 @@ class Model(Section):
     export: Export
     evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]
+
+
+def _one_of(value: float, allowed: tuple[float, ...]) -> float:
+    if value not in allowed:
+        raise ValueError(f"must be one of {', '.join(map(str, allowed))}")
+    return value
 
 
 @dataclass(frozen=True)

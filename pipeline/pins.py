@@ -52,7 +52,9 @@ def read(path: Path) -> Pin:
     try:
         return Pin.parse(path.read_bytes(), path)
     except FileNotFoundError:
-        raise PinMissing(path, "nothing is pinned yet; `make run` or `python -m pipeline promote` does") from None
+        raise PinMissing(
+            path, "nothing is pinned yet; `make run` or `python -m pipeline promote` does"
+        ) from None
 
 
 def save(path: Path, pin: Pin) -> None:

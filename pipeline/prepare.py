@@ -8,7 +8,6 @@ import hashlib
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline import params
@@ -73,16 +72,16 @@ def too_few(
         yield Refused("(all)", f"{len(counts)} class folders with images; two classes are the least")
     for label, count in sorted(counts.items()):
         if count < settings.min_per_class:
-            yield Refused(f"{label}/", f"{count} different images; prepare.min_per_class is {settings.min_per_class}")
+            yield Refused(
+                f"{label}/", f"{count} different images; prepare.min_per_class is {settings.min_per_class}"
+            )
         elif settings.test > 0 and (label, "test") not in filled:
             yield Refused(f"{label}/", "no image is left to test it; add some")
         elif settings.test + settings.valid < 1 and (label, "train") not in filled:
             yield Refused(f"{label}/", "no image is left to train it; add some")
 
 
-def report(
-    images: Sequence[Labelled], splits: dict[str, str], repeated: dict[str, str]
-) -> dict[str, Any]:
+def report(images: Sequence[Labelled], splits: dict[str, str], repeated: dict[str, str]) -> dict[str, Any]:
     """The facts about the data: counts, what was left out, look-alikes across splits, and its digest."""
     lines = sorted(f"{image.sha256} {splits[image.name]}/{image.name}\n" for image in images)
     counts: dict[str, Counter[str]] = defaultdict(Counter)

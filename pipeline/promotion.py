@@ -30,7 +30,9 @@ def rollback(layout: Layout, registry: Registry) -> Pin:
         if entry.pin.digest != current.digest:
             version = registry.get(layout.model, entry.pin.digest)
             return _pin(layout, registry, version, current)
-    raise PinMissing(layout.pin, "git knows no earlier pin to go back to; commit a pin to be able to return to it")
+    raise PinMissing(
+        layout.pin, "git knows no earlier pin to go back to; commit a pin to be able to return to it"
+    )
 
 
 def _pin(layout: Layout, registry: Registry, version: Version, current: Pin | None) -> Pin:

@@ -18,9 +18,15 @@ def main(model: str) -> None:
     """Runs the stage."""
     layout, environment = Layout(model), params.Environment.read()
     # Without the version's number: another registry gives another one, and dvc.lock must not differ.
-    receipt = {"name": model, "digest": Bundle.open(layout.bundle).digest, "registered": not environment.experiment}
+    receipt = {
+        "name": model,
+        "digest": Bundle.open(layout.bundle).digest,
+        "registered": not environment.experiment,
+    }
     if environment.experiment:
-        print(f"register {model}: skipped inside `dvc exp run`; `dvc exp apply`, then `make run` registers it")
+        print(
+            f"register {model}: skipped inside `dvc exp run`; `dvc exp apply`, then `make run` registers it"
+        )
     else:
         registry = Registry.connect(environment)
         version = ensure(layout, registry)

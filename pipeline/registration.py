@@ -24,10 +24,14 @@ def ensure(layout: Layout, registry: Registry) -> Version:
         raise InputMissing(layout.metrics, layout.model)
     metrics = _read(layout.metrics)
     if metrics["digest"] != bundle.digest:
-        raise GateRefused(layout.model, bundle.digest, [f"{layout.metrics} measures another one; evaluate it first"])
+        raise GateRefused(
+            layout.model, bundle.digest, [f"{layout.metrics} measures another one; evaluate it first"]
+        )
     checks = metrics["gate"]["checks"].values()
     if not metrics["gate"]["passed"]:
-        raise GateRefused(layout.model, bundle.digest, [check["reason"] for check in checks if not check["passed"]])
+        raise GateRefused(
+            layout.model, bundle.digest, [check["reason"] for check in checks if not check["passed"]]
+        )
     settings = params.load().of(layout.model)
     return registry.register(bundle, record(layout, settings, metrics))
 

@@ -18,7 +18,11 @@ import mlflow
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
@@ -41,7 +45,7 @@ class Version:
     name: str
     number: int
     digest: str
-    run_id: str
+    run_id: str | None
     pinned_as: int | None
 
     @property
@@ -75,8 +79,10 @@ class Registry:
         """Opens the registry; `RegistryUnavailable` if it does not answer within seconds."""
         uri = environment.tracking_uri or f"sqlite:///{DATABASE.resolve()}"
         # MLflow's own patience is several minutes.
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
-        MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
+        # One bar for twenty small files says nothing.
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
         # Artifacts are looked up by the global setting, whatever the client was given.
         mlflow.set_tracking_uri(uri)
         registry = cls(uri, mlflow.MlflowClient(uri))
@@ -87,6 +93,8 @@ class Registry:
     @property
     def shown(self) -> str:
         """The URI without user and password."""
+        if self.embedded:
+            return self.uri
         parts = urlsplit(self.uri)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -238,7 +246,9 @@ def _version(entry: ModelVersion) -> Version:
     tags: dict[str, Any] = entry.tags
     pinned_as = tags.get(PINNED_AS)
     return Version(
-        entry.name, int(entry.version), tags.get(DIGEST, ""), entry.run_id, int(pinned_as) if pinned_as else None
+        entry.name,
+        int(entry.version),
+        tags.get(DIGEST, ""),
+        entry.run_id,
+        int(pinned_as) if pinned_as else None,
     )
-
-

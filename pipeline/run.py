@@ -18,8 +18,8 @@ from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry
 from serving.predictor import Predictor, Score
 
-# What a folder of photos is built with unless params.yaml says otherwise: usual values for a few hundred photos
-# per class; the floors only refuse a model that has learned nothing.
+# What a folder of photos is built with until its section says otherwise: usual values for a few hundred
+# photos per class; the floors only refuse a model that has learned nothing.
 STARTER = """\
 prepare:
   valid: 0.1
@@ -74,7 +74,7 @@ def run(model: str) -> None:
 
 
 def describe(model: str) -> None:
-    """Adds a model to params.yaml if need be: to the list, and with a starter section if it has photos only."""
+    """Adds a model to params.yaml if need be: to the list, and a starter section if it has only photos."""
     known = params.load()
     if model in known.models:
         return
@@ -128,13 +128,22 @@ def summary(
         ("answer", f"{image.relative_to(layout.test)}: {best}"),
         ("latency", f"{milliseconds:.1f} ms for this image, decoded and classified on one thread"),
         ("report", str(layout.reports / "README.md")),
-        ("MLflow", f"{registry.shown}" + ("; `make mlflow` shows it in the browser" if registry.embedded else "")),
+        ("MLflow", page(registry, pin.name)),
         ("took", f"{seconds:.0f} s"),
         ("next", f"`make classify IMAGE=<file>{other}` asks it, `git add -A && git commit` keeps the pin"),
     ]
     return "\n" + "\n".join(f"  {name:<8} {text}" for name, text in lines)
 
 
+def page(registry: Registry, model: str) -> str:
+    """Where MLflow shows the model."""
+    if registry.embedded:
+        return f"`make mlflow` serves it at http://127.0.0.1:5001/#/models/{model}"
+    return f"{registry.shown}/#/models/{model}"
+
+
 def _share(metrics: dict[str, Any], key: str) -> str:
     low, high = metrics[f"{key}_interval"]
-    return f"{metrics[key]:.1%} of {metrics['images']} held-out images (95 % interval {low:.1%} to {high:.1%})"
+    return (
+        f"{metrics[key]:.1%} of {metrics['images']} held-out images (95 % interval {low:.1%} to {high:.1%})"
+    )

@@ -38,7 +38,7 @@ class Builtin(Section):
 
 
 class Archive(Section):
-    """A zip file. `classes` is a regular expression that finds the images and the class of each in its name."""
+    """A zip file. `classes`, a regular expression, finds the images and in their names the class."""
 
     url: str
     classes: Annotated[str, AfterValidator(_pattern)]
@@ -90,7 +90,7 @@ def unpack(source: Archive, folder: Path, keras_home: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = sorted(opened.infolist(), key=lambda member: member.filename)
-            for member in tqdm(members, desc="unpack", unit="file"):
+            for member in tqdm(members, desc="unpack", unit="file", disable=None):
                 found = pattern.search(member.filename)
                 # A file that says it is larger than any image that would be accepted is not even unpacked.
                 if found is None or member.file_size > MAX_BYTES:

@@ -1,7 +1,7 @@
 """Is dvc.lock what the code, the params and the data say? Without pulling or running anything.
 
-DVC has no command that tells: `dvc status` exits with 0 whatever it finds, and with 1 under `--quiet` also when
-data were merely not pulled; `dvc repro --dry --allow-missing` misses a changed first stage.
+DVC has no command that tells: `dvc status` exits with 0 whatever it finds, and with 1 under `--quiet` also
+when data were merely not pulled; `dvc repro --dry --allow-missing` misses a changed first stage.
 """
 
 import json
@@ -31,7 +31,7 @@ def stale(model: str | None = None) -> list[str]:
 
 
 def _reasons(changes: list[Any]) -> list[str]:
-    """Flattens DVC's answer: strings ("changed command"), or {"changed deps": {path: state or {key: state}}}."""
+    """Flattens DVC's answer: "changed command", or {"changed deps": {path: state or {key: state}}}."""
     reasons: list[str] = []
     for change in changes:
         if isinstance(change, str):

@@ -29,8 +29,12 @@ def load(split: Path, labels: list[str], preprocessing: Preprocessing, file: Pat
     paths = sorted(path for path in split.rglob("*") if path.is_file())
     shape = (len(paths), preprocessing.size, preprocessing.size, 3)
     # An empty file cannot be mapped.
-    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape) if paths else np.empty(shape, np.uint8)
-    for index, path in enumerate(tqdm(paths, desc=f"decode {split.name}", unit="image")):
+    pixels = (
+        np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        if paths
+        else np.empty(shape, np.uint8)
+    )
+    for index, path in enumerate(tqdm(paths, desc=f"decode {split.name}", unit="image", disable=None)):
         pixels[index] = decode(path.read_bytes(), preprocessing)
     classes = [number[path.relative_to(split).parts[0]] for path in paths]
     return Images(pixels, np.array(classes, dtype=np.int64))
@@ -99,7 +103,10 @@ def _rounds(
     # A second model around the same layers: the first one stays without an optimizer, and is what is saved.
     trained = keras.Model(network.input, network.output)
     trained.compile(
-        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+        keras.optimizers.Adam(rate),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
     )
     trained.fit(
         batches,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from serving.errors import (
     ImageDamaged,
@@ -113,7 +113,7 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooManyPixels(str(error), f"{MAX_PIXELS_JPEG:,} in all") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise _unknown(data) from None
     width, height = image.size
     limit = MAX_PIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
@@ -147,9 +147,7 @@ def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     rgb = _rgb(image)
     side = crop * min(rgb.size)
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    small = rgb.resize(
-        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
-    )
+    small = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     # The central square stays itself when turned, so the small picture is turned, not the large one.
     if orientation in UPRIGHT:
         small = small.transpose(UPRIGHT[orientation])

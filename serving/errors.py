@@ -142,4 +142,6 @@ class ImageDamaged(ImageError):
     code = "image_damaged"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The image begins well and then breaks off or is damaged ({reason}). Send it again.")
+        super().__init__(
+            f"The image begins well and then breaks off or is damaged ({reason}). Send it again."
+        )

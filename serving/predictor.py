@@ -47,9 +47,7 @@ class Predictor:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            session = ort.InferenceSession(
-                bundle.read(GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            session = ort.InferenceSession(bundle.read(GRAPH), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
             raise ContractBroken(path / GRAPH, f"ONNX Runtime cannot load it: {error}") from None
         predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
@@ -66,14 +64,13 @@ class Predictor:
 
     def answer(self, data: bytes) -> Probabilities:
         """Decodes and classifies one encoded image: float32 [K]. Raises an `ImageError`."""
-        return self.predict(decode(data, self.preprocessing)[np.newaxis])[0]
+        probabilities: Probabilities = self.predict(decode(data, self.preprocessing)[np.newaxis])[0]
+        return probabilities
 
     def top(self, probabilities: Probabilities, k: int = 5) -> list[Score]:
         """The `k` most probable classes of one row, best first; equals in the order of the labels."""
         best = np.argsort(-probabilities, kind="stable")[:k]
-        return [
-            Score(self.labels[i].name, self.labels[i].id, float(probabilities[i])) for i in best
-        ]
+        return [Score(self.labels[i].name, self.labels[i].id, float(probabilities[i])) for i in best]
 
     def check_golden(self) -> None:
         """Raises `GoldenMismatch` unless the golden images are answered as they were recorded."""
