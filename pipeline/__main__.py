@@ -69,9 +69,8 @@ def _trace(options: argparse.Namespace) -> None:
 def _history(options: argparse.Namespace) -> None:
     """list what was pinned, by whom and when, newest first"""
     for entry in pins.history(Layout(options.model).pin):
-        print(
-            f"{entry.date}  {entry.commit[:10]}  version {entry.pin.version}  {entry.pin.digest}  {entry.author}"
-        )
+        pin = entry.pin
+        print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
 
 
 def _stale(options: argparse.Namespace) -> int:

@@ -90,7 +90,7 @@ class InputMissing(PipelineError):
 class ExportUnstable(PipelineError):
     def __init__(self, wanted: int, found: int) -> None:
         super().__init__(
-            f"Only {found} of {wanted} golden images could be recorded: add test images or lower export.golden."
+            f"Only {found} of {wanted} golden images could be recorded: add test images or lower golden."
         )
 
 

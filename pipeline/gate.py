@@ -50,8 +50,8 @@ def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
     return Check(
         "regression",
         False,
-        f"of {comparison.images} images {comparison.lost} were right with the pinned {comparison.pinned[:12]} "
-        f"and are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
+        f"of {comparison.images} images {comparison.lost} were right with the pinned "
+        f"{comparison.pinned[:12]} and are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
     )
 
 
