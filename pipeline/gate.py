@@ -51,7 +51,8 @@ def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
         "regression",
         False,
         f"of {comparison.images} images {comparison.lost} were right with the pinned "
-        f"{comparison.pinned[:12]} and are wrong now, {comparison.gained} the other way round (p = {chance:.2g})",
+        f"{comparison.pinned[:12]} and are wrong now, {comparison.gained} the other way round "
+        f"(p = {chance:.2g})",
     )
 
 

@@ -5,6 +5,7 @@ before any work. There are no defaults in code; a key that is missing is an erro
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,8 @@ PARAMS = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 # It becomes a folder, a DVC stage and an MLflow model; MLflow refuses more than these characters would.
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+NAME = r"[a-z][a-z0-9_-]{0,62}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 # The widths of MobileNetV2 that Keras publishes ImageNet weights for.
@@ -127,6 +129,11 @@ class Model(Section):
     export: Export
     evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]
+
+
+def is_name(text: str) -> bool:
+    """May a model be called so?"""
+    return re.fullmatch(NAME, text) is not None
 
 
 def _one_of(value: float, allowed: tuple[float, ...]) -> float:

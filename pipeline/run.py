@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -78,22 +80,26 @@ def describe(model: str) -> None:
     known = params.load()
     if model in known.models:
         return
-    text = YAML()
-    text.preserve_quotes = True
-    text.indent(mapping=2, sequence=4, offset=2)
-    document = text.load(params.PARAMS.read_text(encoding="utf-8"))
+    before = params.PARAMS.read_text(encoding="utf-8")
+    after = _listed(before, model)
     if model not in known.sections:
-        if not Layout(model).raw.is_dir():
+        if not params.is_name(model) or not Layout(model).raw.is_dir():
             raise ModelUnknown(model, known.sections, Layout(model).raw)
-        document[model] = text.load(STARTER)
+        after = f"{after.rstrip()}\n\n{model}:\n{indent(STARTER, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
-    document["models"].append(model)
-    with Path(params.PARAMS).with_suffix(".tmp").open("w+", encoding="utf-8") as file:
-        text.dump(document, file)
-        file.seek(0)
-        write(params.PARAMS, file.read().encode())
-    params.PARAMS.with_suffix(".tmp").unlink()
+    write(params.PARAMS, after.encode())
     print(f"params.yaml: a bare `dvc repro` now builds {model} too")
+
+
+def _listed(text: str, model: str) -> str:
+    """Adds a model to the list `models`, and leaves comments and layout of the file as they are."""
+    editor, written = YAML(), StringIO()
+    editor.preserve_quotes, editor.width = True, 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    document = editor.load(text)
+    document["models"].append(model)
+    editor.dump(document, written)
+    return written.getvalue()
 
 
 def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
