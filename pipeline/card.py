@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from pipeline.params import Model
-
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
 
 
 def render(
     model: str,
-    settings: Model,
     metrics: dict[str, Any],
     data: dict[str, Any],
     classes: list[dict[str, Any]],
@@ -21,8 +18,6 @@ def render(
     images = data["images"]
     lines = [
         f"# {model}",
-        "",
-        settings.register_.description,
         "",
         "![Right answers above, the surest wrong ones below](examples.png)",
         "",

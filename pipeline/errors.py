@@ -8,7 +8,7 @@
     ├── SourceChanged       a download is not what the recipe promises
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
-    ├── ExportUnstable      no golden image could be recorded reliably
+    ├── GoldenMissing       too few small test images to record answers of
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
     ├── VersionMissing      the registry lacks what is asked of it
@@ -87,10 +87,11 @@ class InputMissing(PipelineError):
         super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
 
 
-class ExportUnstable(PipelineError):
-    def __init__(self, wanted: int, found: int) -> None:
+class GoldenMissing(PipelineError):
+    def __init__(self, wanted: int, found: int, limit: int) -> None:
         super().__init__(
-            f"Only {found} of {wanted} golden images could be recorded: add test images or lower golden."
+            f"The bundle needs {wanted} golden images and {found} test images have at most {limit:,} bytes: "
+            "add some, or lower export.golden."
         )
 
 

@@ -40,8 +40,8 @@ Rows = list[dict[str, Any]]
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, everything = Layout(model), params.load().of(model)
-    settings, begin = everything.evaluate, time.perf_counter()
+    layout, settings = Layout(model), params.load().of(model).evaluate
+    begin = time.perf_counter()
     for needed in (layout.bundle, layout.test, layout.data_report):
         if not needed.exists():
             raise InputMissing(needed, model)
@@ -74,7 +74,7 @@ def main(model: str) -> None:
             "python": platform.python_version(),
         },
     }
-    save(layout, everything, predictor, answers, metrics)
+    save(layout, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
     print(
         f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} "
@@ -123,9 +123,7 @@ def against_pinned(
     return comparison, f"against the pinned {pin.digest[:12]}: {lost} images lost, {gained} gained"
 
 
-def save(
-    layout: Layout, settings: params.Model, predictor: Predictor, answers: Answers, metrics: dict[str, Any]
-) -> None:
+def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[str, Any]) -> None:
     """Writes everything of `reports/<model>/` that belongs into git."""
     data = json.loads(layout.data_report.read_text(encoding="utf-8"))
     names = [label.name for label in predictor.labels]
@@ -141,7 +139,7 @@ def save(
         shutil.copytree(layout.built / "training", reports / "training")
         title = f"{layout.model}: top-1 {metrics['top1']:.1%} of {metrics['images']} held-out images"
         pictures.grid(reports / "examples.png", title, *examples(predictor, answers))
-        text = card.render(layout.model, settings, metrics, data, classes, confused)
+        text = card.render(layout.model, metrics, data, classes, confused)
         write(reports / "README.md", text.encode())
 
 

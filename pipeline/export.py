@@ -5,7 +5,6 @@ Writes `models/<model>/bundle/`, see `serving/bundle.py`; the same inputs give t
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from pipeline import onnx_graph, params
 from pipeline.backend import keras
 from pipeline.entry import stage
-from pipeline.errors import ExportUnstable, InputMissing
+from pipeline.errors import GoldenMissing, InputMissing
 from pipeline.files import replacing, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.mlflow_model import write_flavours
@@ -25,8 +24,8 @@ from serving.predictor import Predictor, Probabilities
 DIGITS, MARGIN = 3, 2e-5
 # What a server may differ by: rounding (0.0005), another CPU's sums, and later the 8-bit graph.
 TOLERANCE = 0.005
-# Golden images travel with every copy of the model.
-GOLDEN_BYTES = 200_000
+# Golden images travel with every copy of the model; among so many of them the best are looked for.
+GOLDEN_BYTES, CANDIDATES = 200_000, 64
 
 
 def main(model: str) -> None:
@@ -67,39 +66,32 @@ def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
     write(bundle / MANIFEST, Manifest(name, files, (size, size, 3), classes).to_bytes())
 
 
-def write_golden(bundle: Path, candidates: list[Path], wanted: int) -> None:
+def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:
     """Records the answers to a few images, of different classes as far as there are enough."""
     predictor = Predictor.open(bundle)
-    chosen = list(_golden(predictor, candidates, wanted))
-    if len(chosen) < wanted:
-        raise ExportUnstable(wanted, len(chosen))
+    candidates = golden_candidates(images)
+    if len(candidates) < wanted:
+        raise GoldenMissing(wanted, len(candidates), GOLDEN_BYTES)
+    answers = [(path, predictor.answer(path.read_bytes())) for path in candidates]
+    # Those whose rounded answer is the same on every CPU come first; all others are still within tolerance.
+    answers.sort(key=lambda pair: not rounds_safely(pair[1]))
     entries = []
-    for number, (path, answer) in enumerate(chosen):
+    for number, (path, answer) in enumerate(answers[:wanted]):
         file = f"{number}{path.suffix.lower()}"
         _copy(path, (bundle / GOLDEN).with_name(file))
         entries.append({"file": file, "probabilities": [round(float(value), DIGITS) for value in answer]})
     write(bundle / GOLDEN, to_json({"tolerance": TOLERANCE, "images": entries}))
 
 
-def _golden(
-    predictor: Predictor, candidates: list[Path], wanted: int
-) -> Iterator[tuple[Path, Probabilities]]:
-    """Small images whose rounded answers are the same on every CPU; first one of each class, then others."""
-    # By digest, so that it is not always the first names of the alphabet.
-    ordered = sorted((path for path in candidates if path.stat().st_size <= GOLDEN_BYTES), key=sha256_of)
+def golden_candidates(images: list[Path]) -> list[Path]:
+    """Small images in an order that their content decides: first one of each class, then others."""
+    ordered = sorted((path for path in images if path.stat().st_size <= GOLDEN_BYTES), key=sha256_of)
     first_of_class = {path.parent: path for path in reversed(ordered)}.values()
-    queue = sorted(ordered, key=lambda path: path not in first_of_class)
-    found = 0
-    for path in queue:
-        if found == wanted:
-            return
-        answer = predictor.answer(path.read_bytes())
-        if _rounds_safely(answer):
-            found += 1
-            yield path, answer
+    return sorted(ordered, key=lambda path: path not in first_of_class)[:CANDIDATES]
 
 
-def _rounds_safely(answer: Probabilities) -> bool:
+def rounds_safely(answer: Probabilities) -> bool:
+    """Does no probability lie where another CPU's sums could round it otherwise?"""
     scaled = answer.astype(np.float64) * 10**DIGITS
     to_edge = np.abs(scaled - np.floor(scaled) - 0.5) / 10**DIGITS
     return bool((to_edge > MARGIN).all())

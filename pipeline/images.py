@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,35 @@ from serving.errors import ImageError
 
 # Two files whose central squares agree in 64 x 64 pixels, to the bit, are one picture.
 FINGERPRINT = Preprocessing(size=64, crop=1.0)
+# Grey levels, of 255, by which the thumbnails of one picture may differ on average when it is saved anew.
+LOOK_TOLERANCE = 4
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of a picture survives scaling and re-encoding.
+
+    `hash` has 64 bits: is a cell of 8 x 8 darker than its right neighbour? Source: Neal Krawetz, "Kind of
+    Like That", 2013. Many pictures of one kind share it, so `thumbnail`, 16 x 16 grey, decides.
+    """
+
+    hash: int
+    thumbnail: bytes
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Self:
+        """Takes the look of uint8 [S,S,3]."""
+        grey = Image.fromarray(pixels).convert("L")
+        cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+        bits = np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes()
+        return cls(int.from_bytes(bits), grey.resize((16, 16), Image.Resampling.BOX).tobytes())
+
+    def like(self, other: Self) -> bool:
+        """Do the two look the same?"""
+        difference = np.frombuffer(self.thumbnail, np.uint8) - np.frombuffer(
+            other.thumbnail, np.uint8
+        ).astype(int)
+        return self.hash == other.hash and float(np.abs(difference).mean()) <= LOOK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -27,7 +57,7 @@ class Labelled:
     label: str
     sha256: str
     pixels: str
-    look: int
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -64,19 +94,7 @@ def _inspect(folder: Path, label: str, path: Path) -> Labelled | Refused:
     except (ImageError, OSError) as error:
         return Refused(name, str(error))
     sha256 = hashlib.sha256(data).hexdigest()
-    return Labelled(
-        path, name, label, sha256, hashlib.sha256(pixels.tobytes()).hexdigest(), difference_hash(pixels)
-    )
-
-
-def difference_hash(pixels: Pixels) -> int:
-    """256 bits that survive scaling and re-encoding: is a cell of 16 x 16 darker than its right neighbour?
-
-    Source: Neal Krawetz, "Kind of Like That", 2013; with 8 x 8 cells many handwritten digits look alike.
-    """
-    grey = Image.fromarray(pixels).convert("L").resize((17, 16), Image.Resampling.BOX)
-    small = np.asarray(grey, dtype=np.int16)
-    return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes())
+    return Labelled(path, name, label, sha256, hashlib.sha256(pixels.tobytes()).hexdigest(), Look.of(pixels))
 
 
 def duplicates(images: Iterable[Labelled]) -> tuple[dict[str, str], list[Refused]]:

@@ -21,7 +21,8 @@ def write_flavours(bundle: Path) -> None:
         # Both would differ from one export to the next.
         utc_time_created="1980-01-01 00:00:00.000000",
         model_uuid=None,
-        signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")])),
+        # Without a name for the column, a plain list of bytes is as good as a DataFrame.
+        signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary)])),
     )
     model.add_flavor(
         "keras",

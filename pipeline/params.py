@@ -8,10 +8,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import ModelUnknown, ParamsInvalid
 
@@ -42,6 +50,12 @@ class Prepare(Section):
     valid: Fraction
     test: Fraction
     min_per_class: Count
+
+    @model_validator(mode="after")
+    def _parts_of_one(self) -> Self:
+        if self.valid + self.test > 1:
+            raise ValueError(f"valid {self.valid:g} and test {self.test:g} are together more than 1")
+        return self
 
 
 class Training(Section):
@@ -195,7 +209,7 @@ class Environment:
     experiment: bool
 
     @classmethod
-    def read(cls) -> "Environment":
+    def read(cls) -> Self:
         """`MLFLOW_TRACKING_URI`, `KERAS_HOME`, and whether `dvc exp run` is what runs us."""
         return cls(
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,

@@ -101,14 +101,14 @@ def look_alikes(images: Sequence[Labelled], splits: dict[str, str]) -> list[list
     """Pairs of different images that look the same, one tested on and one not: they flatter the result."""
     groups: dict[int, list[Labelled]] = defaultdict(list)
     for image in images:
-        groups[image.look].append(image)
+        groups[image.look.hash].append(image)
     return [
         sorted([tested.name, other.name])
         for group in groups.values()
         for tested in group
         if splits[tested.name] == "test"
         for other in group
-        if splits[other.name] != "test"
+        if splits[other.name] != "test" and tested.look.like(other.look)
     ]
 
 

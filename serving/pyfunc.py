@@ -20,10 +20,10 @@ class ImageClassifier:
     def predict(self, images: Any) -> list[list[dict[str, Any]]]:  # noqa: ANN401  (a pandas object)
         """Classifies encoded images; the i-th answer lists label, id and score, best first.
 
-        `images` is what MLflow hands on under the model's signature: a DataFrame with one column,
-        `image`, of bytes. A plain list of bytes does as well.
+        `images` is what MLflow makes of a list or a DataFrame under the model's signature: a DataFrame with
+        one column of bytes. A plain list of bytes does as well.
         """
-        encoded: Iterable[bytes] = images["image"] if hasattr(images, "columns") else images
+        encoded: Iterable[bytes] = images.iloc[:, 0] if hasattr(images, "iloc") else images
         return [
             [asdict(score) for score in self.predictor.top(self.predictor.answer(data))] for data in encoded
         ]

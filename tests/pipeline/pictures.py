@@ -1,0 +1,26 @@
+"""Small labelled pictures for tests: nothing is learned from them but their colour."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 40)}
+
+
+def draw(path: Path, colour: str, seed: int, side: int = 40) -> Path:
+    """Saves a noisy picture of a colour, in the format that the name asks for."""
+    noise = np.random.default_rng(seed).normal(0, 20, (side, side, 3))
+    pixels = (np.array(COLOURS[colour]) + noise).clip(0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def class_folders(folder: Path, images: int, side: int = 40) -> Path:
+    """Fills `<colour>/` with pictures of three formats."""
+    for number, colour in enumerate(COLOURS):
+        for index in range(images):
+            ending = ("jpg", "png", "webp")[index % 3]
+            draw(folder / colour / f"{index:03d}.{ending}", colour, 1000 * number + index, side)
+    return folder

@@ -1,0 +1,122 @@
+"""Clones of this project, with a model that is built in seconds, for tests that run the real thing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.pipeline.pictures import class_folders
+
+ROOT = Path(__file__).parents[2]
+
+# Few images, one epoch, no floors: what is shown is that the parts fit, not that the model is good.
+TINY = """\
+models: [tiny]
+
+tiny:
+  prepare: {valid: 0.1, test: 0.3, min_per_class: 5}
+  build:
+    method: scratch
+    size: 32
+    crop: 1.0
+    alpha: 0.35
+    momentum: 0.9
+    seed: 1
+    batch: 16
+    dropout: 0.1
+    augment: {shift: 0.1, flip: true}
+    training: {epochs: 1, learning_rate: 0.001}
+  export: {golden: 2}
+  evaluate:
+    min_top1: 0.0
+    min_top5: 0.0
+    min_agreement: 0.99
+    max_latency_ms: 10000
+    significance: 0.05
+  register: {description: A model for tests.}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A git clone of the working tree, and how commands are run in it."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command; output and exit code are the caller's to judge."""
+        environment = {**os.environ, **self.environment, **variables}
+        # Stages are started as `python`, which must be the one that runs the tests.
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        return subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def succeed(self, *command: str, **variables: str) -> str:
+        """Runs a command that must end well; gives what it printed."""
+        done = self.run(*command, **variables)
+        assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def pipeline(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "pipeline", *arguments, **variables)
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Runs `dvc repro`; gives the stages that ran."""
+        printed = self.succeed("dvc", "repro", *arguments)
+        return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
+
+    def commit(self, message: str = "work") -> None:
+        self.succeed("git", "add", "-A")
+        self.succeed("git", "commit", "-q", "--allow-empty", "-m", message)
+
+    def changes(self) -> str:
+        """What git calls changed, a line each."""
+        return self.succeed("git", "status", "--porcelain")
+
+    def clone(self, target: Path) -> "Project":
+        """A clean clone of what is committed, without data, models or registry."""
+        self.succeed("git", "clone", "-q", str(self.root), str(target))
+        return Project(target, self.environment)
+
+
+def copy_of_the_working_tree(target: Path, variables: Mapping[str, str] = {}) -> Project:
+    """The files that git tracks or would track, as a repository of their own with one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
+    author = {
+        f"GIT_{who}_{what}": "test@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    project = Project(target, {**author, **variables})
+    project.succeed("git", "init", "-q", "-b", "main")
+    project.commit("as it is")
+    return project
+
+
+def tiny_project(target: Path) -> Project:
+    """A project whose only model is built in seconds, from pictures that are in its repository."""
+    project = copy_of_the_working_tree(target, {"MLFLOW_TRACKING_URI": ""})
+    (target / "params.yaml").write_text(TINY)
+    for name in ("dvc.lock", "pins/digits.json"):
+        (target / name).unlink(missing_ok=True)
+    shutil.rmtree(target / "reports", ignore_errors=True)
+    class_folders(target / "data/raw/tiny", images=12)
+    # Photos are not for git; here they are, so that a clone has them.
+    project.succeed("git", "add", "-f", "data/raw/tiny")
+    project.commit("a model that is built in seconds")
+    return project

@@ -1,0 +1,141 @@
+"""prepare takes good images as they are, and refuses a folder with a list of what is wrong in it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import prepare
+from pipeline.errors import DataRefused, ModelUnknown
+from tests.pipeline.pictures import class_folders, draw
+from tests.pipeline.projects import TINY
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY)
+    return class_folders(tmp_path / "data/raw/tiny", images=12)
+
+
+def prepared() -> set[str]:
+    folder = Path("data/prepared/tiny")
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusals() -> dict[str, str]:
+    with pytest.raises(DataRefused) as error:
+        prepare.main("tiny")
+    return dict(error.value.refusals)
+
+
+def test_images_keep_their_bytes_and_names(raw: Path) -> None:
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    found = prepared() - {"report.json"}
+    assert len(found) == sum(report["images"].values()) == 36
+    for name in found:
+        split, label, file = name.split("/")
+        assert split in {"train", "valid", "test"}
+        assert Path("data/prepared/tiny", name).read_bytes() == (raw / label / file).read_bytes()
+
+
+def test_splits_are_disjoint_and_each_class_is_in_all(raw: Path) -> None:
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    assert all(min(counts.values()) > 0 for counts in report["classes"].values())
+    files = [name.split("/", 1)[1] for name in prepared() - {"report.json"}]
+    assert len(files) == len(set(files))
+
+
+def test_the_same_data_give_the_same_report(raw: Path) -> None:
+    prepare.main("tiny")
+    first = Path("data/prepared/tiny/report.json").read_bytes()
+    prepare.main("tiny")
+    assert Path("data/prepared/tiny/report.json").read_bytes() == first
+
+
+def test_hidden_files_are_no_data(raw: Path) -> None:
+    (raw / "red/.DS_Store").write_bytes(b"finder")
+    (raw / ".cache").mkdir()
+    (raw / ".cache/x").write_bytes(b"cache")
+    (raw / "notes.txt").write_text("beside the classes")
+    prepare.main("tiny")
+    assert len(prepared()) == 37
+
+
+def test_a_repeated_picture_counts_once(raw: Path) -> None:
+    shutil.copyfile(raw / "red/001.png", raw / "red/again.png")
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    assert report["repeated"] == {"red/again.png": "red/001.png"}
+    assert sum(report["images"].values()) == 36
+
+
+def test_one_picture_with_two_labels_is_refused(raw: Path) -> None:
+    shutil.copyfile(raw / "red/001.png", raw / "green/wrong.png")
+    found = refusals()
+    assert set(found) == {"red/001.png", "green/wrong.png"}
+    assert "several labels" in found["green/wrong.png"]
+
+
+def test_everything_wrong_is_listed_at_once(raw: Path) -> None:
+    (raw / "red/empty.jpg").write_bytes(b"")
+    (raw / "red/text.jpg").write_text("<html>no picture</html>")
+    whole = (raw / "red/000.jpg").read_bytes()
+    (raw / "red/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (raw / "red/nowhere.jpg").symlink_to("missing")
+    for path in sorted((raw / "green").iterdir())[3:]:
+        path.unlink()
+    found = refusals()
+    assert set(found) == {"red/empty.jpg", "red/text.jpg", "red/cut.jpg", "red/nowhere.jpg", "green/"}
+    assert "zero bytes" in found["red/empty.jpg"]
+    assert "3 different images" in found["green/"]
+
+
+def test_one_class_is_none(raw: Path) -> None:
+    shutil.rmtree(raw / "green")
+    shutil.rmtree(raw / "blue")
+    assert "two classes" in refusals()["(all)"]
+
+
+def test_a_refusal_leaves_the_former_result(raw: Path) -> None:
+    prepare.main("tiny")
+    before = prepared()
+    (raw / "red/text.jpg").write_text("no picture")
+    assert refusals()
+    assert prepared() == before
+    assert [path.name for path in Path("data/prepared").iterdir()] == ["tiny"]
+
+
+def test_a_new_photo_moves_no_other(raw: Path) -> None:
+    prepare.main("tiny")
+    before = prepared()
+    draw(raw / "red/new.png", "red", seed=77)
+    prepare.main("tiny")
+    added = prepared() - before
+    assert before <= prepared()
+    assert [name.split("/", 1)[1] for name in added] == ["red/new.png"]
+
+
+def test_look_alikes_across_splits_are_reported(raw: Path) -> None:
+    # Saved again, a picture has other pixels and looks the same.
+    across, down = np.meshgrid(np.arange(90), np.arange(90))
+    picture = Image.fromarray(
+        np.stack([across * 2, down * 2, (across + down) % 180], axis=2).astype(np.uint8)
+    )
+    for quality in range(70, 95, 3):
+        picture.save(raw / f"red/copy{quality}.jpg", quality=quality)
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    assert report["look_alikes_across_splits"]["pairs"] > 0
+
+
+def test_a_folder_that_is_not_there_is_named(raw: Path) -> None:
+    shutil.rmtree(raw)
+    with pytest.raises(ModelUnknown, match="data/raw/tiny"):
+        prepare.main("tiny")

@@ -1,0 +1,79 @@
+"""params.yaml is checked as a whole before any work, and the error names section and key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import params
+from pipeline.errors import ModelUnknown, ParamsInvalid
+from pipeline.run import STARTER
+from tests.pipeline.projects import ROOT, TINY
+
+
+def test_those_of_the_project_are_good() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    assert set(loaded.models) <= set(loaded.sections)
+    assert isinstance(loaded.of("imagenet").build, params.Pretrained)
+
+
+def test_the_starter_section_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"models": ["mine"], "mine": yaml.safe_load(STARTER)}))
+    assert isinstance(params.load(path).of("mine").build, params.Finetune)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        (
+            "min_top1: 0.0",
+            "min_top: 0.0",
+            ["tiny.evaluate.min_top1: Field required", "tiny.evaluate.min_top: Extra"],
+        ),
+        ("seed: 1", "sede: 1", ["tiny.build.seed: Field required", "tiny.build.sede: Extra"]),
+        ("golden: 2", "golden: many", ["tiny.export.golden", "'many'"]),
+        ("golden: 2", "golden: 0", ["tiny.export.golden", "greater than or equal to 1"]),
+        ("method: scratch", "method: magic", ["tiny.build", "'magic'"]),
+        ("test: 0.3", "test: 1.3", ["tiny.prepare.test", "less than or equal to 1"]),
+        ("epochs: 1", "epochs: 1.5", ["tiny.build.training.epochs"]),
+        ("epochs: 1", 'epochs: "1"', ["tiny.build.training.epochs"]),
+        ("models: [tiny]", "models: [tiny, giant]", ["giant has no section"]),
+        ("models: [tiny]", "modles: [tiny]", ["models: missing"]),
+        ("models: [tiny]", "models: [../etc]", ["models.0"]),
+        ("  register: {description: A model for tests.}", "", ["tiny.register: Field required"]),
+        ("batch: 16", "batch: [16", ["params.yaml"]),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list[str]) -> None:
+    path = tmp_path / "params.yaml"
+    assert before in TINY
+    path.write_text(TINY.replace(before, after))
+    with pytest.raises(ParamsInvalid) as error:
+        params.load(path)
+    for words in named:
+        assert words in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TINY.replace("golden: 2", "golden: 0").replace("batch: 16", "batch: 0"))
+    with pytest.raises(ParamsInvalid, match=r"(?s)tiny\.build\.batch.*tiny\.export\.golden"):
+        params.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParamsInvalid, match=r"params\.yaml"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_an_unknown_model_is_told_how_to_become_known() -> None:
+    with pytest.raises(ModelUnknown, match="data/raw/unicorns"):
+        params.load(ROOT / "params.yaml").of("unicorns")
+
+
+def test_fractions_that_leave_nothing_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TINY.replace("valid: 0.1, test: 0.3", "valid: 0.6, test: 0.6"))
+    with pytest.raises(ParamsInvalid, match=r"tiny\.prepare.*more than 1"):
+        params.load(path)

@@ -1,0 +1,81 @@
+"""Imports only go down: serving knows nothing of pipeline, no stage of another, no module of itself."""
+
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.repo.imports import HALVES, ROOT, closure, imported, local, modules
+from tests.repo.stages import STAGES
+
+# What only the offline half has.
+OFFLINE = {
+    "pipeline",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "sklearn",
+    "mlflow",
+    "dvc",
+    "dvclive",
+    "yaml",
+}
+
+# Heavy libraries, and the modules whose job each of them is.
+ADAPTERS = {
+    "tensorflow": {"pipeline/backend.py"},
+    "keras": {"pipeline/backend.py"},
+    "mlflow": {"pipeline/mlflow_model.py", "pipeline/registry.py"},
+    "onnx": {"pipeline/onnx_graph.py"},
+    "onnxruntime": {"serving/predictor.py"},
+    "sklearn": {"pipeline/sources.py"},
+    "matplotlib": {"pipeline/pictures.py"},
+    "dvclive": {"pipeline/training.py"},
+    "dvc": set(),
+}
+
+EVERY = [path for half in HALVES for path in modules(half)]
+
+
+def packages(path: Path) -> set[str]:
+    """The top-level packages that a module imports, also inside functions."""
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", modules("serving"), ids=str)
+def test_serving_imports_nothing_of_the_offline_half(path: Path) -> None:
+    assert not packages(path) & OFFLINE
+
+
+def test_no_cycles() -> None:
+    # It raises CycleError, with the cycle.
+    order = list(TopologicalSorter({path: local(path) for path in EVERY}).static_order())
+    assert set(order) == set(EVERY)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_reaches_another(stage: str) -> None:
+    scripts = {Path(f"pipeline/{name}.py") for name in STAGES}
+    own = Path(f"pipeline/{stage}.py")
+    assert closure(own) & scripts == {own}
+
+
+@pytest.mark.parametrize("library", ADAPTERS)
+def test_heavy_library_is_imported_where_it_is_the_job(library: str) -> None:
+    assert {path.as_posix() for path in EVERY if library in packages(path)} == ADAPTERS[library]
+
+
+@pytest.mark.parametrize("module", [".".join(path.with_suffix("").parts) for path in modules("serving")])
+def test_serving_runs_without_the_offline_half(module: str) -> None:
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    assert not set(done.stdout.split()) & OFFLINE
+
+
+@pytest.mark.parametrize("path", EVERY, ids=str)
+def test_no_module_is_a_drawer(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}

@@ -1,0 +1,69 @@
+"""A stage has one name from dvc.yaml over its script to params.yaml, and depends on all that it runs."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.mlflow_model import CODE
+from tests.repo.imports import ROOT, closure
+from tests.repo.stages import PARAMS, STAGES
+
+MODELS = [name for name in PARAMS if name != "models"]
+SERVED = Path("serving/pyfunc.py")
+
+
+def test_order() -> None:
+    assert list(STAGES) == ["prepare", "build", "export", "evaluate", "register"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_name(stage: str) -> None:
+    described = STAGES[stage]
+    assert (ROOT / f"pipeline/{stage}.py").is_file()
+    assert described["cmd"] == f"python -m pipeline.{stage} ${{item.model}}"
+    assert described["params"] == [f"${{item.model}}.{stage}"]
+    assert described["matrix"] == {"model": "${models}"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_section_of_params_per_stage(model: str) -> None:
+    assert list(PARAMS[model]) == list(STAGES)
+
+
+def test_models_are_described() -> None:
+    assert set(PARAMS["models"]) <= set(MODELS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_depends_on_all_code_that_it_runs(stage: str) -> None:
+    named = [Path(dep) for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
+    # The bundle takes a copy of the code that answers.
+    copied = closure(SERVED) if stage == "export" else set()
+    assert named == sorted(closure(Path(f"pipeline/{stage}.py")) | copied)
+
+
+def test_bundle_takes_all_code_that_answers() -> None:
+    assert [Path(f"serving/{name}.py") for name in CODE] == sorted(closure(SERVED))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_outputs_stay_until_a_stage_has_succeeded(stage: str) -> None:
+    described = STAGES[stage]
+    for kind in ("outs", "metrics", "plots"):
+        for entry in described.get(kind, []):
+            ((path, options),) = entry.items()
+            assert options["persist"], path
+            assert options.get("cache", True) or path.endswith("registered.json") or "reports/" in path
+
+
+def test_deps_are_made_by_an_earlier_stage_or_are_sources() -> None:
+    made: set[str] = set()
+    for described in STAGES.values():
+        for dep in described["deps"]:
+            if not dep.endswith(".py"):
+                assert dep.startswith("data/raw/") or any(f"{dep}/".startswith(f"{out}/") for out in made), (
+                    dep
+                )
+        made |= {
+            out for kind in ("outs", "metrics", "plots") for entry in described.get(kind, []) for out in entry
+        }

@@ -1,0 +1,112 @@
+"""A tiny real bundle, made without TensorFlow: its model names the colour that a picture has most of."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, File, Manifest, to_json
+from tests.serving.pictures import encoded
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+SIZE = 8
+# Clear answers (0.96 for a pure colour) that float32 still tells from 1.
+STEEPNESS = 4.0
+TOLERANCE = 0.005
+# What the pipeline exports.
+OPSET, IR_VERSION = 18, 10
+
+
+def write_bundle(
+    folder: Path,
+    name: str = "colours",
+    steepness: float = STEEPNESS,
+    extra: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Writes a whole bundle; another name, steepness or extra file gives it another digest."""
+    put(folder, contents(steepness) | dict(extra or {}))
+    return seal(folder, name)
+
+
+def contents(steepness: float = STEEPNESS) -> dict[str, bytes]:
+    """The files of a bundle, without the manifest."""
+    images = {f"{number}.png": rgb for number, rgb in enumerate(COLOURS.values())}
+    answers = [
+        {"file": file, "probabilities": expected(rgb, steepness).round(3).tolist()}
+        for file, rgb in images.items()
+    ]
+    folder = GOLDEN.rsplit("/", 1)[0]
+    return {
+        GRAPH: graph(steepness),
+        LABELS: to_json([{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]),
+        PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "interpolation": "bicubic"}),
+        GOLDEN: to_json({"tolerance": TOLERANCE, "images": answers}),
+        **{f"{folder}/{file}": filled(rgb) for file, rgb in images.items()},
+    }
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a bundle's folder; what the manifest says of them is left as it is."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def seal(
+    folder: Path,
+    name: str = "colours",
+    shape: tuple[int, int, int] = (SIZE, SIZE, 3),
+    classes: int = len(COLOURS),
+) -> Path:
+    """Writes the manifest for the files that are there, whatever is in them."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder).as_posix()
+        if path.is_file() and inside != MANIFEST:
+            role = "serving" if inside.startswith("serving/") else "mlflow"
+            data = path.read_bytes()
+            files[inside] = File(role, hashlib.sha256(data).hexdigest(), len(data))
+    (folder / MANIFEST).write_bytes(Manifest(name, files, shape, classes).to_bytes())
+    return folder
+
+
+def graph(
+    steepness: float = STEEPNESS, size: int = SIZE, kind: int = TensorProto.UINT8, image: str = "image"
+) -> bytes:
+    """The model as ONNX: softmax of the mean red, green and blue, `steepness` apart at the most."""
+    weights = steepness / 255 * np.eye(len(COLOURS), dtype=np.float32)
+    made = helper.make_graph(
+        [
+            helper.make_node("Cast", [image], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels", "sides"], ["means"], keepdims=0),
+            helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "colours",
+        [helper.make_tensor_value_info(image, kind, ["batch", size, size, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(COLOURS)])],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([1, 2], dtype=np.int64), "sides"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def expected(rgb: tuple[int, int, int], steepness: float = STEEPNESS) -> npt.NDArray[np.float64]:
+    """What the model should say of a picture of one colour, computed without ONNX."""
+    powers = np.exp(steepness / 255 * np.array(rgb, dtype=np.float64))
+    answer: npt.NDArray[np.float64] = powers / powers.sum()
+    return answer
+
+
+def filled(rgb: tuple[int, int, int]) -> bytes:
+    """A PNG of one colour."""
+    return encoded(Image.new("RGB", (12, 10), rgb), "PNG")

@@ -1,0 +1,230 @@
+"""A bundle with one byte, file or claim that is not as it was released is refused, naming the file."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import TensorProto
+
+from serving.bundle import (
+    FORMAT,
+    GRAPH,
+    LABELS,
+    MANIFEST,
+    PREPROCESSING,
+    Bundle,
+    File,
+    Manifest,
+    to_json,
+)
+from serving.errors import (
+    BundleMissing,
+    ContractBroken,
+    DigestMismatch,
+    FileMissing,
+    FileUnexpected,
+    ManifestInvalid,
+)
+from serving.predictor import Predictor
+from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
+from tests.serving.reported import cases
+
+FILES = sorted(contents())
+LABEL = [{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]
+
+
+def flip(path: Path, position: int) -> None:
+    """Changes one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("position", [0, -1])
+def test_flipped_byte(bundle: Path, name: str, position: int) -> None:
+    flip(bundle / name, position)
+    with pytest.raises(DigestMismatch, match=re.escape(f"{bundle / name} was changed")):
+        Predictor.open(bundle)
+
+
+def test_flipped_byte_of_the_manifest(bundle: Path) -> None:
+    whole, released = (bundle / MANIFEST).read_bytes(), Bundle.open(bundle).digest
+    for position in range(len(whole)):
+        (bundle / MANIFEST).write_bytes(whole)
+        flip(bundle / MANIFEST, position)
+        # Another name or size is a manifest too, with a digest that no pin names.
+        with suppress(ManifestInvalid):
+            assert Bundle.open(bundle).digest != released
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(FileMissing, match=re.escape(str(bundle / name))):
+        Predictor.open(bundle)
+
+
+@pytest.mark.parametrize("place", ["nothing", "empty", "a file"])
+def test_missing_bundle(tmp_path: Path, place: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
+    with pytest.raises(BundleMissing, match=re.escape(f"{tmp_path / place}: ")):
+        Predictor.open(tmp_path / place)
+
+
+@pytest.mark.parametrize("name", ["extra", ".hidden", "serving/other.onnx", "serving/registered_model_meta"])
+def test_extra_file(bundle: Path, name: str) -> None:
+    put(bundle, {name: b""})
+    with pytest.raises(FileUnexpected, match=re.escape(str(bundle / name))):
+        Predictor.open(bundle)
+
+
+LINKS = {"a link to a folder": ".", "a link to nothing": "nothing"}
+
+
+@pytest.mark.parametrize("name", cases(LINKS))
+def test_link(bundle: Path, name: str) -> None:
+    (bundle / "serving/link").symlink_to(bundle.parent / LINKS[name])
+    with pytest.raises(FileUnexpected, match="serving/link"):
+        Predictor.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["registered_model_meta", "code/serving/__pycache__/pyfunc.cpython-311.pyc"])
+def test_what_mlflow_and_python_leave_behind(bundle: Path, name: str) -> None:
+    put(bundle, {name: b"model_name: colours\n"})
+    Predictor.open(bundle)
+
+
+# What the manifest is made of, changed; `document` is a good one.
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """A manifest with one change, written as manifests are."""
+
+    def make(data: bytes) -> bytes:
+        document = json.loads(data)
+        change(document)
+        return to_json(document)
+
+    return make
+
+
+def naming(path: str) -> Callable[[bytes], bytes]:
+    """A manifest that also names `path`."""
+    entry = {"role": "serving", "sha256": "0" * 64, "size": 1}
+    return changed(lambda document: document["files"].update({path: entry}))
+
+
+INVALID: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda data: b"",
+    "no JSON": lambda data: data[:-3],
+    "no text": lambda data: b"\xff\xfe" + data,
+    "a list": lambda data: b"[]\n",
+    "null": lambda data: b"null\n",
+    "too deep": lambda data: b"[" * 100_000,
+    "not canonical": lambda data: data.replace(b"\n", b"\r\n"),
+    "a key twice": lambda data: data.replace(b'"format": 1,', b'"format": 1,\n "format": 1,'),
+    "another format": changed(lambda document: document.update(format=FORMAT + 1)),
+    "an unknown key": changed(lambda document: document.update(comment="")),
+    "an unknown key of a file": changed(lambda document: document["files"][GRAPH].update(url="")),
+    "no files": changed(lambda document: document.pop("files")),
+    "no size": changed(lambda document: document["files"][GRAPH].pop("size")),
+    "files as a list": changed(lambda document: document.update(files=list(document["files"]))),
+    "no shape": changed(lambda document: document["input"].update(shape=None)),
+    "no classes": changed(lambda document: document["output"].update(shape=[None])),
+    "a path upwards": naming("../outside"),
+    "a hidden path upwards": naming("serving/../../outside"),
+    "no name": naming(""),
+    "a folder's name": naming("serving"),
+    "a name with a zero byte": naming("a\0b"),
+    "an absolute path": naming(str(Path("/outside").absolute())),
+}
+
+
+@pytest.mark.parametrize("name", cases(INVALID))
+def test_invalid_manifest(bundle: Path, name: str) -> None:
+    path = bundle / MANIFEST
+    (bundle.parent / "outside").write_bytes(b"x")
+    path.write_bytes(INVALID[name](path.read_bytes()))
+    with pytest.raises(ManifestInvalid, match=re.escape(str(path))):
+        Bundle.open(bundle).verify()
+
+
+def test_manifest_is_read_as_it_was_written() -> None:
+    manifest = Manifest("ünï", {"a/b": File("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
+    assert Manifest.from_bytes(manifest.to_bytes(), Path()) == manifest
+
+
+def test_digest_is_of_the_contents(tmp_path: Path) -> None:
+    folders = [
+        write_bundle(tmp_path / "a"),
+        write_bundle(tmp_path / "b"),
+        write_bundle(tmp_path / "c", steepness=5.0),
+        write_bundle(tmp_path / "d", extra={"MLmodel": b""}),
+        write_bundle(tmp_path / "e", name="colors"),
+    ]
+    digests = [Bundle.open(folder).digest for folder in folders]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == len(digests) - 1
+
+
+def test_file_that_the_manifest_does_not_name_is_not_read(bundle: Path) -> None:
+    with pytest.raises(ManifestInvalid, match="does not name MLmodel"):
+        Bundle.open(bundle).read("MLmodel")
+
+
+# A file with other contents, what the manifest says then, the file that is named and why.
+BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
+    "a label too few": ({LABELS: to_json(LABEL[:2])}, {}, LABELS, "2 labels for 3 outputs"),
+    "a label too many": (
+        {LABELS: to_json([*LABEL, {"id": "c3", "name": "grey"}])},
+        {"classes": 4},
+        GRAPH,
+        "its output is",
+    ),
+    "no labels": ({LABELS: b"{"}, {}, LABELS, "Expecting"),
+    "labels without ids": ({LABELS: to_json([{"name": name} for name in COLOURS])}, {}, LABELS, "id"),
+    "labels in an object": ({LABELS: to_json(COLOURS)}, {}, LABELS, ""),
+    "a label twice": ({LABELS: to_json([*LABEL[:2], {"id": "c2", "name": "red"}])}, {}, LABELS, "same name"),
+    "a graph of another size": ({GRAPH: graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
+    "a graph of floats": ({GRAPH: graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
+    "a graph with another input": ({GRAPH: graph(image="x")}, {}, GRAPH, "its input is"),
+    "another shape in the manifest": ({}, {"shape": (16, 16, 3)}, GRAPH, "its input is"),
+    "no graph": ({GRAPH: b"<html>"}, {}, GRAPH, "ONNX Runtime cannot load it"),
+    "an empty graph": ({GRAPH: b""}, {}, GRAPH, "ONNX Runtime cannot load it"),
+    "half a graph": ({GRAPH: graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
+    "another size": (
+        {PREPROCESSING: to_json({"size": 16, "crop": 1.0, "interpolation": "bicubic"})},
+        {},
+        GRAPH,
+        "its input is",
+    ),
+    "a size of 8.0": ({PREPROCESSING: to_json({"size": 8.0, "crop": 1.0})}, {}, PREPROCESSING, "8.0"),
+    "no crop": ({PREPROCESSING: to_json({"size": SIZE, "crop": 0.0})}, {}, PREPROCESSING, "crop"),
+    "another interpolation": (
+        {PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "interpolation": "nearest"})},
+        {},
+        PREPROCESSING,
+        "bicubic",
+    ),
+    "an unknown step": (
+        {PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "mean": 0.5})},
+        {},
+        PREPROCESSING,
+        "mean",
+    ),
+    "no preprocessing": ({PREPROCESSING: b"{"}, {}, PREPROCESSING, "Expecting"),
+}
+
+
+@pytest.mark.parametrize("name", cases(BROKEN))
+def test_broken_contract(bundle: Path, name: str) -> None:
+    files, claims, blamed, reason = BROKEN[name]
+    put(bundle, files)
+    seal(bundle, **claims)
+    with pytest.raises(ContractBroken, match=re.escape(str(bundle / blamed))) as caught:
+        Predictor.open(bundle)
+    assert reason in str(caught.value)

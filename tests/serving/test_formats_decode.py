@@ -1,0 +1,93 @@
+"""Every accepted kind of image becomes the same uint8 [S,S,3]: upright, over white, its centre cut out."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from serving.decoder import Preprocessing, decode
+from tests.serving.pictures import CORPUS, encoded
+from tests.serving.reported import cases
+
+SIZE = 16
+WHOLE = Preprocessing(size=SIZE, crop=1.0)
+# What lossy encoding may change in the middle of an even patch.
+LOSSY = 6
+
+# How a camera that is held so stores an upright picture, by the orientation that it notes; not the
+# decoder's table but its inverse, written down from the EXIF standard.
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+    # no orientation of the standard
+    9: None,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_kind(name: str) -> None:
+    data, colours = CORPUS[name]
+    pixels = decode(data, WHOLE)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (SIZE, SIZE, 3)
+    found = pixels[SIZE // 2, [SIZE // 4, SIZE - SIZE // 4]].astype(int)
+    assert np.abs(found - colours).max() <= LOSSY, found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("orientation", STORED)
+def test_orientation(orientation: int, kind: str) -> None:
+    photo = asymmetric()
+    turn = STORED[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = encoded(photo if turn is None else photo.transpose(turn), kind, exif=exif, **KINDS[kind])
+    difference = decode(stored, WHOLE).astype(int) - decode(encoded(photo, "PNG"), WHOLE)
+    assert np.abs(difference).max() <= LOSSY
+
+
+def asymmetric() -> Image.Image:
+    """48 x 32 pixels that no turn or mirror leaves as they are, smooth enough for JPEG."""
+    x, y = np.meshgrid(np.arange(48), np.arange(32))
+    return Image.fromarray(np.stack([5 * x, 7 * y, 2 * x + y], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", cases(f"{kind} with broken EXIF" for kind in KINDS))
+def test_broken_metadata_do_not_matter(name: str) -> None:
+    kind = name.split()[0]
+    data = encoded(asymmetric(), kind, exif=b"Exif\0\0no TIFF header", **KINDS[kind])
+    assert decode(data, WHOLE).shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("size", [(100, 60), (60, 100), (60, 60), (61, 99)])
+@pytest.mark.parametrize(("crop", "corner"), [(0.4, 255), (0.7, 0), (1.0, 0)])
+def test_centre(size: tuple[int, int], crop: float, corner: int) -> None:
+    image = Image.new("RGB", size, "black")
+    left, top = (size[0] - 30) // 2, (size[1] - 30) // 2
+    image.paste("white", (left, top, left + 30, top + 30))
+    pixels = decode(encoded(image, "PNG"), Preprocessing(SIZE, crop))
+    assert (pixels[SIZE // 2, SIZE // 2] == 255).all()
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == corner).all()
+
+
+def test_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
+    large = asymmetric().resize((1200, 800), Image.Resampling.BICUBIC)
+    small, reference = (decode(encoded(large, kind), WHOLE).astype(int) for kind in ("JPEG", "PNG"))
+    assert np.abs(small - reference).max() <= LOSSY
+
+
+def test_same_bytes_same_pixels() -> None:
+    data = CORPUS["jpeg"][0]
+    assert (decode(data, WHOLE) == decode(data, WHOLE)).all()

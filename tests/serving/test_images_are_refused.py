@@ -1,0 +1,153 @@
+"""What is no image, or would cost too much, is refused by its own class, in one sentence and at once."""
+
+import random
+import re
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.decoder import MAX_BYTES, Preprocessing, decode
+from serving.errors import (
+    ImageDamaged,
+    ImageEmpty,
+    ImageError,
+    ImageFormatUnsupported,
+    ImageTooLarge,
+    ImageTooManyPixels,
+    ImageTooSmall,
+    ImageUnrecognised,
+)
+from tests.serving import memory
+from tests.serving.pictures import CORPUS, GREY, PHOTO, bilevel, encoded, png
+from tests.serving.reported import cases
+
+SETTINGS = Preprocessing(size=16, crop=0.875)
+linux = pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux tells a process's peak")
+NOISE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+
+
+def box(brand: bytes) -> bytes:
+    """The start of a HEIF file: a box of 32 bytes with its brand."""
+    return struct.pack(">I", 32) + b"ftyp" + brand + bytes(500)
+
+
+def cut(data: bytes) -> bytes:
+    """Two thirds of a file."""
+    return data[: len(data) * 2 // 3]
+
+
+def rescanned(times: int) -> bytes:
+    """A progressive JPEG that repeats its last scan: a few bytes, and again work for the whole picture."""
+    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + times * scan + data[-2:]
+
+
+# File, class and a part of the sentence.
+REFUSED: dict[str, tuple[bytes, type[ImageError], str]] = {
+    "nothing": (b"", ImageEmpty, "zero bytes"),
+    "html": (b"<!doctype html><title>Not found</title>", ImageUnrecognised, "Send JPEG"),
+    "random bytes": (random.Random(1).randbytes(5000), ImageUnrecognised, "Send JPEG"),
+    "one byte": (b"\xff", ImageUnrecognised, "Send JPEG"),
+    "heic": (box(b"heic"), ImageFormatUnsupported, "HEIC"),
+    "heix": (box(b"heix"), ImageFormatUnsupported, "HEIC"),
+    "heif": (box(b"mif1"), ImageFormatUnsupported, "HEIF"),
+    "avif": (encoded(PHOTO, "AVIF"), ImageFormatUnsupported, "AVIF"),
+    "tiff": (encoded(PHOTO, "TIFF"), ImageFormatUnsupported, "TIFF"),
+    "tiff, big end first": (b"MM\x00*" + bytes(500), ImageFormatUnsupported, "TIFF"),
+    "ico": (encoded(PHOTO, "ICO"), ImageFormatUnsupported, "ICO"),
+    "pdf": (encoded(PHOTO, "PDF"), ImageFormatUnsupported, "PDF"),
+    "svg": (b"\n <svg xmlns='http://www.w3.org/2000/svg'/>", ImageFormatUnsupported, "SVG"),
+    "svg with a declaration": (
+        b"<?xml version='1.0'?>\n<!-- drawn --><svg xmlns='http://www.w3.org/2000/svg'/>",
+        ImageFormatUnsupported,
+        "SVG",
+    ),
+    "photoshop": (b"8BPS\x00\x01" + bytes(500), ImageFormatUnsupported, "Photoshop"),
+    "jpeg cut off": (cut(encoded(NOISE, "JPEG")), ImageDamaged, "truncated"),
+    "png cut off": (cut(encoded(NOISE, "PNG")), ImageDamaged, "truncated"),
+    "webp cut off": (cut(encoded(NOISE, "WEBP")), ImageDamaged, "decoder"),
+    "gif cut off": (cut(encoded(NOISE, "GIF")), ImageDamaged, "truncated"),
+    "bmp cut off": (cut(encoded(NOISE, "BMP")), ImageDamaged, "truncated"),
+    "81 megapixels in 10 kB": (bilevel(9000), ImageTooManyPixels, "9000 x 9000"),
+    "900 megapixels of header": (png(30_000, 30_000, 1, GREY, b""), ImageTooManyPixels, "pixels"),
+    "a line": (encoded(Image.new("L", (60_000, 8)), "PNG"), ImageTooManyPixels, "50 to 1"),
+    "one pixel": (encoded(Image.new("L", (1, 1)), "PNG"), ImageTooSmall, "1 x 1"),
+    "a thousand scans": (rescanned(1000), ImageDamaged, "scan"),
+    "seven rows": (encoded(Image.new("L", (8, 7)), "PNG"), ImageTooSmall, "8 x 7"),
+}
+
+
+@pytest.mark.parametrize("name", cases(REFUSED))
+def test_refused(name: str) -> None:
+    data, kind, part = REFUSED[name]
+    with pytest.raises(ImageError) as caught:
+        decode(data, SETTINGS)
+    assert type(caught.value) is kind
+    sentence = str(caught.value)
+    assert part in sentence
+    assert re.fullmatch(r"[A-Z][^\n]*[.?]", sentence)
+    # Neither Pillow's sentences within ours nor its objects' addresses.
+    assert ".;" not in sentence
+    assert " at 0x" not in sentence
+
+
+def test_bytes_are_counted_before_they_are_looked_at() -> None:
+    with pytest.raises(ImageUnrecognised):
+        decode(bytes(MAX_BYTES), SETTINGS)
+    with pytest.raises(ImageTooLarge):
+        decode(bytes(MAX_BYTES + 1), SETTINGS)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (400, 8), (8, 400), (4900, 5100)])
+def test_just_within_the_limits(size: tuple[int, int]) -> None:
+    assert decode(encoded(Image.new("1", size), "PNG"), SETTINGS).shape == (16, 16, 3)
+
+
+@linux
+def test_bomb_is_refused_without_decoding_it() -> None:
+    bomb = bilevel(9000)
+    assert len(bomb) < 15_000
+    assert memory.needed(bomb) < 50
+    # What may be decoded shows in this measure, so the bomb would.
+    assert memory.needed(bilevel(4900)) > 50
+
+
+# Made only when their turn comes, and the MB that they may take. Pillow holds a pixel in four bytes whatever
+# its mode, so 24 megapixels are 96 MB in every copy: the decoded one, as RGB, three more to lie over white.
+LARGE: dict[str, tuple[Callable[[], bytes], int]] = {
+    "png, 1 bit": (lambda: bilevel(4900), 200),
+    "png, 16 bit grey": (lambda: png(4900, 4900, 16, GREY, bytes(4900 * (1 + 2 * 4900))), 200),
+    "png, transparent": (lambda: encoded(Image.new("LA", (4900, 4900)), "PNG", compress_level=1), 500),
+    "jpeg": (lambda: encoded(Image.new("L", (14_000, 14_000)), "JPEG"), 50),
+    "jpeg, progressive": (lambda: encoded(Image.new("L", (14_000, 14_000)), "JPEG", progressive=True), 200),
+}
+
+
+@linux
+@pytest.mark.parametrize("name", cases(LARGE))
+def test_largest_pictures_cost_no_more_than_others(name: str) -> None:
+    make, limit = LARGE[name]
+    megabytes = memory.needed(make())
+    assert megabytes < limit
+
+
+@pytest.mark.filterwarnings("ignore")  # as in production: Pillow warns of damaged metadata
+@pytest.mark.parametrize("name", CORPUS)
+def test_mutated_files_give_pixels_or_an_image_error(name: str) -> None:
+    valid, chance = CORPUS[name][0], random.Random(name)
+    for _ in range(40):
+        data = bytearray(valid)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            # Headers lie at the front and are where it matters.
+            data[chance.randrange(min(len(data), chance.choice([100, len(data)])))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del data[chance.randrange(len(data)) :]
+        with suppress(ImageError):
+            pixels = decode(bytes(data), SETTINGS)
+            assert pixels.shape == (16, 16, 3)
+            assert pixels.dtype == np.uint8

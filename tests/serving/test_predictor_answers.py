@@ -1,0 +1,162 @@
+"""Pixels in, probabilities out: checked shapes, the same answer from every thread, golden answers held."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from serving.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.errors import BundleError, GoldenMismatch
+from serving.predictor import Predictor
+from serving.pyfunc import ImageClassifier, _load_pyfunc
+from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
+from tests.serving.reported import cases
+
+Images = npt.NDArray[np.uint8]
+
+
+def noise(count: int) -> Images:
+    """Pictures of the model's size."""
+    return np.random.default_rng(3).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("rgb", [*COLOURS.values(), (0, 0, 0), (200, 100, 50)])
+def test_answer_is_the_models(predictor: Predictor, rgb: tuple[int, int, int]) -> None:
+    answer = predictor.answer(filled(rgb))
+    assert answer.dtype == np.float32
+    assert answer == pytest.approx(expected(rgb), abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_rows_sum_to_one(predictor: Predictor, count: int) -> None:
+    probabilities = predictor.predict(noise(count))
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (count, len(COLOURS))
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(count))
+
+
+def test_row_does_not_depend_on_its_batch(predictor: Predictor) -> None:
+    images = noise(7)
+    alone = np.concatenate([predictor.predict(images[i : i + 1]) for i in range(len(images))])
+    assert predictor.predict(images) == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        noise(1)[0],
+        noise(1)[:, :4],
+        noise(1)[..., :1],
+        noise(1).transpose(0, 3, 1, 2),
+        noise(1).astype(np.float32),
+        noise(1).astype(np.int64),
+    ],
+    ids=lambda images: f"{images.dtype} {images.shape}",
+)
+def test_other_arrays_are_refused(predictor: Predictor, images: Any) -> None:  # noqa: ANN401  (wrong on purpose)
+    with pytest.raises(ValueError, match=r"predict wants uint8 \[N,8,8,3\], not"):
+        predictor.predict(images)
+
+
+@pytest.mark.parametrize(
+    ("row", "k", "names"),
+    [
+        ([0.2, 0.5, 0.3], 5, ["green", "blue", "red"]),
+        ([0.2, 0.5, 0.3], 1, ["green"]),
+        ([0.4, 0.2, 0.4], 2, ["red", "blue"]),
+        ([0.3, 0.3, 0.4], 3, ["blue", "red", "green"]),
+        ([1.0, 0.0, 0.0], 3, ["red", "green", "blue"]),
+    ],
+)
+def test_top(predictor: Predictor, row: list[float], k: int, names: list[str]) -> None:
+    probabilities = np.array(row, dtype=np.float32)
+    top = predictor.top(probabilities, k)
+    assert [score.label for score in top] == names
+    ids = list(COLOURS)
+    assert all(score.score == probabilities[ids.index(score.label)] for score in top)
+    assert all(score.id == f"c{ids.index(score.label)}" for score in top)
+
+
+def test_threads_give_the_same_answers(predictor: Predictor) -> None:
+    images = noise(200)
+    alone = [predictor.predict(image[np.newaxis]) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: predictor.predict(image[np.newaxis]), images))
+    assert np.array_equal(alone, together)
+
+
+def test_threads_of_one_call_do_not_change_it(bundle: Path) -> None:
+    one, two = (Predictor.open(bundle, threads).predict(noise(5)) for threads in (1, 2))
+    assert one == pytest.approx(two, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("off", "holds"), [(0.0, True), (0.9, True), (-0.9, True), (1.2, False), (-1.2, False)]
+)
+def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
+    rewrite_golden(bundle, [float(value) + off * TOLERANCE for value in expected(COLOURS["red"])])
+    predictor = Predictor.open(bundle)
+    if holds:
+        predictor.check_golden()
+    else:
+        with pytest.raises(GoldenMismatch, match=r"golden/0\.png is not answered as recorded"):
+            predictor.check_golden()
+
+
+# The model and the recorded answers of pictures called 0.png; NaN is what JSON calls it in Python.
+UNHELD: dict[str, tuple[bytes, str]] = {
+    "another model": (graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
+    "a model that answers NaN": (graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
+    "an answer that is no number": (graph(), "[NaN, NaN, NaN]"),
+    "an answer of one number": (graph(steepness=0.0), "[0.333]"),
+    "an answer of two numbers": (graph(), "[0.5, 0.5]"),
+}
+
+
+@pytest.mark.parametrize("name", cases(UNHELD))
+def test_golden_answers_do_not_hold(bundle: Path, name: str) -> None:
+    model, answer = UNHELD[name]
+    golden = f'{{"tolerance": 0.02, "images": [{{"file": "0.png", "probabilities": {answer}}}]}}'
+    put(bundle, {GRAPH: model, GOLDEN: golden.encode()})
+    predictor = Predictor.open(seal(bundle))
+    with pytest.raises(BundleError):
+        predictor.check_golden()
+
+
+@pytest.mark.parametrize("name", cases(["no golden pictures"]))
+def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
+    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
+    predictor = Predictor.open(seal(bundle))
+    with pytest.raises(BundleError):
+        predictor.check_golden()
+
+
+def rewrite_golden(bundle: Path, answer: list[float]) -> None:
+    """Records another answer to the first picture, red."""
+    put(
+        bundle,
+        {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [{"file": "0.png", "probabilities": answer}]})},
+    )
+    seal(bundle)
+
+
+def test_golden_pictures_are_in_the_bundle(bundle: Path) -> None:
+    golden = Bundle.open(bundle).golden()
+    assert [entry.data for entry in golden] == [filled(rgb) for rgb in COLOURS.values()]
+
+
+PICTURES = [filled(rgb) for rgb in COLOURS.values()]
+
+
+@pytest.mark.parametrize("images", [PICTURES, pd.DataFrame({"image": PICTURES})], ids=["list", "DataFrame"])
+def test_pyfunc(bundle: Path, images: Any) -> None:  # noqa: ANN401
+    classifier = _load_pyfunc(str(bundle))
+    assert isinstance(classifier, ImageClassifier)
+    answers = classifier.predict(images)
+    assert [answer[0]["label"] for answer in answers] == list(COLOURS)
+    assert answers[0][0] == {"label": "red", "id": "c0", "score": pytest.approx(expected(COLOURS["red"])[0])}
+    assert [len(answer) for answer in answers] == [len(COLOURS)] * len(COLOURS)
