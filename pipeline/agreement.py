@@ -36,7 +36,7 @@ def measure(predictor: Predictor, model_file: Path, answers: Answers) -> Agreeme
         pixels = np.stack([decode(answers.files[row].read_bytes(), predictor.preprocessing) for row in rows])
         expected = answers.probabilities[rows]
         # An eager call without `training=False` is what many servers do, so it is what must be right.
-        for way, found in enumerate((network.predict_on_batch(pixels), np.asarray(network(pixels)))):
+        for way, found in enumerate((network.predict_on_batch(pixels), network(pixels).numpy())):
             same[way] += (found.argmax(axis=1) == expected.argmax(axis=1)).sum()
             difference = max(difference, float(np.abs(found - expected).max()))
     shares = same / len(chosen)

@@ -7,7 +7,7 @@ By default it is embedded: `mlflow.db` and `mlartifacts/` at the root of the rep
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,40 +85,25 @@ class Registry:
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
         # Artifacts are looked up by the global setting, whatever the client was given.
         mlflow.set_tracking_uri(uri)
-        registry = cls(uri, mlflow.MlflowClient(uri))
-        with registry.answering(), registry.lock():
-            registry.client.search_registered_models(max_results=1)
-        return registry
+        # The client opens the database, and creates its tables if they are not there.
+        with _answering(uri), _lock(uri):
+            client = mlflow.MlflowClient(uri)
+            client.search_registered_models(max_results=1)
+        return cls(uri, client)
 
     @property
     def shown(self) -> str:
         """The URI without user and password."""
-        if self.embedded:
-            return self.uri
-        parts = urlsplit(self.uri)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return _shown(self.uri)
 
     @property
     def embedded(self) -> bool:
-        return self.uri.startswith("sqlite:")
+        """Is it a file of this machine, and no server?"""
+        return _embedded(self.uri)
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> AbstractContextManager[None]:
         """Turns MLflow's errors into one sentence."""
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise RegistryUnavailable(self.shown, reason) from error
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps other processes from creating the embedded database's tables, or a version, meanwhile."""
-        if not self.embedded:
-            yield
-            return
-        with FileLock(f"{self.uri.removeprefix('sqlite:///')}.lock"):
-            yield
+        return _answering(self.uri)
 
     def find(self, name: str, digest: str) -> Version | None:
         """The version with this digest; the first one, should there be several."""
@@ -168,7 +153,7 @@ class Registry:
         number stays, and whoever has another one takes that back.
         """
         name = bundle.manifest.name
-        with self.lock():
+        with _lock(self.uri):
             if there := self.find(name, bundle.digest):
                 return there
             with self.answering():
@@ -219,18 +204,55 @@ class Registry:
             self.client.set_terminated(run_id, status)
 
     def _experiment(self, name: str) -> str:
-        experiment = self.client.get_experiment_by_name(name)
-        if experiment is None:
+        if self.client.get_experiment_by_name(name) is None:
             location = ARTIFACTS.resolve().as_uri() if self.embedded else None
-            return str(self.client.create_experiment(name, artifact_location=location))
-        return str(experiment.experiment_id)
+            with _unless_there():
+                self.client.create_experiment(name, artifact_location=location)
+        return str(self.client.search_experiments(filter_string=f"name = '{name}'")[0].experiment_id)
 
     def _registered_model(self, name: str, description: str) -> None:
-        try:
+        with _unless_there():
             self.client.create_registered_model(name, description=description)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
+
+
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    """Creates what another process may have created a moment ago."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RegistryUnavailable(_shown(uri), reason.replace(uri, _shown(uri))) from error
+
+
+@contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    """Keeps other processes from creating the embedded database's tables, or a version, meanwhile."""
+    if _embedded(uri):
+        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
+            yield
+    else:
+        yield
+
+
+def _embedded(uri: str) -> bool:
+    return uri.startswith("sqlite:")
+
+
+def _shown(uri: str) -> str:
+    if _embedded(uri):
+        return uri
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @contextmanager

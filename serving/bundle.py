@@ -6,8 +6,10 @@ meet here: `pipeline` writes what this module reads.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -97,8 +99,8 @@ class Manifest:
             raise ManifestInvalid(path, f"{type(error).__name__}: {error}") from None
         if rewritten != data:
             raise ManifestInvalid(path, f"format {FORMAT} would write it differently")
-        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest.files):
-            raise ManifestInvalid(path, "it names a file outside the bundle")
+        if outside := [name for name in manifest.files if not _inside(name)]:
+            raise ManifestInvalid(path, f"{outside[0]!r} is no file inside the bundle")
         return manifest
 
 
@@ -115,19 +117,26 @@ class Bundle:
         """Reads the manifest; `BundleMissing` or `ManifestInvalid` if there is no good one."""
         try:
             data = (path / MANIFEST).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise BundleMissing(path) from None
         return cls(path, Manifest.from_bytes(data, path / MANIFEST), hashlib.sha256(data).hexdigest())
 
-    def verify(self) -> None:
-        """Reads every file. Raises for one that is changed, missing or not in the manifest."""
+    def verify(self, bytecode: bool = True) -> None:
+        """Reads every file. Raises for one that is changed, missing or not in the manifest.
+
+        `bytecode`: is what Python leaves beside the code of a bundle that it has loaded tolerated?
+        """
         for name in self.manifest.files:
             self.read(name)
         known = {*self.manifest.files, MANIFEST, *FOREIGN}
         for found in sorted(self.path.rglob("*")):
-            name = found.relative_to(self.path).as_posix()
-            # Python may leave its bytecode beside the code; it runs only where the code is checked.
-            if found.is_file() and name not in known and "__pycache__" not in found.parts:
+            inside = found.relative_to(self.path)
+            plain = found.is_dir() and not found.is_symlink()
+            if (
+                not plain
+                and inside.as_posix() not in known
+                and not (bytecode and "__pycache__" in inside.parts)
+            ):
                 raise FileUnexpected(found)
 
     def read(self, name: str) -> bytes:
@@ -137,7 +146,7 @@ class Bundle:
             raise ManifestInvalid(self.path / MANIFEST, f"it does not name {name}")
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise FileMissing(path) from None
         found = hashlib.sha256(data).hexdigest()
         if found != entry.sha256:
@@ -146,38 +155,57 @@ class Bundle:
 
     def labels(self) -> tuple[Label, ...]:
         """The classes in the order of the model's outputs."""
-        labels = tuple(Label(**entry) for entry in self._json(LABELS))
-        if len(labels) != self.manifest.classes:
-            raise ContractBroken(
-                self.path / LABELS, f"{len(labels)} labels for {self.manifest.classes} outputs"
-            )
-        if len({label.name for label in labels}) != len(labels):
-            raise ContractBroken(self.path / LABELS, "two labels have the same name")
+        with self._contract(LABELS):
+            labels = tuple(Label(**entry) for entry in self._json(LABELS))
+            if len(labels) != self.manifest.classes:
+                raise ValueError(f"{len(labels)} labels for {self.manifest.classes} outputs")
+            if not all(isinstance(text, str) and text for label in labels for text in (label.id, label.name)):
+                raise ValueError("a label's id and name are texts")
+            if len({label.name for label in labels}) != len(labels):
+                raise ValueError("two labels have the same name")
         return labels
 
     def preprocessing(self) -> Preprocessing:
         """How pictures become the model's input."""
-        try:
+        with self._contract(PREPROCESSING):
             return Preprocessing(**self._json(PREPROCESSING))
-        except (TypeError, ValueError) as error:
-            raise ContractBroken(self.path / PREPROCESSING, str(error)) from None
 
     def golden(self) -> list[Golden]:
-        """The images whose answers are known."""
-        document = self._json(GOLDEN)
+        """The images whose answers are known; there is at least one."""
         folder = GOLDEN.rsplit("/", 1)[0]
-        return [
-            Golden(
-                file=f"{folder}/{entry['file']}",
-                data=self.read(f"{folder}/{entry['file']}"),
-                probabilities=np.array(entry["probabilities"], dtype=np.float32),
-                tolerance=float(document["tolerance"]),
-            )
-            for entry in document["images"]
-        ]
+        with self._contract(GOLDEN):
+            document = self._json(GOLDEN)
+            found = [
+                Golden(
+                    file=f"{folder}/{entry['file']}",
+                    data=self.read(f"{folder}/{entry['file']}"),
+                    probabilities=np.array(entry["probabilities"], dtype=np.float32),
+                    tolerance=float(document["tolerance"]),
+                )
+                for entry in document["images"]
+            ]
+            if not found:
+                raise ValueError("it holds no image")
+            if any(golden.probabilities.shape != (self.manifest.classes,) for golden in found):
+                raise ValueError(f"an answer has not {self.manifest.classes} probabilities")
+        return found
+
+    @contextmanager
+    def _contract(self, name: str) -> Iterator[None]:
+        """Says of a file that has the right bytes and the wrong content which one it is."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ContractBroken(self.path / name, str(error)) from None
 
     def _json(self, name: str) -> Any:  # noqa: ANN401  (the callers check its shape)
         return json.loads(self.read(name))
+
+
+def _inside(name: str) -> bool:
+    """Is it the name of a file below the bundle, written in the one way that `as_posix` would?"""
+    path = PurePosixPath(name)
+    return bool(path.name) and "\0" not in name and ".." not in path.parts and not path.is_absolute()
 
 
 def to_json(document: object) -> bytes:

@@ -32,10 +32,13 @@ ACCEPTED = "JPEG, PNG, WebP, GIF or BMP"
 
 # A camera's JPEG has 3 to 15 MB.
 MAX_BYTES = 20 * 2**20
-# Decoded in full: 25 megapixels are 75 MB as RGB and 100 MB with transparency.
+# Decoded in full. Pillow holds a pixel in four bytes, and laying a transparent picture over white takes
+# three copies: 25 megapixels cost 100 MB at best and 0.5 GB at worst.
 MAX_PIXELS = 25_000_000
-# JPEG decodes at 1/2, 1/4 or 1/8 of its size, so that the 50 to 200 megapixels of phones cost no more.
+# A baseline JPEG decodes at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones cost no more.
 MAX_PIXELS_JPEG = 200_000_000
+# A progressive JPEG has about 10 scans; each costs time over all pixels, and may have next to no bytes.
+MAX_SCANS = 100
 # Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
 MAX_ASPECT = 50
 MIN_SIDE = 8
@@ -44,20 +47,17 @@ MIN_SIDE = 8
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS_JPEG
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# What people send by mistake and their software can convert, by the bytes at its start.
-FOREIGN = {
-    b"ftypheic": "HEIC",
-    b"ftypheix": "HEIC",
-    b"ftypmif1": "HEIF",
-    b"ftypmsf1": "HEIF",
-    b"ftypavif": "AVIF",
-    b"%PDF": "PDF",
-    b"<svg": "SVG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"\x00\x00\x01\x00": "ICO",
-    b"8BPS": "Photoshop",
-}
+# What people send by mistake and their software can convert: by the brand in an ISO media file (bytes 8 to
+# 12), or by the bytes at the start.
+BRANDS = {
+    b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF",
+    b"msf1": "HEIF", b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw",
+}  # fmt: skip
+STARTS = {
+    b"%PDF": "PDF", b"<svg": "SVG", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF", b"\x00\x00\x01\x00": "ICO", b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+}  # fmt: skip
 
 # How stored pixels become upright ones, by EXIF orientation (1 and unknown values: as they are).
 UPRIGHT = {
@@ -83,7 +83,8 @@ class Preprocessing:
     interpolation: Literal["bicubic"] = "bicubic"
 
     def __post_init__(self) -> None:
-        if self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
+        whole = type(self.size) is int and type(self.crop) in (int, float)
+        if not whole or self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
             raise ValueError(f"{self} is not a preprocessing: size >= 1, 0 < crop <= 1, bicubic")
 
 
@@ -95,7 +96,8 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
     try:
         with _open(data) as image:
             return _pixels(image, preprocessing)
-    except ImageError:
+    # Memory that this machine lacks is no fault of the image.
+    except (ImageError, MemoryError):
         raise
     # Pillow's plugins raise whatever broken bytes lead them to: OSError, SyntaxError, ValueError,
     # struct.error, KeyError, ... None of it may pass as a fault of the server.
@@ -111,12 +113,17 @@ def _open(data: bytes) -> Image.Image:
         raise ImageTooLarge(len(data), MAX_BYTES)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooManyPixels(str(error), f"{MAX_PIXELS_JPEG:,} in all") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageTooManyPixels("far too many pixels", f"{MAX_PIXELS:,} in all") from None
     except UnidentifiedImageError:
         raise _unknown(data) from None
     width, height = image.size
-    limit = MAX_PIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    limit = MAX_PIXELS
+    if image.format in ("JPEG", "MPO"):
+        # Of a progressive one all coefficients are held, at whatever size it is decoded.
+        limit = MAX_PIXELS if image.info.get("progressive") else MAX_PIXELS_JPEG
+        if data.count(b"\xff\xda") > MAX_SCANS:
+            raise ImageDamaged(f"more than {MAX_SCANS} scans")
     if width * height > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
     if min(width, height) < MIN_SIDE:
@@ -127,11 +134,13 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _unknown(data: bytes) -> ImageError:
-    head = data[:64].lstrip()
-    for mark, name in FOREIGN.items():
-        if head.startswith(mark) or head[4:].startswith(mark):
-            return ImageFormatUnsupported(name, ACCEPTED)
-    return ImageUnrecognised(ACCEPTED)
+    """Tells an image of another format from what is no image at all."""
+    head = data[:512].lstrip()
+    name = BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+    name = name or next((name for start, name in STARTS.items() if head.startswith(start)), None)
+    if name is None and head.startswith(b"<?xml") and b"<svg" in head:
+        name = "SVG"
+    return ImageFormatUnsupported(name, ACCEPTED) if name else ImageUnrecognised(ACCEPTED)
 
 
 def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
@@ -141,28 +150,37 @@ def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     scale = short / min(image.size)
     image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
     image.load()
-    # Pillow reads a PNG's EXIF only with its pixels, so after load().
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-
-    rgb = _rgb(image)
-    side = crop * min(rgb.size)
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    small = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    orientation = _orientation(image)
+    plain = _plain(image)
+    side = crop * min(plain.size)
+    left, top = (plain.width - side) / 2, (plain.height - side) / 2
+    small = plain.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     # The central square stays itself when turned, so the small picture is turned, not the large one.
     if orientation in UPRIGHT:
         small = small.transpose(UPRIGHT[orientation])
-    return np.asarray(small)
+    return np.asarray(small.convert("RGB"))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, where `convert("RGB")` alone would give a wrong picture."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; Pillow reads a PNG's only with its pixels, so after `load()`."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # A picture whose metadata are broken is still a picture.
+    except Exception:  # noqa: BLE001
+        return 1
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Any mode to RGB, or to 8-bit grey, also where `convert("RGB")` alone would give a wrong picture."""
     if image.mode.startswith("I"):
         # 16-bit grey: convert() clips at 255, which makes most of the picture white.
-        deep: npt.NDArray[Any] = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((deep / 257).round().clip(0, 255).astype(np.uint8))
+        deep: npt.NDArray[Any] = np.asarray(image)
+        high = np.empty(deep.shape, dtype=np.uint8)
+        np.right_shift(deep, 8, out=high, casting="unsafe")
+        image = Image.fromarray(high)
     if image.has_transparency_data:
         # convert() would show the colours that hide under transparent pixels.
         over = image.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
         return Image.alpha_composite(white, over).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")

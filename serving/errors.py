@@ -121,7 +121,7 @@ class ImageFormatUnsupported(ImageError):
     code, status = "image_format_unsupported", 415
 
     def __init__(self, found: str, accepted: str) -> None:
-        super().__init__(f"This is a {found} file, which is not accepted. Convert it: send {accepted}.")
+        super().__init__(f"The format {found} is not accepted. Convert the image: send {accepted}.")
 
 
 class ImageTooManyPixels(ImageError):

@@ -39,6 +39,11 @@ tiny:
   register: {description: A model for tests.}
 """
 
+# Commits need somebody who makes them, on machines too that know nobody.
+AUTHOR = {
+    f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+}
+
 
 @dataclass(frozen=True)
 class Project:
@@ -97,12 +102,7 @@ def copy_of_the_working_tree(target: Path, variables: Mapping[str, str] = {}) ->
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
-    author = {
-        f"GIT_{who}_{what}": "test@example.org"
-        for who in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    project = Project(target, {**author, **variables})
+    project = Project(target, {**AUTHOR, **variables})
     project.succeed("git", "init", "-q", "-b", "main")
     project.commit("as it is")
     return project

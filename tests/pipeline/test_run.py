@@ -102,24 +102,18 @@ def test_a_changed_photo_reruns_everything(again: Project) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "stages"),
-    [
-        ("min_top1: 0.0", "min_top1: 0.01", STAGES[3:]),
-        ("significance: 0.05", "significance: 0.01", STAGES[3:]),
-        ("A model for tests.", "A model for more tests.", STAGES[4:]),
-    ],
+    [("min_top1: 0.0", "min_top1: 0.01", STAGES[3:]), ("A model for tests.", "Another.", STAGES[4:])],
 )
 def test_a_parameter_reruns_what_it_is_for(
     built: Project, before: str, after: str, stages: list[str]
 ) -> None:
     path = built.root / "params.yaml"
-    text = path.read_text()
+    path.write_text(path.read_text().replace(before, after))
     try:
-        path.write_text(text.replace(before, after))
-        ran = [name.removesuffix("@tiny") for name in built.repro()]
-        assert ran == stages
+        assert built.repro() == [f"{stage}@tiny" for stage in stages]
     finally:
-        path.write_text(text)
-        built.repro()
+        built.succeed("git", "checkout", "-q", ".")
+    assert built.repro() == []
 
 
 def test_a_refused_photo_leaves_all_that_was_built(built: Project) -> None:
@@ -151,7 +145,7 @@ def test_an_experiment_registers_nothing(built: Project) -> None:
     registry = Registry.connect(
         params.Environment(f"sqlite:///{built.root / 'mlflow.db'}", built.root, False)
     )
-    assert [entry.version for entry in registry.client.search_model_versions("name = 'tiny'")] == ["1"]
+    assert [int(entry.version) for entry in registry.client.search_model_versions("name = 'tiny'")] == [1]
 
 
 def test_metrics_and_plots_differ_without_data(built: Project, tmp_path: Path) -> None:

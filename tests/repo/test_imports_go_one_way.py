@@ -1,5 +1,6 @@
 """Imports only go down: serving knows nothing of pipeline, no stage of another, no module of itself."""
 
+import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -11,18 +12,7 @@ from tests.repo.imports import HALVES, ROOT, closure, imported, local, modules
 from tests.repo.stages import STAGES
 
 # What only the offline half has.
-OFFLINE = {
-    "pipeline",
-    "tensorflow",
-    "keras",
-    "tf2onnx",
-    "onnx",
-    "sklearn",
-    "mlflow",
-    "dvc",
-    "dvclive",
-    "yaml",
-}
+OFFLINE = {"pipeline", "tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "mlflow", "dvc", "yaml"}
 
 # Heavy libraries, and the modules whose job each of them is.
 ADAPTERS = {
@@ -48,6 +38,13 @@ def packages(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", modules("serving"), ids=str)
 def test_serving_imports_nothing_of_the_offline_half(path: Path) -> None:
     assert not packages(path) & OFFLINE
+
+
+@pytest.mark.parametrize("path", EVERY, ids=str)
+def test_imports_are_absolute(path: Path) -> None:
+    # Only such are seen here, and by the closure that dvc.yaml is held to.
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
 
 
 def test_no_cycles() -> None:

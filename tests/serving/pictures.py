@@ -28,13 +28,11 @@ def halves(left: Any, right: Any, mode: str = "RGB") -> Image.Image:  # noqa: AN
     return image
 
 
-def png(
-    width: int, height: int, depth: int, colour: int, rows: bytes, passes: int = 0, extra: bytes = b""
-) -> bytes:
-    """A PNG from its filtered rows; `passes` is 1 for Adam7, `extra` are chunks before the pixels."""
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, passes: int = 0) -> bytes:
+    """A PNG from its filtered rows; `passes` is 1 for Adam7."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, passes)
     data = chunk(b"IDAT", zlib.compress(rows, 9))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + data + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

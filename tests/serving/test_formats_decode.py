@@ -86,8 +86,3 @@ def test_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
     large = asymmetric().resize((1200, 800), Image.Resampling.BICUBIC)
     small, reference = (decode(encoded(large, kind), WHOLE).astype(int) for kind in ("JPEG", "PNG"))
     assert np.abs(small - reference).max() <= LOSSY
-
-
-def test_same_bytes_same_pixels() -> None:
-    data = CORPUS["jpeg"][0]
-    assert (decode(data, WHOLE) == decode(data, WHOLE)).all()

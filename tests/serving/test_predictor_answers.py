@@ -107,7 +107,7 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
             predictor.check_golden()
 
 
-# The model and the recorded answers of pictures called 0.png; NaN is what JSON calls it in Python.
+# A model, and what is recorded of 0.png; Python's JSON reads NaN.
 UNHELD: dict[str, tuple[bytes, str]] = {
     "another model": (graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
     "a model that answers NaN": (graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
@@ -137,10 +137,8 @@ def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
 
 def rewrite_golden(bundle: Path, answer: list[float]) -> None:
     """Records another answer to the first picture, red."""
-    put(
-        bundle,
-        {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [{"file": "0.png", "probabilities": answer}]})},
-    )
+    image = {"file": "0.png", "probabilities": answer}
+    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [image]})})
     seal(bundle)
 
 

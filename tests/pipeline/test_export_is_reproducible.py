@@ -1,0 +1,123 @@
+"""The same model gives the same bytes, however often it is exported, and every way to run it agrees."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from pipeline import keras_archive, network, onnx_graph
+from pipeline.backend import keras
+from pipeline.params import Augment, Scratch, Training
+from pipeline.training import Batches, Images
+
+SETTINGS = Scratch(
+    method="scratch",
+    size=32,
+    crop=1.0,
+    alpha=0.35,
+    momentum=0.9,
+    seed=1,
+    batch=8,
+    dropout=0.2,
+    augment=Augment(shift=0.1, flip=True),
+    training=Training(epochs=1, learning_rate=0.001),
+)
+PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8) // np.arange(
+    1, 7, dtype=np.uint8
+).reshape(6, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    """A network that tells pictures apart, which a fresh one does not."""
+    keras.utils.set_random_seed(1)
+    made = network.scratch(SETTINGS, classes=4)
+    # BatchNorm learns the statistics of the pictures; in training mode it would take those of each batch.
+    for _ in range(40):
+        made(PICTURES, training=True)
+    return made
+
+
+def test_the_keras_file_depends_on_the_model_alone(model: keras.Model) -> None:
+    first, second = keras_archive.to_bytes(model), keras_archive.to_bytes(model)
+    assert first == second
+
+
+def test_the_keras_file_says_nothing_of_time_or_memory(model: keras.Model) -> None:
+    with zipfile.ZipFile(io.BytesIO(keras_archive.to_bytes(model))) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.namelist() == sorted(archive.namelist())
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
+        assert "optimizer" not in archive.read("config.json").decode()
+
+
+def test_the_keras_file_loads_and_answers_the_same(model: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(keras_archive.to_bytes(model))
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(PICTURES).numpy(), model(PICTURES).numpy())
+
+
+def test_shared_objects_are_numbered_in_order() -> None:
+    config = {
+        "a": {"shared_object_id": 140_000_001},
+        "b": [{"shared_object_id": 7}, {"shared_object_id": 140_000_001}],
+    }
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    with zipfile.ZipFile(io.BytesIO(keras_archive.canonical(target.getvalue()))) as archive:
+        assert json.loads(archive.read("config.json")) == {
+            "a": {"shared_object_id": 0},
+            "b": [{"shared_object_id": 1}, {"shared_object_id": 0}],
+        }
+
+
+def test_the_onnx_file_depends_on_the_model_alone(model: keras.Model) -> None:
+    # The exporter's counters go on between the two, so its own files differ.
+    assert onnx_graph.to_bytes(model) == onnx_graph.to_bytes(model)
+
+
+def test_the_onnx_file_has_the_contract_of_the_bundle(model: keras.Model) -> None:
+    graph = onnx.load_from_string(onnx_graph.to_bytes(model)).graph
+    (image,), (probabilities,) = graph.input, graph.output
+    assert (image.name, probabilities.name) == ("image", "probabilities")
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim] == ["batch", 32, 32, 3]
+    assert len({node.name for node in graph.node}) == len(graph.node)
+
+
+def test_predict_eager_and_onnx_agree(model: keras.Model) -> None:
+    session = onnxruntime.InferenceSession(onnx_graph.to_bytes(model))
+    (onnx_answers,) = session.run(["probabilities"], {"image": PICTURES})
+    # Without `training=False`, as callers do: Keras 3.15 has run BatchNorm in training mode here.
+    for answers in (model.predict(PICTURES, verbose=0), model(PICTURES).numpy()):
+        np.testing.assert_allclose(answers, onnx_answers, atol=2e-5)
+    np.testing.assert_allclose(onnx_answers.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(onnx_answers, axis=0).max() > 1e-3  # and not every picture has the same answer
+
+
+def test_batches_are_those_of_the_seed() -> None:
+    images = Images(PICTURES, np.arange(6))
+    epochs = []
+    for seed in (1, 1, 2):
+        batches = Batches(images, batch=4, augment=SETTINGS.augment, seed=seed)
+        epochs.append([batches[index] for index in range(len(batches))])
+    np.testing.assert_array_equal(epochs[0][0][0], epochs[1][0][0])
+    assert not np.array_equal(epochs[0][0][0], epochs[2][0][0])
+    # Every picture is there once, whatever the order.
+    assert sorted(np.concatenate([classes for _, classes in epochs[2]])) == list(range(6))
+
+
+def test_augmentation_shifts_over_black_and_mirrors() -> None:
+    white = Images(np.full((50, 32, 32, 3), 255, np.uint8), np.zeros(50, np.int64))
+    shifted, _ = Batches(white, batch=50, augment=Augment(shift=0.25, flip=True), seed=3)[0]
+    black = (shifted == 0).all(axis=(2, 3)).sum(axis=1)
+    assert black.max() <= 8
+    assert black.max() > 0
+    still, _ = Batches(white, batch=50, augment=Augment(shift=0, flip=False), seed=3)[0]
+    assert (still == 255).all()

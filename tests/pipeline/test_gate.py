@@ -1,0 +1,120 @@
+"""The gate: floors from params, and no significant loss against what is pinned, on the same images."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline import gate, pins
+from pipeline.answers import ask, latency
+from pipeline.errors import DataRefused
+from pipeline.evaluate import against_pinned, figures
+from pipeline.gate import Comparison
+from pipeline.params import Evaluate
+from pipeline.pins import Pin
+from pipeline.promotion import promote
+from pipeline.registration import ensure
+from pipeline.registry import Registry
+from serving.predictor import Predictor
+from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.projects import Project
+
+SETTINGS = Evaluate(min_top1=0.9, min_top5=0.99, min_agreement=0.999, max_latency_ms=10, significance=0.05)
+GOOD = {"top1": 0.95, "top5": 1.0, "agreement": {"keras_predict": 1.0, "keras_eager": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "milliseconds", "failed"),
+    [
+        ({}, 5.0, None),
+        ({"top1": 0.9}, 10.0, None),
+        ({"top1": 0.8999}, 5.0, "top1"),
+        ({"top5": 0.98}, 5.0, "top5"),
+        ({"agreement": {"keras_predict": 1.0, "keras_eager": 0.5}}, 5.0, "agreement"),
+        ({}, 10.1, "latency"),
+    ],
+)
+def test_floors(changed: dict[str, object], milliseconds: float, failed: str | None) -> None:
+    checks = gate.floors(GOOD | changed, milliseconds, SETTINGS)
+    assert [check.name for check in checks if not check.passed] == ([failed] if failed else [])
+    assert gate.verdict(checks)["passed"] is (failed is None)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "passed"),
+    [(0, 0, True), (4, 0, True), (5, 0, False), (10, 9, True), (9, 20, True), (20, 8, False)],
+)
+def test_a_loss_counts_when_it_is_significant(lost: int, gained: int, passed: bool) -> None:
+    check = gate.regression(Comparison("f" * 64, 330, lost, gained), SETTINGS)
+    assert check.passed is passed
+    if not passed:
+        assert f"of 330 images {lost} were right with the pinned ffffffffffff" in check.reason
+
+
+def test_a_met_condition_reads_the_same_whatever_was_compared() -> None:
+    # It stands in git: a clone in which this version is pinned must write the same bytes.
+    assert gate.regression(None, SETTINGS) == gate.regression(Comparison("f" * 64, 330, 3, 5), SETTINGS)
+
+
+@pytest.fixture
+def images(project: Project) -> Path:
+    """Forty pictures, in test folders of the classes that the tiny bundle knows."""
+    for label, colour in (("c0", (255, 90, 0)), ("c1", (90, 255, 0))):
+        for number in range(20):
+            path = LAYOUT.test / label / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (*colour[:2], number)).save(path)
+    return LAYOUT.test
+
+
+def compared(images: Path) -> tuple[Comparison | None, str]:
+    predictor = Predictor.open(LAYOUT.bundle)
+    return against_pinned(LAYOUT, predictor, ask(predictor, images))
+
+
+def test_nothing_pinned_is_nothing_to_compare(project: Project, images: Path) -> None:
+    candidate()
+    assert compared(images) == (None, "nothing is pinned to compare with")
+
+
+def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, images: Path) -> None:
+    candidate(steepness=4.0)
+    promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    assert compared(images) == (None, "this is the pinned version")
+    # A negative steepness names the colour that a picture has least of: all wrong.
+    bad = candidate(steepness=-4.0)
+    comparison, text = compared(images)
+    assert comparison == Comparison(pins.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
+    assert "40 images lost" in text
+    assert not gate.regression(comparison, SETTINGS).passed
+    assert bad.digest != comparison.pinned
+
+
+def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, images: Path) -> None:
+    candidate()
+    pins.save(LAYOUT.pin, Pin("tiny", 3, "e" * 64))
+    comparison, text = compared(images)
+    assert comparison is None
+    assert text.startswith("NOT compared")
+    assert "e" * 64 in text
+
+
+def test_figures_of_known_answers(project: Project, images: Path) -> None:
+    candidate()
+    found = figures(ask(Predictor.open(LAYOUT.bundle), images))
+    assert (found["images"], found["classes"], found["top1"], found["top5"]) == (40, 3, 1.0, 1.0)
+    assert found["top1_interval"] == [pytest.approx(0.912, abs=0.001), 1.0]
+    assert (found["precision_macro"], found["recall_macro"], found["f1_macro"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_folder_that_is_no_class_is_refused(project: Project, images: Path) -> None:
+    candidate()
+    (images / "c0").rename(images / "zebra")
+    with pytest.raises(DataRefused, match="zebra/: the model has no such class"):
+        ask(Predictor.open(LAYOUT.bundle), images)
+
+
+def test_latency_is_in_milliseconds(project: Project, images: Path) -> None:
+    candidate()
+    measured = latency(Predictor.open(LAYOUT.bundle), sorted(images.rglob("*.png"))[:3])
+    assert 0 < measured["total_ms_p50"] <= measured["total_ms_p95"] < 1000

@@ -1,0 +1,101 @@
+"""The tutorial's model on real weights and real photos, and fine-tuning from them; from Keras's cache."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.layout import Layout
+from tests.pipeline.pictures import class_folders
+from tests.pipeline.projects import Project, copy_of_the_working_tree
+
+HOME = Path(os.environ.get("KERAS_HOME", "nowhere")).expanduser().resolve()
+WEIGHTS = HOME / "models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
+PHOTOS = HOME / "datasets/bc69043e2862758a1906c6a24a792bb28c6bb2ff.zip"
+
+needs_weights = pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="KERAS_HOME names no cache with MobileNetV2's weights"
+)
+needs_photos = pytest.mark.skipif(
+    not PHOTOS.exists(), reason="KERAS_HOME names no cache with the ImageNet photos"
+)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Project:
+    """A copy of the project in which nothing is built."""
+    return copy_of_the_working_tree(
+        tmp_path / "project",
+        {"MLFLOW_TRACKING_URI": "", "KERAS_HOME": str(HOME), "https_proxy": "http://127.0.0.1:9"},
+    )
+
+
+@needs_weights
+@needs_photos
+def test_a_thousand_photos_are_recognised(copy: Project) -> None:
+    done = copy.pipeline("run", "imagenet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    layout = Layout("imagenet")
+    metrics = json.loads((copy.root / layout.metrics).read_text())
+    assert metrics["images"] == metrics["classes"] == 1000
+    assert metrics["top1"] >= 0.89
+    assert metrics["top5"] >= 0.98
+    assert min(metrics["agreement"].values()) >= 0.999
+    photo = next((copy.root / layout.test / "n01443537").iterdir())
+    assert copy.pipeline("classify", "imagenet", str(photo)).stdout.splitlines()[0].split()[1] == "goldfish"
+    with (copy.root / layout.reports / "predictions.csv").open() as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert rows["n01443537/n01443537_goldfish.JPEG"]["predicted"] == "goldfish"
+    # Two classes each are called crane and maillot; none of them is lost.
+    labels = json.loads((copy.root / layout.bundle / "serving/labels.json").read_text())
+    assert len({label["name"] for label in labels}) == 1000
+    assert sum(label["name"].startswith(("crane (", "maillot (")) for label in labels) == 4
+    # The model was added to the list, and the comments of the file are still there.
+    text = (copy.root / "params.yaml").read_text()
+    assert yaml.safe_load(text)["models"] == ["digits", "imagenet"]
+    assert text.count("#") == (Path(__file__).parents[2] / "params.yaml").read_text().count("#")
+
+
+@needs_weights
+def test_a_folder_of_photos_is_fine_tuned(copy: Project) -> None:
+    class_folders(copy.root / "data/raw/colours", images=24, side=100)
+    described = copy.pipeline("run", "colours", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "described colours" in described.stdout
+    # The registry is down, but everything up to it was done, and is kept.
+    assert described.returncode == 1
+    assert "does not answer" in described.stderr
+    assert "copy" not in copy.succeed("dvc", "status", "evaluate@colours")
+    done = copy.pipeline("run", "colours")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Stage 'evaluate@colours' didn't change" in done.stdout
+    metrics = json.loads((copy.root / "reports/colours/metrics.json").read_text())
+    assert metrics["classes"] == 3
+    assert metrics["top1"] >= 0.9
+
+
+def test_without_cache_and_network_the_error_tells_both_ways(copy: Project, tmp_path: Path) -> None:
+    done = copy.pipeline("run", "imagenet", KERAS_HOME=str(tmp_path / "empty"))
+    assert done.returncode == 1
+    for words in ("tried: the Keras cache", "tried: downloading https://", "either:", "or:", "KERAS_HOME"):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (copy.root / "models/imagenet").exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "setuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+@needs_photos
+def test_a_read_only_cache_serves_another_user(tmp_path: Path) -> None:
+    # Keras itself ignores a cache that it may not write to, and downloads into /tmp.
+    script = (
+        "import os, sys; os.setgid(65534); os.setuid(65534)\n"
+        "from pipeline.backend import keras\n"
+        f"print(keras.utils.get_file(origin='http://127.0.0.1:9/{PHOTOS.name}', cache_subdir='datasets'))"
+    )
+    tmp_path.chmod(0o777)
+    shown = Project(tmp_path, {"KERAS_HOME": str(HOME), "PYTHONPATH": str(Path(__file__).parents[2])})
+    assert PHOTOS.name in shown.succeed("python", "-c", script)

@@ -1,0 +1,74 @@
+"""The metrics are those of the textbook: compared with scikit-learn, SciPy, and values by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
+
+from pipeline import measures
+
+RANDOM = np.random.default_rng(7)
+ACTUAL = RANDOM.integers(0, 6, 200)
+PROBABILITIES = RANDOM.dirichlet(np.ones(6), 200).astype(np.float32)
+PREDICTED = PROBABILITIES.argmax(axis=1)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_ranks_give_top_k(k: int) -> None:
+    ours = (measures.ranks(PROBABILITIES, ACTUAL) < k).mean()
+    assert ours == pytest.approx(top_k_accuracy_score(ACTUAL, PROBABILITIES, k=k))
+
+
+def test_equal_probabilities_rank_in_the_order_of_the_classes() -> None:
+    flat = np.full((3, 4), 0.25, dtype=np.float32)
+    assert measures.ranks(flat, np.array([0, 1, 3])).tolist() == [0, 1, 3]
+
+
+def test_per_class_figures_are_those_of_scikit_learn() -> None:
+    found = measures.per_class(PREDICTED, ACTUAL, 6)
+    precision, recall, f1, support = precision_recall_fscore_support(ACTUAL, PREDICTED, zero_division=0)
+    np.testing.assert_allclose(found.precision, precision)
+    np.testing.assert_allclose(found.recall, recall)
+    np.testing.assert_allclose(found.f1, f1)
+    np.testing.assert_array_equal(found.support, support)
+    assert found.macro == pytest.approx((precision.mean(), recall.mean(), f1.mean()))
+
+
+def test_a_class_without_images_does_not_count() -> None:
+    found = measures.per_class(np.array([0, 1]), np.array([0, 1]), 3)
+    assert found.macro == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 10), (5, 10), (10, 10), (897, 1000), (327, 330)])
+def test_the_interval_is_wilsons(hits: int, total: int) -> None:
+    expected = binomtest(hits, total).proportion_ci(method="wilson")
+    assert measures.wilson(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_without_images_nothing_is_known() -> None:
+    assert measures.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_calibration_by_hand() -> None:
+    # Ten answers at 0.95 of which nine are right, ten at 0.65 of which five are.
+    confidence = np.array([0.95] * 10 + [0.65] * 10, dtype=np.float32)
+    right = np.array([True] * 9 + [False] + [True] * 5 + [False] * 5)
+    bins = measures.reliability(confidence, right)
+    assert [(entry.images, entry.accuracy) for entry in bins] == [(10, 0.5), (10, 0.9)]
+    assert measures.calibration_error(bins) == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
+
+
+def test_full_confidence_has_a_bin() -> None:
+    assert measures.reliability(np.ones(3, np.float32), np.ones(3, bool))[0].images == 3
+
+
+def test_confusions_are_sorted_by_how_often() -> None:
+    predicted, actual = np.array([1, 1, 2, 0, 0]), np.array([0, 0, 1, 0, 2])
+    assert measures.confusions(predicted, actual) == [(0, 1, 2), (1, 2, 1), (2, 0, 1)]
+    assert measures.confusions(actual, actual) == []
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 1), (10, 12), (30, 10), (600, 500)])
+def test_the_loss_is_tested_exactly(lost: int, gained: int) -> None:
+    expected = binomtest(lost, lost + gained, alternative="greater").pvalue if lost + gained else 1.0
+    assert measures.loss_probability(lost, gained) == pytest.approx(expected)

@@ -1,0 +1,105 @@
+"""The pin moves by promote and rollback alone; the alias follows, and git remembers."""
+
+import mlflow
+import pytest
+
+from pipeline import pins
+from pipeline.errors import PinInvalid, PinMissing, RegistryUnavailable
+from pipeline.pins import Pin
+from pipeline.promotion import promote, rollback
+from pipeline.registration import ensure
+from pipeline.registry import Registry, Version
+from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.projects import Project
+
+
+def registered(registry: Registry, steepness: float) -> Version:
+    candidate(steepness)
+    return ensure(LAYOUT, registry)
+
+
+def champion(registry: Registry) -> int:
+    version = registry.champion("tiny")
+    assert version is not None
+    return version.number
+
+
+def test_promotion_pins_and_the_alias_follows(project: Project, registry: Registry) -> None:
+    for number, steepness in ((1, 4.0), (2, 5.0)):
+        version = registered(registry, steepness)
+        pin = promote(LAYOUT, registry, version)
+        assert pin == pins.read(LAYOUT.pin) == Pin("tiny", number, version.digest)
+        assert champion(registry) == number
+
+
+def test_rollback_returns_to_what_was_pinned_before(project: Project, registry: Registry) -> None:
+    for steepness in (4.0, 5.0):
+        promote(LAYOUT, registry, registered(registry, steepness))
+        project.commit(f"promote {steepness}")
+    assert rollback(LAYOUT, registry).version == 1
+    assert champion(registry) == 1
+    project.commit("back")
+    # The pin before that one is the second version again.
+    assert rollback(LAYOUT, registry).version == 2
+
+
+def test_rollback_undoes_a_promotion_that_is_not_committed(project: Project, registry: Registry) -> None:
+    promote(LAYOUT, registry, registered(registry, 4.0))
+    project.commit("first")
+    promote(LAYOUT, registry, registered(registry, 5.0))
+    assert rollback(LAYOUT, registry).version == 1
+    assert project.changes() == ""
+
+
+def test_history_is_that_of_git(project: Project, registry: Registry) -> None:
+    for steepness in (4.0, 5.0):
+        promote(LAYOUT, registry, registered(registry, steepness))
+        project.commit(f"promote {steepness}")
+    entries = pins.history(LAYOUT.pin)
+    assert [entry.pin.version for entry in entries] == [2, 1]
+    assert entries[0].commit == project.succeed("git", "rev-parse", "HEAD").strip()
+    assert {entry.author for entry in entries} == {"test@example.org"}
+
+
+def test_a_pin_from_another_registry_stays(project: Project, registry: Registry) -> None:
+    version = registered(registry, 4.0)
+    # A colleague's registry has called the same bytes version 7.
+    pins.save(LAYOUT.pin, Pin("tiny", 7, version.digest))
+    assert promote(LAYOUT, registry, version).version == 7
+    assert champion(registry) == 1
+    assert registry.get("tiny", version.digest).numbers == {1, 7}
+
+
+def test_a_registry_that_fails_leaves_the_pin(project: Project, registry: Registry) -> None:
+    version = registered(registry, 4.0)
+    down = Registry("http://127.0.0.1:9", mlflow.MlflowClient("http://127.0.0.1:9"))
+    with pytest.raises(RegistryUnavailable):
+        promote(LAYOUT, down, version)
+    assert not LAYOUT.pin.exists()
+    before = promote(LAYOUT, registry, version)
+    with pytest.raises(RegistryUnavailable):
+        promote(LAYOUT, down, registered(registry, 5.0))
+    assert pins.read(LAYOUT.pin) == before
+
+
+def test_without_a_pin_there_is_nothing_to_go_back_to(project: Project, registry: Registry) -> None:
+    with pytest.raises(PinMissing, match="nothing is pinned"):
+        rollback(LAYOUT, registry)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b'{"name": "tiny"}',
+        b'{\n "digest": "abc",\n "name": "tiny",\n "version": 1\n}\n',
+        b'{\n "digest": "' + b"a" * 64 + b'",\n "name": "other",\n "version": 1\n}\n',
+        b'{"digest": "' + b"a" * 64 + b'", "name": "tiny", "version": 1}',
+    ],
+)
+def test_a_pin_that_promote_did_not_write_is_refused(project: Project, data: bytes) -> None:
+    LAYOUT.pin.parent.mkdir()
+    LAYOUT.pin.write_bytes(data)
+    with pytest.raises(PinInvalid, match=r"pins/tiny\.json"):
+        pins.read(LAYOUT.pin)

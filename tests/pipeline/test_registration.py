@@ -1,0 +1,191 @@
+"""A bundle is registered once, with the bytes that it has, and only if its gate passed; also in a race."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import GateRefused, InputMissing, RegistryUnavailable, VersionMissing
+from pipeline.params import Environment
+from pipeline.registration import ensure
+from pipeline.registry import Registry
+from serving.bundle import Bundle
+from serving.errors import DigestMismatch
+from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.conftest import Flip
+from tests.pipeline.projects import ROOT, Project
+
+REGISTER = [sys.executable, "-m", "pipeline.register", "tiny"]
+
+
+def versions(registry: Registry) -> list[int]:
+    return sorted(int(entry.version) for entry in registry.client.search_model_versions("name = 'tiny'"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server on loopback that keeps the artifacts itself; gives its address."""
+    folder = tmp_path_factory.mktemp("server")
+    command = """
+        -m mlflow server --host 127.0.0.1 --port 5123 --workers 1
+        --backend-store-uri sqlite:///server.db --artifacts-destination artifacts
+    """
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command.split()],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            start_new_session=True,
+        )
+    address = "http://127.0.0.1:5123"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    os.killpg(process.pid, 15)
+    process.wait(30)
+
+
+def test_once_for_each_digest(project: Project, registry: Registry) -> None:
+    first = candidate()
+    assert ensure(LAYOUT, registry).number == 1
+    assert ensure(LAYOUT, registry).number == 1
+    second = candidate(steepness=5.0)
+    assert first.digest != second.digest
+    assert ensure(LAYOUT, registry).number == 2
+    assert versions(registry) == [1, 2]
+
+
+def test_the_files_are_the_bytes_of_the_bundle(project: Project, registry: Registry) -> None:
+    bundle = candidate()
+    ensure(LAYOUT, registry)
+    with registry.downloaded("tiny", bundle.digest) as folder:
+        downloaded = Bundle.open(folder)
+        downloaded.verify()
+    assert downloaded.digest == bundle.digest
+    assert downloaded.manifest == bundle.manifest
+
+
+def test_all_that_is_known_goes_with_it(project: Project, registry: Registry) -> None:
+    bundle = candidate()
+    version = ensure(LAYOUT, registry)
+    assert version.run_id is not None
+    run = registry.client.get_run(version.run_id)
+    assert run.data.params["build.training.epochs"] == "1"
+    assert run.data.metrics == {"top1": 0.9, "agreement.eager": 1.0, "total_ms_p50": 1.5}
+    assert run.data.tags["digest"] == bundle.digest
+    assert run.data.tags["git_commit"] == project.succeed("git", "rev-parse", "HEAD").strip()
+    assert run.inputs is not None
+    assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
+    assert [item.path for item in registry.client.list_artifacts(version.run_id)] == ["report"]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_refused_bundle_is_not_registered(project: Project, registry: Registry) -> None:
+    candidate(passed=False)
+    with pytest.raises(GateRefused, match=r"0\.9000 is below 0\.95"):
+        ensure(LAYOUT, registry)
+    assert versions(registry) == []
+
+
+def test_another_bundle_than_measured_is_not_registered(project: Project, registry: Registry) -> None:
+    measured = candidate()
+    metrics = LAYOUT.metrics.read_bytes()
+    candidate(steepness=5.0)
+    LAYOUT.metrics.write_bytes(metrics)
+    assert measured.digest in metrics.decode()
+    with pytest.raises(GateRefused, match="measures another one"):
+        ensure(LAYOUT, registry)
+
+
+def test_a_changed_bundle_is_not_registered(project: Project, registry: Registry, flipped: Flip) -> None:
+    bundle = candidate()
+    with flipped(bundle.path / "serving/model.onnx"), pytest.raises(DigestMismatch, match=r"model\.onnx"):
+        ensure(LAYOUT, registry)
+    assert versions(registry) == []
+
+
+def test_without_an_evaluation_nothing_is_registered(project: Project, registry: Registry) -> None:
+    candidate()
+    LAYOUT.metrics.unlink()
+    with pytest.raises(InputMissing, match=r"metrics\.json"):
+        ensure(LAYOUT, registry)
+
+
+def test_bytecode_beside_the_code_is_not_part_of_it(project: Project, registry: Registry) -> None:
+    bundle = candidate()
+    (bundle.path / "code/__pycache__").mkdir(parents=True)
+    (bundle.path / "code/__pycache__/x.pyc").write_bytes(b"bytecode")
+    ensure(LAYOUT, registry)
+    with registry.downloaded("tiny", bundle.digest) as folder:
+        assert not list(folder.rglob("*.pyc"))
+
+
+def test_processes_that_race_make_one_version(project: Project) -> None:
+    candidate()
+    # From an empty folder: creating MLflow's tables is part of the race.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": ""}
+    processes = [
+        subprocess.Popen(
+            REGISTER, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(4)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], outputs
+    assert all("version 1 " in output for output in outputs)
+    assert versions(Registry.connect(Environment(None, project.root, experiment=False))) == [1]
+
+
+def test_a_race_without_a_lock_leaves_one_version(project: Project, server: str) -> None:
+    bundle = candidate()
+    environment = Environment(server, project.root, experiment=False)
+    # On a server no file lock helps: each adds a version, and all but the lowest take theirs back.
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: ensure(LAYOUT, Registry.connect(environment)), range(4)))
+    registry = Registry.connect(environment)
+    assert len(versions(registry)) == 1
+    assert {version.digest for version in found} == {bundle.digest}
+    assert {version.number for version in found} == set(versions(registry))
+    with registry.downloaded("tiny", bundle.digest) as folder:
+        Bundle.open(folder).verify()
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/nowhere/all.db", "gopher://x"])
+def test_a_registry_that_does_not_answer_is_named(uri: str, project: Project) -> None:
+    with pytest.raises(RegistryUnavailable, match=uri.split("/")[-1]):
+        Registry.connect(Environment(uri, project.root, experiment=False))
+
+
+def test_the_stage_says_that_the_registry_is_down(project: Project) -> None:
+    candidate()
+    done = project.run(*REGISTER, PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not LAYOUT.receipt.exists()
+
+
+def test_what_is_not_there_is_named(project: Project, registry: Registry) -> None:
+    with pytest.raises(VersionMissing, match="digest abc"):
+        registry.get("tiny", "abc")
+    with pytest.raises(VersionMissing, match="version 7"):
+        registry.numbered("tiny", 7)
+    assert registry.champion("tiny") is None
+
+
+def test_paths_are_those_of_the_project(project: Project, registry: Registry) -> None:
+    candidate()
+    ensure(LAYOUT, registry)
+    assert {path.name for path in Path.cwd().iterdir()} >= {"mlflow.db", "mlartifacts"}
