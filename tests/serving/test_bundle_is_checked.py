@@ -31,7 +31,6 @@ from serving.errors import (
 )
 from serving.predictor import Predictor
 from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
-from tests.serving.reported import cases
 
 FILES = sorted(contents())
 LABEL = [{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]
@@ -87,7 +86,7 @@ def test_extra_file(bundle: Path, name: str) -> None:
 LINKS = {"a link to a folder": ".", "a link to nothing": "nothing"}
 
 
-@pytest.mark.parametrize("name", cases(LINKS))
+@pytest.mark.parametrize("name", LINKS)
 def test_link(bundle: Path, name: str) -> None:
     (bundle / "serving/link").symlink_to(bundle.parent / LINKS[name])
     with pytest.raises(FileUnexpected, match="serving/link"):
@@ -143,7 +142,7 @@ INVALID: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", cases(INVALID))
+@pytest.mark.parametrize("name", INVALID)
 def test_invalid_manifest(bundle: Path, name: str) -> None:
     path = bundle / MANIFEST
     (bundle.parent / "outside").write_bytes(b"x")
@@ -219,7 +218,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", cases(BROKEN))
+@pytest.mark.parametrize("name", BROKEN)
 def test_broken_contract(bundle: Path, name: str) -> None:
     files, claims, blamed, reason = BROKEN[name]
     put(bundle, files)

@@ -23,7 +23,6 @@ from serving.errors import (
 )
 from tests.serving import memory
 from tests.serving.pictures import CORPUS, GREY, PHOTO, bilevel, encoded, png
-from tests.serving.reported import cases
 
 SETTINGS = Preprocessing(size=16, crop=0.875)
 linux = pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux tells a process's peak")
@@ -82,7 +81,7 @@ REFUSED: dict[str, tuple[bytes, type[ImageError], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", cases(REFUSED))
+@pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str) -> None:
     data, kind, part = REFUSED[name]
     with pytest.raises(ImageError) as caught:
@@ -129,7 +128,7 @@ LARGE: dict[str, tuple[Callable[[], bytes], int]] = {
 
 
 @linux
-@pytest.mark.parametrize("name", cases(LARGE))
+@pytest.mark.parametrize("name", LARGE)
 def test_largest_pictures_cost_no_more_than_others(name: str) -> None:
     make, limit = LARGE[name]
     megabytes = memory.needed(make())

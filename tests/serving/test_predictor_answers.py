@@ -14,7 +14,6 @@ from serving.errors import BundleError, GoldenMismatch
 from serving.predictor import Predictor
 from serving.pyfunc import ImageClassifier, _load_pyfunc
 from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
-from tests.serving.reported import cases
 
 Images = npt.NDArray[np.uint8]
 
@@ -117,7 +116,7 @@ UNHELD: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", cases(UNHELD))
+@pytest.mark.parametrize("name", UNHELD)
 def test_golden_answers_do_not_hold(bundle: Path, name: str) -> None:
     model, answer = UNHELD[name]
     golden = f'{{"tolerance": 0.02, "images": [{{"file": "0.png", "probabilities": {answer}}}]}}'
@@ -127,7 +126,7 @@ def test_golden_answers_do_not_hold(bundle: Path, name: str) -> None:
         predictor.check_golden()
 
 
-@pytest.mark.parametrize("name", cases(["no golden pictures"]))
+@pytest.mark.parametrize("name", ["no golden pictures"])
 def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
     put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
     predictor = Predictor.open(seal(bundle))
