@@ -1,5 +1,6 @@
 """The chain of custody: data → dvc.lock → bundle → registry → pin, link by link."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pipeline.errors import ChainBroken, PipelineError
 from pipeline.layout import Layout
 from pipeline.registry import Registry
 from pipeline.staleness import stale
-from serving.bundle import Bundle
+from serving.bundle import MANIFEST, Bundle
 from serving.errors import ServingError
 
 
@@ -49,7 +50,8 @@ def _data(layout: Layout) -> str:
 
 
 def _lock(layout: Layout) -> str:
-    changed = stale(layout.model)
+    # What is wrong with the bundle is for the next link to say, which knows the file.
+    changed = [reason for reason in stale(layout.model) if layout.bundle.as_posix() not in reason]
     if changed:
         raise ChainBroken("dvc.lock", "; ".join(changed))
     stages = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
@@ -60,6 +62,12 @@ def _lock(layout: Layout) -> str:
 def _bundle(layout: Layout) -> str:
     bundle = Bundle.open(layout.bundle)
     bundle.verify()
+    measured = json.loads(layout.metrics.read_text(encoding="utf-8"))["digest"]
+    if bundle.digest != measured:
+        manifest = layout.bundle / MANIFEST
+        raise ChainBroken(
+            "bundle", f"{manifest} has digest {bundle.digest}, {layout.metrics} measured {measured}"
+        )
     return f"{layout.bundle}: {len(bundle.manifest.files)} files as in the manifest, digest {bundle.digest}"
 
 

@@ -149,7 +149,7 @@ class Bundle:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise FileMissing(path) from None
         found = hashlib.sha256(data).hexdigest()
-        if found != entry.sha256:
+        if found != entry.sha256 or len(data) != entry.size:
             raise DigestMismatch(path, entry.sha256, found)
         return data
 
