@@ -1,7 +1,7 @@
 # One set of verbs for hand, hook and CI. `make help` lists them.
 
 MODEL ?= digits
-PORT ?= 5001
+MLFLOW_PORT ?= 5001
 PYTHON ?= python3
 
 VENV := .venv
@@ -27,9 +27,9 @@ verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make v
 	@python -m pipeline verify $(MODEL)
 
 .PHONY: mlflow
-mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflow [PORT=5001]
-	@echo "http://127.0.0.1:$(PORT)/#/models"
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(PORT) \
+mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflow [MLFLOW_PORT=5001]
+	@echo "http://127.0.0.1:$(MLFLOW_PORT)/#/models"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
 		--backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
 
 .PHONY: test

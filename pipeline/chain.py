@@ -61,32 +61,30 @@ def _lock(layout: Layout) -> str:
 
 def _bundle(layout: Layout) -> str:
     bundle = Bundle.open(layout.bundle)
-    bundle.verify()
     measured = json.loads(layout.metrics.read_text(encoding="utf-8"))["digest"]
     if bundle.digest != measured:
-        manifest = layout.bundle / MANIFEST
-        raise ChainBroken(
-            "bundle", f"{manifest} has digest {bundle.digest}, {layout.metrics} measured {measured}"
-        )
+        found = f"{layout.bundle / MANIFEST} has digest {bundle.digest}"
+        raise ChainBroken("bundle", f"{found}, {layout.metrics} measured {measured}")
+    bundle.verify()
     return f"{layout.bundle}: {len(bundle.manifest.files)} files as in the manifest, digest {bundle.digest}"
 
 
 def _registry(layout: Layout, registry: Registry) -> str:
     digest = pins.read(layout.pin).digest
     version = registry.get(layout.model, digest)
+    name = f"models:/{layout.model}/{version.number}"
     with registry.downloaded(layout.model, digest) as folder:
-        bundle = Bundle.open(folder)
         try:
+            bundle = Bundle.open(folder)
+            if bundle.digest != digest:
+                raise ChainBroken(
+                    "registry", f"{name}: {MANIFEST} was changed, its digest is {bundle.digest}"
+                )
             bundle.verify(bytecode=False)
         except ServingError as error:
             # The download is a temporary copy; the file is known by its name in the version.
-            message = str(error).replace(f"{folder}/", "")
-            raise ChainBroken("registry", f"models:/{layout.model}/{version.number}: {message}") from error
-        if bundle.digest != digest:
-            raise ChainBroken(
-                "registry", f"models:/{layout.model}/{version.number}: manifest.json was changed"
-            )
-    return f"models:/{layout.model}/{version.number} at {registry.shown} has the same bytes"
+            raise ChainBroken("registry", f"{name}: {str(error).replace(f'{folder}/', '')}") from error
+    return f"{name} at {registry.shown} has the same bytes"
 
 
 def _pin(layout: Layout, registry: Registry) -> str:

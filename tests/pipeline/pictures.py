@@ -1,4 +1,4 @@
-"""Small labelled pictures for tests: nothing is learned from them but their colour."""
+"""Small labelled pictures for tests, easy to tell apart: each class has its colour and its stripes."""
 
 from pathlib import Path
 
@@ -11,7 +11,11 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 40)}
 def draw(path: Path, colour: str, seed: int, side: int = 40) -> Path:
     """Saves a noisy picture of a colour, in the format that the name asks for."""
     noise = np.random.default_rng(seed).normal(0, 20, (side, side, 3))
-    pixels = (np.array(COLOURS[colour]) + noise).clip(0, 255).astype(np.uint8)
+    down, across = np.indices((side, side)) * 10 // side % 2
+    stripes = {"blue": down, "green": across, "red": down ^ across}[colour]
+    pixels = (
+        (np.array(COLOURS[colour]) * (1 - 0.7 * stripes[:, :, None]) + noise).clip(0, 255).astype(np.uint8)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path

@@ -102,7 +102,7 @@ def test_an_up_to_date_lock_is_told_without_data(built: Project, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "before", "after", "named"),
     [
-        ("params.yaml", "seed: 1", "seed: 2", ["build@tiny", "tiny.build.seed"]),
+        ("params.yaml", "seed: 1", "seed: 2", ["build@tiny", "tiny.build"]),
         ("pipeline/prepare.py", "counts = ", "counted = ", ["prepare@tiny", "pipeline/prepare.py"]),
         (
             "serving/decoder.py",
