@@ -20,7 +20,7 @@ run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MO
 
 .PHONY: classify
 classify: $(VENV)/.pipeline ## answer one image: make classify IMAGE=<file> [MODEL=digits]
-	@python -m pipeline classify $(MODEL) "$(IMAGE)"
+	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify $(MODEL) "$(IMAGE)"
 
 .PHONY: verify
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
@@ -60,7 +60,7 @@ clean: ## remove the environment, not the data
 	rm -rf $(VENV)
 
 # The marks say from which lock the environment was filled; a changed lock fills it again.
-$(VENV)/.pipeline: requirements/pipeline.txt | $(VENV)/bin/python
+$(VENV)/.pipeline: requirements/pipeline.txt | $(VENV)/.created
 	@echo "Installing the pipeline's environment (2 GB, once) ..."
 	@python -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
@@ -70,7 +70,9 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.pipeline
 	@python -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(VENV)/bin/python:
+# A mark, for an environment that broke off while it was made has a python too.
+$(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
 		f"Goldfish needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is {sys.version.split()[0]}: name another one, make PYTHON=python3.12")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@

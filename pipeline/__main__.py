@@ -35,7 +35,9 @@ def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
     layout, registry = Layout(options.model), _connect()
     version = (
-        registry.numbered(options.model, options.version) if options.version else ensure(layout, registry)
+        ensure(layout, registry)
+        if options.version is None
+        else registry.numbered(options.model, options.version)
     )
     pin = promotion.promote(layout, registry, version)
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
@@ -107,7 +109,15 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; gives its exit code."""
     options = parser().parse_args(arguments)
-    return guarded(lambda: options.verb(options))
+    return guarded(lambda: _checked(options))
+
+
+def _checked(options: argparse.Namespace) -> int | None:
+    """Runs a verb for a model that is known; only `run` takes one that has photos and nothing else yet."""
+    if options.verb is not _run and options.model is not None:
+        params.load().of(options.model)
+    verb: Callable[[argparse.Namespace], int | None] = options.verb
+    return verb(options)
 
 
 if __name__ == "__main__":

@@ -37,19 +37,29 @@ class Answers:
         return np.asarray(self.predicted == self.actual)
 
 
-def ask(predictor: Predictor, folder: Path) -> Answers:
-    """Asks about every image of `folder/<class id>/`, on all cores."""
+# The class number of images whose class the model does not have: no answer to them is right.
+NO_CLASS = -1
+
+
+def ask(predictor: Predictor, folder: Path, strict: bool = True) -> Answers:
+    """Asks about every image of `folder/<class id>/`, on all cores.
+
+    A class that the model does not have is refused or, if not `strict`, counts as `NO_CLASS`.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     number = {label.id: index for index, label in enumerate(predictor.labels)}
     names = [path.relative_to(folder).parts[0] for path in files]
-    if unknown := sorted({name for name in names if name not in number}):
+    unknown = sorted({name for name in names if name not in number})
+    if strict and unknown:
         raise DataRefused(folder, [(f"{name}/", "the model has no such class") for name in unknown])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda path: predictor.answer(path.read_bytes()), files)
         probabilities = np.empty((len(files), len(predictor.labels)), dtype=np.float32)
         for index, row in enumerate(tqdm(rows, total=len(files), desc="ask", unit="image", disable=None)):
             probabilities[index] = row
-    return Answers(files, np.array([number[name] for name in names], dtype=np.int64), probabilities)
+    return Answers(
+        files, np.array([number.get(name, NO_CLASS) for name in names], dtype=np.int64), probabilities
+    )
 
 
 def latency(predictor: Predictor, files: Sequence[Path]) -> dict[str, float]:

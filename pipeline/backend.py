@@ -1,15 +1,17 @@
 """TensorFlow and Keras, started so that the same inputs give the same bits. Import both from here.
 
-What was found out about reproducibility (`tests/pipeline/test_reproducible.py` shows the first part):
+What was found out about reproducibility (`tests/pipeline/test_run.py` shows the first part):
 - On one kind of machine, training gives the same bits, whatever the number of cores: the number of
   threads is fixed, for it decides how sums are split up.
 - oneDNN chooses its kernels by what the CPU can do, so TensorFlow's use of it is off, and the part that
   matrix products cannot do without is capped at AVX2.
-- What is left: Eigen takes `rsqrtps` and `rcpps`, whose last bits AMD and Intel define differently, and
-  block sizes from the caches. Another vendor's CPU trains a model that is as good, with another digest.
+- What is left: Eigen takes `rsqrtps` and `rcpps`, whose last bits are the CPU's own, and block sizes from its
+  caches. An emulated Haswell differed in BatchNorm, softmax and two of five matrix products. Another kind of
+  CPU may therefore train a model that is as good, with another digest.
 """
 
 import ctypes
+import hashlib
 import os
 from pathlib import Path
 
@@ -42,18 +44,22 @@ def _writable(keras_home: Path) -> Path:
     """Keras looks into a cache only if it may write there; a read-only one is mirrored by links."""
     if os.access(keras_home, os.W_OK) or not keras_home.is_dir():
         return keras_home
-    mirror = Path(".keras").resolve()
-    for path in keras_home.resolve().rglob("*"):
-        link = mirror / path.relative_to(keras_home.resolve())
-        if path.is_file() and not link.exists():
+    source = keras_home.resolve()
+    mirror = Path(".keras").resolve() / hashlib.sha256(str(source).encode()).hexdigest()[:12]
+    for path in source.rglob("*"):
+        link = mirror / path.relative_to(source)
+        if path.is_file() and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
     return mirror
 
 
 _keep_memory()
-if "KERAS_HOME" in os.environ:
+if os.environ.get("KERAS_HOME"):
     os.environ["KERAS_HOME"] = str(_writable(Path(os.environ["KERAS_HOME"]).expanduser()))
+else:
+    # Set and empty, it would be the current directory.
+    os.environ.pop("KERAS_HOME", None)
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402

@@ -5,17 +5,18 @@ Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, cano
 `preprocessing.json`, and `training/`, the curves.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from pipeline import keras_archive, network, params, training
 from pipeline.backend import keras
 from pipeline.entry import stage
-from pipeline.errors import InputMissing
-from pipeline.files import replacing, write
+from pipeline.errors import InputMissing, TrainingDiverged
+from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from serving.bundle import Label, to_json
 from serving.decoder import Preprocessing
@@ -63,13 +64,15 @@ def train(
         }
         log = Path(folder) / "live"
         training.fit(made, settings, images["train"], images["valid"], log)
+        if not all(np.isfinite(weights).all() for weights in made.get_weights()):
+            raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
     return made
 
 
 def _classes(data_report: Path) -> list[str]:
-    return sorted(json.loads(data_report.read_text(encoding="utf-8"))["classes"])
+    return sorted(read_json(data_report)["classes"])
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@
     ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
     ├── ModelUnknown        nobody described such a model
     ├── SourceInvalid       a source.yaml recipe that cannot be followed
+    ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
     ├── SourceUnavailable   data or weights cannot be had
     ├── SourceChanged       a download is not what the recipe promises
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
-    ├── GoldenMissing       too few small test images to record answers of
+    ├── TrainingDiverged    a network whose weights are no numbers any more
+    ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
     ├── VersionMissing      the registry lacks what is asked of it
+    ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinInvalid          a file in pins/ that promote would not have written
     ├── PinMissing          nothing is pinned, or nothing to go back to
     ├── ChainBroken         a link between data and pin does not hold
@@ -45,6 +48,11 @@ class ModelUnknown(PipelineError):
 class SourceInvalid(PipelineError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a recipe that can be followed: {reason}")
+
+
+class ArchiveInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be unpacked: {reason}. If it is damaged, delete it and run again.")
 
 
 class SourceUnavailable(PipelineError):
@@ -87,31 +95,44 @@ class InputMissing(PipelineError):
         super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
 
 
-class GoldenMissing(PipelineError):
-    def __init__(self, wanted: int, found: int, limit: int) -> None:
+class TrainingDiverged(PipelineError):
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"The bundle needs {wanted} golden images and {found} test images have at most {limit:,} bytes: "
-            "add some, or lower export.golden."
+            f"The training of {model} diverged: weights are infinite or no numbers. Lower {model}.build's "
+            "learning_rate in params.yaml."
         )
+
+
+class FileDamaged(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not as it was written: {reason}. `dvc repro -f` writes it again.")
 
 
 class GateRefused(PipelineError):
     def __init__(self, model: str, digest: str, reasons: Iterable[str]) -> None:
         listed = "".join(f"\n  {reason}" for reason in reasons)
-        super().__init__(f"{model} {digest[:12]} did not pass its gate and is not registered:{listed}")
+        super().__init__(
+            f"{model} {digest[:12]} did not pass its gate and is not registered:{listed}\n"
+            f"To measure it again, on a machine with nothing else to do: `dvc repro -f -s evaluate@{model}`"
+        )
 
 
 class RegistryUnavailable(PipelineError):
     def __init__(self, uri: str, reason: str) -> None:
         super().__init__(
-            f"The MLflow registry at {uri} does not answer ({reason}). Start it, or set MLFLOW_TRACKING_URI; "
-            "without it the embedded one, mlflow.db, is used."
+            f"The MLflow registry at {uri} does not answer as it should: {reason}\n"
+            "Is it running, and MLFLOW_TRACKING_URI right? Without that the embedded one, mlflow.db, is used."
         )
 
 
 class VersionMissing(PipelineError):
     def __init__(self, model: str, wanted: str, uri: str) -> None:
         super().__init__(f"The registry at {uri} has no {model} with {wanted}.")
+
+
+class VersionDamaged(PipelineError):
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(f"{uri} is not what was registered: {reason}")
 
 
 class PinInvalid(PipelineError):

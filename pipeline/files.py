@@ -1,11 +1,15 @@
 """Files that are whole or not there: digests, and writing without leaving anything half-written."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from pipeline.errors import FileDamaged
 
 
 def sha256_of(path: Path) -> str:
@@ -25,6 +29,17 @@ def write(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that a stage has written; `FileDamaged` if it is none any more."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileDamaged(path, str(error)) from None
+    if not isinstance(document, dict):
+        raise FileDamaged(path, "it is no JSON object")
+    return document
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of `folder` when the block ends well.
@@ -34,7 +49,9 @@ def replacing(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(fresh, ignore_errors=True)
+    # What a killed process has left; DVC lets no other one of this stage run meanwhile.
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     try:
         yield fresh
@@ -42,8 +59,9 @@ def replacing(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         try:
             fresh.rename(folder)
-        except OSError:
-            old.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:

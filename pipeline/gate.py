@@ -41,7 +41,11 @@ def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> li
 
 def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
     """Refuses a significant loss. `None`: this is what is pinned, or there is nothing to compare with."""
-    met = Check("regression", True, f"no loss against what is pinned at a level of {settings.significance:g}")
+    met = Check(
+        "regression",
+        True,
+        f"no loss was found against what is pinned (at a level of {settings.significance:g})",
+    )
     if comparison is None:
         return met
     chance = loss_probability(comparison.lost, comparison.gained)

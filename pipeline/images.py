@@ -78,6 +78,11 @@ def listing(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def class_names(folder: Path) -> list[str]:
+    """The class folders, also those without a file, and links, which are not followed."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def inspect(folder: Path) -> Iterator[Labelled | Refused]:
     """Decodes every file as the server would, on all cores, in the order of `listing`."""
     files = listing(folder)
@@ -88,6 +93,8 @@ def inspect(folder: Path) -> Iterator[Labelled | Refused]:
 
 def _inspect(folder: Path, label: str, path: Path) -> Labelled | Refused:
     name = path.relative_to(folder).as_posix()
+    if not name.isprintable():
+        return Refused(repr(name), "its name has characters that cannot be written down")
     try:
         data = path.read_bytes()
         pixels = decode(data, FINGERPRINT)

@@ -1,5 +1,7 @@
 """All that the pipeline takes from outside: params.yaml, and three environment variables.
 
+(`pipeline/backend.py` also looks at `KERAS_HOME`, before Keras does.)
+
 Reads `params.yaml` and checks every section of it, whichever stage asks: a mistyped key stops the run
 before any work. There are no defaults in code; a key that is missing is an error too.
 """
@@ -29,6 +31,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 # It becomes a folder, a DVC stage and an MLflow model; MLflow refuses more than these characters would.
 NAME = r"[a-z][a-z0-9_-]{0,62}"
+# Names that mean something else to YAML, or in params.yaml.
+RESERVED = frozenset({"models", "true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
@@ -48,7 +52,7 @@ class Prepare(Section):
     """How images are split. Fractions are of each class; the rest is for training."""
 
     valid: Fraction
-    test: Fraction
+    test: Annotated[float, Field(gt=0, le=1)]
     min_per_class: Count
 
     @model_validator(mode="after")
@@ -89,7 +93,10 @@ class Pretrained(Build):
 
 
 class Trained(Build):
-    seed: Annotated[int, Field(ge=0)]
+    """What every kind of training needs."""
+
+    method: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     batch: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     augment: Augment
@@ -144,10 +151,16 @@ class Model(Section):
     evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]
 
+    @model_validator(mode="after")
+    def _leaves_something_to_train(self) -> Self:
+        if isinstance(self.build, Trained) and self.prepare.valid + self.prepare.test >= 1:
+            raise ValueError(f"prepare leaves no image to train, and {self.build.method} needs some")
+        return self
+
 
 def is_name(text: str) -> bool:
     """May a model be called so?"""
-    return re.fullmatch(NAME, text) is not None
+    return re.fullmatch(NAME, text) is not None and text not in RESERVED
 
 
 def _one_of(value: float, allowed: tuple[float, ...]) -> float:
@@ -182,6 +195,7 @@ def load(path: Path = PARAMS) -> Params:
     models = _check(TypeAdapter(list[Name]), document.pop("models"), "models", reasons) or []
     _check(TypeAdapter(list[Name]), [str(name) for name in document], "section names", reasons)
     sections = {name: _check(TypeAdapter(Model), value, name, reasons) for name, value in document.items()}
+    reasons += [f"models: {name} is listed twice" for name in set(models) if models.count(name) > 1]
     reasons += [f"models: {name} has no section of its own" for name in models if name not in document]
     if reasons:
         raise ParamsInvalid(path, reasons)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -62,12 +63,14 @@ def save(path: Path, pin: Pin) -> None:
 
 
 def history(path: Path) -> list[Entry]:
-    """The commits that changed a pin, newest first."""
+    """The commits that changed a pin, newest first; what was no pin is passed over."""
     log = _git("log", "--format=%H%x09%cs%x09%an", "--diff-filter=AM", "--", str(path))
     entries = []
     for line in log.decode().splitlines():
         commit, date, author = line.split("\t", 2)
-        entries.append(Entry(commit, date, author, Pin.parse(_git("show", f"{commit}:./{path}"), path)))
+        # One bad edit of long ago must not keep anybody from going back.
+        with suppress(PinInvalid):
+            entries.append(Entry(commit, date, author, Pin.parse(_git("show", f"{commit}:./{path}"), path)))
     return entries
 
 

@@ -14,7 +14,7 @@ from pipeline import params
 from pipeline.entry import stage
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import replacing, write
-from pipeline.images import Labelled, Refused, duplicates, inspect
+from pipeline.images import Labelled, Refused, class_names, duplicates, inspect
 from pipeline.layout import Layout
 from pipeline.sources import class_folders
 from pipeline.split import SPLITS, assign
@@ -37,7 +37,7 @@ def main(model: str) -> None:
         kept = [image for image in images if image.name not in repeated]
         splits = split(kept, settings)
         refused = [image for image in inspected if isinstance(image, Refused)] + mislabelled
-        refused += too_few(kept, splits, settings)
+        refused += too_few(kept, splits, settings, class_names(folder))
         if refused:
             raise DataRefused(layout.raw, [(item.name, item.reason) for item in refused])
         with replacing(layout.prepared) as prepared:
@@ -63,10 +63,11 @@ def split(images: Iterable[Labelled], settings: params.Prepare) -> dict[str, str
 
 
 def too_few(
-    images: Sequence[Labelled], splits: dict[str, str], settings: params.Prepare
+    images: Sequence[Labelled], splits: dict[str, str], settings: params.Prepare, classes: Iterable[str]
 ) -> Iterable[Refused]:
     """Says of each class that cannot be learned or measured what it lacks."""
-    counts = Counter(image.label for image in images)
+    counts = Counter(dict.fromkeys(classes, 0))
+    counts.update(image.label for image in images)
     filled = {(image.label, splits[image.name]) for image in images}
     if len(counts) < 2:
         yield Refused("(all)", f"{len(counts)} class folders with images; two classes are the least")

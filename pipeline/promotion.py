@@ -12,14 +12,10 @@ def promote(layout: Layout, registry: Registry, version: Version) -> Pin:
 
     A pin that already has its digest stays as it is: it may stem from a registry that counts differently.
     """
-    current = pins.read(layout.pin) if layout.pin.exists() else None
+    current = _current(layout)
     if current is not None and current.digest == version.digest:
-        if current.version not in version.numbers:
-            registry.set_pinned_as(version, current.version)
-        if registry.champion(layout.model) != version:
-            registry.set_alias(version, CHAMPION)
-        return current
-    return _pin(layout, registry, version, current)
+        return _pin(layout, registry, version, current)
+    return _pin(layout, registry, version, Pin(layout.model, version.number, version.digest))
 
 
 def rollback(layout: Layout, registry: Registry) -> Pin:
@@ -28,15 +24,30 @@ def rollback(layout: Layout, registry: Registry) -> Pin:
     # The newest commit may hold the current pin or, when that is not committed yet, the one before it.
     for entry in pins.history(layout.pin):
         if entry.pin.digest != current.digest:
-            version = registry.get(layout.model, entry.pin.digest)
-            return _pin(layout, registry, version, current)
+            return _pin(layout, registry, registry.get(layout.model, entry.pin.digest), entry.pin)
     raise PinMissing(
         layout.pin, "git knows no earlier pin to go back to; commit a pin to be able to return to it"
     )
 
 
-def _pin(layout: Layout, registry: Registry, version: Version, current: Pin | None) -> Pin:
-    pin = Pin(layout.model, version.number, version.digest)
+def withdrawn(layout: Layout, version: Version) -> bool:
+    """Was this version pinned once and then replaced? Pinning it again must be somebody's decision."""
+    current = _current(layout)
+    if current is None or current.digest == version.digest:
+        return False
+    return any(entry.pin.digest == version.digest for entry in pins.history(layout.pin))
+
+
+def _current(layout: Layout) -> Pin | None:
+    return pins.read(layout.pin) if layout.pin.exists() else None
+
+
+def _pin(layout: Layout, registry: Registry, version: Version, pin: Pin) -> Pin:
+    current = _current(layout)
+    if pin != current:
+        registry.verify(version)
+    if pin.version not in version.numbers:
+        registry.set_pinned_as(version, pin.version)
     pins.save(layout.pin, pin)
     try:
         registry.set_alias(version, CHAMPION)

@@ -1,6 +1,5 @@
 """A bundle that passed its gate becomes an MLflow version, with all that is known about it."""
 
-import json
 import platform
 import subprocess
 from pathlib import Path
@@ -8,22 +7,22 @@ from typing import Any
 
 from pipeline import params
 from pipeline.errors import GateRefused, InputMissing
-from pipeline.files import sha256_of
+from pipeline.files import read_json, sha256_of
 from pipeline.layout import Layout
-from pipeline.registry import Record, Registry, Version
+from pipeline.registry import CHALLENGER, Record, Registry, Version
 from serving.bundle import Bundle
 
 LOCK = Path("dvc.lock")
 
 
 def ensure(layout: Layout, registry: Registry) -> Version:
-    """Registers the bundle of the workspace unless the registry has it; `GateRefused` if it may not be."""
+    """Registers the workspace's bundle as `challenger`, unless the registry has it; or `GateRefused`."""
     bundle = Bundle.open(layout.bundle)
     bundle.verify()
     if not layout.metrics.exists():
         raise InputMissing(layout.metrics, layout.model)
-    metrics = _read(layout.metrics)
-    if metrics["digest"] != bundle.digest:
+    metrics = read_json(layout.metrics)
+    if metrics.get("digest") != bundle.digest:
         raise GateRefused(
             layout.model, bundle.digest, [f"{layout.metrics} measures another one; evaluate it first"]
         )
@@ -33,14 +32,16 @@ def ensure(layout: Layout, registry: Registry) -> Version:
             layout.model, bundle.digest, [check["reason"] for check in checks if not check["passed"]]
         )
     settings = params.load().of(layout.model)
-    return registry.register(bundle, record(layout, settings, metrics))
+    version = registry.register(bundle, record(layout, settings, metrics))
+    registry.set_alias(version, CHALLENGER)
+    return version
 
 
 def record(layout: Layout, settings: params.Model, metrics: dict[str, Any]) -> Record:
     """Gathers what is kept of a version: params, metrics, where it comes from."""
-    data = _read(layout.data_report)
+    data = read_json(layout.data_report)
     # Figures of this machine count only if they are about this bundle.
-    machine = _read(layout.machine) if layout.machine.exists() else {}
+    machine = read_json(layout.machine) if layout.machine.exists() else {}
     timed = machine.get("latency", {}) if machine.get("digest") == metrics["digest"] else {}
     document = settings.model_dump(by_alias=True)
     return Record(
@@ -70,10 +71,6 @@ def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _git(*arguments: str) -> str:

@@ -7,7 +7,7 @@ By default it is embedded: `mlflow.db` and `mlartifacts/` at the root of the rep
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import Dataset, DatasetInput, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, LifecycleStage, Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
@@ -27,9 +27,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import RegistryUnavailable, VersionMissing
+from pipeline.errors import RegistryUnavailable, VersionDamaged, VersionMissing
 from pipeline.params import Environment
-from serving.bundle import Bundle
+from serving.bundle import MANIFEST, Bundle
+from serving.errors import ServingError
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 # Alias of the version that is served, and of the newest that may be.
@@ -47,6 +48,11 @@ class Version:
     digest: str
     run_id: str | None
     pinned_as: int | None
+
+    @property
+    def uri(self) -> str:
+        """What MLflow calls it."""
+        return f"models:/{self.name}/{self.number}"
 
     @property
     def numbers(self) -> set[int]:
@@ -123,9 +129,11 @@ class Registry:
         """The version with this number, or `VersionMissing`."""
         with self.answering():
             found = self.client.search_model_versions(f"name = '{name}' and version_number = {number}")
-        if not found:
-            raise VersionMissing(name, f"version {number}", self.shown)
-        return _version(found[0])
+        version = _version(found[0]) if found else None
+        # Whoever registers by another way leaves no digest.
+        if version is None or not version.digest:
+            raise VersionMissing(name, f"version {number} that has a digest", self.shown)
+        return version
 
     def champion(self, name: str) -> Version | None:
         """The version that the alias `champion` names."""
@@ -167,18 +175,32 @@ class Registry:
     @contextmanager
     def downloaded(self, name: str, digest: str) -> Iterator[Path]:
         """Yields a folder with the files of the version with this digest, as the registry has them."""
-        version = self.get(name, digest)
-        with TemporaryDirectory(prefix="goldfish-") as folder, self.answering():
-            uri = f"models:/{name}/{version.number}"
-            path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.uri))
+        uri = f"models:/{name}/{self.get(name, digest).number}"
+        with TemporaryDirectory(prefix="goldfish-") as folder:
+            with self.answering():
+                path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.uri))
             yield path
+
+    def verify(self, version: Version) -> None:
+        """Downloads a version and checks every byte; `VersionDamaged` names the file that was changed."""
+        with self.downloaded(version.name, version.digest) as folder:
+            try:
+                bundle = Bundle.open(folder)
+                if bundle.digest != version.digest:
+                    raise VersionDamaged(
+                        version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
+                    )
+                bundle.verify(bytecode=False)
+            except ServingError as error:
+                # The download is a temporary copy; the file is known by its name in the version.
+                raise VersionDamaged(version.uri, str(error).replace(f"{folder}/", "")) from error
 
     def _add(self, name: str, bundle: Bundle, record: Record) -> int:
         experiment = self._experiment(name)
         now = int(1000 * time.time())
         tags = {**record.tags, DIGEST: bundle.digest}
         run = self.client.create_run(experiment, tags=tags, run_name=bundle.digest[:12])
-        run_id, status = run.info.run_id, "FAILED"
+        run_id = run.info.run_id
         try:
             self.client.log_batch(
                 run_id,
@@ -198,16 +220,22 @@ class Registry:
             version = self.client.create_model_version(
                 name, f"models:/{model.model_id}", run_id, tags=tags, model_id=model.model_id
             )
-            status = "FINISHED"
-            return int(version.version)
-        finally:
-            self.client.set_terminated(run_id, status)
+        except BaseException:
+            # What went wrong first is what is said, also if the registry cannot note it any more.
+            with suppress(MlflowException):
+                self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+        return int(version.version)
 
     def _experiment(self, name: str) -> str:
-        if self.client.get_experiment_by_name(name) is None:
+        there = self.client.get_experiment_by_name(name)
+        if there is None:
             location = ARTIFACTS.resolve().as_uri() if self.embedded else None
             with _unless_there():
                 self.client.create_experiment(name, artifact_location=location)
+        elif there.lifecycle_stage == LifecycleStage.DELETED:
+            self.client.restore_experiment(there.experiment_id)
         return str(self.client.search_experiments(filter_string=f"name = '{name}'")[0].experiment_id)
 
     def _registered_model(self, name: str, description: str) -> None:

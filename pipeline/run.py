@@ -1,6 +1,5 @@
 """The main job: from params and data to a pinned model that has answered, and a summary of it."""
 
-import json
 import subprocess
 import sys
 import time
@@ -13,9 +12,9 @@ from ruamel.yaml import YAML
 
 from pipeline import params, pins
 from pipeline.errors import CommandFailed, ModelUnknown
-from pipeline.files import write
+from pipeline.files import read_json, write
 from pipeline.layout import Layout
-from pipeline.promotion import promote
+from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry
 from serving.predictor import Predictor, Score
@@ -28,7 +27,7 @@ prepare:
   test: 0.2
   min_per_class: 10
 build:
-  method: finetune      # or scratch; README.md has the keys of each
+  method: finetune      # or scratch; pipeline/params.py has the keys of each
   size: 224
   crop: 0.875
   alpha: 1.0
@@ -70,7 +69,12 @@ def run(model: str) -> None:
     registry = Registry.connect(params.Environment.read())
     # dvc.lock may say that a version is registered which this registry has never seen.
     version = ensure(layout, registry)
-    pin = promote(layout, registry, version)
+    if withdrawn(layout, version):
+        print(f"\n{model} version {version.number} was pinned before and replaced: the pin stays as it is.")
+        print(f"`python -m pipeline promote {model}` pins it again.")
+        pin = pins.read(layout.pin)
+    else:
+        pin = promote(layout, registry, version)
     image, scores, milliseconds = ask_one(layout)
     print(summary(layout, pin, registry, image, scores, milliseconds, time.perf_counter() - begin))
 
@@ -123,12 +127,15 @@ def summary(
     seconds: float,
 ) -> str:
     """What `make run` ends with."""
-    metrics: dict[str, Any] = json.loads(layout.metrics.read_text(encoding="utf-8"))
+    metrics = read_json(layout.metrics)
     best = ", ".join(f"{score.label} {score.score:.1%}" for score in scores[:3])
     other = "" if layout.model == "digits" else f" MODEL={layout.model}"
     lines = [
         ("model", f"{pin.name}, version {pin.version}, alias {CHAMPION}"),
-        ("digest", pin.digest),
+        (
+            "digest",
+            metrics["digest"] + ("" if metrics["digest"] == pin.digest else f" (pinned: {pin.digest})"),
+        ),
         ("top-1", _share(metrics, "top1")),
         ("top-5", _share(metrics, "top5")),
         ("answer", f"{image.relative_to(layout.test)}: {best}"),

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -12,11 +13,11 @@ from typing import Annotated, Literal
 import numpy as np
 import yaml
 from PIL import Image
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ValidationError
 from tqdm import tqdm
 
 from pipeline.downloads import cached
-from pipeline.errors import SourceChanged, SourceInvalid
+from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid
 from pipeline.params import Environment, Section
 from serving.decoder import MAX_BYTES
 
@@ -52,12 +53,7 @@ def class_folders(raw: Path, environment: Environment) -> Iterator[Path]:
     if not recipe.exists():
         yield raw
         return
-    try:
-        source: Builtin | Archive = TypeAdapter(Builtin | Archive).validate_python(
-            yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        )
-    except (ValidationError, yaml.YAMLError, re.error, UnicodeDecodeError) as error:
-        raise SourceInvalid(recipe, str(error)) from None
+    source = _read(recipe)
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
         if isinstance(source, Builtin):
@@ -65,6 +61,18 @@ def class_folders(raw: Path, environment: Environment) -> Iterator[Path]:
         else:
             unpack(source, folder, environment.keras_home)
         yield folder
+
+
+def _read(recipe: Path) -> Builtin | Archive:
+    try:
+        document = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        kind = Builtin if isinstance(document, dict) and "builtin" in document else Archive
+        return kind.model_validate(document)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise SourceInvalid(recipe, "; ".join(faults)) from None
+    except (yaml.YAMLError, re.error, UnicodeDecodeError) as error:
+        raise SourceInvalid(recipe, str(error)) from None
 
 
 def write_digits(folder: Path) -> None:
@@ -92,16 +100,28 @@ def unpack(source: Archive, folder: Path, keras_home: Path) -> None:
             members = sorted(opened.infolist(), key=lambda member: member.filename)
             for member in tqdm(members, desc="unpack", unit="file", disable=None):
                 found = pattern.search(member.filename)
-                # A file that says it is larger than any image that would be accepted is not even unpacked.
-                if found is None or member.file_size > MAX_BYTES:
+                if found is None or member.is_dir():
                     continue
+                path = _place(folder, found["class"], member, archive)
                 data = opened.read(member)
-                name = PurePosixPath(member.filename).name
-                total.update(f"{hashlib.sha256(data).hexdigest()} {name}\n".encode())
-                path = folder / PurePosixPath(found["class"]).name / name
+                total.update(f"{hashlib.sha256(data).hexdigest()} {path.name}\n".encode())
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(data)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise SourceInvalid(archive, f"{error}; delete it to download it again") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ArchiveInvalid(archive, str(error)) from None
     if total.hexdigest() != source.sha256:
         raise SourceChanged(archive, source.sha256, total.hexdigest())
+
+
+def _place(folder: Path, label: str | None, member: zipfile.ZipInfo, archive: Path) -> Path:
+    """Where an image of an archive goes; refuses one that would leave the folder, or hide or flood it."""
+    if not label or label in (".", "..") or "/" in label:
+        raise ArchiveInvalid(archive, f"{member.filename} has {label!r} for its class")
+    path = folder / label / PurePosixPath(member.filename).name
+    if path.exists():
+        raise ArchiveInvalid(archive, f"{member.filename} is the second {path.name} of class {label}")
+    if member.file_size > MAX_BYTES:
+        raise ArchiveInvalid(
+            archive, f"{member.filename} has {member.file_size:,} bytes, {MAX_BYTES:,} are allowed"
+        )
+    return path

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.errors import CommandFailed
 
-# Not there is no disagreement: a fresh clone has no data.
-ABSENT = frozenset({"deleted", "not in cache"})
+# Not there is no disagreement for data and models, which a fresh clone does not have.
+ABSENT, FETCHED = frozenset({"deleted", "not in cache"}), ("data/", "models/")
 
 
 def stale(model: str | None = None) -> list[str]:
@@ -40,5 +40,9 @@ def _reasons(changes: list[Any]) -> list[str]:
         for kind, entries in change.items():
             for path, state in entries.items():
                 states = state if isinstance(state, dict) else {path: state}
-                reasons += [f"{kind}, {name}: {what}" for name, what in states.items() if what not in ABSENT]
+                reasons += [
+                    f"{kind}, {name}: {what}"
+                    for name, what in states.items()
+                    if what not in ABSENT or not name.startswith(FETCHED)
+                ]
     return reasons

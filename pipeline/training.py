@@ -1,5 +1,6 @@
 """Training a network on folders of images, in a bounded amount of memory."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def load(split: Path, labels: list[str], preprocessing: Preprocessing, file: Pat
         if paths
         else np.empty(shape, np.uint8)
     )
+    if paths and hasattr(os, "posix_fallocate"):
+        # A full disk is said now; found out while writing to mapped memory, it would kill the process.
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     for index, path in enumerate(tqdm(paths, desc=f"decode {split.name}", unit="image", disable=None)):
         pixels[index] = decode(path.read_bytes(), preprocessing)
     classes = [number[path.relative_to(split).parts[0]] for path in paths]

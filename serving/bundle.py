@@ -205,7 +205,8 @@ class Bundle:
 def _inside(name: str) -> bool:
     """Is it the name of a file below the bundle, written in the one way that `as_posix` would?"""
     path = PurePosixPath(name)
-    return bool(path.name) and "\0" not in name and ".." not in path.parts and not path.is_absolute()
+    plain = path.as_posix() == name and "\0" not in name
+    return plain and bool(path.name) and ".." not in path.parts and not path.is_absolute()
 
 
 def to_json(document: object) -> bytes:

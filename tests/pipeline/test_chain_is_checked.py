@@ -1,7 +1,6 @@
 """One flipped byte anywhere between data and pin: `verify` and `trace` fail, and name the file."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -145,11 +144,26 @@ def test_there_is_nothing_to_go_back_to(built: Project) -> None:
     assert built.changes() == ""
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX only")
-@pytest.mark.parametrize("model", ["unicorn", "../etc", "digits"])
-def test_an_unknown_model_is_named(built: Project, model: str) -> None:
-    done = built.pipeline("run", model)
+@pytest.mark.parametrize(
+    ("verb", "model"),
+    [("run", "unicorn"), ("run", "../etc"), ("run", "models"), ("trace", "unicorn"), ("stale", "unicorn")],
+)
+def test_an_unknown_model_is_named(built: Project, verb: str, model: str) -> None:
+    done = built.pipeline(verb, model)
     assert done.returncode == 1
-    assert model in done.stderr
+    assert f"no model {model!r}" in done.stderr
     assert "Traceback" not in done.stderr
-    built.succeed("git", "checkout", "-q", "params.yaml")
+    assert built.changes() == ""
+
+
+def test_a_damaged_report_is_named(built: Project) -> None:
+    path = built.root / "reports/tiny/metrics.json"
+    try:
+        path.write_text("{")
+        done = built.pipeline("promote", "tiny")
+        assert done.returncode == 1
+        assert "reports/tiny/metrics.json is not as it was written" in done.stderr
+        path.unlink()
+        assert "reports/tiny/metrics.json: deleted" in built.pipeline("stale", "tiny").stdout
+    finally:
+        built.succeed("git", "checkout", "-q", ".")

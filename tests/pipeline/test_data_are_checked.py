@@ -1,6 +1,7 @@
 """prepare takes good images as they are, and refuses a folder with a list of what is wrong in it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_everything_wrong_is_listed_at_once(raw: Path) -> None:
     assert set(found) == {"red/empty.jpg", "red/text.jpg", "red/cut.jpg", "red/nowhere.jpg", "green/"}
     assert "zero bytes" in found["red/empty.jpg"]
     assert "3 different images" in found["green/"]
+
+
+def test_an_empty_class_folder_is_refused(raw: Path) -> None:
+    (raw / "yellow").mkdir()
+    (raw / "linked").symlink_to(raw / "red")
+    assert set(refusals()) == {"yellow/", "linked/"}
+
+
+def test_a_name_that_cannot_be_written_is_refused(raw: Path) -> None:
+    shutil.copyfile(raw / "red/001.png", os.fsencode(raw) + b"/red/\xff.png")
+    assert "cannot be written" in "".join(refusals().values())
 
 
 def test_one_class_is_none(raw: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import keras_archive, network, onnx_graph
 from pipeline.backend import keras
+from pipeline.export import GOLDEN_BYTES, golden_candidates, rounds_safely
 from pipeline.params import Augment, Scratch, Training
 from pipeline.training import Batches, Images
 
@@ -99,6 +100,24 @@ def test_predict_eager_and_onnx_agree(model: keras.Model) -> None:
         np.testing.assert_allclose(answers, onnx_answers, atol=2e-5)
     np.testing.assert_allclose(onnx_answers.sum(axis=1), 1, atol=1e-5)
     assert np.ptp(onnx_answers, axis=0).max() > 1e-3  # and not every picture has the same answer
+
+
+def test_photos_of_a_camera_can_be_golden(tmp_path: Path) -> None:
+    # All are larger than golden images should be: then the smallest are taken.
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(GOLDEN_BYTES + 1 + number))
+    assert {path.name for path in golden_candidates(sorted(tmp_path.iterdir()))} == {
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
+    }
+    (tmp_path / "small.jpg").write_bytes(b"x")
+    assert [path.name for path in golden_candidates(sorted(tmp_path.iterdir()))] == ["small.jpg"]
+
+
+def test_an_answer_near_the_edge_of_rounding_is_not_safe() -> None:
+    assert rounds_safely(np.array([0.1231, 0.8769], dtype=np.float32))
+    assert not rounds_safely(np.array([0.12351, 0.87649], dtype=np.float32))
 
 
 def test_batches_are_those_of_the_seed() -> None:

@@ -99,6 +99,17 @@ def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, im
     assert "e" * 64 in text
 
 
+def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry, images: Path) -> None:
+    candidate()
+    promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    candidate(steepness=5.0)
+    (images / "c0").rename(images / "zebra")
+    predictor = Predictor.open(LAYOUT.bundle)
+    answers = ask(predictor, images, strict=False)
+    assert against_pinned(LAYOUT, predictor, answers)[0] == Comparison(pins.read(LAYOUT.pin).digest, 40, 0, 0)
+    assert answers.right.sum() == 20
+
+
 def test_figures_of_known_answers(project: Project, images: Path) -> None:
     candidate()
     found = figures(ask(Predictor.open(LAYOUT.bundle), images))

@@ -68,7 +68,6 @@ def test_a_folder_of_photos_is_fine_tuned(copy: Project) -> None:
     # The registry is down, but everything up to it was done, and is kept.
     assert described.returncode == 1
     assert "does not answer" in described.stderr
-    assert "copy" not in copy.succeed("dvc", "status", "evaluate@colours")
     done = copy.pipeline("run", "colours")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Stage 'evaluate@colours' didn't change" in done.stdout

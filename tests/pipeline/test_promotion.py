@@ -4,12 +4,13 @@ import mlflow
 import pytest
 
 from pipeline import pins
-from pipeline.errors import PinInvalid, PinMissing, RegistryUnavailable
+from pipeline.errors import PinInvalid, PinMissing, RegistryUnavailable, VersionDamaged
 from pipeline.pins import Pin
-from pipeline.promotion import promote, rollback
+from pipeline.promotion import promote, rollback, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import Registry, Version
 from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.conftest import Flip
 from tests.pipeline.projects import Project
 
 
@@ -80,6 +81,40 @@ def test_a_registry_that_fails_leaves_the_pin(project: Project, registry: Regist
     with pytest.raises(RegistryUnavailable):
         promote(LAYOUT, down, registered(registry, 5.0))
     assert pins.read(LAYOUT.pin) == before
+
+
+def test_a_version_that_was_replaced_is_not_pinned_by_chance(project: Project, registry: Registry) -> None:
+    versions = [registered(registry, steepness) for steepness in (4.0, 5.0, 6.0)]
+    assert not withdrawn(LAYOUT, versions[0])
+    for version in versions[:2]:
+        promote(LAYOUT, registry, version)
+        project.commit(f"promote {version.number}")
+    rollback(LAYOUT, registry)
+    # `make run` would build the second version again; the third one was never pinned.
+    assert [withdrawn(LAYOUT, version) for version in versions] == [False, True, False]
+
+
+def test_damaged_files_are_not_pinned(project: Project, registry: Registry, flipped: Flip) -> None:
+    before = promote(LAYOUT, registry, registered(registry, 4.0))
+    version = registered(registry, 5.0)
+    newest = max(
+        project.root.glob("mlartifacts/models/*/artifacts/serving/labels.json"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    with flipped(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
+        promote(LAYOUT, registry, version)
+    assert pins.read(LAYOUT.pin) == before
+
+
+def test_an_old_bad_edit_does_not_keep_from_going_back(project: Project, registry: Registry) -> None:
+    promote(LAYOUT, registry, registered(registry, 4.0))
+    project.commit("good")
+    LAYOUT.pin.write_text("{}")
+    project.commit("edited by hand")
+    promote_again = registered(registry, 5.0)
+    LAYOUT.pin.unlink()
+    promote(LAYOUT, registry, promote_again)
+    assert rollback(LAYOUT, registry).version == 1
 
 
 def test_without_a_pin_there_is_nothing_to_go_back_to(project: Project, registry: Registry) -> None:

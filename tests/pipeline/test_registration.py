@@ -1,6 +1,7 @@
 """A bundle is registered once, with the bytes that it has, and only if its gate passed; also in a race."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -32,8 +33,11 @@ def versions(registry: Registry) -> list[int]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on loopback that keeps the artifacts itself; gives its address."""
     folder = tmp_path_factory.mktemp("server")
-    command = """
-        -m mlflow server --host 127.0.0.1 --port 5123 --workers 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"""
+        -m mlflow server --host 127.0.0.1 --port {port} --workers 1
         --backend-store-uri sqlite:///server.db --artifacts-destination artifacts
     """
     with (folder / "log").open("w") as log:
@@ -45,13 +49,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             start_new_session=True,
         )
-    address = "http://127.0.0.1:5123"
+    address = f"http://127.0.0.1:{port}"
     for _ in range(240):
         try:
             urllib.request.urlopen(f"{address}/health", timeout=1).close()
             break
         except OSError:
             time.sleep(0.5)
+    else:
+        raise TimeoutError((folder / "log").read_text())
     yield address
     os.killpg(process.pid, 15)
     process.wait(30)
@@ -182,6 +188,11 @@ def test_what_is_not_there_is_named(project: Project, registry: Registry) -> Non
         registry.get("tiny", "abc")
     with pytest.raises(VersionMissing, match="version 7"):
         registry.numbered("tiny", 7)
+    # Registered by hand, without a digest: it could not be told what it is.
+    registry.client.create_registered_model("tiny")
+    by_hand = registry.client.create_model_version("tiny", "somewhere")
+    with pytest.raises(VersionMissing, match="version 1 that has a digest"):
+        registry.numbered("tiny", int(by_hand.version))
     assert registry.champion("tiny") is None
 
 
@@ -189,3 +200,13 @@ def test_paths_are_those_of_the_project(project: Project, registry: Registry) ->
     candidate()
     ensure(LAYOUT, registry)
     assert {path.name for path in Path.cwd().iterdir()} >= {"mlflow.db", "mlartifacts"}
+
+
+def test_an_experiment_that_was_deleted_comes_back(project: Project, registry: Registry) -> None:
+    candidate()
+    ensure(LAYOUT, registry)
+    registry.client.delete_experiment(
+        registry.client.search_experiments(filter_string="name = 'tiny'")[0].experiment_id
+    )
+    candidate(steepness=5.0)
+    assert ensure(LAYOUT, registry).number == 2

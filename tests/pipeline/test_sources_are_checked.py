@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from threading import Thread
 import pytest
 
 from pipeline.downloads import cached
-from pipeline.errors import SourceChanged, SourceInvalid, SourceUnavailable
+from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid, SourceUnavailable
 from pipeline.params import Environment
 from pipeline.sources import class_folders
 
@@ -150,8 +151,37 @@ def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
     with serving(Files(b"<html>log in first</html>")) as url:
-        raw = recipe(tmp_path / "raw", url, "0" * 64)
-        with pytest.raises(SourceInvalid, match=r"photos\.zip"):
+        raw = recipe(tmp_path / "raw", url, "f" * 64)
+        with pytest.raises(ArchiveInvalid, match=r"photos\.zip"):
+            unpacked(raw, tmp_path / "keras")
+
+
+@pytest.mark.parametrize(
+    ("members", "classes", "reason"),
+    [
+        ([("a/n1_x.jpg", b"1"), ("b/n1_x.jpg", b"2")], CLASSES, "second n1_x.jpg"),
+        ([("../x.jpg", b"1")], r"(?P<class>[^/]+)/x\.jpg$", "'..' for its class"),
+        ([("x.jpg", b"1")], r"(?P<class>never)?x\.jpg$", "None for its class"),
+    ],
+)
+def test_an_archive_that_would_lose_or_leak_is_refused(
+    tmp_path: Path, members: list[tuple[str, bytes]], classes: str, reason: str
+) -> None:
+    with serving(Files(archive(*members))) as url:
+        raw = recipe(tmp_path / "raw", url, "f" * 64, classes)
+        with pytest.raises(ArchiveInvalid, match=re.escape(reason)):
+            unpacked(raw, tmp_path / "keras")
+
+
+def test_a_damaged_member_is_named(tmp_path: Path) -> None:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("n1_x.jpg", bytes(range(256)) * 50)
+    data = bytearray(target.getvalue())
+    data[60:80] = b"\xff" * 20
+    with serving(Files(bytes(data))) as url:
+        raw = recipe(tmp_path / "raw", url, "f" * 64)
+        with pytest.raises(ArchiveInvalid, match=r"photos\.zip"):
             unpacked(raw, tmp_path / "keras")
 
 
