@@ -37,6 +37,8 @@ DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 CHAMPION, CHALLENGER = "champion", "challenger"
 # Tags of a version: its identity, and what the pin calls a version that another registry numbered.
 DIGEST, PINNED_AS = "digest", "pinned_as"
+# How often something is tried that another process may be doing at the same moment.
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Registry:
             )
             # MLflow holds 36 characters of a data set's digest; the tags have the whole one.
             data = Dataset(name, record.data_digest[:36], "local", record.data_source)
-            self.client.log_inputs(run_id, [DatasetInput(data, [])])
+            self._note_data(run_id, data)
             self.client.log_artifacts(run_id, str(record.reports), "report")
             # Not mlflow.keras.log_model, which would save the model anew and so with other bytes.
             model = self.client.create_logged_model(experiment, name, source_run_id=run_id, tags=tags)
@@ -227,6 +229,14 @@ class Registry:
             raise
         self.client.set_terminated(run_id, "FINISHED")
         return int(version.version)
+
+    def _note_data(self, run_id: str, data: Dataset) -> None:
+        """Two runs that note the same new data at once collide inside MLflow; the next attempt finds them."""
+        for _ in range(ATTEMPTS - 1):
+            with suppress(MlflowException):
+                self.client.log_inputs(run_id, [DatasetInput(data, [])])
+                return
+        self.client.log_inputs(run_id, [DatasetInput(data, [])])
 
     def _experiment(self, name: str) -> str:
         there = self.client.get_experiment_by_name(name)
