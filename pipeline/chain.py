@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from pipeline import pins
 from pipeline.errors import ChainBroken, PipelineError
 from pipeline.files import read_json
 from pipeline.layout import Layout
@@ -14,6 +13,7 @@ from pipeline.registry import Registry
 from pipeline.staleness import stale
 from serving.bundle import MANIFEST, Bundle
 from serving.errors import ServingError
+from serving.pin import Pin
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def _bundle(layout: Layout) -> str:
 
 
 def _registry(layout: Layout, registry: Registry) -> str:
-    version = registry.get(layout.model, pins.read(layout.pin).digest)
+    version = registry.get(layout.model, Pin.read(layout.pin).digest)
     registry.verify(version)
     return f"{version.uri} at {registry.shown} has the same bytes"
 
 
 def _pin(layout: Layout, registry: Registry) -> str:
-    pin = pins.read(layout.pin)
+    pin = Pin.read(layout.pin)
     version = registry.get(pin.name, pin.digest)
     if pin.version not in version.numbers:
         raise ChainBroken(

@@ -15,8 +15,6 @@
     ├── RegistryUnavailable MLflow does not answer
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
-    ├── PinInvalid          a file in pins/ that promote would not have written
-    ├── PinMissing          nothing is pinned, or nothing to go back to
     ├── ChainBroken         a link between data and pin does not hold
     └── CommandFailed       git or DVC ended with an error
 
@@ -133,18 +131,6 @@ class VersionMissing(PipelineError):
 class VersionDamaged(PipelineError):
     def __init__(self, uri: str, reason: str) -> None:
         super().__init__(f"{uri} is not what was registered: {reason}")
-
-
-class PinInvalid(PipelineError):
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path} is not as promote writes it: {reason}. `git log -p {path}` shows the right one."
-        )
-
-
-class PinMissing(PipelineError):
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}.")
 
 
 class ChainBroken(PipelineError):

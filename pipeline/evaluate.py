@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import agreement, card, gate, measures, params, pictures, pins
+from pipeline import agreement, card, gate, measures, params, pictures
 from pipeline.answers import Answers, ask, latency
 from pipeline.entry import stage
-from pipeline.errors import InputMissing, PinMissing, VersionMissing
+from pipeline.errors import InputMissing, VersionMissing
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.registry import Registry
 from serving.bundle import to_json
 from serving.decoder import decode
+from serving.errors import PinMissing
+from serving.pin import Pin
 from serving.predictor import Predictor
 
 # A confusion matrix of more classes cannot be read; then it shows those that are confused most.
@@ -108,7 +110,7 @@ def against_pinned(
 ) -> tuple[gate.Comparison | None, str]:
     """Asks the pinned version about the same images; also says in words what came of it."""
     try:
-        pin = pins.read(layout.pin)
+        pin = Pin.read(layout.pin)
         if pin.digest == predictor.bundle.digest:
             return None, "this is the pinned version"
         with Registry.connect(params.Environment.read()).downloaded(pin.name, pin.digest) as folder:

@@ -1,41 +1,14 @@
-"""`pins/<model>.json`: which version is served. Only promote and rollback write it; git keeps its history."""
+"""Writing `pins/<model>.json`, which promote and rollback do, and its history, which git keeps."""
 
-import json
 import subprocess
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from pipeline.errors import CommandFailed, PinInvalid, PinMissing
+from pipeline.errors import CommandFailed
 from pipeline.files import write
-from serving.bundle import to_json
-
-
-@dataclass(frozen=True)
-class Pin:
-    """The served version. The digest is its identity; the number is what its registry called it."""
-
-    name: str
-    version: int
-    digest: str
-
-    @classmethod
-    def parse(cls, data: bytes, path: Path) -> Self:
-        """Reads a pin; `PinInvalid` for whatever `to_bytes` would not have written."""
-        try:
-            document = json.loads(data)
-            pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise PinInvalid(path, f"{type(error).__name__}: {error}") from None
-        if pin.to_bytes() != data:
-            raise PinInvalid(path, "its bytes are not those of name, version and digest")
-        if pin.name != path.stem or len(pin.digest) != 64 or not set(pin.digest) <= set("0123456789abcdef"):
-            raise PinInvalid(path, f"{pin.name!r} with digest {pin.digest!r} is not a version of {path.stem}")
-        return pin
-
-    def to_bytes(self) -> bytes:
-        return to_json(asdict(self))
+from serving.errors import PinInvalid
+from serving.pin import Pin
 
 
 @dataclass(frozen=True)
@@ -46,16 +19,6 @@ class Entry:
     date: str
     author: str
     pin: Pin
-
-
-def read(path: Path) -> Pin:
-    """The pin as it is in the workspace; `PinMissing` when nothing is pinned."""
-    try:
-        return Pin.parse(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise PinMissing(
-            path, "nothing is pinned yet; `make run` or `python -m pipeline promote` does"
-        ) from None
 
 
 def save(path: Path, pin: Pin) -> None:

@@ -1,10 +1,11 @@
 """Moving the pin: the one thing that changes what is served."""
 
 from pipeline import pins
-from pipeline.errors import PinMissing, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.pins import Pin
 from pipeline.registry import CHAMPION, Registry, Version
+from serving.errors import PinMissing
+from serving.pin import Pin
 
 
 def promote(layout: Layout, registry: Registry, version: Version) -> Pin:
@@ -20,7 +21,7 @@ def promote(layout: Layout, registry: Registry, version: Version) -> Pin:
 
 def rollback(layout: Layout, registry: Registry) -> Pin:
     """Pins again what was pinned before, as git remembers it."""
-    current = pins.read(layout.pin)
+    current = Pin.read(layout.pin)
     # The newest commit may hold the current pin or, when that is not committed yet, the one before it.
     for entry in pins.history(layout.pin):
         if entry.pin.digest != current.digest:
@@ -39,7 +40,7 @@ def withdrawn(layout: Layout, version: Version) -> bool:
 
 
 def _current(layout: Layout) -> Pin | None:
-    return pins.read(layout.pin) if layout.pin.exists() else None
+    return Pin.read(layout.pin) if layout.pin.exists() else None
 
 
 def _pin(layout: Layout, registry: Registry, version: Version, pin: Pin) -> Pin:

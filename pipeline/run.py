@@ -10,13 +10,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import params, pins
+from pipeline import params
 from pipeline.errors import CommandFailed, ModelUnknown
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry
+from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
 # What a folder of photos is built with until its section says otherwise: usual values for a few hundred
@@ -72,7 +73,7 @@ def run(model: str) -> None:
     if withdrawn(layout, version):
         print(f"\n{model} version {version.number} was pinned before and replaced: the pin stays as it is.")
         print(f"`python -m pipeline promote {model}` pins it again.")
-        pin = pins.read(layout.pin)
+        pin = Pin.read(layout.pin)
     else:
         pin = promote(layout, registry, version)
     image, scores, milliseconds = ask_one(layout)
@@ -119,7 +120,7 @@ def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
 
 def summary(
     layout: Layout,
-    pin: pins.Pin,
+    pin: Pin,
     registry: Registry,
     image: Path,
     scores: list[Score],

@@ -32,6 +32,9 @@ LABELS = "serving/labels.json"
 PREPROCESSING = "serving/preprocessing.json"
 GOLDEN = "serving/golden/golden.json"
 
+# The role of the files that answer; a server needs no others.
+SERVING = "serving"
+
 # MLflow adds this file to what it downloads; it is no part of the model.
 FOREIGN = frozenset({"registered_model_meta"})
 
@@ -121,13 +124,16 @@ class Bundle:
             raise BundleMissing(path) from None
         return cls(path, Manifest.from_bytes(data, path / MANIFEST), hashlib.sha256(data).hexdigest())
 
-    def verify(self, bytecode: bool = True) -> None:
+    def verify(self, bytecode: bool = True, whole: bool = True) -> None:
         """Reads every file. Raises for one that is changed, missing or not in the manifest.
 
         `bytecode`: is what Python leaves beside the code of a bundle that it has loaded tolerated?
+        `whole`: or may a role other than `serving` be absent, with all of its files?
         """
-        for name in self.manifest.files:
-            self.read(name)
+        present = {file.role for name, file in self.manifest.files.items() if (self.path / name).exists()}
+        for name, file in self.manifest.files.items():
+            if whole or file.role in present | {SERVING}:
+                self.read(name)
         known = {*self.manifest.files, MANIFEST, *FOREIGN}
         for found in sorted(self.path.rglob("*")):
             inside = found.relative_to(self.path)

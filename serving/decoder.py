@@ -21,6 +21,7 @@ from serving.errors import (
     ImageTooLarge,
     ImageTooManyPixels,
     ImageTooSmall,
+    ImageTruncated,
     ImageUnrecognised,
 )
 
@@ -32,9 +33,11 @@ ACCEPTED = "JPEG, PNG, WebP, GIF or BMP"
 
 # A camera's JPEG has 3 to 15 MB.
 MAX_BYTES = 20 * 2**20
-# Decoded in full. Pillow holds a pixel in four bytes, and laying a transparent picture over white takes
-# three copies: 25 megapixels cost 100 MB at best and 0.5 GB at worst.
+# Decoded in full. Pillow holds a pixel in four bytes: 25 megapixels cost 100 MB, and 200 MB where
+# transparent parts are laid over white.
 MAX_PIXELS = 25_000_000
+# Pillow decodes a WebP by way of two more copies: twelve megapixels cost up to 250 MB.
+MAX_PIXELS_WEBP = 12_000_000
 # A baseline JPEG decodes at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones cost no more.
 MAX_PIXELS_JPEG = 200_000_000
 # A progressive JPEG has about 10 scans; each costs time over all pixels, and may have next to no bytes.
@@ -42,6 +45,8 @@ MAX_SCANS = 100
 # Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
 MAX_ASPECT = 50
 MIN_SIDE = 8
+# Rows of a transparent picture that are laid over white at a time.
+STRIP = 256
 
 # Pillow's own limit is the second line behind ours: it raises above twice this number, and warns before.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS_JPEG
@@ -88,21 +93,37 @@ class Preprocessing:
             raise ValueError(f"{self} is not a preprocessing: size >= 1, 0 < crop <= 1, bicubic")
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image: its pixels as the model wants them, and what the file was like."""
+
+    pixels: Pixels
+    format: str
+    width: int
+    height: int
+
+
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
     """Decodes one image to uint8 [S,S,3], RGB, upright, transparent parts over white.
 
-    Raises an `ImageError` that says what is wrong, and no other exception.
+    Raises an `ImageError` that says what is wrong. Nothing but a `MemoryError` comes besides.
     """
+    return picture(data, preprocessing).pixels
+
+
+def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
+    """Decodes like `decode`, and tells format and size of the file too."""
     try:
         with _open(data) as image:
-            return _pixels(image, preprocessing)
+            width, height = image.size
+            return Picture(_pixels(image, preprocessing), str(image.format), width, height)
     # Memory that this machine lacks is no fault of the image.
     except (ImageError, MemoryError):
         raise
     # Pillow's plugins raise whatever broken bytes lead them to: OSError, SyntaxError, ValueError,
     # struct.error, KeyError, ... None of it may pass as a fault of the server.
     except Exception as error:  # noqa: BLE001
-        raise ImageDamaged(str(error) or type(error).__name__) from None
+        raise _broken(error, data) from None
 
 
 def _open(data: bytes) -> Image.Image:
@@ -118,7 +139,7 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise _unknown(data) from None
     width, height = image.size
-    limit = MAX_PIXELS
+    limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
     if image.format in ("JPEG", "MPO"):
         # Of a progressive one all coefficients are held, at whatever size it is decoded.
         limit = MAX_PIXELS if image.info.get("progressive") else MAX_PIXELS_JPEG
@@ -131,6 +152,14 @@ def _open(data: bytes) -> Image.Image:
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"sides of at most {MAX_ASPECT} to 1")
     return image
+
+
+def _broken(error: Exception, data: bytes) -> ImageError:
+    """Tells a file that ends too soon from one that is wrong inside."""
+    reason = str(error) or type(error).__name__
+    # WebP's decoder gives no reason, but its files say how long they are.
+    short = data.startswith(b"RIFF") and 8 + int.from_bytes(data[4:8], "little") > len(data)
+    return ImageTruncated() if short or "truncated" in reason.lower() else ImageDamaged(reason)
 
 
 def _unknown(data: bytes) -> ImageError:
@@ -179,8 +208,18 @@ def _plain(image: Image.Image) -> Image.Image:
         np.right_shift(deep, 8, out=high, casting="unsafe")
         image = Image.fromarray(high)
     if image.has_transparency_data:
-        # convert() would show the colours that hide under transparent pixels.
-        over = image.convert("RGBA")
-        white = Image.new("RGBA", over.size, "white")
-        return Image.alpha_composite(white, over).convert("RGB")
+        return _over_white(image)
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Lays a picture over white: convert() would show the colours that hide under transparent pixels.
+
+    Strip by strip, because whole pictures would be copied three times.
+    """
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        opaque.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return opaque

@@ -8,7 +8,9 @@
     │   ├── FileUnexpected          file_unexpected
     │   ├── DigestMismatch          digest_mismatch
     │   ├── ContractBroken          contract_broken
-    │   └── GoldenMismatch          golden_mismatch
+    │   ├── GoldenMismatch          golden_mismatch
+    │   ├── PinInvalid              pin_invalid
+    │   └── PinMissing              pin_missing
     └── ImageError                  one image that somebody sent
         ├── ImageEmpty              image_empty
         ├── ImageTooLarge           image_too_large
@@ -16,6 +18,7 @@
         ├── ImageFormatUnsupported  image_format_unsupported
         ├── ImageTooManyPixels      image_too_many_pixels
         ├── ImageTooSmall           image_too_small
+        ├── ImageTruncated          image_truncated
         └── ImageDamaged            image_damaged
 
 Each class builds its own sentence and has a stable `code`, which clients may test for.
@@ -24,6 +27,12 @@ An `ImageError` also has the HTTP `status` that fits it.
 
 from pathlib import Path
 from typing import ClassVar
+
+# What photos of an iPhone are, and how their owner gets another format.
+APPLE = (
+    "Export the photo as JPEG, or choose Settings, Camera, Formats, Most Compatible on the iPhone; "
+    "`heif-convert photo.heic photo.jpg` does it on Linux."
+)
 
 
 class ServingError(Exception):
@@ -90,6 +99,22 @@ class GoldenMismatch(BundleError):
         )
 
 
+class PinInvalid(BundleError):
+    code = "pin_invalid"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is not as promote writes it: {reason}. `git log -p {path}` shows the right one."
+        )
+
+
+class PinMissing(BundleError):
+    code = "pin_missing"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.")
+
+
 class ImageError(ServingError):
     """One image cannot be classified; others can."""
 
@@ -121,7 +146,8 @@ class ImageFormatUnsupported(ImageError):
     code, status = "image_format_unsupported", 415
 
     def __init__(self, found: str, accepted: str) -> None:
-        super().__init__(f"The format {found} is not accepted. Convert the image: send {accepted}.")
+        how = APPLE if found in ("HEIC", "HEIF") else "Convert the image."
+        super().__init__(f"The format {found} is not accepted. {how} Send {accepted}.")
 
 
 class ImageTooManyPixels(ImageError):
@@ -138,10 +164,15 @@ class ImageTooSmall(ImageError):
         super().__init__(f"The image has {width} x {height} pixels; each side needs at least {least}.")
 
 
+class ImageTruncated(ImageError):
+    code = "image_truncated"
+
+    def __init__(self) -> None:
+        super().__init__("The image breaks off: bytes are missing at its end. Send all of it again.")
+
+
 class ImageDamaged(ImageError):
     code = "image_damaged"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The image begins well and then breaks off or is damaged ({reason}). Send it again."
-        )
+        super().__init__(f"The image begins well and is damaged further on ({reason}). Send it again.")

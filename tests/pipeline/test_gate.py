@@ -11,10 +11,10 @@ from pipeline.errors import DataRefused
 from pipeline.evaluate import against_pinned, figures
 from pipeline.gate import Comparison
 from pipeline.params import Evaluate
-from pipeline.pins import Pin
 from pipeline.promotion import promote
 from pipeline.registration import ensure
 from pipeline.registry import Registry
+from serving.pin import Pin
 from serving.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
@@ -84,7 +84,7 @@ def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, i
     # A negative steepness names the colour that a picture has least of: all wrong.
     bad = candidate(steepness=-4.0)
     comparison, text = compared(images)
-    assert comparison == Comparison(pins.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
+    assert comparison == Comparison(Pin.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
     assert "40 images lost" in text
     assert not gate.regression(comparison, SETTINGS).passed
     assert bad.digest != comparison.pinned
@@ -106,7 +106,7 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
     (images / "c0").rename(images / "zebra")
     predictor = Predictor.open(LAYOUT.bundle)
     answers = ask(predictor, images, strict=False)
-    assert against_pinned(LAYOUT, predictor, answers)[0] == Comparison(pins.read(LAYOUT.pin).digest, 40, 0, 0)
+    assert against_pinned(LAYOUT, predictor, answers)[0] == Comparison(Pin.read(LAYOUT.pin).digest, 40, 0, 0)
     assert answers.right.sum() == 20
 
 

@@ -4,11 +4,12 @@ import mlflow
 import pytest
 
 from pipeline import pins
-from pipeline.errors import PinInvalid, PinMissing, RegistryUnavailable, VersionDamaged
-from pipeline.pins import Pin
+from pipeline.errors import RegistryUnavailable, VersionDamaged
 from pipeline.promotion import promote, rollback, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import Registry, Version
+from serving.errors import PinInvalid, PinMissing
+from serving.pin import Pin
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.conftest import Flip
 from tests.pipeline.projects import Project
@@ -29,7 +30,7 @@ def test_promotion_pins_and_the_alias_follows(project: Project, registry: Regist
     for number, steepness in ((1, 4.0), (2, 5.0)):
         version = registered(registry, steepness)
         pin = promote(LAYOUT, registry, version)
-        assert pin == pins.read(LAYOUT.pin) == Pin("tiny", number, version.digest)
+        assert pin == Pin.read(LAYOUT.pin) == Pin("tiny", number, version.digest)
         assert champion(registry) == number
 
 
@@ -80,7 +81,7 @@ def test_a_registry_that_fails_leaves_the_pin(project: Project, registry: Regist
     before = promote(LAYOUT, registry, version)
     with pytest.raises(RegistryUnavailable):
         promote(LAYOUT, down, registered(registry, 5.0))
-    assert pins.read(LAYOUT.pin) == before
+    assert Pin.read(LAYOUT.pin) == before
 
 
 def test_a_version_that_was_replaced_is_not_pinned_by_chance(project: Project, registry: Registry) -> None:
@@ -103,7 +104,7 @@ def test_damaged_files_are_not_pinned(project: Project, registry: Registry, flip
     )
     with flipped(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
         promote(LAYOUT, registry, version)
-    assert pins.read(LAYOUT.pin) == before
+    assert Pin.read(LAYOUT.pin) == before
 
 
 def test_an_old_bad_edit_does_not_keep_from_going_back(project: Project, registry: Registry) -> None:
@@ -137,4 +138,4 @@ def test_a_pin_that_promote_did_not_write_is_refused(project: Project, data: byt
     LAYOUT.pin.parent.mkdir()
     LAYOUT.pin.write_bytes(data)
     with pytest.raises(PinInvalid, match=r"pins/tiny\.json"):
-        pins.read(LAYOUT.pin)
+        Pin.read(LAYOUT.pin)

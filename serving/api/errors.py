@@ -1,0 +1,176 @@
+"""What can be wrong with a request, as one tree; `serving/errors.py` has what can be wrong with an image.
+
+    RequestError
+    ├── RouteUnknown        404  route_unknown
+    ├── MethodNotAllowed    405  method_not_allowed
+    ├── RequestInvalid      400  request_invalid
+    ├── ParameterInvalid    400  parameter_invalid
+    ├── BodyTooLarge        413  body_too_large
+    ├── BodyIncomplete      400  body_incomplete
+    ├── BodyTooSlow         408  body_too_slow
+    ├── MultipartMalformed  400  multipart_malformed
+    ├── ImageMissing        400  image_missing
+    ├── ImagesTooMany       400  images_too_many
+    ├── KeyMissing          401  api_key_missing
+    ├── KeyUnknown          401  api_key_unknown
+    ├── RateLimited         429  rate_limited
+    ├── ServerBusy          503  server_busy
+    ├── DeadlineExceeded    503  deadline_exceeded
+    ├── NotReady            503  not_ready
+    └── Internal            500  internal
+
+Each class builds its own sentence: what came, what is allowed, what to do. Codes never change once published.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from serving.errors import ServingError
+
+
+class RequestError(ServingError):
+    """Root of the tree. `headers` go out with the answer."""
+
+    status: ClassVar[int]
+
+    def __init__(self, sentence: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.headers = headers or {}
+
+
+class RouteUnknown(RequestError):
+    code, status = "route_unknown", 404
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path. /docs lists what there is.")
+
+
+class MethodNotAllowed(RequestError):
+    code, status = "method_not_allowed", 405
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        listed = ", ".join(sorted(allowed))
+        super().__init__(f"{method} is not for this path; {listed} is.", {"Allow": listed})
+
+
+class RequestInvalid(RequestError):
+    code, status = "request_invalid", 400
+
+    def __init__(self) -> None:
+        super().__init__("The request cannot be understood. /docs has examples.")
+
+
+class ParameterInvalid(RequestError):
+    code, status = "parameter_invalid", 400
+
+    def __init__(self, name: str, allowed: str) -> None:
+        super().__init__(f"The parameter {name} must be {allowed}.")
+
+
+class BodyTooLarge(RequestError):
+    code, status = "body_too_large", 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body has more than {limit:,} bytes. Send a smaller image, or fewer at once.")
+
+
+class BodyIncomplete(RequestError):
+    code, status = "body_incomplete", 400
+
+    def __init__(self, received: int) -> None:
+        super().__init__(f"The body broke off after {received:,} bytes. Send it again.")
+
+
+class BodyTooSlow(RequestError):
+    code, status = "body_too_slow", 408
+
+    def __init__(self, received: int, seconds: float) -> None:
+        super().__init__(f"After {seconds:g} seconds only {received:,} bytes of the body had come.")
+
+
+class MultipartMalformed(RequestError):
+    code, status = "multipart_malformed", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The body is not the form that its Content-Type promises: {reason}. "
+            "Let the client set Content-Type and boundary by itself: `curl -F image=@photo.jpg`."
+        )
+
+
+class ImageMissing(RequestError):
+    code, status = "image_missing", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason} Send a form with the file in the field image (`curl -F image=@photo.jpg`), or the image "
+            "itself as the body (`curl --data-binary @photo.jpg`)."
+        )
+
+
+class ImagesTooMany(RequestError):
+    code, status = "images_too_many", 400
+
+    def __init__(self, found: int, limit: int) -> None:
+        hint = "/predict takes several." if limit == 1 else "Send them in several requests."
+        super().__init__(f"The form holds {found} images and this path takes {limit}. {hint}")
+
+
+class KeyMissing(RequestError):
+    code, status = "api_key_missing", 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server wants an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`.", CHALLENGE
+        )
+
+
+class KeyUnknown(RequestError):
+    code, status = "api_key_unknown", 401
+
+    def __init__(self) -> None:
+        super().__init__("The API key is not one of this server's.", CHALLENGE)
+
+
+class RateLimited(RequestError):
+    code, status = "rate_limited", 429
+
+    def __init__(self, allowed: str, seconds: int) -> None:
+        super().__init__(f"You may ask {allowed}. Ask again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+class ServerBusy(RequestError):
+    code, status = "server_busy", 503
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"All places are taken. Ask again in {seconds} s; nothing was computed.",
+            {"Retry-After": str(seconds)},
+        )
+
+
+class DeadlineExceeded(RequestError):
+    code, status = "deadline_exceeded", 503
+
+    def __init__(self, deadline: float, seconds: int) -> None:
+        super().__init__(
+            f"The answer was not ready within {deadline:g} s. Ask again in {seconds} s.",
+            {"Retry-After": str(seconds)},
+        )
+
+
+class NotReady(RequestError):
+    code, status = "not_ready", 503
+
+    def __init__(self) -> None:
+        super().__init__("This server is about to stop. Ask another one.")
+
+
+class Internal(RequestError):
+    code, status = "internal", 500
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong here. It is in the log, under the request_id of this answer.")
+
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -1,0 +1,90 @@
+"""What Prometheus reads. Every label has few values: routes, statuses and codes, never what a client wrote."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from serving.api.admission import Admission
+from serving.api.body import Bodies
+from serving.pin import Pin
+from serving.predictor import Score
+
+# Seconds: from a small model on a fast core to a client that is about to give up.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Metrics:
+    """The series of one server. `labels` are counted one by one unless there are too many for that."""
+
+    def __init__(self, pin: Pin, labels: tuple[str, ...]) -> None:
+        # Not the library's global one: a process may hold several servers, as tests do.
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._requests = Counter(
+            "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "goldfish_request_seconds",
+            "From the head of a request to its answer.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "goldfish_refusals", "Requests that were refused, by code.", ["code"], registry=registry
+        )
+        self.queue = self._histogram("queue", "From the body of a request to its turn.")
+        self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
+        self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
+        self._confidence = Histogram(
+            "goldfish_confidence",
+            "Probability of the class that was found most probable.",
+            buckets=CONFIDENCE,
+            registry=registry,
+        )
+        self._predictions = Counter(
+            "goldfish_predictions", "Images by the class that was found.", ["label"], registry=registry
+        )
+        self._labels = frozenset(labels)
+        for label in labels:
+            self._predictions.labels(label)
+        identity = {"name": pin.name, "version": str(pin.version), "digest": pin.digest}
+        Gauge("goldfish_model_info", "Which model answers.", [*identity], registry=registry).labels(
+            **identity
+        ).set(1)
+
+    def watch(self, admission: Admission, bodies: Bodies) -> None:
+        """Shows how full the server is, as it is when somebody looks."""
+        for name, text, read in (
+            ("queue_depth", "Requests that wait for a slot.", lambda: admission.waiting),
+            ("slots_busy", "Requests that are being decoded and classified.", lambda: admission.busy),
+            ("slots", "Requests that may be decoded and classified at once.", lambda: admission.slots),
+            ("body_bytes", "Bytes of all bodies that are held.", lambda: bodies.held),
+        ):
+            Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read)
+
+    def request(self, route: str, status: int, seconds: float, code: str | None) -> None:
+        """Counts a request that was answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        if code is not None:
+            self._refusals.labels(code).inc()
+
+    def answer(self, best: Score) -> None:
+        """Counts an image that was classified."""
+        self._confidence.observe(best.score)
+        if best.label in self._labels:
+            self._predictions.labels(best.label).inc()
+
+    def text(self) -> bytes:
+        """All series, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"goldfish_{name}_seconds", text, buckets=BUCKETS, registry=self._registry)

@@ -1,0 +1,57 @@
+"""`POST /inference`, which keeps the tutorial's promise, and `POST /predict`, which says more."""
+
+from dataclasses import asdict
+
+from flask import Blueprint, Response, g, request
+
+from serving.api import uploads
+from serving.api.answers import ClassScore, Model, Predictions, Timing
+from serving.api.errors import ParameterInvalid
+from serving.api.respond import json
+from serving.api.service import Service
+from serving.predictor import Score
+
+# As many classes as /inference names.
+TOP = 5
+# Digits of a probability that an answer shows.
+DIGITS = 6
+
+
+def routes(service: Service) -> Blueprint:
+    """The two routes."""
+    blueprint = Blueprint("native", __name__)
+
+    @blueprint.post("/inference")
+    def inference() -> Response:
+        (scores,) = _ask(service, 1, TOP)
+        return json({score.label: round(score.score, DIGITS) for score in scores})
+
+    @blueprint.post("/predict")
+    def predict() -> Response:
+        top = _top(len(service.predictor.labels))
+        answers = _ask(service, service.settings.max_images, top)
+        pin = service.release.pin
+        return json(
+            Predictions(
+                [[ClassScore(s.label, s.id, round(s.score, DIGITS)) for s in scores] for scores in answers],
+                Model(**asdict(pin)),
+                Timing(**g.trace.milliseconds()),
+                g.trace.request_id,
+            )
+        )
+
+    return blueprint
+
+
+def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
+    with service.body(request) as body:
+        images = uploads.images(request.content_type or "", body, limit)
+        answers = service.classifier.classify(images, g.trace)
+    return [service.predictor.top(answer, top) for answer in answers]
+
+
+def _top(classes: int) -> int:
+    text = request.args.get("top", str(min(TOP, classes)))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= classes:
+        raise ParameterInvalid("top", f"a whole number from 1 to {classes}, the number of classes")
+    return int(text)

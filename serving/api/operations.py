@@ -1,0 +1,70 @@
+"""What whoever runs the server wants to know: is it alive, is it ready, what does it serve, how busy is it?"""
+
+from dataclasses import asdict
+
+from flask import Blueprint, Response, render_template, request
+
+from serving.api.answers import Alive, ModelCard, Outcome, Ready, Version
+from serving.api.errors import NotReady
+from serving.api.metrics import CONTENT_TYPE
+from serving.api.respond import json
+from serving.api.service import Service
+
+
+def routes(service: Service) -> Blueprint:
+    """The routes that need no slot."""
+    blueprint = Blueprint("operations", __name__)
+    pin = service.release.pin
+
+    @blueprint.get("/livez")
+    def livez() -> Response:
+        return json(Alive("alive"))
+
+    @blueprint.get("/readyz")
+    def readyz() -> Response:
+        # The golden answers were checked before the first request: a worker that fails them never gets here.
+        if service.drain.begun:
+            raise NotReady
+        return json(Ready("ready", service.golden_images, service.tolerance, service.difference))
+
+    @blueprint.get("/version")
+    def version() -> Response:
+        return json(Version(**asdict(pin), pin_commit=service.release.pin_commit, runtime=service.runtime))
+
+    @blueprint.get("/model")
+    def model() -> Response:
+        card = _card(service)
+        if wants_page():
+            return Response(render_template("card.html", card=card))
+        return json(card)
+
+    @blueprint.get("/metrics")
+    def metrics() -> Response:
+        return Response(service.metrics.text(), content_type=CONTENT_TYPE)
+
+    return blueprint
+
+
+def wants_page() -> bool:
+    """Does a browser ask? Programs that take anything get JSON."""
+    kinds = request.accept_mimetypes
+    return kinds["text/html"] > kinds["application/json"]
+
+
+def outcome() -> Response:
+    """The tutorial's answer at `/`."""
+    return json(Outcome("endpoint working successfully"))
+
+
+def _card(service: Service) -> ModelCard:
+    shape = service.predictor.bundle.manifest.input_shape
+    crop = service.predictor.preprocessing.crop
+    return ModelCard(
+        **asdict(service.release.pin),
+        pin_commit=service.release.pin_commit,
+        runtime=service.runtime,
+        input=f"the central square that holds {crop:.1%} of the shorter side, {shape[0]} x {shape[1]} pixels, RGB",
+        classes=len(service.predictor.labels),
+        labels=[label.name for label in service.predictor.labels],
+        metrics=service.release.metrics,
+    )

@@ -1,0 +1,41 @@
+"""What people see: the page at `/`, the documentation, and the document that it is made from."""
+
+from flask import Blueprint, Response, make_response, render_template
+
+from serving.api.openapi import document
+from serving.api.operations import outcome, wants_page
+from serving.api.respond import json
+from serving.api.service import Service
+from serving.decoder import ACCEPTED
+
+
+def routes(service: Service) -> Blueprint:
+    """The pages. Their scripts and styles come from this server alone."""
+    blueprint = Blueprint("pages", __name__)
+    described = document(service)
+
+    @blueprint.get("/")
+    def home() -> Response:
+        if not wants_page():
+            return outcome()
+        release = service.release
+        return make_response(
+            render_template(
+                "home.html",
+                pin=release.pin,
+                metrics=release.metrics,
+                accepted=ACCEPTED,
+                wants_key=service.access.wants_key,
+                max_body=service.settings.max_body,
+            )
+        )
+
+    @blueprint.get("/docs")
+    def docs() -> Response:
+        return make_response(render_template("docs.html", document=described))
+
+    @blueprint.get("/openapi.json")
+    def openapi() -> Response:
+        return json(described)
+
+    return blueprint

@@ -1,0 +1,77 @@
+"""Everything that the routes share, made once when the worker starts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from platform import python_version
+from typing import Self
+
+from flask import Request
+
+from serving.api.access import Access
+from serving.api.admission import Admission
+from serving.api.body import Bodies
+from serving.api.classifier import Classifier
+from serving.api.metrics import Metrics
+from serving.config import Settings
+from serving.drain import Drain
+from serving.predictor import Predictor
+from serving.release import Release
+
+# What answers depend on besides the bundle.
+RUNTIME = ("onnxruntime", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class Service:
+    """`difference` is how far the golden answers were from what was recorded."""
+
+    settings: Settings
+    release: Release
+    predictor: Predictor
+    difference: float
+    golden_images: int
+    tolerance: float
+    drain: Drain
+    access: Access
+    bodies: Bodies
+    metrics: Metrics
+    classifier: Classifier
+    runtime: dict[str, str]
+
+    @classmethod
+    def start(cls, settings: Settings, release: Release, slots: int, drain: Drain) -> Self:
+        """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
+        predictor = Predictor.open(release.path)
+        golden = predictor.bundle.golden()
+        difference = predictor.check_golden()
+        admission = Admission(slots, settings.queue)
+        bodies = Bodies(settings, admission)
+        names = tuple(label.name for label in predictor.labels)
+        few = len(names) <= settings.metrics_classes
+        metrics = Metrics(release.pin, names if few else ())
+        metrics.watch(admission, bodies)
+        return cls(
+            settings=settings,
+            release=release,
+            predictor=predictor,
+            difference=difference,
+            golden_images=len(golden),
+            tolerance=min(entry.tolerance for entry in golden),
+            drain=drain,
+            access=Access(settings.api_keys, settings.rate_limit),
+            bodies=bodies,
+            metrics=metrics,
+            classifier=Classifier(predictor, admission, metrics, settings.deadline),
+            runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
+        )
+
+    @contextmanager
+    def body(self, request: Request) -> Iterator[bytes]:
+        """The body of a request that may ask, and for which there is a place."""
+        self.access.check(request)
+        # Whoever is sent away is sent away before sending megabytes.
+        self.classifier.admission.check()
+        with self.bodies.read(request.environ) as body:
+            yield body

@@ -1,0 +1,139 @@
+"""What the server can be told, all of it by environment variables: the one file that reads them.
+
+A variable is `GOLDFISH_` and the field's name in capitals, except for those in `NAMES`, which others have
+named before. An unknown one stops the server, because a mistyped limit would be no limit.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+import msgspec
+from msgspec import Meta
+
+from serving.errors import ServingError
+
+PREFIX = "GOLDFISH_"
+NAMES = {
+    "port": "PORT",
+    "registry": "MLFLOW_TRACKING_URI",
+    "registry_user": "MLFLOW_TRACKING_USERNAME",
+    "registry_password": "MLFLOW_TRACKING_PASSWORD",
+    "registry_token": "MLFLOW_TRACKING_TOKEN",
+}
+# Kubernetes adds such variables to every container beside a service that is called "goldfish".
+KUBERNETES = re.compile(r"(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP|UDP)(_.+)?)?)")
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class SettingsInvalid(ServingError):
+    """The environment asks for what the server does not know or cannot do."""
+
+    code = "settings_invalid"
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("The environment cannot be used: " + "; ".join(reasons) + ".")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that can be set, with what holds otherwise and why."""
+
+    # What is served. A folder here is served as it is, if it has the pinned digest; otherwise the bundle of
+    # the workspace or of the registry.
+    model: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$")] = "digits"
+    bundle: str = ""
+    pins: Path = Path("pins")
+    models: Path = Path("models")
+    reports: Path = Path("reports")
+    pin_commit: Annotated[str, Meta(pattern="^([0-9a-f]{40})?$")] = ""
+
+    # Where the pinned version is pulled from when the workspace has another one.
+    registry: str = "sqlite:///mlflow.db"
+    registry_user: str = ""
+    registry_password: str = ""
+    registry_token: str = ""
+
+    # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 5000
+
+    # Images in work at once; 0 means one for each core that the control group grants.
+    slots: Annotated[int, Meta(ge=0, le=256)] = 0
+    # Requests that may wait for a slot: at 10 ms each and two slots, the last one waits 0.16 s.
+    queue: Annotated[int, Meta(ge=0, le=1000)] = 32
+    # Requests that may be sending their body at once. A slow network holds a thread that long.
+    uploads: Count = 32
+    # How long a request may take from its body to its answer.
+    deadline: Seconds = 10.0
+    # How long a client may take to send the head and the body of a request.
+    head_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    # Longer than the idle time of a load balancer in front, if there is one.
+    keepalive: Annotated[int, Meta(ge=1, le=3600)] = 5
+    # Readiness is false for this long before connections are refused; `docker stop` kills after 10 s.
+    drain: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    # How long work in flight has after that.
+    grace: Annotated[int, Meta(ge=1, le=3600)] = 30
+
+    # A photo of 20 MiB, or several small ones, and what multipart adds.
+    max_body_mb: Annotated[int, Meta(ge=1, le=1024)] = 24
+    # All bodies that are held at one moment.
+    bodies_mb: Annotated[int, Meta(ge=1, le=65536)] = 256
+    max_images: Annotated[int, Meta(ge=1, le=1024)] = 16
+
+    # Off unless set: "60/minute", and SHA-256 digests of keys, with commas between them.
+    rate_limit: str = ""
+    api_keys: tuple[Hash, ...] = ()
+    # How many proxies of one's own stand in front. Wrong numbers let clients choose their address.
+    proxy_hops: Annotated[int, Meta(ge=0, le=10)] = 0
+    # Predictions are counted by class up to this number of classes; each is a series in Prometheus.
+    metrics_classes: Annotated[int, Meta(ge=0, le=10_000)] = 50
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """The settings that an environment asks for; `SettingsInvalid` lists all that is wrong with it."""
+        values, reasons = {}, []
+        fields = {variable(field.name): field for field in msgspec.structs.fields(cls)}
+        for name in sorted(environment):
+            if name not in fields:
+                ours = name.startswith(PREFIX) and not KUBERNETES.fullmatch(name.removeprefix(PREFIX))
+                reasons += [f"there is no {name}"] if ours else []
+                continue
+            field, text = fields[name], environment[name]
+            given = [part.strip() for part in text.split(",") if part.strip()]
+            value = given if field.name == "api_keys" else text
+            try:
+                values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_path)
+            except msgspec.ValidationError as error:
+                # The value is left out where it may be a secret that stands in the wrong place.
+                shown = "" if field.name == "api_keys" else f" is {text!r}"
+                reasons.append(f"{name}{shown}: {error}")
+        if reasons:
+            raise SettingsInvalid(reasons)
+        return cls(**values)
+
+    @property
+    def max_body(self) -> int:
+        """Bytes."""
+        return self.max_body_mb * 2**20
+
+    @property
+    def bodies(self) -> int:
+        """Bytes."""
+        return self.bodies_mb * 2**20
+
+
+def variable(field: str) -> str:
+    """The environment variable that sets a field."""
+    return NAMES.get(field, PREFIX + field.upper())
+
+
+def _path(kind: type, text: object) -> Path:
+    """The one type here that msgspec does not know."""
+    if kind is not Path:
+        raise NotImplementedError(kind)
+    return Path(str(text))

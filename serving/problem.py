@@ -1,0 +1,36 @@
+"""How every error leaves the server: RFC 9457 problem details, with a stable `code`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error. `detail` says what came, what is allowed and what to do; `extra` are further members."""
+
+    status: int
+    code: str
+    detail: str
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    media_type = "application/problem+json"
+
+    @property
+    def title(self) -> str:
+        """What HTTP calls the status."""
+        return HTTPStatus(self.status).phrase
+
+    def to_bytes(self) -> bytes:
+        """The JSON document. `type` leads to the code's line in the documentation that the server has."""
+        document = {
+            "type": f"/docs#{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.extra,
+        }
+        return msgspec.json.encode(document)

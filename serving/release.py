@@ -1,0 +1,65 @@
+"""Which bundle is served: the one with the pinned digest, from the workspace or from the registry."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from serving.bundle import Bundle
+from serving.config import Settings
+from serving.errors import BundleMissing, ServingError
+from serving.pin import Pin
+
+
+class DigestNotPinned(ServingError):
+    """What was to be served is not what is pinned."""
+
+    code = "digest_not_pinned"
+
+    def __init__(self, path: Path, found: str, pinned: str, pin: Path) -> None:
+        super().__init__(f"{path / 'manifest.json'} has the digest {found}, but {pin} names {pinned}.")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A verified bundle, and what is known of it besides its bytes."""
+
+    path: Path
+    pin: Pin
+    pin_commit: str | None
+    metrics: dict[str, Any] | None
+
+
+def find(settings: Settings) -> Release:
+    """Finds the pinned bundle, pulls it if the workspace has another one, and checks every byte of it."""
+    file = settings.pins / f"{settings.model}.json"
+    pin = Pin.read(file)
+    path = _folder(settings, pin, file)
+    Bundle.open(path).verify(whole=False)
+    return Release(path, pin, settings.pin_commit or None, _metrics(settings, pin))
+
+
+def _folder(settings: Settings, pin: Pin, file: Path) -> Path:
+    if settings.bundle:
+        found = Bundle.open(Path(settings.bundle))
+        if found.digest != pin.digest:
+            raise DigestNotPinned(found.path, found.digest, pin.digest, file)
+        return found.path
+    workspace = settings.models / settings.model / "bundle"
+    try:
+        if Bundle.open(workspace).digest == pin.digest:
+            return workspace
+    except BundleMissing:
+        pass
+    return workspace
+
+
+def _metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
+    """What evaluation found out about this very digest, if its report is here."""
+    file = settings.reports / settings.model / "metrics.json"
+    try:
+        metrics: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return metrics if metrics.get("digest") == pin.digest else None

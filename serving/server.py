@@ -1,0 +1,85 @@
+"""Gunicorn, told how to serve one model: one process, many threads, few of them at work."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from serving.config import Settings
+from serving.drain import Drain
+from serving.log import GunicornLog
+from serving.release import Release
+
+# Threads besides those that wait for a slot or for a body: they answer what needs no model.
+SPARE_THREADS = 8
+MEMORY = Path("/dev/shm")  # noqa: S108
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """The master process. Its worker loads the model, after the fork: engines may start threads."""
+
+    def __init__(self, settings: Settings, release: Release, slots: int) -> None:
+        self.settings, self.release, self.slots = settings, release, slots
+        self.drain = Drain()
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Every setting that is not Gunicorn's default, with its reason."""
+        settings = self.settings
+        chosen: dict[str, Any] = {
+            "bind": f"{settings.host}:{settings.port}",
+            # One process: a second one would hold the model twice, and metrics would need files.
+            "workers": 1,
+            "worker_class": "serving.worker.PatientWorker",
+            "threads": self.slots + settings.queue + settings.uploads + SPARE_THREADS,
+            # Each connection costs a file descriptor and little else until its head is complete.
+            "worker_connections": 1000,
+            "keepalive": settings.keepalive,
+            # The worker's heartbeat comes from its event loop, which no request holds up.
+            "timeout": 30,
+            "graceful_timeout": settings.grace,
+            # The heartbeat's file; on a read-only disk this is what can be written.
+            "worker_tmp_dir": str(MEMORY) if MEMORY.is_dir() else None,
+            # It would be a socket in the home directory, which a container may not have.
+            "control_socket_disable": True,
+            # X-Forwarded-* headers are for ProxyFix alone, which is told how many proxies there are.
+            "forwarded_allow_ips": "",
+            "proc_name": f"goldfish-{settings.model}",
+            "logger_class": GunicornLog,
+            "when_ready": self._when_ready,
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:  # noqa: ANN401  (a WSGI application)
+        """Called in the worker: loads the model, has it prove itself, and makes the application."""
+        # Not before: the master needs neither ONNX Runtime nor Flask, and stays small.
+        from serving.api.app import application
+        from serving.errors import ServingError
+
+        try:
+            return application(self.settings, self.release, self.slots, self.drain)
+        except ServingError as error:
+            print(error, file=sys.stderr, flush=True)
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+
+    def _when_ready(self, arbiter: Arbiter) -> None:
+        """On SIGTERM: readiness goes false, and only after the drain window Gunicorn hears of it."""
+
+        def stop(*_: object) -> None:
+            self.drain.begin(0)
+            arbiter.signal(signal.SIGTERM, None)
+
+        def drain(*_: object) -> None:
+            # Who asks twice does not want to wait.
+            if self.drain.begun or not self.settings.drain:
+                stop()
+            else:
+                self.drain.begin(self.settings.drain)
+                signal.setitimer(signal.ITIMER_REAL, self.settings.drain)
+
+        signal.signal(signal.SIGALRM, stop)
+        signal.signal(signal.SIGTERM, drain)
