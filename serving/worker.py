@@ -43,6 +43,7 @@ TICK = 0.25
 PROBES = (b"GET /livez", b"GET /readyz", b"GET /metrics", b"HEAD /livez", b"HEAD /readyz")
 PROBE_THREADS = 2
 
+HEAD_TOO_SLOW = Problem(408, "head_too_slow", "The head of the request did not come in time.")
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "The request line is too long."),
     errors.LimitRequestHeaders: (431, "The header fields are too large."),
@@ -214,9 +215,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             conn = connections.popleft()
             self.poller.unregister(conn.sock)
             if answer and conn.head:
-                _send(
-                    conn.sock, Problem(408, "head_too_slow", "The head of the request did not come in time.")
-                )
+                _send(conn.sock, HEAD_TOO_SLOW)
             self._drop(conn)
 
     def _drop(self, conn: Connection) -> None:

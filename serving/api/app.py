@@ -49,11 +49,11 @@ def application(settings: Settings, release: Release, slots: int, drain: Drain) 
     app: WSGI = _closing(create_app(service).wsgi_app, drain)
     pin = release.pin
     fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, "slots": slots}
-    where = {
+    fields |= {
         "url": f"http://{settings.host}:{settings.port}",
-        "seconds": round(time.perf_counter() - began, 3),
+        "ms": round(1000 * (time.perf_counter() - began)),
     }
-    LOG.info("ready", extra={"fields": fields | where})
+    LOG.info("ready", extra={"fields": fields})
     return app
 
 

@@ -34,7 +34,7 @@ class Bodies:
     def read(self, environ: Environ) -> Iterator[bytes]:
         """The whole body, which counts as held until the block ends.
 
-        Raises `BodyTooLarge`, `BodyIncomplete` or `BodyTooSlow` for the request's fault, `ServerBusy` for ours.
+        Raises `BodyTooLarge`, `BodyIncomplete` or `BodyTooSlow`, and `ServerBusy` if there is no place.
         """
         size = 0
         parts: list[bytes] = []

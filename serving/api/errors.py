@@ -103,8 +103,8 @@ class ImageMissing(RequestError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{reason} Send a form with the file in the field image (`curl -F image=@photo.jpg`), or the image "
-            "itself as the body (`curl --data-binary @photo.jpg`)."
+            f"{reason} Send a form with the file in the field image (`curl -F image=@photo.jpg`), "
+            "or the image itself as the body (`curl --data-binary @photo.jpg`)."
         )
 
 

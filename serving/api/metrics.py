@@ -1,4 +1,4 @@
-"""What Prometheus reads. Every label has few values: routes, statuses and codes, never what a client wrote."""
+"""What Prometheus reads. Labels have few values: routes, statuses and codes, never what a client wrote."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4

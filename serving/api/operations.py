@@ -1,4 +1,4 @@
-"""What whoever runs the server wants to know: is it alive, is it ready, what does it serve, how busy is it?"""
+"""For whoever runs the server: is it alive, is it ready, what does it serve, how busy is it?"""
 
 from dataclasses import asdict
 
@@ -63,7 +63,7 @@ def _card(service: Service) -> ModelCard:
         **asdict(service.release.pin),
         pin_commit=service.release.pin_commit,
         runtime=service.runtime,
-        input=f"the central square that holds {crop:.1%} of the shorter side, {shape[0]} x {shape[1]} pixels, RGB",
+        input=f"central square, {crop:.1%} of the shorter side, as {shape[0]} x {shape[1]} pixels, RGB",
         classes=len(service.predictor.labels),
         labels=[label.name for label in service.predictor.labels],
         metrics=service.release.metrics,

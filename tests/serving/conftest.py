@@ -1,11 +1,13 @@
-"""The chain of fixtures: bundle -> predictor."""
+"""The chains of fixtures: bundle -> predictor, and a server that tests share which leave it as it was."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serving.predictor import Predictor
 from tests.serving.bundles import write_bundle
+from tests.serving.servers import Server, publish, running
 
 
 @pytest.fixture
@@ -18,3 +20,10 @@ def bundle(tmp_path: Path) -> Path:
 def predictor(bundle: Path) -> Predictor:
     """A predictor that is ready to answer."""
     return Predictor.open(bundle)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with default settings."""
+    with running(publish(tmp_path_factory.mktemp("server"))) as started:
+        yield started

@@ -80,14 +80,8 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 
 def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("GOLDFISH_", "MLFLOW_"))
-    }
-    environment = inherited | {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "error",
-        "GOLDFISH_MODEL": "colours",
-    }
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_"))}
+    environment = inherited | {"PYTHONPATH": str(ROOT), "GOLDFISH_MODEL": "colours"}
     for name, value in settings.items():
         environment["PORT" if name == "port" else f"GOLDFISH_{name.upper()}"] = str(value)
     with (folder / "log").open("wb") as log:
@@ -102,7 +96,7 @@ def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
 
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Server]:
-    """Starts a server, waits until it is ready, and ends it however the test ends. By default no drain window."""
+    """Starts a server without a drain window, waits until it is ready, and ends it however the test ends."""
     port = free_port()
     process = command(folder, **({"drain": 0, "port": port} | settings))
     server = Server(process, port, folder)

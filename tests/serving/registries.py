@@ -1,0 +1,169 @@
+"""Real MLflow registries that hold a tiny bundle, and a relay before one that can do what a bad network does."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from urllib.error import HTTPError
+
+from pipeline.params import Environment
+from pipeline.registry import Record, Registry
+from serving.bundle import Bundle
+from serving.pin import Pin
+from tests.serving.bundles import write_bundle
+
+# What only the pipeline needs of a bundle.
+OFFLINE = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A bundle that was registered, and the folder where the registry keeps its files."""
+
+    uri: str
+    pin: Pin
+    files: Path
+
+
+def connect(uri: str) -> Registry:
+    return Registry.connect(Environment(uri, Path.cwd(), experiment=False))
+
+
+def register(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> Registered:
+    """Registers a bundle as the pipeline does; `folder` is where the registry keeps what it proxies."""
+    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, OFFLINE))
+    reports = folder / "reports"
+    reports.mkdir(exist_ok=True)
+    (reports / "report.txt").write_text("good")
+    record = Record({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
+    registry = connect(uri)
+    version = registry.register(bundle, record)
+    location = registry.client.get_model_version_download_uri(name, str(version.number))
+    proxied = f"{folder / 'artifacts'}/"
+    files = location.removeprefix("file://").replace("mlflow-artifacts:/", proxied)
+    return Registered(uri, Pin(name, version.number, version.digest), Path(files))
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """A real MLflow server on loopback that hands out the artifacts itself; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"""
+        -m mlflow server --host 127.0.0.1 --port {port} --workers 1
+        --backend-store-uri sqlite:///server.db --artifacts-destination artifacts
+    """
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command.split()],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            start_new_session=True,
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}", folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _wait(address: str, log: Path) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(log.read_text())
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request to a relay."""
+
+    server: "Relay"
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.authorizations.append(self.headers.get("Authorization"))
+        # The client that is tested goes away when it has heard enough.
+        try:
+            if not self.server.instead(self):
+                self.pass_on()
+        except (BrokenPipeError, ConnectionResetError):
+            self.server.hung_up.set()
+
+    def pass_on(self) -> None:
+        try:
+            with urllib.request.urlopen(self.server.upstream + self.path, timeout=10) as response:
+                self.answer(response.status, response.read())
+        except HTTPError as error:
+            with error:
+                self.answer(error.code, error.read())
+
+    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+        """`length` is what the answer says that it has, right or wrong."""
+        self.send_response(status)
+        for name, value in {
+            **headers,
+            "Content-Length": str(len(body) if length is None else length),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Tests are quiet."""
+
+
+Instead = Callable[[Exchange], bool]
+
+
+class Relay(ThreadingHTTPServer):
+    """Passes requests on to a server, unless `instead` has answered; notes what was asked, and by whom."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str, instead: Instead) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.upstream, self.instead = upstream, instead
+        self.asked: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.hung_up = Event()
+        self.uri = f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def relay(upstream: str, instead: Instead = lambda _: False) -> Iterator[Relay]:
+    """A relay on loopback for as long as a block runs."""
+    with Relay(upstream, instead) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def flipped(path: Path) -> Iterator[None]:
+    """Changes one byte in the middle of a file, for as long as a block runs."""
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
