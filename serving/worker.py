@@ -31,7 +31,7 @@ from serving.problem import Problem
 
 # As much as Gunicorn reads at once. What lies in its buffer is copied for each kilobyte of the body.
 CHUNK = 8192
-# More than this of head goes to Gunicorn's parser, which refuses it with the right status.
+# No client that means well sends more; Gunicorn's parser would take 800 kB.
 HEAD_BYTES = 64 * 1024
 HEAD_END = b"\r\n\r\n"
 # How long an answer may take to be taken. It is small, so this is about clients that read nothing.
@@ -44,6 +44,7 @@ PROBES = (b"GET /livez", b"GET /readyz", b"GET /metrics", b"HEAD /livez", b"HEAD
 PROBE_THREADS = 2
 
 HEAD_TOO_SLOW = Problem(408, "head_too_slow", "The head of the request did not come in time.")
+HEAD_TOO_LARGE = Problem(431, "request_malformed", "The header fields are too large.")
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "The request line is too long."),
     errors.LimitRequestHeaders: (431, "The header fields are too large."),
@@ -96,10 +97,6 @@ class Connection(TConn):  # type: ignore[misc]
         self.parser.unreader.unread(bytes(self.head))
         self.head.clear()
 
-    @property
-    def complete(self) -> bool:
-        return HEAD_END in self.head or len(self.head) > HEAD_BYTES
-
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """See the module. `pending_conns` of the base class are here those whose head is not complete."""
@@ -144,12 +141,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             data = b""
         conn.head += data
-        if data and not conn.complete:
+        complete, too_large = HEAD_END in conn.head, len(conn.head) > HEAD_BYTES
+        if data and not complete and not too_large:
             return
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
-        if data:
+        if complete:
             self.enqueue_req(conn)
+        elif too_large:
+            _send(client, HEAD_TOO_LARGE)
+            self._linger(conn)
         else:
             self._drop(conn)
 
@@ -163,7 +164,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Waits for the next request, or lets the client read the answer to its end and closes."""
         if self.alive and not fs.cancelled() and fs.exception() is None and fs.result():
             super().finish_request(conn, fs)
-            return
+        else:
+            self._linger(conn)
+
+    def _linger(self, conn: Connection) -> None:
         try:
             # RFC 9112, 9.6: closing while the client still sends would take the answer from it.
             conn.sock.shutdown(socket.SHUT_WR)

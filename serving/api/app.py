@@ -127,7 +127,8 @@ def _answer_errors(app: Flask) -> None:
     @app.errorhandler(ImageRefused)
     def wrong_image(refused: ImageRefused) -> Response:
         error = refused.error
-        return _problem(error.status, error.code, str(error), {}, index=refused.index)
+        which = {} if refused.index is None else {"index": refused.index}
+        return _problem(error.status, error.code, str(error), {}, **which)
 
     @app.errorhandler(HTTPException)
     def werkzeugs(error: HTTPException) -> Response:

@@ -16,9 +16,9 @@ from serving.predictor import Predictor, Probabilities
 
 
 class ImageRefused(Exception):
-    """One of several images cannot be classified: which one (from 0), and why."""
+    """An image cannot be classified: why, and if there are several, which one (from 0)."""
 
-    def __init__(self, index: int, error: ImageError) -> None:
+    def __init__(self, index: int | None, error: ImageError) -> None:
         super().__init__(str(error))
         self.index, self.error = index, error
 
@@ -41,16 +41,19 @@ class Classifier(NamedTuple):
         with self.admission.slot(asked + self.deadline, self.deadline):
             trace.queue = time.monotonic() - asked
             self.metrics.queue.observe(trace.queue)
-            return [self._one(index, data, asked, trace) for index, data in enumerate(images)]
+            answers = []
+            for index, data in enumerate(images):
+                try:
+                    answers.append(self._one(data, asked, trace))
+                except ImageError as error:
+                    raise ImageRefused(index if len(images) > 1 else None, error) from None
+            return answers
 
-    def _one(self, index: int, data: bytes, asked: float, trace: Trace) -> Probabilities:
+    def _one(self, data: bytes, asked: float, trace: Trace) -> Probabilities:
         if time.monotonic() - asked > self.deadline:
             raise DeadlineExceeded(self.deadline, self.admission.retry_after())
         began = time.perf_counter()
-        try:
-            seen = picture(data, self.predictor.preprocessing)
-        except ImageError as error:
-            raise ImageRefused(index, error) from None
+        seen = picture(data, self.predictor.preprocessing)
         decoded = time.perf_counter()
         probabilities: Probabilities = self.predictor.predict(seen.pixels[np.newaxis])[0]
         done = time.perf_counter()

@@ -39,6 +39,8 @@ class RequestError(ServingError):
 
 
 class RouteUnknown(RequestError):
+    """There is nothing at this path."""
+
     code, status = "route_unknown", 404
 
     def __init__(self) -> None:
@@ -46,6 +48,8 @@ class RouteUnknown(RequestError):
 
 
 class MethodNotAllowed(RequestError):
+    """The path is for another method; the header Allow names it."""
+
     code, status = "method_not_allowed", 405
 
     def __init__(self, method: str, allowed: Iterable[str]) -> None:
@@ -54,6 +58,8 @@ class MethodNotAllowed(RequestError):
 
 
 class RequestInvalid(RequestError):
+    """The request cannot be understood."""
+
     code, status = "request_invalid", 400
 
     def __init__(self) -> None:
@@ -61,6 +67,8 @@ class RequestInvalid(RequestError):
 
 
 class ParameterInvalid(RequestError):
+    """A query parameter is out of its bounds."""
+
     code, status = "parameter_invalid", 400
 
     def __init__(self, name: str, allowed: str) -> None:
@@ -68,6 +76,8 @@ class ParameterInvalid(RequestError):
 
 
 class BodyTooLarge(RequestError):
+    """The body has more bytes than this server takes."""
+
     code, status = "body_too_large", 413
 
     def __init__(self, limit: int) -> None:
@@ -75,6 +85,8 @@ class BodyTooLarge(RequestError):
 
 
 class BodyIncomplete(RequestError):
+    """The body broke off before its end."""
+
     code, status = "body_incomplete", 400
 
     def __init__(self, received: int) -> None:
@@ -82,6 +94,8 @@ class BodyIncomplete(RequestError):
 
 
 class BodyTooSlow(RequestError):
+    """The body did not come in time."""
+
     code, status = "body_too_slow", 408
 
     def __init__(self, received: int, seconds: float) -> None:
@@ -89,6 +103,8 @@ class BodyTooSlow(RequestError):
 
 
 class MultipartMalformed(RequestError):
+    """The body is not the form that its Content-Type promises."""
+
     code, status = "multipart_malformed", 400
 
     def __init__(self, reason: str) -> None:
@@ -99,6 +115,8 @@ class MultipartMalformed(RequestError):
 
 
 class ImageMissing(RequestError):
+    """The request holds no image."""
+
     code, status = "image_missing", 400
 
     def __init__(self, reason: str) -> None:
@@ -109,6 +127,8 @@ class ImageMissing(RequestError):
 
 
 class ImagesTooMany(RequestError):
+    """The form holds more images than the path takes."""
+
     code, status = "images_too_many", 400
 
     def __init__(self, found: int, limit: int) -> None:
@@ -117,6 +137,8 @@ class ImagesTooMany(RequestError):
 
 
 class KeyMissing(RequestError):
+    """This server wants an API key."""
+
     code, status = "api_key_missing", 401
 
     def __init__(self) -> None:
@@ -126,6 +148,8 @@ class KeyMissing(RequestError):
 
 
 class KeyUnknown(RequestError):
+    """The API key is not one of this server."""
+
     code, status = "api_key_unknown", 401
 
     def __init__(self) -> None:
@@ -133,6 +157,8 @@ class KeyUnknown(RequestError):
 
 
 class RateLimited(RequestError):
+    """This client has asked too often; Retry-After says when it may again."""
+
     code, status = "rate_limited", 429
 
     def __init__(self, allowed: str, seconds: int) -> None:
@@ -140,6 +166,8 @@ class RateLimited(RequestError):
 
 
 class ServerBusy(RequestError):
+    """All places are taken; Retry-After says when to ask again."""
+
     code, status = "server_busy", 503
 
     def __init__(self, seconds: int) -> None:
@@ -150,6 +178,8 @@ class ServerBusy(RequestError):
 
 
 class DeadlineExceeded(RequestError):
+    """The answer was not ready in time; Retry-After says when to ask again."""
+
     code, status = "deadline_exceeded", 503
 
     def __init__(self, deadline: float, seconds: int) -> None:
@@ -160,6 +190,8 @@ class DeadlineExceeded(RequestError):
 
 
 class NotReady(RequestError):
+    """The server is about to stop."""
+
     code, status = "not_ready", 503
 
     def __init__(self) -> None:
@@ -167,6 +199,8 @@ class NotReady(RequestError):
 
 
 class Internal(RequestError):
+    """A fault of the server; the log has it under the request_id."""
+
     code, status = "internal", 500
 
     def __init__(self) -> None:

@@ -6,7 +6,12 @@ from serving.api.openapi import document
 from serving.api.operations import outcome, wants_page
 from serving.api.respond import json
 from serving.api.service import Service
-from serving.decoder import ACCEPTED
+from serving.decoder import ACCEPTED, FORMATS, MAX_BYTES
+
+# What a form adds to the file in it: boundaries, headers, the file's name.
+FORM_BYTES = 2**10
+# What a file dialog offers. A phone converts its HEIC photos where it is told that JPEG is wanted.
+KINDS = ",".join(f"image/{name.lower()}" for name in FORMATS)
 
 
 def routes(service: Service) -> Blueprint:
@@ -25,8 +30,10 @@ def routes(service: Service) -> Blueprint:
                 pin=release.pin,
                 metrics=release.metrics,
                 accepted=ACCEPTED,
+                kinds=KINDS,
+                classes=len(service.predictor.labels),
                 wants_key=service.access.wants_key,
-                max_body=service.settings.max_body,
+                max_image=min(MAX_BYTES, service.settings.max_body - FORM_BYTES),
             )
         )
 

@@ -62,6 +62,8 @@ def _parse(body: bytes, boundary: str) -> Form:
         while not isinstance(event := decoder.next_event(), Epilogue):
             if isinstance(event, File):
                 form.files.append((event.name or "", _data(decoder)))
+            elif isinstance(event, Field) and _says_image(event):
+                form.files.append((event.name or "", _data(decoder)))
             elif isinstance(event, Field):
                 form.texts.append(event.name or "")
                 if len(_data(decoder)) > MAX_TEXT:
@@ -72,6 +74,11 @@ def _parse(body: bytes, boundary: str) -> Form:
     except ValueError:
         raise MultipartMalformed("a boundary or a header is missing, or it breaks off") from None
     return form
+
+
+def _says_image(field: Field) -> bool:
+    """Some clients send a file without a name; its type tells."""
+    return str(field.headers.get("content-type", "")).startswith(("image/", "application/octet-stream"))
 
 
 def _data(decoder: MultipartDecoder) -> bytes:

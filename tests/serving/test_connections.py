@@ -1,0 +1,286 @@
+"""What Gunicorn would do to connections, and does not: promises kept, slow clients bounded in time.
+
+Each test bears the name of a trap that was seen in Gunicorn's or Werkzeug's own behaviour.
+"""
+
+import gzip
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from tests.serving.bundles import COLOURS, filled
+from tests.serving.servers import Server, publish, running
+from tests.serving.wire import ask, chunked, head, post, read
+
+RED = filled(COLOURS["red"])
+MEGABYTE = bytes(2**20)
+# Short enough for tests; how they come out does not depend on them.
+HEAD_SECONDS, BODY_SECONDS = 1.5, 1.5
+# Far more connections than threads.
+CROWD = 150
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that does not wait long, with a body limit of 1 MiB and few doors."""
+    settings = {"head_seconds": HEAD_SECONDS, "body_seconds": BODY_SECONDS, "max_body_mb": 1, "uploads": 4}
+    with running(publish(tmp_path_factory.mktemp("strict")), **settings) as started:
+        yield started
+
+
+def latency(server: Server) -> float:
+    """The median time of the health checks, in seconds; a shared machine has single outliers."""
+    times = []
+    for path in ("/livez", "/readyz", "/metrics") * 3:
+        began = time.monotonic()
+        assert ask(server, head("GET", path)).status == 200
+        times.append(time.monotonic() - began)
+    return statistics.median(times)
+
+
+# An early answer, while a megabyte of body is still to come.
+EARLY = {
+    "404": (post("/nowhere", MEGABYTE), 404),
+    "405": (post("/livez", MEGABYTE), 405),
+    "400, a parameter": (post("/predict?top=0", MEGABYTE), 400),
+    "415": (post("/predict", MEGABYTE), 415),
+    "400, a form": (post("/predict", MEGABYTE, "Content-Type: multipart/form-data; boundary=x"), 400),
+    "400, no boundary": (post("/inference", MEGABYTE, "Content-Type: multipart/form-data"), 400),
+    "404, chunked": (chunked("/nowhere", *[MEGABYTE[:65536]] * 16), 404),
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_keep_alive_is_no_lie_after_an_early_answer(server: Server, name: str) -> None:
+    request, status = EARLY[name]
+    with server.connect() as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            answer = read(connection)
+            assert (answer.status, answer.closed) == (status, False)
+        connection.sendall(post("/inference", RED))
+        assert read(connection).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_keep_alive_is_not_promised_when_a_body_is_left(server: Server, method: str) -> None:
+    with server.connect() as connection:
+        connection.sendall(head(method, "/livez", "Content-Length: 1000000"))
+        data = connection.recv(65536)
+        assert data.startswith(b"HTTP/1.1 200")
+        assert b"Connection: close" in data
+
+
+def test_too_large_a_body_is_refused_without_reading_it(strict: Server) -> None:
+    with strict.connect() as connection:
+        connection.sendall(head("POST", "/predict", "Content-Length: 60000000"))
+        answer = read(connection)
+    assert (answer.status, answer.json["code"], answer.closed) == (413, "body_too_large", True)
+
+
+def test_client_that_sends_all_of_too_large_a_body_sees_the_answer(strict: Server) -> None:
+    # `requests` sends everything before it reads; a connection that is reset would take the answer away.
+    with strict.connect() as connection:
+        connection.sendall(head("POST", "/predict", "Content-Length: 9000000"))
+        with suppress(OSError):
+            for _ in range(9):
+                connection.sendall(bytes(1_000_000))
+        assert read(connection).json["code"] == "body_too_large"
+
+
+LIMIT = 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(LIMIT - 1, 415), (LIMIT, 415), (LIMIT + 1, 413), (4 * LIMIT, 413)]
+)
+def test_chunked_body_is_not_silently_truncated(strict: Server, size: int, status: int) -> None:
+    chunks = [bytes(min(65536, size - start)) for start in range(0, size, 65536)]
+    with strict.connect() as connection:
+        with suppress(OSError):
+            connection.sendall(chunked("/predict", *chunks))
+        assert read(connection).status == status
+
+
+@pytest.mark.parametrize("size", [LIMIT, LIMIT + 1])
+def test_limit_is_exact(strict: Server, size: int) -> None:
+    assert ask(strict, post("/predict", bytes(size))).status == (415 if size == LIMIT else 413)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        head("POST", "/inference", "Content-Length: 1000") + RED[:10],
+        head("POST", "/inference", "Transfer-Encoding: chunked") + b"ff\r\n" + RED[:10],
+        head("POST", "/inference", "Transfer-Encoding: chunked") + b"a\r\n" + RED[:10] + b"\r\n",
+        head("POST", "/inference", "Transfer-Encoding: chunked") + b"no hex\r\n",
+    ],
+    ids=["content-length", "within a chunk", "between chunks", "no chunk"],
+)
+def test_short_body_does_not_pass(server: Server, request_: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read(connection)
+    assert (answer.status, answer.json["code"], answer.closed) == (400, "body_incomplete", True)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"POST /predict HTTP/1.1\r\nHost: x\r\n"], ids=["none", "one", "half"]
+)
+def test_stalled_heads_do_not_starve_others(strict: Server, sent: bytes) -> None:
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(strict.connect()) for _ in range(CROWD)]
+        began = time.monotonic()
+        for connection in crowd:
+            connection.sendall(sent)
+        assert latency(strict) < 0.1
+        assert ask(strict, post("/inference", RED)).status == 200
+        for connection in crowd:
+            # Whoever has sent something is told why; nobody is kept.
+            answer = connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 408") if sent else answer == b""
+        assert time.monotonic() - began < 3 * HEAD_SECONDS
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_stalled_bodies_do_not_starve_others(strict: Server, framing: str) -> None:
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(strict.connect()) for _ in range(CROWD)]
+        began = time.monotonic()
+        for connection in crowd:
+            connection.sendall(head("POST", "/inference", framing))
+        assert latency(strict) < 0.1
+        statuses = [read(connection).status for connection in crowd]
+        # As many as there are doors wait for the rest of their body, the others are told to come again.
+        assert set(statuses) == {408, 503}
+        assert 0 < statuses.count(408) <= CROWD // 2
+        assert time.monotonic() - began < 3 * BODY_SECONDS
+        assert ask(strict, post("/inference", RED)).status == 200
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_trickling_body_meets_its_deadline(strict: Server, framing: str) -> None:
+    part = b"1\r\nx\r\n" if "chunked" in framing else b"x"
+    with strict.connect() as connection:
+        connection.sendall(head("POST", "/inference", framing))
+        began = time.monotonic()
+        connection.settimeout(0.2)
+        answer = b""
+        while not answer and time.monotonic() - began < 4 * BODY_SECONDS:
+            connection.sendall(part)
+            with suppress(TimeoutError):
+                answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < 2 * BODY_SECONDS
+
+
+def test_trickling_head_meets_its_deadline(strict: Server) -> None:
+    with strict.connect() as connection:
+        began = time.monotonic()
+        connection.settimeout(0.2)
+        answer = b""
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        while not answer and time.monotonic() - began < 4 * HEAD_SECONDS:
+            connection.sendall(b"X-Header: y\r\n")
+            with suppress(TimeoutError):
+                answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < 2 * HEAD_SECONDS
+
+
+def test_closed_connections_that_linger_do_not_starve_others(strict: Server) -> None:
+    # They have their answer, promised to close, and do not: Gunicorn's loop would wait 2 s for each.
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(strict.connect()) for _ in range(40)]
+        for connection in crowd:
+            connection.sendall(head("GET", "/livez", "Connection: close"))
+            assert read(connection).closed
+        assert latency(strict) < 0.1
+
+
+def test_client_that_reads_nothing_does_not_keep_a_thread(strict: Server) -> None:
+    with strict.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(head("GET", "/docs") * 50)
+        assert latency(strict) < 0.1
+
+
+@pytest.mark.parametrize(
+    "request_", [head("GET", "/livez"), post("/inference", RED), head("GET", "/nowhere")]
+)
+def test_connection_is_kept(server: Server, request_: bytes) -> None:
+    with server.connect() as connection:
+        for _ in range(20):
+            connection.sendall(request_)
+            assert not read(connection).closed
+
+
+def test_head_may_come_in_pieces(server: Server) -> None:
+    request = post("/inference", RED)
+    with server.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(request), 7):
+            connection.sendall(request[start : start + 7])
+            time.sleep(0.002)
+        assert read(connection).status == 200
+
+
+# What is no HTTP, and what Gunicorn's parser refuses: status and a part of the sentence.
+MALFORMED = {
+    "no http": (b"hello\r\n\r\n", 400),
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "http/9": (b"GET / HTTP/9.0\r\n\r\n", 400),
+    "a header without a name": (b"GET / HTTP/1.1\r\n: x\r\n\r\n", 400),
+    "two lengths": (head("POST", "/predict", "Content-Length: 1", "Content-Length: 2"), 400),
+    "a negative length": (head("POST", "/predict", "Content-Length: -1"), 400),
+    "length and chunks": (head("POST", "/predict", "Content-Length: 5", "Transfer-Encoding: chunked"), 400),
+    "an unknown coding": (head("POST", "/predict", "Transfer-Encoding: rot13"), 501),
+    "an unknown expectation": (head("POST", "/predict", "Expect: miracles"), 417),
+    "a long line": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", 414),
+    "many headers": (head("GET", "/", *(f"X-{number}: y" for number in range(200))), 431),
+    "a large header": (head("GET", "/", "X: " + "y" * 9000), 431),
+    "a head without end": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, 431),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_requests_get_the_same_json(server: Server, name: str) -> None:
+    request, status = MALFORMED[name]
+    with server.connect() as connection:
+        with suppress(OSError):
+            connection.sendall(request)
+        answer = read(connection)
+    assert (answer.status, answer.closed) == (status, True)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["code"] == "request_malformed"
+    assert b"127.0.0.1" not in answer.body
+
+
+def test_expecting_clients_are_told_to_go_on(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(head("POST", "/inference", f"Content-Length: {len(RED)}", "Expect: 100-continue"))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.sendall(RED)
+        assert read(connection).status == 200
+
+
+def test_compressed_bomb_is_not_expanded(server: Server) -> None:
+    # 1 kB that would be 100 MB; nothing here is ever decompressed but images.
+    bomb = gzip.compress(bytes(10**6)) * 100
+    before = server.worker.memory_info().rss
+    answer = ask(server, post("/inference", bomb, "Content-Encoding: gzip"))
+    assert answer.json["code"] == "image_unrecognised"
+    assert server.worker.memory_info().rss - before < 20 * 2**20
+
+
+def test_many_good_clients_at_once(server: Server) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda _: ask(server, post("/inference", RED)), range(200)))
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert all(max(answer.json, key=answer.json.get) == "red" for answer in answers if answer.status == 200)

@@ -1,0 +1,104 @@
+"""The OpenAPI document is complete, and true of the live server."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from serving.api.openapi import every_error
+from tests.repo.imports import ROOT
+from tests.serving.servers import Server, publish, running
+
+KEY = "a key of the tests"
+
+
+def document(server: Server) -> Any:  # noqa: ANN401  (JSON)
+    """What the server says of itself."""
+    return server.get("/openapi.json").json()
+
+
+def explore(server: Server, *options: str) -> str:
+    """Sends what schemathesis makes of the document; gives its report, and asserts that it found nothing."""
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
+        *("--checks", "all", "--max-examples", "60", "--seed", "1", "--no-color"),
+        *options,
+    ]
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.serving.openapi_hooks", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=server.folder,
+        timeout=300,
+        env=os.environ | hooks,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def answered(server: Server, route: str) -> set[str]:
+    """The statuses with which a route has answered so far."""
+    series = rf'goldfish_requests_total{{route="{route}",status="(\d+)"}}'
+    return set(re.findall(series, server.get("/metrics").text))
+
+
+def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+    with running(publish(tmp_path)) as server:
+        report = explore(server)
+        assert "No issues found" in report
+        # It did get through to the model, and was refused too.
+        for route in ("/inference", "/predict"):
+            assert {"200", "400", "405"} <= answered(server, route) | answered(server, "none")
+            assert "500" not in answered(server, route)
+
+
+def test_schemathesis_finds_nothing_behind_a_key(tmp_path: Path) -> None:
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    with running(publish(tmp_path), api_keys=digest) as server:
+        assert "No issues found" in explore(server, "-H", f"X-API-Key: {KEY}")
+        assert "401" in answered(server, "/predict")
+
+
+def test_every_route_is_described(server: Server) -> None:
+    described = {
+        (method.upper(), path)
+        for path, operations in document(server)["paths"].items()
+        for method in operations
+    }
+    # What Flask really routes: each described one is allowed, and a path that is not described is unknown.
+    for method, path in described:
+        allowed = requests.options(server.url + path, timeout=10).headers["Allow"]
+        assert method in allowed.split(", ")
+    source = "".join((ROOT / path).read_text() for path in (ROOT / "serving/api").glob("*.py"))
+    routed = set(re.findall(r'@blueprint\.(get|post)\("([^"]+)"\)', source))
+    assert {(method.upper(), path) for method, path in routed} == described
+
+
+def test_every_error_is_described(server: Server) -> None:
+    rows = {row["code"]: row for row in document(server)["x-errors"]}
+    assert rows.keys() == {error.code for error in every_error()}
+    assert all(re.fullmatch(r"[A-Z].*\.", row["description"], re.DOTALL) for row in rows.values())
+
+
+@pytest.mark.parametrize("path", ["/inference", "/predict"])
+def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> None:
+    responses = document(server)["paths"][path]["post"]["responses"]
+    for error in every_error():
+        if error.code.startswith("image"):
+            assert f"`{error.code}`" in responses[str(error.status)]["description"]
+
+
+def test_settings_show(tmp_path: Path) -> None:
+    with running(publish(tmp_path), rate_limit="100/second", max_images=3) as server:
+        operation = document(server)["paths"]["/predict"]["post"]
+        assert "429" in operation["responses"]
+        schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert schema["properties"]["image"]["maxItems"] == 3
