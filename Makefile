@@ -1,6 +1,7 @@
 # One set of verbs for hand, hook and CI. `make help` lists them.
 
 MODEL ?= digits
+PORT ?= 5000
 MLFLOW_PORT ?= 5001
 PYTHON ?= python3
 
@@ -21,6 +22,13 @@ run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MO
 .PHONY: classify
 classify: $(VENV)/.pipeline ## answer one image: make classify IMAGE=<file> [MODEL=digits]
 	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify $(MODEL) "$(IMAGE)"
+
+# The commit of the pin is told only if the pin is as committed.
+PIN_COMMIT = $$(git diff --quiet HEAD -- pins/$(MODEL).json 2>/dev/null && git log -1 --format=%H -- pins/$(MODEL).json)
+
+.PHONY: serve
+serve: $(VENV)/.serving ## answer HTTP with the pinned model: make serve [MODEL=digits] [PORT=5000]
+	@GOLDFISH_MODEL=$(MODEL) GOLDFISH_PIN_COMMIT=$(PIN_COMMIT) PORT=$(PORT) exec python -m serving
 
 .PHONY: verify
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
@@ -60,6 +68,11 @@ clean: ## remove the environment, not the data
 	rm -rf $(VENV)
 
 # The marks say from which lock the environment was filled; a changed lock fills it again.
+$(VENV)/.serving: requirements/serving.txt | $(VENV)/.created
+	@echo "Installing the server's environment ..."
+	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 $(VENV)/.pipeline: requirements/pipeline.txt | $(VENV)/.created
 	@echo "Installing the pipeline's environment (2 GB, once) ..."
 	@python -m pip install --disable-pip-version-check --require-hashes -r $<

@@ -1,6 +1,5 @@
 """`python -m serving`: serves the pinned model. The environment tells the rest, see serving/config.py."""
 
-import os
 import sys
 
 from serving.config import Settings
@@ -13,7 +12,7 @@ from serving.server import Server
 def main() -> int:
     """Checks all that can be checked, then starts Gunicorn; 1 and a sentence if something is wrong."""
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read()
         release = find(settings)
     except ServingError as error:
         print(error, file=sys.stderr)

@@ -4,6 +4,7 @@ A variable is `GOLDFISH_` and the field's name in capitals, except for those in 
 named before. An unknown one stops the server, because a mistyped limit would be no limit.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from serving.errors import ServingError
+from serving.registry import Credentials
 
 PREFIX = "GOLDFISH_"
 NAMES = {
@@ -21,6 +23,7 @@ NAMES = {
     "registry_user": "MLFLOW_TRACKING_USERNAME",
     "registry_password": "MLFLOW_TRACKING_PASSWORD",
     "registry_token": "MLFLOW_TRACKING_TOKEN",
+    "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Kubernetes adds such variables to every container beside a service that is called "goldfish".
 KUBERNETES = re.compile(r"(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP|UDP)(_.+)?)?)")
@@ -45,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # What is served. A folder here is served as it is, if it has the pinned digest; otherwise the bundle of
     # the workspace or of the registry.
     model: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$")] = "digits"
-    bundle: str = ""
+    bundle: Path | None = None
     pins: Path = Path("pins")
     models: Path = Path("models")
     reports: Path = Path("reports")
@@ -56,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_user: str = ""
     registry_password: str = ""
     registry_token: str = ""
+    registry_insecure_tls: bool = False
 
     # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
     host: str = "127.0.0.1"
@@ -94,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_classes: Annotated[int, Meta(ge=0, le=10_000)] = 50
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Self:
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings that an environment asks for; `SettingsInvalid` lists all that is wrong with it."""
         values, reasons = {}, []
         fields = {variable(field.name): field for field in msgspec.structs.fields(cls)}
@@ -115,6 +119,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if reasons:
             raise SettingsInvalid(reasons)
         return cls(**values)
+
+    @property
+    def credentials(self) -> Credentials:
+        """For the registry."""
+        return Credentials(
+            self.registry_user, self.registry_password, self.registry_token, self.registry_insecure_tls
+        )
 
     @property
     def max_body(self) -> int:

@@ -122,6 +122,8 @@ class ImageError(ServingError):
 
 
 class ImageEmpty(ImageError):
+    """The image has zero bytes."""
+
     code, status = "image_empty", 400
 
     def __init__(self) -> None:
@@ -129,6 +131,8 @@ class ImageEmpty(ImageError):
 
 
 class ImageTooLarge(ImageError):
+    """The image has too many bytes."""
+
     code, status = "image_too_large", 413
 
     def __init__(self, size: int, limit: int) -> None:
@@ -136,6 +140,8 @@ class ImageTooLarge(ImageError):
 
 
 class ImageUnrecognised(ImageError):
+    """The bytes are not an image."""
+
     code, status = "image_unrecognised", 415
 
     def __init__(self, accepted: str) -> None:
@@ -143,6 +149,8 @@ class ImageUnrecognised(ImageError):
 
 
 class ImageFormatUnsupported(ImageError):
+    """An image, in a format that is not accepted; the answer says how to convert it."""
+
     code, status = "image_format_unsupported", 415
 
     def __init__(self, found: str, accepted: str) -> None:
@@ -151,6 +159,8 @@ class ImageFormatUnsupported(ImageError):
 
 
 class ImageTooManyPixels(ImageError):
+    """The image has more pixels than may be decoded, or is far too long."""
+
     code, status = "image_too_many_pixels", 413
 
     def __init__(self, found: str, limit: str) -> None:
@@ -158,6 +168,8 @@ class ImageTooManyPixels(ImageError):
 
 
 class ImageTooSmall(ImageError):
+    """The image has too few pixels."""
+
     code = "image_too_small"
 
     def __init__(self, width: int, height: int, least: int) -> None:
@@ -165,6 +177,8 @@ class ImageTooSmall(ImageError):
 
 
 class ImageTruncated(ImageError):
+    """The image breaks off: bytes are missing at its end."""
+
     code = "image_truncated"
 
     def __init__(self) -> None:
@@ -172,6 +186,8 @@ class ImageTruncated(ImageError):
 
 
 class ImageDamaged(ImageError):
+    """The image is damaged inside."""
+
     code = "image_damaged"
 
     def __init__(self, reason: str) -> None:

@@ -1,15 +1,18 @@
 """Which bundle is served: the one with the pinned digest, from the workspace or from the registry."""
 
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from serving.bundle import Bundle
+from serving.bundle import MANIFEST, Bundle
 from serving.config import Settings
 from serving.errors import BundleMissing, ServingError
 from serving.pin import Pin
+from serving.pull import place, pull
 
 
 class DigestNotPinned(ServingError):
@@ -17,8 +20,20 @@ class DigestNotPinned(ServingError):
 
     code = "digest_not_pinned"
 
-    def __init__(self, path: Path, found: str, pinned: str, pin: Path) -> None:
-        super().__init__(f"{path / 'manifest.json'} has the digest {found}, but {pin} names {pinned}.")
+    def __init__(self, path: Path, found: str, pin: Path, pinned: str) -> None:
+        super().__init__(f"{path / MANIFEST} has the digest {found}, but {pin} names {pinned}.")
+
+
+class PinnedMissing(ServingError):
+    """The pinned bundle is neither in the workspace nor to be had from the registry."""
+
+    code = "pinned_missing"
+
+    def __init__(self, workspace: Path, pin: Path, reason: ServingError | OSError) -> None:
+        super().__init__(
+            f"{workspace / MANIFEST} is not what {pin} names, and pulling it failed: {reason} "
+            "`make run` builds a model and pins it."
+        )
 
 
 @dataclass(frozen=True)
@@ -41,18 +56,21 @@ def find(settings: Settings) -> Release:
 
 
 def _folder(settings: Settings, pin: Pin, file: Path) -> Path:
-    if settings.bundle:
-        found = Bundle.open(Path(settings.bundle))
+    if settings.bundle is not None:
+        found = Bundle.open(settings.bundle)
         if found.digest != pin.digest:
-            raise DigestNotPinned(found.path, found.digest, pin.digest, file)
+            raise DigestNotPinned(found.path, found.digest, file, pin.digest)
         return found.path
     workspace = settings.models / settings.model / "bundle"
-    try:
+    # After a rollback, say, the workspace has a newer one.
+    with suppress(BundleMissing):
         if Bundle.open(workspace).digest == pin.digest:
             return workspace
-    except BundleMissing:
-        pass
-    return workspace
+    try:
+        to = place(settings.models, pin)
+        return pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr)
+    except (ServingError, OSError) as error:
+        raise PinnedMissing(workspace, file, error) from error
 
 
 def _metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:

@@ -10,7 +10,9 @@ from gunicorn.arbiter import Arbiter
 
 from serving.config import Settings
 from serving.drain import Drain
+from serving.errors import ServingError
 from serving.log import GunicornLog
+from serving.memory import give_back
 from serving.release import Release
 
 # Threads besides those that wait for a slot or for a body: they answer what needs no model.
@@ -58,8 +60,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Called in the worker: loads the model, has it prove itself, and makes the application."""
         # Not before: the master needs neither ONNX Runtime nor Flask, and stays small.
         from serving.api.app import application
-        from serving.errors import ServingError
 
+        give_back()
         try:
             return application(self.settings, self.release, self.slots, self.drain)
         except ServingError as error:

@@ -198,7 +198,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
 
     def murder_pending(self) -> None:
-        """Closes connections whose head or whose end has taken too long."""
+        """Closes connections whose head or whose end has taken too long; at the end all that say nothing."""
+        if not self.alive:
+            for conn in self.pending_conns:
+                conn.timeout = conn.timeout if conn.head else 0.0
         self._expire(self.pending_conns, answer=True)
         self._expire(self.lingering, answer=False)
 
@@ -215,8 +218,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _expire(self, connections: deque[Connection], answer: bool) -> None:
         now = time.monotonic()
-        while connections and connections[0].timeout <= now:
-            conn = connections.popleft()
+        for conn in [conn for conn in connections if conn.timeout <= now]:
+            connections.remove(conn)
             self.poller.unregister(conn.sock)
             if answer and conn.head:
                 _send(conn.sock, HEAD_TOO_SLOW)

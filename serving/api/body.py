@@ -37,15 +37,16 @@ class Bodies:
         Raises `BodyTooLarge`, `BodyIncomplete` or `BodyTooSlow`, and `ServerBusy` if there is no place.
         """
         size = 0
-        parts: list[bytes] = []
+        # One block that grows, because thousands of small ones would leave holes in the memory.
+        received = bytearray()
         try:
             with self._door():
                 for part in self._parts(environ):
                     self._hold(len(part))
                     size += len(part)
-                    parts.append(part)
-            body = b"".join(parts)
-            parts.clear()
+                    received += part
+            body = bytes(received)
+            received.clear()
             yield body
         finally:
             self._hold(-size)

@@ -60,9 +60,7 @@ def _parse(body: bytes, boundary: str) -> Form:
         decoder.receive_data(body)
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), Epilogue):
-            if isinstance(event, File):
-                form.files.append((event.name or "", _data(decoder)))
-            elif isinstance(event, Field) and _says_image(event):
+            if isinstance(event, File) or (isinstance(event, Field) and _says_image(event)):
                 form.files.append((event.name or "", _data(decoder)))
             elif isinstance(event, Field):
                 form.texts.append(event.name or "")

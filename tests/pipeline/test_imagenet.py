@@ -12,10 +12,14 @@ import yaml
 from pipeline.layout import Layout
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import Project, copy_of_the_working_tree
+from tests.serving.servers import running
 
 HOME = Path(os.environ.get("KERAS_HOME", "nowhere")).expanduser().resolve()
 WEIGHTS = HOME / "models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
 PHOTOS = HOME / "datasets/bc69043e2862758a1906c6a24a792bb28c6bb2ff.zip"
+
+LAYOUT = Layout("imagenet")
+OFFLINE = {"MLFLOW_TRACKING_URI": "", "KERAS_HOME": str(HOME), "https_proxy": "http://127.0.0.1:9"}
 
 needs_weights = pytest.mark.skipif(
     not WEIGHTS.exists(), reason="KERAS_HOME names no cache with MobileNetV2's weights"
@@ -28,36 +32,60 @@ needs_photos = pytest.mark.skipif(
 @pytest.fixture
 def copy(tmp_path: Path) -> Project:
     """A copy of the project in which nothing is built."""
-    return copy_of_the_working_tree(
-        tmp_path / "project",
-        {"MLFLOW_TRACKING_URI": "", "KERAS_HOME": str(HOME), "https_proxy": "http://127.0.0.1:9"},
-    )
+    return copy_of_the_working_tree(tmp_path / "project", OFFLINE)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that has built ImageNet's model from the cache, and pinned it."""
+    project = copy_of_the_working_tree(tmp_path_factory.mktemp("imagenet") / "project", OFFLINE)
+    done = project.pipeline("run", "imagenet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+def predictions(project: Project) -> dict[str, dict[str, str]]:
+    """What evaluation says of each photo, by its path below the test images."""
+    with (project.root / LAYOUT.reports / "predictions.csv").open() as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
 
 
 @needs_weights
 @needs_photos
-def test_a_thousand_photos_are_recognised(copy: Project) -> None:
-    done = copy.pipeline("run", "imagenet")
-    assert done.returncode == 0, done.stdout + done.stderr
-    layout = Layout("imagenet")
-    metrics = json.loads((copy.root / layout.metrics).read_text())
+def test_a_thousand_photos_are_recognised(imagenet: Project) -> None:
+    root = imagenet.root
+    metrics = json.loads((root / LAYOUT.metrics).read_text())
     assert metrics["images"] == metrics["classes"] == 1000
     assert metrics["top1"] >= 0.89
     assert metrics["top5"] >= 0.98
     assert min(metrics["agreement"].values()) >= 0.999
-    photo = next((copy.root / layout.test / "n01443537").iterdir())
-    assert copy.pipeline("classify", "imagenet", str(photo)).stdout.splitlines()[0].split()[1] == "goldfish"
-    with (copy.root / layout.reports / "predictions.csv").open() as file:
-        rows = {row["image"]: row for row in csv.DictReader(file)}
-    assert rows["n01443537/n01443537_goldfish.JPEG"]["predicted"] == "goldfish"
+    photo = next((root / LAYOUT.test / "n01443537").iterdir())
+    assert (
+        imagenet.pipeline("classify", "imagenet", str(photo)).stdout.splitlines()[0].split()[1] == "goldfish"
+    )
+    assert predictions(imagenet)["n01443537/n01443537_goldfish.JPEG"]["predicted"] == "goldfish"
     # Two classes each are called crane and maillot; none of them is lost.
-    labels = json.loads((copy.root / layout.bundle / "serving/labels.json").read_text())
+    labels = json.loads((root / LAYOUT.bundle / "serving/labels.json").read_text())
     assert len({label["name"] for label in labels}) == 1000
     assert sum(label["name"].startswith(("crane (", "maillot (")) for label in labels) == 4
     # The model was added to the list, and the comments of the file are still there.
-    text = (copy.root / "params.yaml").read_text()
+    text = (root / "params.yaml").read_text()
     assert yaml.safe_load(text)["models"] == ["digits", "imagenet"]
     assert text.count("#") == (Path(__file__).parents[2] / "params.yaml").read_text().count("#")
+
+
+@needs_weights
+@needs_photos
+def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -> None:
+    measured = predictions(imagenet)
+    with running(imagenet.root, model="imagenet") as server:
+        for image, row in measured.items():
+            answer = server.post("/inference", data=(imagenet.root / LAYOUT.test / image).read_bytes()).json()
+            assert len(answer) == 5
+            label, confidence = next(iter(answer.items()))
+            assert label == row["predicted"], image
+            assert confidence == pytest.approx(float(row["confidence"]), abs=1e-4), image
+        assert server.get("/model").json()["metrics"]["images"] == len(measured) == 1000
 
 
 @needs_weights

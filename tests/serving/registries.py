@@ -1,7 +1,8 @@
-"""Real MLflow registries that hold a tiny bundle, and a relay before one that can do what a bad network does."""
+"""Real MLflow registries with a tiny bundle, and a relay before one that does what a bad network does."""
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -9,10 +10,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Event, Thread
 from urllib.error import HTTPError
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pipeline.params import Environment
 from pipeline.registry import Record, Registry
@@ -115,10 +124,8 @@ class Exchange(BaseHTTPRequestHandler):
     def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
         """`length` is what the answer says that it has, right or wrong."""
         self.send_response(status)
-        for name, value in {
-            **headers,
-            "Content-Length": str(len(body) if length is None else length),
-        }.items():
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -145,9 +152,16 @@ class Relay(ThreadingHTTPServer):
 
 
 @contextmanager
-def relay(upstream: str, instead: Instead = lambda _: False) -> Iterator[Relay]:
-    """A relay on loopback for as long as a block runs."""
+def relay(
+    upstream: str, instead: Instead = lambda _: False, certificate: Path | None = None
+) -> Iterator[Relay]:
+    """A relay on loopback for as long as a block runs; with a certificate it speaks TLS."""
     with Relay(upstream, instead) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.uri = server.uri.replace("http", "https")
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -155,6 +169,23 @@ def relay(upstream: str, instead: Instead = lambda _: False) -> Iterator[Relay]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def self_signed(path: Path) -> Path:
+    """Writes a key and a certificate for loopback that nobody has signed but itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    loopback = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(loopback, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return path
 
 
 @contextmanager

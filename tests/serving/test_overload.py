@@ -100,7 +100,8 @@ def hold(admission: Admission, release: threading.Event, order: list[int], numbe
 
 
 def test_the_queue_is_first_in_first_out() -> None:
-    admission, release, order = Admission(1, 10), threading.Event(), []
+    admission, release = Admission(1, 10), threading.Event()
+    order: list[int] = []
     threads = []
     for number in range(8):
         thread = threading.Thread(target=hold, args=(admission, release, order, number))
@@ -146,7 +147,8 @@ def test_a_slot_is_given_back_after_a_fault() -> None:
 
 
 def test_retry_after_grows_with_the_queue_and_the_work() -> None:
-    admission, release, order = Admission(1, 100), threading.Event(), []
+    admission, release = Admission(1, 100), threading.Event()
+    order: list[int] = []
     for _ in range(50):
         with admission.slot(time.monotonic() + 1, 1):
             time.sleep(0.02)

@@ -1,0 +1,203 @@
+"""Pulls the pinned version from the MLflow registry: `python -m serving.pull [MODEL] [--to DIR] [--whole]`.
+
+Reads `pins/<model>.json` and the registry.
+Writes `models/<model>/pulled/<digest>/`, whole or not at all, and no byte that the pin does not vouch for.
+
+    ServingError
+    └── DestinationTaken  destination_taken
+"""
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from serving.bundle import GRAPH, MANIFEST, SERVING, Bundle, File, Manifest
+from serving.config import Settings
+from serving.errors import BundleError, ServingError
+from serving.pin import Pin
+from serving.registry import NOBODY, Credentials, Version, find
+
+# A manifest has about 150 bytes for each file.
+MANIFEST_BYTES = 2**20
+
+
+class DestinationTaken(ServingError):
+    """Somebody's files are where the bundle should go, and a mistyped `--to` must not delete them."""
+
+    code = "destination_taken"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} holds something that is no bundle: remove it, or pull to another folder.")
+
+
+def pull(
+    pin: Pin,
+    tracking_uri: str,
+    destination: Path,
+    whole: bool = False,
+    credentials: Credentials = NOBODY,
+    log: TextIO | None = None,
+) -> Path:
+    """Puts the pinned bundle at `destination`: its serving files, or all if `whole`. Tells `log` about it.
+
+    Downloads nothing if it is there. Another or a damaged bundle is replaced once the new one is complete.
+    Raises a `ServingError`, or an `OSError` if the disk is full or may not be written.
+    """
+    folder = destination.resolve()
+    if _holds(folder, pin.digest, whole):
+        _tell(log, f"{pin.name} {pin.digest[:12]} is there already")
+        return destination
+    _refuse_strangers(folder)
+    version = find(pin.name, pin.digest, tracking_uri, credentials)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it, because only within one file system can a folder be renamed.
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name:
+        fresh = Path(name) / "new"
+        _download(version, pin.digest, fresh, whole, log)
+        with _alone(folder.parent):
+            # Another process may have been faster, and its bundle may be in use.
+            if not _holds(folder, pin.digest, whole):
+                _replace(folder, fresh, Path(name) / "old")
+    return destination
+
+
+def _holds(folder: Path, digest: str, whole: bool) -> bool:
+    """Is the bundle there, with every byte that is asked for?"""
+    try:
+        bundle = Bundle.open(folder)
+        if bundle.digest == digest:
+            bundle.verify(whole=whole)
+    except (BundleError, OSError):
+        return False
+    return bundle.digest == digest
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Raises `DestinationTaken` unless nothing is there, or an empty folder, or what was a bundle."""
+    bundle = (folder / MANIFEST).exists() or (folder / GRAPH).exists()
+    if folder.exists() and not bundle and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DestinationTaken(folder)
+
+
+def _download(version: Version, digest: str, folder: Path, whole: bool, log: TextIO | None) -> None:
+    """Writes the files of a version into a new folder, each after its SHA-256 was found right."""
+    data = version.read(MANIFEST, digest, MANIFEST_BYTES, lambda _: None)
+    manifest = Manifest.from_bytes(data, Path(MANIFEST))
+    files = {name: file for name, file in manifest.files.items() if whole or file.role == SERVING}
+    with _Meter.running(version, files, log) as meter:
+        for name, file in files.items():
+            _write(folder / name, version.read(name, file.sha256, file.size, meter.tick))
+            meter.done += file.size
+    _write(folder / MANIFEST, data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process is renaming something into a folder, and keeps them out meanwhile."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # NFS locks no folder. Without, two pulls that replace a bundle may miss it for a moment.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(folder: Path, fresh: Path, old: Path) -> None:
+    """Puts a folder in the place of another one, which stays if that fails."""
+    try:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+
+
+@dataclass
+class _Meter:
+    """Says what is pulled, and on a terminal how much of it has come."""
+
+    log: TextIO | None
+    total: int
+    done: int = 0
+    percent: int = -1
+
+    @classmethod
+    @contextmanager
+    def running(cls, version: Version, files: dict[str, File], log: TextIO | None) -> Iterator["_Meter"]:
+        total = sum(file.size for file in files.values())
+        _tell(log, f"pulling {version}: {total:,} bytes in {len(files)} files")
+        meter = cls(log, total)
+        try:
+            yield meter
+        finally:
+            if log is not None and meter.percent >= 0:
+                print(file=log)
+
+    def tick(self, more: int) -> None:
+        """`more` bytes have come of the file that is being read."""
+        percent = min(100, 100 * (self.done + more) // max(1, self.total))
+        if self.log is not None and self.log.isatty() and percent != self.percent:
+            self.percent = percent
+            print(f"\r{percent:3} %", end="", file=self.log, flush=True)
+
+
+def _tell(log: TextIO | None, line: str) -> None:
+    if log is not None:
+        print(line, file=log)
+
+
+def place(models: Path, pin: Pin) -> Path:
+    """Where a pulled bundle goes unless somebody says otherwise: beside the one that the pipeline builds."""
+    return models / pin.name / "pulled" / pin.digest[:12]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: prints the bundle's path, or one sentence on stderr; gives the exit code."""
+    try:
+        settings = Settings.read()
+        options = _parser(settings).parse_args(arguments)
+        pin = Pin.read(options.pins / f"{options.model}.json")
+        to = options.to or place(settings.models, pin)
+        print(pull(pin, options.registry, to, options.whole, settings.credentials, sys.stderr))
+    except (ServingError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was there before is still whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(settings: Settings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving.pull", description="Pulls the pinned version.")
+    parser.add_argument("model", nargs="?", default=settings.model, help="default: %(default)s")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="default: models/<model>/pulled/<digest>")
+    parser.add_argument("--whole", action="store_true", help="also what only the pipeline needs")
+    parser.add_argument(
+        "--pins", type=Path, default=settings.pins, metavar="DIR", help="default: %(default)s"
+    )
+    # The default is not shown, it may hold a password.
+    parser.add_argument(
+        "--registry", default=settings.registry, metavar="URI", help="sqlite:///path or http(s)://..."
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
