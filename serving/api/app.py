@@ -64,7 +64,8 @@ def create_app(service: Service) -> Flask:
         app.register_blueprint(module.routes(service))
     app.url_map.strict_slashes = False
     if hops := service.settings.proxy_hops:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
+        # The address alone: a proxy that does not set the other headers would pass a client's own ones on.
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, 0, 0, 0, 0)  # type: ignore[method-assign]
     _answer_errors(app)
     _follow(app, service)
     return app

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.mlflow_model import CODE
 from tests.repo.imports import HALVES, ROOT, closure, imported, local, modules
 from tests.repo.stages import STAGES
 
@@ -25,7 +26,11 @@ ADAPTERS = {
     "matplotlib": {"pipeline/pictures.py"},
     "dvclive": {"pipeline/training.py"},
     "dvc": set(),
+    "prometheus_client": {"serving/api/metrics.py"},
+    "limits": {"serving/api/access.py"},
 }
+# What serves over HTTP, and the modules that travel with the model and know nothing of it.
+WEB = {"flask", "werkzeug", "gunicorn", "prometheus_client", "limits", "msgspec"}
 
 EVERY = [path for half in HALVES for path in modules(half)]
 
@@ -38,6 +43,11 @@ def packages(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", modules("serving"), ids=str)
 def test_serving_imports_nothing_of_the_offline_half(path: Path) -> None:
     assert not packages(path) & OFFLINE
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_predictor_knows_nothing_of_http(name: str) -> None:
+    assert not {package for path in closure(Path(f"serving/{name}.py")) for package in packages(path)} & WEB
 
 
 @pytest.mark.parametrize("path", EVERY, ids=str)

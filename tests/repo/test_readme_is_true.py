@@ -3,10 +3,13 @@
 import re
 import subprocess
 
+import msgspec
 import pytest
 
 from pipeline.__main__ import VERBS
+from serving.config import Settings, variable
 from tests.repo.imports import ROOT
+from tests.repo.routes import ROUTES
 from tests.repo.stages import STAGES
 
 # Fenced blocks, then inline code: prose says "make" too.
@@ -55,3 +58,29 @@ def test_links_lead_somewhere(readme: str) -> None:
 def test_help_lists_every_verb() -> None:
     done = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
     assert set(re.findall(r"^  make ([a-z-]+) +\S", done.stdout, re.MULTILINE)) == phony()
+
+
+@pytest.fixture(scope="module")
+def manual() -> str:
+    """The text of docs/serving.md."""
+    return (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_explained_with_its_default(manual: str) -> None:
+    table = {line.split("|")[1]: line.split("|")[2] for line in manual.splitlines() if line.startswith("| `")}
+    rows = [(re.findall(r"`(\w+)`", names), defaults) for names, defaults in table.items()]
+    explained = {name: defaults for names, defaults in rows for name in names}
+    for field in msgspec.structs.fields(Settings):
+        defaults = [part.strip() for part in explained[variable(field.name)].split(",")]
+        shown = f"{field.default:g}" if isinstance(field.default, float | int) else str(field.default or "")
+        assert field.default in (None, "", (), False) or shown in defaults, field.name
+
+
+def test_every_route_is_explained(manual: str) -> None:
+    explained = set(re.findall(r"`(GET|POST) (/\w*(?:\.json)?)`", manual))
+    assert explained == ROUTES
+
+
+def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
+    links = [link.split("#")[0] for link in LINK.findall(manual) if "://" not in link]
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
