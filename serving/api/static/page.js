@@ -38,9 +38,9 @@ async function ask(file) {
 
 function explain(refusal) {
   if (refusal.wantsKey && byId("key")) {
-    if (apiKey) view.refused(refusal, "This key was not accepted.");
+    view.askForKey(apiKey && refusal);
     apiKey = "";
-    return view.askForKey();
+    return;
   }
   const title = refusal.busy ? "The server is still busy." : refusal.passing ? "That did not work." : "This was not answered.";
   view.refused(refusal, title, refusal.passing ? () => ask(asked) : undefined);

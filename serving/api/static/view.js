@@ -15,28 +15,22 @@ const DIGEST_SHOWN = 12;
 const root = document.querySelector("main");
 export const byId = (id) => document.getElementById(id);
 
-/** The picture that is asked about, as far as the browser can show it; it may know fewer formats, or more. */
+/** The picture that is asked about, if the browser can show it: it may know fewer formats than the server. */
 export function picture(file, others) {
   const preview = byId("preview");
+  const named = `${file.name}, ${size(file.size)}${others ? `, first of ${others + 1} files` : ""}`;
+  URL.revokeObjectURL(preview.src);
   preview.hidden = true;
-  byId("invitation").hidden = true;
-  const more = others ? `, first of ${others + 1} files` : "";
-  caption(`${file.name}, ${size(file.size)}${more}`);
-  const url = URL.createObjectURL(file);
-  const shown = new Image();
-  shown.onload = () => {
-    if (preview.dataset.url !== url) return URL.revokeObjectURL(url);
-    preview.onload = () => URL.revokeObjectURL(url);
-    preview.src = url;
-    preview.alt = `Preview of ${file.name}`;
-    preview.classList.toggle("tiny", Math.max(shown.naturalWidth, shown.naturalHeight) <= TINY);
+  preview.alt = `Preview of ${file.name}`;
+  preview.onload = () => {
+    preview.classList.toggle("tiny", Math.max(preview.naturalWidth, preview.naturalHeight) <= TINY);
     preview.hidden = false;
   };
-  shown.onerror = () => {
-    URL.revokeObjectURL(url);
-    if (preview.dataset.url === url) caption(`${file.name}, ${size(file.size)}${more}: no preview`);
-  };
-  preview.dataset.url = shown.src = url;
+  preview.onerror = () => (byId("caption").textContent = `${named}, without a preview`);
+  preview.src = URL.createObjectURL(file);
+  byId("caption").textContent = named;
+  byId("caption").hidden = false;
+  byId("invitation").hidden = true;
   byId("choose").textContent = "Choose another";
 }
 
@@ -63,28 +57,24 @@ export function answer({ predictions: [scores], model, milliseconds }, roundTrip
   byId("answer").scrollIntoView({ block: "nearest" });
 }
 
-/** `again`, if given, is what the button does. */
+/** Why there is no answer; `again`, if given, is what the button does. */
 export function refused(refusal, title, again) {
-  const shown = byId("problem").content.cloneNode(true);
-  shown.querySelector(".strong").textContent = title;
-  shown.querySelector(".detail").textContent = refusal.message;
-  shown.querySelector(".code").append(...source(refusal));
-  shown.querySelector("button").addEventListener("click", again);
-  if (!again) shown.querySelector(".buttons").remove();
   state("refused");
-  byId("refusal").append(shown);
+  byId("refusal").append(problem(refusal, title, again));
   byId("answer").scrollIntoView({ block: "nearest" });
 }
 
-export function askForKey() {
+/** `wrong`, if given, is what was said of the key before. */
+export function askForKey(wrong) {
   state("key");
+  if (wrong) byId("refusal").append(problem(wrong, "This key was not accepted."));
   byId("key").hidden = false;
   byId("key-value").focus();
 }
 
 /** Counts down until it is time to ask again. Resolves to false if people, or a newer image, call it off. */
 export function countdown(refusal, attempt, signal) {
-  byId("waiting-title").textContent = refusal.status === 503 ? "The server is busy." : "This was too often.";
+  byId("waiting-title").textContent = refusal.status === 503 ? "The server is busy." : "Too many questions for now.";
   byId("waiting-detail").textContent = refusal.message;
   byId("attempt").textContent = attempt;
   state("waiting");
@@ -131,6 +121,16 @@ function identity({ name, version, digest }) {
   byId("accuracy").textContent = "New since this page was loaded: see its card.";
 }
 
+function problem(refusal, title, again) {
+  const shown = byId("problem").content.cloneNode(true);
+  shown.querySelector(".strong").textContent = title;
+  shown.querySelector(".detail").textContent = refusal.message;
+  shown.querySelector(".code").append(...source(refusal));
+  if (again) shown.querySelector("button").addEventListener("click", again);
+  else shown.querySelector(".buttons").remove();
+  return shown;
+}
+
 function row({ label, score }) {
   const shown = byId("row").content.cloneNode(true);
   shown.querySelector(".label").textContent = label;
@@ -165,11 +165,6 @@ function* source({ status, code, requestId }) {
     yield link;
   }
   if (requestId) yield ` · request ${requestId}`;
-}
-
-function caption(text) {
-  byId("caption").textContent = text;
-  byId("caption").hidden = false;
 }
 
 function size(bytes) {

@@ -1,0 +1,383 @@
+"""The page for people, seen with a real browser: it asks as they do, and shows what the server says."""
+
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import render_template
+from selenium.webdriver import Chrome
+
+from serving.api.answers import ModelCard
+from serving.api.app import create_app
+from serving.api.service import Service
+from serving.bundle import Bundle
+from serving.config import Settings
+from serving.decoder import MAX_BYTES
+from serving.drain import Drain
+from serving.errors import ImageTooLarge
+from serving.pin import Pin
+from serving.release import Release
+from tests.serving.browser import SETTLED, Page, chromium
+from tests.serving.bundles import COLOURS, filled
+from tests.serving.pictures import bilevel
+from tests.serving.servers import PATIENCE, Server, publish, running
+
+KEY = "a-key-of-the-tests"
+PAGES = ("/", "/model", "/docs")
+SCHEMES = ("light", "dark")
+RED, BLUE = filled(COLOURS["red"]), filled(COLOURS["blue"])
+ALERT, RESULT, WAITING = "#refusal", "[data-state=result]", "[data-state=waiting]"
+WRONG = {
+    "note.txt": b"This is no picture.",
+    "empty.png": b"",
+    "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
+}
+# As many pixels as are allowed: 3 kB that keep the server busy for a while.
+HEAVY = bilevel(5000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """One browser for all tests."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Chrome, server: Server) -> Iterator[Page]:
+    """The page of the shared server, on a desk, in daylight. Nothing may end up on the console."""
+    with visit(browser, server) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that answers one request at a time and lets nobody wait."""
+    folder = publish(tmp_path_factory.mktemp("narrow"))
+    with running(folder, slots=1, queue=0, max_images=60, deadline=60) as started:
+        yield started
+
+
+@contextmanager
+def visit(browser: Chrome, server: Server) -> Iterator[Page]:
+    """A fresh page, which has to leave the console empty and to ask nobody but its server."""
+    page = Page(browser, server.url)
+    page.screen(1200, 900)
+    page.prefer(color_scheme="light")
+    page.complaints()
+    page.open()
+    yield page
+    assert page.complaints() == []
+    assert page.hosts() <= {f"127.0.0.1:{server.port}"}
+
+
+@contextmanager
+def occupied(server: Server, seconds: float) -> Iterator[None]:
+    """Keeps the only slot of a server busy for about so long, with one legal request of many images."""
+    one = server.post("/predict", files={"image": HEAVY}).json()["milliseconds"]
+    images = [("image", HEAVY)] * min(60, math.ceil(1000 * seconds / sum(one.values())))
+    url = f"{server.url}/predict"
+    work = threading.Thread(target=requests.post, args=(url,), kwargs={"files": images, "timeout": PATIENCE})
+    work.start()
+    try:
+        while "goldfish_slots_busy 1.0" not in server.get("/metrics").text:
+            time.sleep(0.01)
+        yield
+    finally:
+        work.join()
+
+
+def shown(answer: dict[str, Any]) -> list[str]:
+    """What the bars should say of an answer of /predict."""
+    return [f"{score['label']}\n{100 * score['score']:.1f}%" for score in answer["predictions"][0]]
+
+
+def legible(page: Page) -> bool:
+    """Does every text contrast with what is behind it, by day and by night?"""
+    for scheme in SCHEMES:
+        # Colours that are on their way to others are no measure.
+        page.prefer(color_scheme=scheme, reduced_motion="reduce")
+        assert page.faint() == [], scheme
+    return True
+
+
+def test_upload_shows_what_predict_answers(page: Page, server: Server, tmp_path: Path) -> None:
+    page.choose(tmp_path, "red.png", RED)
+    answer = server.post("/predict", files={"image": RED}).json()
+    assert page.text("#best") == "red"
+    assert page.texts("#bars li") == shown(answer)
+    assert page.text("#sure") == "Very sure."
+    widths = page.run("return [...document.querySelectorAll('.bar')].map(bar => parseFloat(bar.style.width))")
+    assert widths == pytest.approx([100 * score["score"] for score in answer["predictions"][0]], abs=1e-3)
+    assert "ms on the server" in page.text("#time")
+    assert page.text("#model") == "colours, version 3"
+    assert page.find("#digest code").get_attribute("title") == answer["model"]["digest"]
+    assert page.find("#preview").get_attribute("alt") == "Preview of red.png"
+
+
+@pytest.mark.parametrize(
+    ("mixed", "words"),
+    [((255, 90, 90), "Fairly sure."), ((255, 200, 150), "Leaning towards this."), ((9, 9, 9), "Not sure.")],
+)
+def test_words_follow_the_figure(page: Page, tmp_path: Path, mixed: tuple[int, int, int], words: str) -> None:
+    page.choose(tmp_path, "mixed.png", filled(mixed))
+    assert page.text("#sure") == words
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_image_is_dropped_or_pasted(page: Page, way: str) -> None:
+    assert page.give(way, ("<b>blue</b>.png", "image/png", BLUE), ("red.png", "image/png", RED))
+    page.expect(RESULT)
+    assert page.text("#best") == "blue"
+    assert page.text("#caption") == f"<b>blue</b>.png, {len(BLUE)} bytes, first of 2 files"
+
+
+def test_dragging_is_shown(page: Page) -> None:
+    assert page.give("dragover")
+    assert page.shows(".dragging .drop")
+    page.give("dragleave")
+    assert not page.shows(".dragging")
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_what_is_no_file_is_explained(page: Page, way: str) -> None:
+    page.give(way)
+    assert "There is no" in page.expect(ALERT).text
+
+
+def test_newer_image_counts(page: Page) -> None:
+    # The older one takes longer, and would come last if it came at all.
+    page.give("drop", ("heavy.png", "image/png", HEAVY))
+    page.give("drop", ("blue.png", "image/png", BLUE))
+    page.expect(RESULT)
+    time.sleep(1)
+    assert page.text("#best") == "blue"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refusal_is_the_servers_sentence(page: Page, server: Server, tmp_path: Path, name: str) -> None:
+    page.choose(tmp_path, name, WRONG[name])
+    problem = server.post("/predict", files={"image": (name, WRONG[name])}).json()
+    assert page.find(ALERT).get_attribute("role") == "alert"
+    assert page.text(f"{ALERT} .detail") == problem["detail"]
+    assert page.text(f"{ALERT} .code").startswith(f"{problem['status']} {problem['code']} · request ")
+    assert page.find(f"{ALERT} .code a").get_attribute("href") == f"{server.url}/docs#{problem['code']}"
+    assert not page.shows("#preview")
+    assert not page.shows(RESULT)
+    # The next image is answered as if nothing had been.
+    page.choose(tmp_path, "red.png", RED)
+    assert page.text("#best") == "red"
+    assert page.text(ALERT) == ""
+
+
+def test_too_large_is_said_before_it_is_sent(page: Page) -> None:
+    page.give("drop", ("large.bmp", "image/bmp", MAX_BYTES + 1))
+    page.expect(ALERT)
+    assert page.text(f"{ALERT} .detail") == str(ImageTooLarge(MAX_BYTES + 1, MAX_BYTES))
+    assert not [address for address in page.loaded() if "/predict" in address]
+
+
+def test_busy_server_is_asked_again(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
+    with visit(browser, narrow) as page:
+        with occupied(narrow, seconds=1.5):
+            page.choose(tmp_path, "red.png", RED)
+            assert "The server is busy." in page.text(WAITING)
+            assert "Asking again in 1 s (1 of 3)." in page.text(WAITING)
+            assert legible(page)
+        page.expect(RESULT)
+        assert page.text("#best") == "red"
+
+
+def test_people_decide_when_it_stays_busy(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
+    with visit(browser, narrow) as page:
+        with occupied(narrow, seconds=3):
+            page.choose(tmp_path, "red.png", RED)
+            page.find("#cancel").click()
+            assert page.shows("[data-state=nothing]")
+            page.choose(tmp_path, "red.png", RED)
+            for attempt in (1, 2, 3):
+                assert f"({attempt} of 3)" in page.expect(WAITING).text
+                page.find("#now").click()
+                page.expect(SETTLED)
+            assert "still busy" in page.expect(ALERT).text
+        page.find(f"{ALERT} button").click()
+        page.expect(RESULT)
+        assert page.text("#best") == "red"
+
+
+def test_key_is_asked_for(browser: Chrome, tmp_path: Path) -> None:
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    with running(publish(tmp_path), api_keys=digest) as server, visit(browser, server) as page:
+        page.choose(tmp_path, "red.png", RED)
+        assert page.run("return document.activeElement.id") == "key-value"
+        assert legible(page)
+        page.find("#key-value").send_keys("another\n")
+        assert "not one of this server's" in page.expect(f"{ALERT} .detail").text
+        page.find("#key-value").send_keys(f"{KEY}\n")
+        page.expect(RESULT)
+        assert page.text("#best") == "red"
+        assert page.run("return document.activeElement.id") == "answer"
+        # It is asked for once, and nothing keeps it.
+        page.choose(tmp_path, "blue.png", BLUE)
+        assert not page.shows("#key")
+        assert page.run("return localStorage.length + sessionStorage.length + document.cookie.length") == 0
+
+
+def test_server_that_is_gone_is_explained(browser: Chrome, tmp_path: Path) -> None:
+    with running(publish(tmp_path)) as server, visit(browser, server) as page:
+        server.stop()
+        page.choose(tmp_path, "red.png", RED)
+        assert "cannot be reached" in page.text(ALERT)
+        assert page.text(f"{ALERT} button") == "Try again"
+
+
+def test_new_model_does_not_get_the_accuracy_of_the_old(page: Page, server: Server, tmp_path: Path) -> None:
+    digest = server.get("/version").json()["digest"]
+    page.run("document.querySelector('main').dataset.digest = '0'.repeat(64)")
+    page.choose(tmp_path, "red.png", RED)
+    assert page.text("#digest") == digest[:12]
+    assert "New since this page was loaded" in page.text("#accuracy")
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_digest_can_be_copied(page: Page, server: Server, secure: bool) -> None:
+    if not secure:
+        page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.find("#copy").click()
+    page.expect("#copied:not(:empty)")
+    assert page.text("#copied").startswith("Copied" if secure else "Selected")
+    if not secure:
+        assert page.run("return String(getSelection()).trim()") == server.get("/version").json()["digest"]
+
+
+def test_camera_is_offered_to_fingers(page: Page) -> None:
+    assert not page.shows(".camera")
+    page.screen(360, 740, touch=True)
+    assert page.shows(".camera")
+    assert page.find("#camera").get_attribute("capture") == "environment"
+
+
+def test_without_scripts_there_is_a_command(page: Page, server: Server) -> None:
+    page.command("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.open()
+        assert f"curl -F image=@photo.jpg {server.url}/inference" in page.text("noscript")
+        assert not page.shows("#file")
+    finally:
+        page.command("Emulation.setScriptExecutionDisabled", value=False)
+        page.open()
+
+
+def test_keyboard_reaches_everything(page: Page) -> None:
+    wanted = {"/", "/model", "/docs", "file", "copy"}
+    reached = [page.tab() for _ in range(12)]
+    assert wanted <= {name for name, _ in reached}
+    assert [name for name, ring in reached if name != "body" and not ring] == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("path", PAGES)
+def test_small_screen_does_not_scroll_sideways(page: Page, tmp_path: Path, path: str, scheme: str) -> None:
+    page.screen(320, 640, touch=True)
+    page.prefer(color_scheme=scheme)
+    page.open(path)
+    if path == "/":
+        page.choose(tmp_path, "red.png", RED)
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth && innerWidth === 320")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_text_can_be_read(page: Page, tmp_path: Path, path: str) -> None:
+    page.open(path)
+    assert legible(page)
+    if path == "/":
+        for name, data in {"red.png": RED, "note.txt": WRONG["note.txt"]}.items():
+            page.choose(tmp_path, name, data)
+            assert legible(page)
+
+
+def test_nothing_moves_for_whom_that_is_unpleasant(page: Page) -> None:
+    page.prefer(reduced_motion="reduce")
+    assert page.run("return getComputedStyle(document.querySelector('.drop')).transitionDuration") == "0s"
+
+
+# What a checker of accessibility would look for: the elements that break a rule.
+RULES = {
+    "inputs have labels": "all('input').filter(e => !e.labels.length)",
+    "pictures have a text": "all('img').filter(e => !e.hasAttribute('alt'))",
+    "buttons have a text": "all('button').filter(e => !e.textContent.trim())",
+    "ids are unique": "all('[id]').filter(e => document.getElementById(e.id) !== e)",
+    "labels exist": "all('[aria-labelledby]').filter(e => !byId(e.getAttribute('aria-labelledby')))",
+    "descriptions exist": "all('[aria-describedby]').filter(e => !byId(e.getAttribute('aria-describedby')))",
+    "links lead to something": "all('a[href^=\"#\"]').filter(e => !byId(e.hash.slice(1)))",
+    "no style and no script in the markup": "all('[style], style, script:not([src]), [onclick], [onload]')",
+}
+SHORT = "const all = s => [...document.querySelectorAll(s)], byId = id => document.getElementById(id);"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_everybody_can_use_it(page: Page, path: str) -> None:
+    page.open(path)
+    found = {
+        rule: page.run(f"{SHORT} return {script}.map(e => e.outerHTML)") for rule, script in RULES.items()
+    }
+    assert found == {rule: [] for rule in RULES}
+    assert page.run("return [document.documentElement.lang, document.querySelectorAll('h1').length]") == [
+        "en",
+        1,
+    ]
+    levels = page.run(
+        "return [...document.querySelectorAll('h1, h2, h3, h4')].map(e => Number(e.localName[1]))"
+    )
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_answers_are_announced(page: Page, tmp_path: Path) -> None:
+    page.choose(tmp_path, "red.png", RED)
+    assert page.find("[aria-live=polite] #best").text == "red"
+    assert page.find("[aria-live=polite]").get_attribute("aria-busy") == "false"
+
+
+def test_every_code_has_its_line(page: Page, server: Server) -> None:
+    page.open("/docs")
+    errors = server.get("/openapi.json").json()["x-errors"]
+    assert errors
+    rows = page.run("return [...document.querySelectorAll('tr[id]')].map(row => row.id)")
+    assert rows == [error["code"] for error in errors]
+
+
+METRICS = {
+    "top1": 0.99091,
+    "top1_interval": [0.97362, 0.9969],
+    "images": 330,
+    "recall_macro": 0.99214,
+    "gate": {"passed": False, "checks": {"top1": {"passed": False, "reason": "0.9 < 0.97"}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "texts"),
+    [
+        (None, ["There is no report"]),
+        ({}, ["There is no report"]),
+        ({"top1": 0.5}, ["50.0%"]),
+        (METRICS, ["99.1%", "97.4% to 99.7%", "330 images", "99.2%", "Gate: not passed", "0.9 &lt; 0.97"]),
+    ],
+)
+def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, texts: list[str]) -> None:
+    digest = Bundle.open(bundle).digest
+    release = Release(bundle, Pin("colours", 3, digest), None, None)
+    app = create_app(Service.start(Settings(), release, 1, Drain()))
+    labels = [f"class {number}" for number in range(60)]
+    card = ModelCard("colours", 3, digest, None, {"python": "3"}, "all of it", 60, labels, metrics)
+    with app.test_request_context("/model"):
+        markup = render_template("card.html", card=card)
+    assert [text for text in [*texts, digest, "class 59", "<details>"] if text not in markup] == []
