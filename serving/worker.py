@@ -29,15 +29,16 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from serving.problem import Problem
 
-# As much as Gunicorn reads at once. What lies in its buffer is copied for each kilobyte of the body.
-CHUNK = 8192
+# What is read at once of a head, and of a body.
+CHUNK, BODY_CHUNK = 8192, 64 * 1024
 # No client that means well sends more; Gunicorn's parser would take 800 kB.
 HEAD_BYTES = 64 * 1024
 HEAD_END = b"\r\n\r\n"
 # How long an answer may take to be taken. It is small, so this is about clients that read nothing.
 SEND_SECONDS = 10.0
-# After the last byte of an answer, until the connection is closed on a client that still sends.
-LINGER_SECONDS = 2.0
+# After the last byte of an answer, until the connection is closed on a client that still sends; what it sends
+# is thrown away in pieces of this size.
+LINGER_SECONDS, LINGER_CHUNK = 5.0, 256 * 1024
 # How often the loop looks for what is overdue.
 TICK = 0.25
 PROBES = (b"GET /livez", b"GET /readyz", b"GET /metrics", b"HEAD /livez", b"HEAD /readyz")
@@ -61,7 +62,7 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]
     """Reads from a socket until a moment that has been set, not until a client falls silent."""
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock, CHUNK)
+        super().__init__(sock, BODY_CHUNK)
         self.deadline = float("inf")
 
     def chunk(self) -> bytes:
@@ -181,7 +182,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _on_lingering(self, conn: Connection, client: socket.socket) -> None:
         try:
-            if client.recv(CHUNK):
+            if client.recv(LINGER_CHUNK):
                 return
         except (BlockingIOError, InterruptedError):
             return

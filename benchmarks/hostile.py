@@ -1,0 +1,172 @@
+"""What hostile clients cost: `python -m benchmarks.hostile` writes `benchmarks/hostile.json`.
+
+Each case runs against a fresh server with default settings but for shorter deadlines, which show in the times
+of slow clients. Memory is the PSS of all processes, above what it was before.
+"""
+
+import gzip
+import json
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from serving.decoder import MAX_BYTES
+from tests.serving.pictures import bilevel, encoded
+from tests.serving.servers import Server, publish, running
+from tests.serving.wire import ask, chunked, head, post, read
+
+RESULTS = Path(__file__).with_name("hostile.json")
+HEAD_SECONDS, BODY_SECONDS = 2, 3
+CROWD = 300
+# As often as one that means ill would try at once.
+TOGETHER = 40
+
+Attack = Callable[[Server], None]
+
+
+def at_once(request: bytes) -> Attack:
+    """Sends the same request from many clients at once."""
+
+    def attack(server: Server) -> None:
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            statuses = {answer.status for answer in pool.map(lambda _: ask(server, request), range(TOGETHER))}
+        if not statuses <= {200, 400, 413, 415, 503}:
+            raise AssertionError(f"unexpected answers: {statuses}")
+
+    return attack
+
+
+def crowd(beginning: bytes) -> Attack:
+    """Many clients that send a beginning, and wait until the server has let go of all of them."""
+
+    def attack(server: Server) -> None:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(server.connect()) for _ in range(CROWD)]
+            for connection in connections:
+                connection.sendall(beginning)
+            for connection in connections:
+                with suppress(ConnectionError):
+                    while connection.recv(65536):
+                        pass
+
+    return attack
+
+
+def trickle(server: Server) -> None:
+    """A body of which a byte comes five times a second."""
+    with server.connect() as connection:
+        connection.sendall(head("POST", "/inference", "Content-Length: 1000000"))
+        connection.settimeout(0.2)
+        while True:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                connection.recv(65536)
+                return
+
+
+def endless(server: Server) -> None:
+    """Chunks without end, from several clients."""
+
+    def one(_: int) -> None:
+        with server.connect() as connection, suppress(OSError):
+            connection.sendall(head("POST", "/inference", "Transfer-Encoding: chunked"))
+            for _ in range(200):
+                connection.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(8)))
+
+
+def unread(server: Server) -> None:
+    """Clients that ask for much and read nothing of it."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(server.connect())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(head("GET", "/docs") * 20)
+        time.sleep(2)
+
+
+def cases() -> dict[str, Attack]:
+    """What is tried, by the words that the documents use."""
+    transparent = encoded(Image.new("LA", (5000, 5000)), "PNG")
+    return {
+        f"{CROWD} connections that send nothing": crowd(b""),
+        f"{CROWD} half-sent heads": crowd(b"POST /inference HTTP/1.1\r\nHost: x\r\n"),
+        f"{CROWD} stalled bodies": crowd(head("POST", "/inference", "Content-Length: 100000")),
+        "a trickling body": trickle,
+        "8 chunked bodies of 200 MB": endless,
+        f"{TOGETHER} PNGs of 81 megapixels in 10 kB": at_once(post("/inference", bilevel(9000))),
+        f"{TOGETHER} transparent PNGs of 25 megapixels": at_once(post("/inference", transparent)),
+        f"{TOGETHER} gzip bombs of 100 MB in 100 kB": at_once(
+            post("/inference", gzip.compress(bytes(10**6)) * 100, "Content-Encoding: gzip")
+        ),
+        f"{TOGETHER} bodies of 20 MiB of nothing": at_once(post("/inference", bytes(MAX_BYTES))),
+        f"{TOGETHER} broken chunks": at_once(chunked("/inference", b"x" * 100)[:-20] + b"zz\r\n\r\n"),
+        "20 clients that read nothing": unread,
+    }
+
+
+@contextmanager
+def watched(server: Server) -> Iterator[dict[str, Any]]:
+    """Notes seconds, the highest memory and how the health checks fared while the block runs."""
+    before, stop = server.pss, threading.Event()
+    seen: dict[str, Any] = {}
+    memory, latencies = [before], []
+
+    def look() -> None:
+        while not stop.wait(0.02):
+            memory.append(server.pss)
+
+    def probe() -> None:
+        while not stop.wait(0.02):
+            began = time.monotonic()
+            with server.connect() as connection:
+                connection.sendall(head("GET", "/readyz"))
+                if read(connection).status != 200:
+                    raise AssertionError("not ready")
+            latencies.append(1000 * (time.monotonic() - began))
+
+    with ThreadPoolExecutor(2) as pool:
+        watchers = [pool.submit(look), pool.submit(probe)]
+        began = time.monotonic()
+        try:
+            yield seen
+        finally:
+            seconds = time.monotonic() - began
+            stop.set()
+        for watcher in watchers:
+            watcher.result()
+    seen |= {
+        "seconds": round(seconds, 2),
+        "megabytes": max(memory) - before,
+        "readyz_median_ms": round(statistics.median(latencies), 1),
+        "readyz_worst_ms": round(max(latencies), 1),
+    }
+
+
+def main() -> None:
+    """Runs all cases and writes what they cost."""
+    results: dict[str, Any] = {"head_seconds": HEAD_SECONDS, "body_seconds": BODY_SECONDS, "cases": {}}
+    for name, attack in cases().items():
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"head_seconds": HEAD_SECONDS, "body_seconds": BODY_SECONDS}
+            with running(publish(Path(folder)), **settings) as server:
+                with watched(server) as seen:
+                    attack(server)
+                results["cases"][name] = seen
+        print(f"{name}: {seen}", flush=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
