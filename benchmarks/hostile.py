@@ -1,4 +1,4 @@
-"""What hostile clients cost: `python -m benchmarks.hostile` writes `benchmarks/hostile.json`.
+"""What hostile clients cost: `python -m benchmarks.hostile` writes `benchmarks/hostile.json` and a table.
 
 Each case runs against a fresh server with default settings but for shorter deadlines, which show in the times
 of slow clients. Memory is the PSS of all processes, above what it was before.
@@ -19,16 +19,20 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.documents import ROOT, show
 from serving.decoder import MAX_BYTES
 from tests.serving.pictures import bilevel, encoded
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
 
 RESULTS = Path(__file__).with_name("hostile.json")
+DOCUMENT = ROOT / "docs/serving.md"
 HEAD_SECONDS, BODY_SECONDS = 2, 3
 CROWD = 300
 # As often as one that means ill would try at once.
 TOGETHER = 40
+
+HEADER = "| what they do | over after | memory | `/readyz` meanwhile, median and worst |"
 
 Attack = Callable[[Server], None]
 
@@ -39,7 +43,7 @@ def at_once(request: bytes) -> Attack:
     def attack(server: Server) -> None:
         with ThreadPoolExecutor(TOGETHER) as pool:
             statuses = {answer.status for answer in pool.map(lambda _: ask(server, request), range(TOGETHER))}
-        if not statuses <= {200, 400, 413, 415, 503}:
+        if not statuses <= {200, 400, 408, 413, 415, 503}:
             raise AssertionError(f"unexpected answers: {statuses}")
 
     return attack
@@ -111,7 +115,7 @@ def cases() -> dict[str, Attack]:
             post("/inference", gzip.compress(bytes(10**6)) * 100, "Content-Encoding: gzip")
         ),
         f"{TOGETHER} bodies of 20 MiB of nothing": at_once(post("/inference", bytes(MAX_BYTES))),
-        f"{TOGETHER} broken chunks": at_once(chunked("/inference", b"x" * 100)[:-20] + b"zz\r\n\r\n"),
+        f"{TOGETHER} unfinished chunks": at_once(chunked("/inference", b"x" * 100)[:-20] + b"zz\r\n\r\n"),
         "20 clients that read nothing": unread,
     }
 
@@ -166,6 +170,16 @@ def main() -> None:
                 results["cases"][name] = seen
         print(f"{name}: {seen}", flush=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    show(DOCUMENT, "hostile", table(results))
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as the manual shows them."""
+    lines = [HEADER, "| --- | --- | --- | --- |"]
+    for name, seen in results["cases"].items():
+        times = f"{seen['readyz_median_ms']:.0f} ms, {seen['readyz_worst_ms']:.0f} ms"
+        lines.append(f"| {name} | {seen['seconds']:.1f} s | {seen['megabytes']:+d} MB | {times} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What the README tells to type exists, what it links to is there, and `make help` lists every verb."""
 
+import json
 import re
 import subprocess
 
 import msgspec
 import pytest
 
+from benchmarks import hostile
+from benchmarks.documents import section
 from pipeline.__main__ import VERBS
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
@@ -84,3 +87,7 @@ def test_every_route_is_explained(manual: str) -> None:
 def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
     links = [link.split("#")[0] for link in LINK.findall(manual) if "://" not in link]
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_hostile_clients_cost_what_was_measured() -> None:
+    assert section(hostile.DOCUMENT, "hostile") == hostile.table(json.loads(hostile.RESULTS.read_text()))
