@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Flip
 from tests.pipeline.projects import Project
+from tests.serving.registries import flipped
 
 
 def broken(project: Project, *named: str) -> None:
@@ -35,13 +35,13 @@ def test_a_whole_chain_holds(built: Project) -> None:
 @pytest.mark.parametrize(
     "name", ["serving/model.onnx", "data/model.keras", "manifest.json", "code/serving/decoder.py"]
 )
-def test_a_changed_file_of_the_bundle(built: Project, flipped: Flip, name: str) -> None:
+def test_a_changed_file_of_the_bundle(built: Project, name: str) -> None:
     with flipped(built.root / "models/tiny/bundle" / name):
         broken(built, f"models/tiny/bundle/{name}")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.json", "manifest.json"])
-def test_a_changed_file_in_the_registry(built: Project, flipped: Flip, name: str) -> None:
+def test_a_changed_file_in_the_registry(built: Project, name: str) -> None:
     with flipped(registered(built, name)):
         broken(built, "models:/tiny/1", name)
 
@@ -75,7 +75,7 @@ def test_a_changed_pin(built: Project, place: str) -> None:
         path.write_bytes(whole)
 
 
-def test_changed_data(built: Project, flipped: Flip) -> None:
+def test_changed_data(built: Project) -> None:
     with flipped(built.root / "data/raw/tiny/red/000.jpg"):
         done = built.pipeline("trace", "tiny")
         assert done.returncode == 1

@@ -11,8 +11,8 @@ from pipeline.registry import Registry, Version
 from serving.errors import PinInvalid, PinMissing
 from serving.pin import Pin
 from tests.pipeline.candidates import LAYOUT, candidate
-from tests.pipeline.conftest import Flip
 from tests.pipeline.projects import Project
+from tests.serving.registries import flipped
 
 
 def registered(registry: Registry, steepness: float) -> Version:
@@ -95,7 +95,7 @@ def test_a_version_that_was_replaced_is_not_pinned_by_chance(project: Project, r
     assert [withdrawn(LAYOUT, version) for version in versions] == [False, True, False]
 
 
-def test_damaged_files_are_not_pinned(project: Project, registry: Registry, flipped: Flip) -> None:
+def test_damaged_files_are_not_pinned(project: Project, registry: Registry) -> None:
     before = promote(LAYOUT, registry, registered(registry, 4.0))
     version = registered(registry, 5.0)
     newest = max(

@@ -1,11 +1,8 @@
 """A bundle is registered once, with the bytes that it has, and only if its gate passed; also in a race."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +16,8 @@ from pipeline.registry import Registry
 from serving.bundle import Bundle
 from serving.errors import DigestMismatch
 from tests.pipeline.candidates import LAYOUT, candidate
-from tests.pipeline.conftest import Flip
 from tests.pipeline.projects import ROOT, Project
+from tests.serving.registries import flipped, mlflow_server
 
 REGISTER = [sys.executable, "-m", "pipeline.register", "tiny"]
 
@@ -32,35 +29,8 @@ def versions(registry: Registry) -> list[int]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on loopback that keeps the artifacts itself; gives its address."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = f"""
-        -m mlflow server --host 127.0.0.1 --port {port} --workers 1
-        --backend-store-uri sqlite:///server.db --artifacts-destination artifacts
-    """
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command.split()],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.5)
-    else:
-        raise TimeoutError((folder / "log").read_text())
-    yield address
-    os.killpg(process.pid, 15)
-    process.wait(30)
+    with mlflow_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 def test_once_for_each_digest(project: Project, registry: Registry) -> None:
@@ -115,7 +85,7 @@ def test_another_bundle_than_measured_is_not_registered(project: Project, regist
         ensure(LAYOUT, registry)
 
 
-def test_a_changed_bundle_is_not_registered(project: Project, registry: Registry, flipped: Flip) -> None:
+def test_a_changed_bundle_is_not_registered(project: Project, registry: Registry) -> None:
     bundle = candidate()
     with flipped(bundle.path / "serving/model.onnx"), pytest.raises(DigestMismatch, match=r"model\.onnx"):
         ensure(LAYOUT, registry)

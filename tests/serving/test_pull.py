@@ -24,6 +24,7 @@ from serving.pin import Pin
 from serving.predictor import Predictor
 from serving.pull import DestinationTaken, main, pull
 from serving.registry import Credentials, RegistryUnavailable, VersionDamaged, VersionMissing
+from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 from tests.serving.registries import (
     OFFLINE,
@@ -38,7 +39,6 @@ from tests.serving.registries import (
     self_signed,
 )
 
-ROOT = Path(__file__).parents[2]
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
