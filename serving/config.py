@@ -26,11 +26,12 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Kubernetes adds such variables to every container beside a service that is called "goldfish".
-KUBERNETES = re.compile(r"(.+_)?(SERVICE_(HOST|PORT)(_.+)?|PORT(_\d+_(TCP|UDP)(_.+)?)?)")
+KUBERNETES = re.compile(
+    r"GOLDFISH_(.+_)?(SERVICE_(HOST|PORT)(_.+)?=.*|PORT(_\d+_(TCP|UDP)(_.+)?=.*|=\w+://.*))"
+)
 
-Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Hash = Annotated[str, Meta(description="SHA-256", pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class SettingsInvalid(ServingError):
@@ -47,12 +48,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # What is served. A folder here is served as it is, if it has the pinned digest; otherwise the bundle of
     # the workspace or of the registry.
-    model: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$")] = "digits"
+    model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}\Z")] = "digits"
     bundle: Path | None = None
     pins: Path = Path("pins")
     models: Path = Path("models")
     reports: Path = Path("reports")
-    pin_commit: Annotated[str, Meta(pattern="^([0-9a-f]{40})?$")] = ""
+    pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
 
     # Where the pinned version is pulled from when the workspace has another one.
     registry: str = "sqlite:///mlflow.db"
@@ -70,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Requests that may wait for a slot: at 10 ms each and two slots, the last one waits 0.16 s.
     queue: Annotated[int, Meta(ge=0, le=1000)] = 32
     # Requests that may be sending their body at once. A slow network holds a thread that long.
-    uploads: Count = 32
+    uploads: Annotated[int, Meta(ge=1, le=1000)] = 32
     # How long a request may take from its body to its answer.
     deadline: Seconds = 10.0
     # How long a client may take to send the head and the body of a request.
@@ -104,12 +105,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         fields = {variable(field.name): field for field in msgspec.structs.fields(cls)}
         for name in sorted(environment):
             if name not in fields:
-                ours = name.startswith(PREFIX) and not KUBERNETES.fullmatch(name.removeprefix(PREFIX))
+                ours = name.startswith(PREFIX) and not KUBERNETES.fullmatch(f"{name}={environment[name]}")
                 reasons += [f"there is no {name}"] if ours else []
                 continue
             field, text = fields[name], environment[name]
+            # As those write who mean "not set", except where that would open a door.
+            if not text.strip() and field.name != "api_keys":
+                continue
             given = [part.strip() for part in text.split(",") if part.strip()]
             value = given if field.name == "api_keys" else text
+            if field.name == "api_keys" and not given:
+                reasons.append(f"{name} holds no key: without it everybody may ask")
+                continue
             try:
                 values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_path)
             except msgspec.ValidationError as error:
@@ -119,6 +126,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if reasons:
             raise SettingsInvalid(reasons)
         return cls(**values)
+
+    @property
+    def address(self) -> str:
+        """Host and port, as a URL has them."""
+        host = self.host.strip("[]")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def credentials(self) -> Credentials:

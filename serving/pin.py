@@ -25,6 +25,8 @@ class Pin:
         except FileNotFoundError:
             reason = "nothing is pinned yet; `make run` or `python -m pipeline promote` does"
             raise PinMissing(path, reason) from None
+        except OSError as error:
+            raise PinInvalid(path, error.strerror or type(error).__name__) from None
 
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Self:
@@ -32,7 +34,7 @@ class Pin:
         try:
             document = json.loads(data)
             pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PinInvalid(path, f"{type(error).__name__}: {error}") from None
         if pin.to_bytes() != data:
             raise PinInvalid(path, "its bytes are not those of name, version and digest")

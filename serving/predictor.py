@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from serving.bundle import GRAPH, Bundle, Label
+from serving.bundle import GRAPH, MANIFEST, Bundle, Label
 from serving.decoder import Pixels, Preprocessing, decode
 from serving.errors import ContractBroken, GoldenMismatch
 
@@ -50,7 +50,9 @@ class Predictor:
         try:
             session = ort.InferenceSession(bundle.read(GRAPH), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
-            raise ContractBroken(path / GRAPH, f"ONNX Runtime cannot load it: {error}") from None
+            raise ContractBroken(
+                path / GRAPH, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}"
+            ) from None
         predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
         predictor._check_shapes()
         return predictor
@@ -94,8 +96,11 @@ class Predictor:
         if any(isinstance(end.shape[0], int) for end in self.session.get_inputs() if end.shape):
             raise ContractBroken(self.bundle.path / GRAPH, "it takes batches of one size only")
         wanted = [("image", "tensor(uint8)", [size, size, 3])]
-        if inputs != wanted or tuple(inputs[0][2]) != manifest.input_shape:
+        if inputs != wanted:
             raise ContractBroken(self.bundle.path / GRAPH, f"its input is {inputs}, not {wanted}")
+        if manifest.input_shape != (size, size, 3):
+            stated = f"it says that the input is {list(manifest.input_shape)}, and it is {wanted[0][2]}"
+            raise ContractBroken(self.bundle.path / MANIFEST, stated)
         wanted_out = [("probabilities", "tensor(float)", [len(self.labels)])]
         if outputs != wanted_out:
             raise ContractBroken(self.bundle.path / GRAPH, f"its output is {outputs}, not {wanted_out}")

@@ -77,7 +77,8 @@ def _metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
     """What evaluation found out about this very digest, if its report is here."""
     file = settings.reports / settings.model / "metrics.json"
     try:
-        metrics: dict[str, Any] = msgspec.json.decode(file.read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        metrics = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    # A report is worth showing, and not worth failing for.
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
     return metrics if metrics.get("digest") == pin.digest else None

@@ -32,7 +32,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Every setting that is not Gunicorn's default, with its reason."""
         settings = self.settings
         chosen: dict[str, Any] = {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": settings.address,
             # One process: a second one would hold the model twice, and metrics would need files.
             "workers": 1,
             "worker_class": "serving.worker.PatientWorker",

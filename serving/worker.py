@@ -18,6 +18,7 @@ import errno
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent import futures
 from functools import partial
 from selectors import EVENT_READ
@@ -27,6 +28,16 @@ from gunicorn.http import errors
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from serving.api.errors import (
+    CodingUnknown,
+    ExpectationUnknown,
+    HeadTooLarge,
+    HeadTooSlow,
+    Internal,
+    RequestError,
+    RequestLineTooLong,
+    RequestMalformed,
+)
 from serving.problem import Problem
 
 # What is read at once of a head, and of a body.
@@ -44,13 +55,11 @@ TICK = 0.25
 PROBES = (b"GET /livez", b"GET /readyz", b"GET /metrics", b"HEAD /livez", b"HEAD /readyz")
 PROBE_THREADS = 2
 
-HEAD_TOO_SLOW = Problem(408, "head_too_slow", "The head of the request did not come in time.")
-HEAD_TOO_LARGE = Problem(431, "request_malformed", "The header fields are too large.")
-STATUS: dict[type[Exception], tuple[int, str]] = {
-    errors.LimitRequestLine: (414, "The request line is too long."),
-    errors.LimitRequestHeaders: (431, "The header fields are too large."),
-    errors.ExpectationFailed: (417, "The only expectation that is known is 100-continue."),
-    errors.UnsupportedTransferCoding: (501, "The only transfer coding that is known is chunked."),
+REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
+    errors.LimitRequestLine: RequestLineTooLong,
+    errors.LimitRequestHeaders: HeadTooLarge,
+    errors.ExpectationFailed: ExpectationUnknown,
+    errors.UnsupportedTransferCoding: CodingUnknown,
 }
 
 
@@ -150,7 +159,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if complete:
             self.enqueue_req(conn)
         elif too_large:
-            _send(client, HEAD_TOO_LARGE)
+            _send(client, HeadTooLarge())
             self._linger(conn)
         else:
             self._drop(conn)
@@ -223,7 +232,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             connections.remove(conn)
             self.poller.unregister(conn.sock)
             if answer and conn.head:
-                _send(conn.sock, HEAD_TOO_SLOW)
+                _send(conn.sock, HeadTooSlow(self.app.settings.head_seconds))
             self._drop(conn)
 
     def _drop(self, conn: Connection) -> None:
@@ -233,16 +242,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
         """Answers what is no HTTP, without the name of a host or a line of code."""
         if isinstance(exc, errors.ParseException):
-            status, sentence = STATUS.get(type(exc), (400, "This is not a request as HTTP/1.1 has them."))
-            problem = Problem(status, "request_malformed", sentence)
+            _send(client, REFUSALS.get(type(exc), RequestMalformed)())
         else:
             self.log.exception("a request failed outside the application")
-            problem = Problem(500, "internal", "Something went wrong here. It is in the log.")
-        _send(client, problem)
+            _send(client, Internal())
 
 
-def _send(sock: socket.socket, problem: Problem) -> None:
+def _send(sock: socket.socket, error: RequestError) -> None:
     """Sends an error that Gunicorn's own answers cannot be used for; the client may have gone."""
+    problem = Problem(error.status, error.code, str(error))
     body = problem.to_bytes()
     head = (
         f"HTTP/1.1 {problem.status} {problem.title}\r\nConnection: close\r\n"

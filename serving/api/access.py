@@ -7,7 +7,7 @@ import math
 import time
 
 from flask import Request
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
@@ -26,8 +26,8 @@ class Access:
 
     def __init__(self, keys: tuple[str, ...], rate_limit: str) -> None:
         self._keys = [bytes.fromhex(key) for key in keys]
-        self._limit = _parse(rate_limit) if rate_limit else None
         self._shown = rate_limit
+        self._limits = _parse(rate_limit) if rate_limit else []
         # The store starts a thread that forgets old clients, so there is none without a limit.
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate_limit else None
 
@@ -38,11 +38,10 @@ class Access:
     def check(self, request: Request) -> None:
         """Raises `KeyMissing`, `KeyUnknown` or `RateLimited`."""
         client = self._authenticate(request) if self._keys else _address(request.remote_addr)
-        if self._limit is None or self._limiter is None:
-            return
-        if not self._limiter.hit(self._limit, client):
-            reset = self._limiter.get_window_stats(self._limit, client).reset_time
-            raise RateLimited(self._shown, max(1, math.ceil(reset - time.time())))
+        for limit in self._limits:
+            if self._limiter and not self._limiter.hit(limit, client):
+                reset = self._limiter.get_window_stats(limit, client).reset_time
+                raise RateLimited(self._shown, max(1, math.ceil(reset - time.time())))
 
     def _authenticate(self, request: Request) -> str:
         given = request.headers.get("X-API-Key") or _bearer(request.headers.get("Authorization", ""))
@@ -62,19 +61,25 @@ def _bearer(header: str) -> str:
 
 
 def _address(text: str | None) -> str:
-    """What one client has: an IPv4 address, or the network of an IPv6 one."""
+    """What one client has: an IPv4 address, or the network of an IPv6 one. Some proxies add a port."""
+    host = (text or "").partition(":")[0] if (text or "").count(":") == 1 else (text or "")
     try:
-        address = ipaddress.ip_address(text or "")
+        address = ipaddress.ip_address(host.partition("]")[0].removeprefix("["))
     except ValueError:
         return "unknown"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
-    return str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
 
 
-def _parse(text: str) -> RateLimitItem:
+def _parse(text: str) -> list[RateLimitItem]:
     try:
-        return parse(text)
+        limits = parse_many(text)
     except ValueError:
+        limits = []
+    if not limits or any(limit.amount < 1 for limit in limits):
         name = variable("rate_limit")
-        raise SettingsInvalid([f'{name} is {text!r}: write it like "60/minute" or "5/second"']) from None
+        raise SettingsInvalid([f'{name} is {text!r}: write it like "60/minute" or "5/second; 1000/day"'])
+    return limits

@@ -50,7 +50,7 @@ def application(settings: Settings, release: Release, slots: int, drain: Drain) 
     pin = release.pin
     fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, "slots": slots}
     fields |= {
-        "url": f"http://{settings.host}:{settings.port}",
+        "url": f"http://{settings.address}",
         "ms": round(1000 * (time.perf_counter() - began)),
     }
     LOG.info("ready", extra={"fields": fields})
@@ -60,9 +60,10 @@ def application(settings: Settings, release: Release, slots: int, drain: Drain) 
 def create_app(service: Service) -> Flask:
     """The routes over one service."""
     app = Flask(__name__)
+    # Before there are routes, which take it from here. A redirect would be a page, and lose a body.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     for module in (pages, native, operations):
         app.register_blueprint(module.routes(service))
-    app.url_map.strict_slashes = False
     if hops := service.settings.proxy_hops:
         # The address alone: a proxy that does not set the other headers would pass a client's own ones on.
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, 0, 0, 0, 0)  # type: ignore[method-assign]

@@ -113,7 +113,7 @@ _DONE, _FAILED = "goldfish.body_done", "goldfish.body_failed"
 
 
 def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
-    """The body's bytes. Gunicorn's own file goes through them by the kilobyte; its reader beneath does not."""
+    """The body's bytes. Gunicorn's file goes through them by the kilobyte; its reader beneath does not."""
     file = environ["wsgi.input"]
     return getattr(file, "reader", file)
 

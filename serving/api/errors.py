@@ -4,6 +4,12 @@
     ├── RouteUnknown        404  route_unknown
     ├── MethodNotAllowed    405  method_not_allowed
     ├── RequestInvalid      400  request_invalid
+    ├── RequestMalformed    400  request_malformed
+    ├── RequestLineTooLong  414  request_line_too_long
+    ├── HeadTooLarge        431  head_too_large
+    ├── HeadTooSlow         408  head_too_slow
+    ├── ExpectationUnknown  417  expectation_unknown
+    ├── CodingUnknown       501  coding_unknown
     ├── ParameterInvalid    400  parameter_invalid
     ├── BodyTooLarge        413  body_too_large
     ├── BodyIncomplete      400  body_incomplete
@@ -64,6 +70,60 @@ class RequestInvalid(RequestError):
 
     def __init__(self) -> None:
         super().__init__("The request cannot be understood. /docs has examples.")
+
+
+class RequestMalformed(RequestError):
+    """What came is no HTTP/1.1."""
+
+    code, status = "request_malformed", 400
+
+    def __init__(self) -> None:
+        super().__init__("This is not a request as HTTP/1.1 has them.")
+
+
+class RequestLineTooLong(RequestError):
+    """The path and its parameters are too long."""
+
+    code, status = "request_line_too_long", 414
+
+    def __init__(self) -> None:
+        super().__init__("The request line is too long. Send data in the body.")
+
+
+class HeadTooLarge(RequestError):
+    """There are too many header fields, or too large ones."""
+
+    code, status = "head_too_large", 431
+
+    def __init__(self) -> None:
+        super().__init__("The header fields are too many or too large.")
+
+
+class HeadTooSlow(RequestError):
+    """The head of the request did not come in time."""
+
+    code, status = "head_too_slow", 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The head of the request was not there after {seconds:g} seconds.")
+
+
+class ExpectationUnknown(RequestError):
+    """The header Expect asks for something else than 100-continue."""
+
+    code, status = "expectation_unknown", 417
+
+    def __init__(self) -> None:
+        super().__init__("The only expectation that is known is 100-continue.")
+
+
+class CodingUnknown(RequestError):
+    """The body comes in a transfer coding other than chunked."""
+
+    code, status = "coding_unknown", 501
+
+    def __init__(self) -> None:
+        super().__init__("The only transfer coding that is known is chunked.")
 
 
 class ParameterInvalid(RequestError):
@@ -162,7 +222,7 @@ class RateLimited(RequestError):
     code, status = "rate_limited", 429
 
     def __init__(self, allowed: str, seconds: int) -> None:
-        super().__init__(f"You may ask {allowed}. Ask again in {seconds} s.", {"Retry-After": str(seconds)})
+        super().__init__(f"The limit is {allowed}. Ask again in {seconds} s.", {"Retry-After": str(seconds)})
 
 
 class ServerBusy(RequestError):
@@ -204,7 +264,7 @@ class Internal(RequestError):
     code, status = "internal", 500
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong here. It is in the log, under the request_id of this answer.")
+        super().__init__("Something went wrong here. The log has it, under the request_id of this answer.")
 
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -1,5 +1,6 @@
 """`POST /inference`, which keeps the tutorial's promise, and `POST /predict`, which says more."""
 
+import re
 from dataclasses import asdict
 
 from flask import Blueprint, Response, g, request
@@ -13,6 +14,7 @@ from serving.predictor import Score
 
 # As many classes as /inference names.
 TOP = 5
+TOP_FORM = re.compile(r"[0-9]{1,6}")
 # Digits of a probability that an answer shows.
 DIGITS = 6
 
@@ -52,6 +54,6 @@ def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
 
 def _top(classes: int) -> int:
     text = request.args.get("top", str(min(TOP, classes)))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= classes:
+    if not TOP_FORM.fullmatch(text) or not 1 <= int(text) <= classes:
         raise ParameterInvalid("top", f"a whole number from 1 to {classes}, the number of classes")
     return int(text)

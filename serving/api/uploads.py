@@ -1,17 +1,18 @@
 """From the body of a request to encoded images: a form with files, or the image itself."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from serving.api.errors import ImageMissing, ImagesTooMany, MultipartMalformed
 
 # The field's name by contract, and what clients of other servers call it.
 FIELDS = ("image", "images", "file", "files", "data")
-MAX_PARTS = 64
-MAX_TEXT = 64 * 1024
+# Parts of a form besides its images, and bytes of it that are looked at at a time.
+MORE_PARTS, PIECE = 16, 32 * 1024
 
 
 @dataclass
@@ -21,6 +22,13 @@ class Form:
     files: list[tuple[str, bytes]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
+    def add(self, part: File | Field, data: bytes) -> None:
+        """Keeps the file of a part, or the name of a text."""
+        if isinstance(part, File) or _says_image(part):
+            self.files.append((part.name or "", data))
+        else:
+            self.texts.append(part.name or "")
+
 
 def images(content_type: str, body: bytes, limit: int) -> list[bytes]:
     """The images that a request holds, 1 to `limit` of them.
@@ -29,11 +37,11 @@ def images(content_type: str, body: bytes, limit: int) -> list[bytes]:
     Raises `ImageMissing`, `ImagesTooMany` or `MultipartMalformed`.
     """
     kind, options = parse_options_header(content_type)
-    if kind != "multipart/form-data":
+    if kind.lower() != "multipart/form-data":
         if not body:
             raise ImageMissing("The request has no body.")
         return [body]
-    form = _parse(body, options.get("boundary", ""))
+    form = _parse(body, options.get("boundary", ""), limit)
     found = [data for name, data in form.files if name in FIELDS]
     if not found:
         raise ImageMissing(_why_missing(form))
@@ -50,39 +58,50 @@ def _why_missing(form: Form) -> str:
     return "The form is empty."
 
 
-def _parse(body: bytes, boundary: str) -> Form:
+def _parse(body: bytes, boundary: str, limit: int) -> Form:
     """Takes a form apart. Werkzeug's own `request.files` would write large files to the disk."""
     if not boundary:
         raise MultipartMalformed("there is no boundary in it")
-    form = Form()
-    decoder = MultipartDecoder(boundary.encode(), max_form_memory_size=None, max_parts=MAX_PARTS)
+    form, data = Form(), bytearray()
     try:
-        decoder.receive_data(body)
-        decoder.receive_data(None)
-        while not isinstance(event := decoder.next_event(), Epilogue):
-            if isinstance(event, File) or (isinstance(event, Field) and _says_image(event)):
-                form.files.append((event.name or "", _data(decoder)))
-            elif isinstance(event, Field):
-                form.texts.append(event.name or "")
-                if len(_data(decoder)) > MAX_TEXT:
-                    raise MultipartMalformed(f"a text field has more than {MAX_TEXT:,} bytes")
+        for event in _events(body, boundary, limit + MORE_PARTS):
+            if isinstance(event, File | Field):
+                part = event
+            elif isinstance(event, Data):
+                data += event.data
+                if not event.more_data:
+                    form.add(part, bytes(data))
+                    data.clear()
     except RequestEntityTooLarge:
-        raise MultipartMalformed(f"it has more than {MAX_PARTS} parts") from None
+        raise MultipartMalformed(f"it has more than {limit + MORE_PARTS} parts") from None
     # Werkzeug says in which state it was, which helps nobody who has not read it.
     except ValueError:
         raise MultipartMalformed("a boundary or a header is missing, or it breaks off") from None
     return form
 
 
+def _events(body: bytes, boundary: str, parts: int) -> Iterator[Event]:
+    """What the form consists of, in its order.
+
+    It is fed in pieces, because the decoder takes the head of a part apart however large it is: megabytes of
+    it would cost seconds and a hundred times the memory.
+    """
+    decoder = MultipartDecoder(boundary.encode(), max_parts=parts)
+    in_data, silent = False, 0
+    for start in range(0, len(body), PIECE):
+        decoder.receive_data(body[start : start + PIECE])
+        silent = 0 if in_data else silent + 1
+        while not isinstance(event := decoder.next_event(), NeedData):
+            in_data = isinstance(event, File | Field) or (isinstance(event, Data) and event.more_data)
+            silent = 0
+            yield event
+        if silent > 1:
+            raise MultipartMalformed(f"the head of a part has more than {PIECE:,} bytes")
+    decoder.receive_data(None)
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        yield event
+
+
 def _says_image(field: Field) -> bool:
     """Some clients send a file without a name; its type tells."""
     return str(field.headers.get("content-type", "")).startswith(("image/", "application/octet-stream"))
-
-
-def _data(decoder: MultipartDecoder) -> bytes:
-    parts = []
-    while isinstance(event := decoder.next_event(), Data):
-        parts.append(event.data)
-        if not event.more_data:
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-    raise ValueError("a part has no end")

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,68 @@ def test_missing_file(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(FileMissing, match=re.escape(str(bundle / name))):
         Predictor.open(bundle)
+
+
+# What only the pipeline needs, by role; the folder of a server's bundle may be without.
+OFFLINE = {"MLmodel": b"flavors: {}\n", "data/model.keras": b"a model", "code/x.py": b"X = 1\n"}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """The folder of a bundle that has all of its files."""
+    return write_bundle(tmp_path / "whole", extra=OFFLINE)
+
+
+def test_slim_bundle_answers_under_the_same_digest(whole: Path) -> None:
+    digest = Bundle.open(whole).digest
+    for name in OFFLINE:
+        (whole / name).unlink()
+    assert Predictor.open(whole).bundle.digest == digest
+
+
+@pytest.mark.parametrize("absent", OFFLINE)
+def test_pipeline_asks_for_the_whole_bundle(whole: Path, absent: str) -> None:
+    (whole / absent).unlink()
+    with pytest.raises(FileMissing, match=re.escape(str(whole / absent))):
+        Bundle.open(whole).verify()
+
+
+@pytest.mark.parametrize("present", OFFLINE)
+def test_role_that_is_there_in_part_is_refused(whole: Path, present: str) -> None:
+    absent = OFFLINE.keys() - {present}
+    for name in absent:
+        (whole / name).unlink()
+    named = "|".join(re.escape(str(whole / name)) for name in absent)
+    with pytest.raises(FileMissing, match=f"^({named}) is named"):
+        Predictor.open(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_slim_bundle_has_every_file_that_answers(whole: Path, name: str) -> None:
+    for other in [*OFFLINE, name]:
+        (whole / other).unlink()
+    with pytest.raises(FileMissing, match=re.escape(str(whole / name))):
+        Predictor.open(whole)
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_file_that_is_not_needed_and_is_there_is_checked(whole: Path, name: str) -> None:
+    flip(whole / name, 0)
+    with pytest.raises(DigestMismatch, match=re.escape(str(whole / name))):
+        Predictor.open(whole)
+
+
+def test_roles_are_absent_one_by_one(whole: Path) -> None:
+    manifest = Bundle.open(whole).manifest
+    roles = {"MLmodel": "mlflow", "data/model.keras": "keras", "code/x.py": "code"}
+    files = {
+        name: File(roles.get(name, file.role), file.sha256, file.size)
+        for name, file in manifest.files.items()
+    }
+    (whole / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
+    for name in roles:
+        (whole / name).unlink()
+        Predictor.open(whole)
 
 
 @pytest.mark.parametrize("place", ["nothing", "empty", "a file"])
@@ -190,7 +253,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
     "a graph of another size": ({GRAPH: graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
     "a graph of floats": ({GRAPH: graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
     "a graph with another input": ({GRAPH: graph(image="x")}, {}, GRAPH, "its input is"),
-    "another shape in the manifest": ({}, {"shape": (16, 16, 3)}, GRAPH, "its input is"),
+    "another shape in the manifest": ({}, {"shape": (16, 16, 3)}, MANIFEST, "[16, 16, 3]"),
     "no graph": ({GRAPH: b"<html>"}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "an empty graph": ({GRAPH: b""}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "half a graph": ({GRAPH: graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
@@ -226,3 +289,27 @@ def test_broken_contract(bundle: Path, name: str) -> None:
     with pytest.raises(ContractBroken, match=re.escape(str(bundle / blamed))) as caught:
         Predictor.open(bundle)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in BROKEN if name not in ("no graph", "an empty graph", "half a graph")),
+        *("no graph", "an empty graph", "half a graph"),
+    ],
+)
+def test_sentence_of_a_broken_contract_ends_once(bundle: Path, name: str) -> None:
+    files, claims, _, _ = BROKEN[name]
+    put(bundle, files)
+    seal(bundle, **claims)
+    with pytest.raises(ContractBroken) as caught:
+        Predictor.open(bundle)
+    assert re.fullmatch(r".*[^.]\.", str(caught.value))
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (SIZE, SIZE, 1)])
+def test_sentence_about_the_manifest_names_both_shapes(bundle: Path, shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ContractBroken) as caught:
+        Predictor.open(seal(bundle, shape=shape))
+    for side in (shape, (SIZE, SIZE, 3)):
+        assert str(list(side)) in str(caught.value)

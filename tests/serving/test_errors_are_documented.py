@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,36 @@ def test_tree_is_drawn() -> None:
         else:
             branch = name
     assert drawn == {(leaf.__bases__[0].__name__, leaf.__name__, leaf.code) for leaf in LEAVES}
+
+
+FILE = Path("models/colours/bundle/serving/model.onnx")
+# What each class is given where it is raised.
+SAMPLES: dict[type[ServingError], tuple[object, ...]] = {
+    errors.BundleMissing: (FILE,),
+    errors.ManifestInvalid: (FILE, "ValueError: no JSON"),
+    errors.FileMissing: (FILE,),
+    errors.FileUnexpected: (FILE,),
+    errors.DigestMismatch: (FILE, "0" * 64, "1" * 64),
+    errors.ContractBroken: (FILE, "two labels have the same name"),
+    errors.GoldenMismatch: (FILE, 0.3, 0.005),
+    errors.PinInvalid: (FILE, "KeyError: 'digest'"),
+    errors.PinMissing: (FILE, "nothing is pinned yet"),
+    errors.ImageEmpty: (),
+    errors.ImageTooLarge: (30_000_000, 20_000_000),
+    errors.ImageUnrecognised: ("JPEG or PNG",),
+    errors.ImageFormatUnsupported: ("HEIC", "JPEG or PNG"),
+    errors.ImageTooManyPixels: ("9000 x 9000 pixels", "25,000,000 in all"),
+    errors.ImageTooSmall: (1, 2, 8),
+    errors.ImageTruncated: (),
+    errors.ImageDamaged: ("broken data stream",),
+}
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_sentence_is_whole_and_holds_what_it_is_given(leaf: type[ServingError]) -> None:
+    sentence = str(leaf(*SAMPLES[leaf]))
+    assert re.fullmatch(r"\S[^\n]*[^.?][.?]", sentence)
+    assert str(FILE) in sentence or issubclass(leaf, ImageError)
+    for given in SAMPLES[leaf]:
+        shown = f"{given:,}" if isinstance(given, int) else str(given)
+        assert shown in sentence

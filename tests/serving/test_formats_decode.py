@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from serving.decoder import Preprocessing, decode
+from serving.decoder import STRIP, Preprocessing, decode, picture
 from tests.serving.pictures import CORPUS, encoded
 
 SIZE = 16
@@ -85,3 +85,36 @@ def test_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
     large = asymmetric().resize((1200, 800), Image.Resampling.BICUBIC)
     small, reference = (decode(encoded(large, kind), WHOLE).astype(int) for kind in ("JPEG", "PNG"))
     assert np.abs(small - reference).max() <= LOSSY
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_picture_tells_what_the_file_is(name: str) -> None:
+    data, _ = CORPUS[name]
+    seen = picture(data, WHOLE)
+    assert seen.format == name.split()[0].upper()
+    assert (seen.width, seen.height) == (32, 32)
+    assert (seen.pixels == decode(data, WHOLE)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_picture_tells_the_size_as_it_is_stored(kind: str) -> None:
+    # Neither turned upright nor decoded small.
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    seen = picture(encoded(asymmetric().resize((480, 320)), kind, exif=exif, **KINDS[kind]), WHOLE)
+    assert (seen.format, seen.width, seen.height) == (kind, 480, 320)
+
+
+@pytest.mark.parametrize("height", [STRIP - 1, STRIP, STRIP + 1, 3 * STRIP - 5])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
+    # Every row another colour and another transparency, laid over white here by arithmetic.
+    x, y = np.meshgrid(np.arange(800), np.arange(height))
+    colour = np.stack([x // 4, y // 4, 255 - x // 4], axis=-1)[..., : len(mode) - 1]
+    alpha = ((x + y) % 256)[..., np.newaxis]
+    stored = np.concatenate([colour, alpha], axis=-1).astype(np.uint8)
+    over = np.broadcast_to(255 + (colour - 255) * alpha / 255, (height, 800, 3)).round().astype(np.uint8)
+    found, reference = (
+        decode(encoded(Image.fromarray(pixels), "PNG"), WHOLE).astype(int) for pixels in (stored, over)
+    )
+    assert np.abs(found - reference).max() <= 1

@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from serving.errors import (
     ImageTooLarge,
     ImageTooManyPixels,
     ImageTooSmall,
+    ImageTruncated,
     ImageUnrecognised,
 )
 from tests.serving import memory
@@ -37,6 +39,12 @@ def box(brand: bytes) -> bytes:
 def cut(data: bytes) -> bytes:
     """Two thirds of a file."""
     return data[: len(data) * 2 // 3]
+
+
+def holed(data: bytes) -> bytes:
+    """A file with a hole in its middle, and its whole length."""
+    middle = len(data) // 2
+    return data[:middle] + b"\xff" * 40 + data[middle + 40 :]
 
 
 def rescanned(times: int) -> bytes:
@@ -67,13 +75,28 @@ REFUSED: dict[str, tuple[bytes, type[ImageError], str]] = {
         "SVG",
     ),
     "photoshop": (b"8BPS\x00\x01" + bytes(500), ImageFormatUnsupported, "Photoshop"),
-    "jpeg cut off": (cut(encoded(NOISE, "JPEG")), ImageDamaged, "truncated"),
-    "png cut off": (cut(encoded(NOISE, "PNG")), ImageDamaged, "truncated"),
-    "webp cut off": (cut(encoded(NOISE, "WEBP")), ImageDamaged, "decoder"),
-    "gif cut off": (cut(encoded(NOISE, "GIF")), ImageDamaged, "truncated"),
-    "bmp cut off": (cut(encoded(NOISE, "BMP")), ImageDamaged, "truncated"),
+    "jpeg cut off": (cut(encoded(NOISE, "JPEG")), ImageTruncated, "breaks off"),
+    "png cut off": (cut(encoded(NOISE, "PNG")), ImageTruncated, "breaks off"),
+    "webp cut off": (cut(encoded(NOISE, "WEBP")), ImageTruncated, "breaks off"),
+    "gif cut off": (cut(encoded(NOISE, "GIF")), ImageTruncated, "breaks off"),
+    "bmp cut off": (cut(encoded(NOISE, "BMP")), ImageTruncated, "breaks off"),
+    "webp lossless cut off": (cut(encoded(NOISE, "WEBP", lossless=True)), ImageTruncated, "breaks off"),
+    "jpeg with a hole": (holed(encoded(NOISE, "JPEG")), ImageDamaged, "broken data stream"),
+    "png with a hole": (holed(encoded(NOISE, "PNG")), ImageDamaged, "data stream"),
+    "gif with a hole": (holed(encoded(NOISE, "GIF")), ImageDamaged, "broken data stream"),
     "81 megapixels in 10 kB": (bilevel(9000), ImageTooManyPixels, "9000 x 9000"),
     "900 megapixels of header": (png(30_000, 30_000, 1, GREY, b""), ImageTooManyPixels, "pixels"),
+    "webp, a row too many": (
+        encoded(Image.new("L", (4000, 3001)), "WEBP", method=0),
+        ImageTooManyPixels,
+        "12,000,000 in all",
+    ),
+    "png, a row too many": (encoded(Image.new("1", (5000, 5001)), "PNG"), ImageTooManyPixels, "25,000,000"),
+    "progressive jpeg, a row too many": (
+        encoded(Image.new("L", (5000, 5001)), "JPEG", progressive=True),
+        ImageTooManyPixels,
+        "25,000,000",
+    ),
     "a line": (encoded(Image.new("L", (60_000, 8)), "PNG"), ImageTooManyPixels, "50 to 1"),
     "one pixel": (encoded(Image.new("L", (1, 1)), "PNG"), ImageTooSmall, "1 x 1"),
     "a thousand scans": (rescanned(1000), ImageDamaged, "scan"),
@@ -102,9 +125,29 @@ def test_bytes_are_counted_before_they_are_looked_at() -> None:
         decode(bytes(MAX_BYTES + 1), SETTINGS)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (400, 8), (8, 400), (4900, 5100)])
-def test_just_within_the_limits(size: tuple[int, int]) -> None:
-    assert decode(encoded(Image.new("1", size), "PNG"), SETTINGS).shape == (16, 16, 3)
+# A plain JPEG may have more than any other, but then it takes long to make one.
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        ((8, 8), "PNG"),
+        ((400, 8), "PNG"),
+        ((8, 400), "PNG"),
+        ((5000, 5000), "PNG"),
+        ((4000, 3000), "WEBP"),
+        ((5000, 5001), "JPEG"),
+    ],
+)
+def test_just_within_the_limits(size: tuple[int, int], kind: str) -> None:
+    image = Image.new("1" if kind == "PNG" else "L", size)
+    assert decode(encoded(image, kind), SETTINGS).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.99])
+def test_cut_off_anywhere_is_called_so(kind: str, part: float) -> None:
+    data = encoded(NOISE, kind)
+    with pytest.raises(ImageTruncated):
+        decode(data[: int(part * len(data))], SETTINGS)
 
 
 @linux
@@ -117,14 +160,25 @@ def test_bomb_is_refused_without_decoding_it() -> None:
 
 
 # Made only when their turn comes, and the MB that they may take. Pillow holds a pixel in four bytes whatever
-# its mode, so 24 megapixels are 96 MB in every copy: the decoded one, as RGB, three more to lie over white.
+# its mode, so 24 megapixels are 96 MB in every copy: the decoded one, and a second one as RGB; for a WebP of
+# 12 megapixels it is four copies.
 LARGE: dict[str, tuple[Callable[[], bytes], int]] = {
-    "png, 1 bit": (lambda: bilevel(4900), 200),
-    "png, 16 bit grey": (lambda: png(4900, 4900, 16, GREY, bytes(4900 * (1 + 2 * 4900))), 200),
-    "png, transparent": (lambda: encoded(Image.new("LA", (4900, 4900)), "PNG", compress_level=1), 500),
-    "jpeg": (lambda: encoded(Image.new("L", (14_000, 14_000)), "JPEG"), 50),
-    "jpeg, progressive": (lambda: encoded(Image.new("L", (14_000, 14_000)), "JPEG", progressive=True), 200),
+    "png, 1 bit": (lambda: bilevel(4900), 150),
+    "png, 16 bit grey": (lambda: png(4900, 4900, 16, GREY, bytes(4900 * (1 + 2 * 4900))), 170),
+    "png, transparent": (lambda: blank("RGBA", 4900, "PNG", compress_level=1), 230),
+    "png, grey, transparent": (lambda: blank("LA", 4900, "PNG", compress_level=1), 230),
+    "png, palette, transparent": (lambda: blank("P", 4900, "PNG", transparency=0), 230),
+    "gif, transparent": (lambda: blank("P", 4900, "GIF", transparency=0), 230),
+    "jpeg": (lambda: blank("L", 14_000, "JPEG"), 50),
+    "jpeg, progressive": (lambda: blank("RGB", 4900, "JPEG", progressive=True), 200),
+    "webp": (lambda: blank("RGB", 3460, "WEBP", method=0), 250),
+    "webp, transparent": (lambda: blank("RGBA", 3460, "WEBP", lossless=True, method=0), 250),
 }
+
+
+def blank(mode: str, side: int, kind: str, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
+    """A large picture of nothing."""
+    return encoded(Image.new(mode, (side, side)), kind, **options)
 
 
 @linux

@@ -100,10 +100,16 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
     rewrite_golden(bundle, [float(value) + off * TOLERANCE for value in expected(COLOURS["red"])])
     predictor = Predictor.open(bundle)
     if holds:
-        predictor.check_golden()
+        assert predictor.check_golden() == pytest.approx(abs(off) * TOLERANCE, abs=1e-6)
     else:
         with pytest.raises(GoldenMismatch, match=r"golden/0\.png is not answered as recorded"):
             predictor.check_golden()
+
+
+def test_largest_difference_is_told(predictor: Predictor) -> None:
+    # Recorded with three digits: 0.964663 as 0.965, 0.017668 as 0.018.
+    rounded = [abs(value - round(value, 3)) for value in expected(COLOURS["red"]).tolist()]
+    assert predictor.check_golden() == pytest.approx(max(rounded), abs=1e-6)
 
 
 # A model, and what is recorded of 0.png; Python's JSON reads NaN.

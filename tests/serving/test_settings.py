@@ -1,0 +1,234 @@
+"""What the environment may say: bounds of every setting, all faults at once, and no word of a secret."""
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from serving import config
+from serving.config import NAMES, Settings, SettingsInvalid, variable
+from tests.repo.imports import ROOT
+
+FIELDS = Settings.__struct_fields__
+DIGEST = "0123456789abcdef" * 4
+COMMIT = DIGEST[:40]
+# In every variable that may hold one.
+SECRET = "hunter2"  # noqa: S105
+
+
+def read(**settings: str) -> Settings:
+    """The settings of an environment that sets some fields."""
+    return Settings.read({variable(name): text for name, text in settings.items()})
+
+
+def reasons(**environment: str) -> str:
+    """What is said of an environment that cannot be used."""
+    with pytest.raises(SettingsInvalid) as caught:
+        Settings.read(environment)
+    return str(caught.value)
+
+
+# For every field: texts at its bounds with what they mean, and texts beyond.
+WHOLE = ["x", "1.5", "1 ", "0x1", "1_0", "true", "null", "\u0663"]
+REAL = ["x", "1s", "nan", "inf", "-1", "1,5"]
+BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
+    "model": (
+        {"digits": "digits", "a": "a", "my-model_2": "my-model_2", "x" * 64: "x" * 64},
+        ["Digits", "2digits", "-a", "a.b", "../a", "a/b", "a b", "ä", "x" * 65],
+    ),
+    "bundle": ({"some/folder": Path("some/folder")}, []),
+    "pins": ({"elsewhere": Path("elsewhere")}, []),
+    "models": ({"../models": Path("../models")}, []),
+    "reports": ({"a b": Path("a b")}, []),
+    "pin_commit": ({"": "", COMMIT: COMMIT}, ["main", COMMIT[:7], COMMIT.upper(), DIGEST]),
+    "registry": ({"https://u:p@mlflow.example": "https://u:p@mlflow.example"}, []),
+    "registry_user": ({"me": "me"}, []),
+    "registry_password": ({SECRET: SECRET}, []),
+    "registry_token": ({SECRET: SECRET}, []),
+    "registry_insecure_tls": (
+        {"true": True, "1": True, "True": True, "false": False, "0": False},
+        ["yes", "on", "2", "-1"],
+    ),
+    "host": ({"0.0.0.0": "0.0.0.0"}, []),  # noqa: S104  (not bound)
+    "port": ({"0": 0, "65535": 65535}, ["-1", "65536", "tcp://10.0.0.1:80", *WHOLE]),
+    "slots": ({"0": 0, "256": 256}, ["-1", "257", *WHOLE]),
+    "queue": ({"0": 0, "1000": 1000}, ["-1", "1001", *WHOLE]),
+    "uploads": ({"1": 1, "1000": 1000}, ["-1", "0", "1001", *WHOLE]),
+    "deadline": ({"0.001": 0.001, "3600": 3600.0}, ["0", "3600.1", *REAL]),
+    "head_seconds": ({"0.5": 0.5, "3600": 3600.0}, ["0", "3601", *REAL]),
+    "body_seconds": ({"1e1": 10.0, "3600": 3600.0}, ["0", "3601", *REAL]),
+    "keepalive": ({"1": 1, "3600": 3600}, ["0", "3601", *WHOLE]),
+    "drain": ({"0": 0.0, "2.5": 2.5, "3600": 3600.0}, ["-0.1", "3601", *REAL]),
+    "grace": ({"1": 1, "3600": 3600}, ["0", "3601", *WHOLE]),
+    "max_body_mb": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
+    "bodies_mb": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
+    "max_images": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
+    # What it means is looked at where it is used: tests/serving/test_access.py.
+    "rate_limit": ({"": "", "60/minute": "60/minute"}, []),
+    "api_keys": (
+        {DIGEST: (DIGEST,), f"{DIGEST}, {DIGEST} ,": (DIGEST, DIGEST)},
+        [
+            *(SECRET, DIGEST[:-1], DIGEST + "0", DIGEST.upper(), f"{DIGEST},{SECRET}", f"{DIGEST} {DIGEST}"),
+            *("", " ", ",", " , "),
+        ],
+    ),
+    "proxy_hops": ({"0": 0, "10": 10}, ["-1", "11", *WHOLE]),
+    "metrics_classes": ({"0": 0, "10000": 10_000}, ["-1", "10001", *WHOLE]),
+}
+WITHIN = [(name, text, value) for name, (good, _) in BOUNDS.items() for text, value in good.items()]
+BEYOND = [(name, text) for name, (_, bad) in BOUNDS.items() for text in bad]
+
+
+def test_every_field_is_tried() -> None:
+    assert list(BOUNDS) == list(FIELDS)
+
+
+@pytest.mark.parametrize(("name", "text", "value"), WITHIN)
+def test_within_the_bounds(name: str, text: str, value: object) -> None:
+    found = getattr(read(**{name: text}), name)
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(("name", "text"), BEYOND)
+def test_beyond_the_bounds(name: str, text: str) -> None:
+    sentence = reasons(**{variable(name): text})
+    assert sentence.startswith(f"The environment cannot be used: {variable(name)}")
+    assert name == "api_keys" or repr(text) in sentence
+
+
+@pytest.mark.parametrize("name", ["model", "pin_commit"])
+def test_line_break_at_the_end_is_no_part_of_a_name(name: str) -> None:
+    good = next(text for text in reversed(BOUNDS[name][0]) if text)
+    assert repr(f"{good}\n") in reasons(**{variable(name): f"{good}\n"})
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "api_keys"])
+@pytest.mark.parametrize("text", ["", " "])
+def test_empty_is_not_set(name: str, text: str) -> None:
+    assert read(**{name: text}) == Settings()
+
+
+def test_nothing_set() -> None:
+    assert Settings.read({}) == Settings()
+    assert Settings().max_body == 24 * 2**20
+    assert Settings().bodies == 256 * 2**20
+
+
+def test_defaults_are_within_their_own_bounds() -> None:
+    plain = msgspec.to_builtins(Settings(), enc_hook=str)
+    assert msgspec.convert(plain, Settings, dec_hook=config._path) == Settings()
+
+
+def test_variables_have_the_names_that_others_gave_them() -> None:
+    assert {name: variable(name) for name in NAMES} == NAMES
+    assert variable("max_body_mb") == "GOLDFISH_MAX_BODY_MB"
+    assert len({variable(name) for name in FIELDS}) == len(FIELDS)
+
+
+# What is none of the server's business; and what Kubernetes sets where a service is called goldfish, or
+# goldfish-x.
+TOLERATED = {
+    "PATH": "/bin", "HOSTNAME": "x", "SLOTS": "x", "goldfish_slots": "x", "MY_GOLDFISH_SLOTS": "x",
+    "MLFLOW_EXPERIMENT_NAME": "x", "WEB_CONCURRENCY": "8", "GUNICORN_CMD_ARGS": "",
+    "GOLDFISH_SERVICE_HOST": "10.0.0.1",
+    "GOLDFISH_SERVICE_PORT": "80",
+    "GOLDFISH_SERVICE_PORT_HTTP": "80",
+    "GOLDFISH_PORT": "tcp://10.0.0.1:80",
+    "GOLDFISH_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "GOLDFISH_PORT_80_TCP_PROTO": "tcp",
+    "GOLDFISH_PORT_80_TCP_PORT": "80",
+    "GOLDFISH_PORT_80_TCP_ADDR": "10.0.0.1",
+    "GOLDFISH_PORT_53_UDP_ADDR": "10.0.0.1",
+    "GOLDFISH_X_SERVICE_HOST": "10.0.0.1",
+    "GOLDFISH_X_PORT_80_TCP": "tcp://10.0.0.1:80",
+}  # fmt: skip
+
+
+def test_what_others_set_is_tolerated() -> None:
+    assert Settings.read(TOLERATED) == Settings()
+
+
+UNKNOWN = [
+    "GOLDFISH_", "GOLDFISH_SLOT", "GOLDFISH_MAX_BODY", "GOLDFISH_slots", "GOLDFISH_API_KEY", "GOLDFISH_PORTS",
+    "GOLDFISH_SERVICE", "GOLDFISH_REGISTRY", "GOLDFISH_PORT_80_SCTP", "GOLDFISH_SERVICE_HOSTS",
+    "GOLDFISH_MY_PORTAL", "GOLDFISH_REGISTRY_INSECURE_TLS",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_variable_is_named(name: str) -> None:
+    sentence = reasons(**{name: SECRET})
+    assert f"there is no {name}" in sentence
+    assert SECRET not in sentence
+
+
+def test_port_under_its_wrong_name_is_not_passed_over() -> None:
+    assert "GOLDFISH_PORT" in reasons(GOLDFISH_PORT="8000")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    sentence = reasons(
+        GOLDFISH_SLOTS="many",
+        GOLDFISH_QUEUE="-1",
+        GOLDFISH_SLOT="1",
+        PORT="http",
+        GOLDFISH_DRAIN="5",
+        PATH="/bin",
+    )
+    for part in ("GOLDFISH_SLOTS is 'many'", "GOLDFISH_QUEUE is '-1'", "no GOLDFISH_SLOT;", "PORT is 'http'"):
+        assert part in sentence
+    assert sentence.count(";") == 3
+    assert "DRAIN" not in sentence
+    assert "PATH" not in sentence
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("GOLDFISH_API_KEYS", "GOLDFISH_API_KEY", "GOLDFISH_REGISTRY_PASSWORD", "GOLDFISH_REGISTRY_TOKEN"),
+        *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_no_secret_is_told(name: str) -> None:
+    assert SECRET not in reasons(**{name: f"https://me:{SECRET}@mlflow.example", "GOLDFISH_SLOTS": "x"})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"GOLDFISH_SLOTS": "x"}, {"GOLDFISH_SLOT": "1", "PORT": "x"}, {"GOLDFISH_API_KEYS": SECRET}]
+)
+def test_server_says_it_in_one_sentence(tmp_path: Path, wrong: dict[str, str]) -> None:
+    ours = {name: text for name, text in os.environ.items() if not name.startswith("GOLDFISH_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "serving"],
+        cwd=tmp_path,
+        env=ours | {"PYTHONPATH": str(ROOT)} | wrong,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == reasons(**wrong) + "\n"
+    assert done.stderr.count("\n") == 1
+    assert SECRET not in done.stderr
+
+
+def test_every_setting_has_its_reason_above_it() -> None:
+    lines = inspect.getsource(config).splitlines()
+    (settings,) = (
+        node
+        for node in ast.parse("\n".join(lines)).body
+        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+    )
+    declared = [node for node in settings.body if isinstance(node, ast.AnnAssign)]
+    assert [ast.unparse(node.target) for node in declared] == list(FIELDS)
+    for node in declared:
+        # The comment of a group stands above its first field; an empty line ends the group.
+        above = lines[: node.lineno - 1]
+        group = next(index for index in reversed(range(len(above))) if not above[index].strip())
+        assert above[group + 1].strip().startswith("#"), ast.unparse(node)
