@@ -3,11 +3,12 @@
 import json
 import re
 import subprocess
+from types import ModuleType
 
 import msgspec
 import pytest
 
-from benchmarks import hostile
+from benchmarks import hostile, soak
 from benchmarks.documents import section
 from pipeline.__main__ import VERBS
 from serving.config import Settings, variable
@@ -89,5 +90,7 @@ def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-def test_hostile_clients_cost_what_was_measured() -> None:
-    assert section(hostile.DOCUMENT, "hostile") == hostile.table(json.loads(hostile.RESULTS.read_text()))
+@pytest.mark.parametrize("module", [hostile, soak], ids=["hostile", "soak"])
+def test_the_manual_shows_what_was_measured(module: ModuleType) -> None:
+    name = module.__name__.rpartition(".")[2]
+    assert section(module.DOCUMENT, name) == module.table(json.loads(module.RESULTS.read_text()))
