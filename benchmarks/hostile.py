@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.documents import ROOT, show
 from serving.decoder import MAX_BYTES
+from serving.stream import SEND_SECONDS
 from tests.serving.pictures import bilevel, encoded
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
@@ -28,7 +29,7 @@ from tests.serving.wire import ask, chunked, head, post, read
 RESULTS = Path(__file__).with_name("hostile.json")
 DOCUMENT = ROOT / "docs/serving.md"
 HEAD_SECONDS, BODY_SECONDS = 2, 3
-CROWD = 300
+CROWD = 3000
 # As often as one that means ill would try at once.
 TOGETHER = 40
 
@@ -47,6 +48,13 @@ def at_once(request: bytes) -> Attack:
             raise AssertionError(f"unexpected answers: {statuses}")
 
     return attack
+
+
+def form(data: bytes) -> bytes:
+    """A request with a form that holds one file."""
+    disposition = b'Content-Disposition: form-data; name="image"; filename="x"'
+    body = b"--b\r\n" + disposition + b"\r\n\r\n" + data + b"\r\n--b--\r\n"
+    return post("/inference", body, "Content-Type: multipart/form-data; boundary=b")
 
 
 def crowd(beginning: bytes) -> Attack:
@@ -90,14 +98,35 @@ def endless(server: Server) -> None:
         list(pool.map(one, range(8)))
 
 
+def endless_frames(body: bytes) -> Attack:
+    """The frames of chunks, sent again and again, from several clients."""
+
+    def one(server: Server) -> None:
+        with server.connect() as connection, suppress(OSError):
+            connection.sendall(head("POST", "/inference", "Transfer-Encoding: chunked"))
+            for _ in range(1000):
+                connection.sendall(body)
+
+    def attack(server: Server) -> None:
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(one, [server] * 16))
+
+    return attack
+
+
 def unread(server: Server) -> None:
-    """Clients that ask for much and read nothing of it."""
-    with ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(server.connect())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(head("GET", "/docs") * 20)
-        time.sleep(2)
+    """Clients that ask for much and read nothing of it, until the server has let go of them."""
+
+    def one(_: int) -> None:
+        with socket.socket() as connection, suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect(("127.0.0.1", server.port))
+            connection.settimeout(2 * SEND_SECONDS)
+            while True:
+                connection.sendall(head("GET", "/openapi.json") * 100)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(one, range(20)))
 
 
 def cases() -> dict[str, Attack]:
@@ -115,7 +144,10 @@ def cases() -> dict[str, Attack]:
             post("/inference", gzip.compress(bytes(10**6)) * 100, "Content-Encoding: gzip")
         ),
         f"{TOGETHER} bodies of 20 MiB of nothing": at_once(post("/inference", bytes(MAX_BYTES))),
+        f"{TOGETHER} forms of 20 MiB of nothing": at_once(form(bytes(MAX_BYTES))),
         f"{TOGETHER} unfinished chunks": at_once(chunked("/inference", b"x" * 100)[:-20] + b"zz\r\n\r\n"),
+        "16 endless extensions of a chunk": endless_frames(b"1;" + b"a" * 10_000),
+        "16 bodies in chunks of one byte": endless_frames(b"1\r\nx\r\n" * 2000),
         "20 clients that read nothing": unread,
     }
 

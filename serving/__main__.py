@@ -1,12 +1,23 @@
 """`python -m serving`: serves the pinned model. The environment tells the rest, see serving/config.py."""
 
+import socket
 import sys
 
-from serving.config import Settings
+from serving.config import Settings, variable
 from serving.cores import available
 from serving.errors import ServingError
 from serving.release import find
 from serving.server import Server
+
+
+class AddressTaken(ServingError):
+    """Nothing can listen where this server should."""
+
+    code = "address_taken"
+
+    def __init__(self, settings: Settings, reason: str) -> None:
+        host, port = variable("host"), variable("port")
+        super().__init__(f"Cannot listen at {settings.address} ({reason}): set another {host} or {port}.")
 
 
 def main() -> int:
@@ -14,12 +25,25 @@ def main() -> int:
     try:
         settings = Settings.read()
         release = find(settings)
+        _try_address(settings)
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
     slots = settings.slots or max(1, round(available()))
     Server(settings, release, slots).run()
     return 0
+
+
+def _try_address(settings: Settings) -> None:
+    """Gunicorn would try for five seconds, and say ten times that it cannot."""
+    try:
+        found = socket.getaddrinfo(settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise AddressTaken(settings, getattr(error, "strerror", None) or str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Gunicorn, told how to serve one model: one process, many threads, few of them at work."""
 
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from serving.release import Release
 
 # Threads besides those that wait for a slot or for a body: they answer what needs no model.
 SPARE_THREADS = 8
+# Connections at most, at least, and descriptors that are for other things.
+MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
 MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -37,11 +40,12 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "worker_class": "serving.worker.PatientWorker",
             "threads": self.slots + settings.queue + settings.uploads + SPARE_THREADS,
-            # Each connection costs a file descriptor and little else until its head is complete.
-            "worker_connections": 1000,
+            # Each costs a file descriptor, and little else until the head of a request is complete.
+            "worker_connections": max(MIN_CONNECTIONS, _descriptors() - SPARE_DESCRIPTORS),
             "keepalive": settings.keepalive,
-            # The worker's heartbeat comes from its event loop, which no request holds up.
-            "timeout": 30,
+            # The worker's heartbeat comes from its event loop, which no request holds up; before its first
+            # one the model is loaded and proves itself.
+            "timeout": 120,
             "graceful_timeout": settings.grace,
             # The heartbeat's file; on a read-only disk this is what can be written.
             "worker_tmp_dir": str(MEMORY) if MEMORY.is_dir() else None,
@@ -85,3 +89,13 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         signal.signal(signal.SIGALRM, stop)
         signal.signal(signal.SIGTERM, drain)
+
+
+def _descriptors() -> int:
+    """How many descriptors a process may have, after asking for as many as are needed and granted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    return granted

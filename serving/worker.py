@@ -1,20 +1,23 @@
 """Gunicorn's threaded worker, made patient: no client keeps a thread waiting that has not sent its request.
 
-As it comes, gthread 26 gives each new connection a thread that waits for it, reads heads and bodies without
-a limit in time, and lingers over closed connections in the loop that accepts new ones, two seconds each. So a
-few slow clients stop the server, its health checks included. Here
+As it comes, gthread 26 gives each new connection a thread that waits for it, reads and writes without a limit
+in time, lingers over closed connections in the loop that accepts new ones, forgets a request that came
+together with the one before, and ends when the system is out of descriptors. So a few odd clients stop the
+server, its health checks included. Here
 
 - heads are collected by the event loop; a thread gets a request once its head is complete;
-- every byte has a deadline, of the head and of the body, however often a client sends a little;
+- every byte has a deadline, of the head, the body and the answer, however often a client moves a little;
 - the event loop lingers over all closed connections at once;
 - health checks have threads of their own;
-- a head that is no HTTP is answered in the same JSON as every other error;
+- when connections or descriptors run out the oldest silent ones go, when threads do, requests are refused;
+- what is no HTTP is answered in the same JSON as every other error, counted and logged;
 - idle connections do not hold up the end of the process.
 
 Built on and tested with Gunicorn 26.2; `pyproject.toml` allows nothing newer until somebody has looked.
 """
 
 import errno
+import re
 import socket
 import time
 from collections import deque
@@ -25,7 +28,7 @@ from selectors import EVENT_READ
 from typing import Any
 
 from gunicorn.http import errors
-from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from serving.api.errors import (
@@ -37,23 +40,30 @@ from serving.api.errors import (
     RequestError,
     RequestLineTooLong,
     RequestMalformed,
+    ServerBusy,
 )
-from serving.problem import Problem
+from serving.stream import SEND_SECONDS, Chunks, PatientUnreader
 
-# What is read at once of a head, and of a body.
-CHUNK, BODY_CHUNK = 8192, 64 * 1024
+# Read at once of a head: what lies in Gunicorn's buffer is copied whenever some of it is taken.
+HEAD_PIECE = 8192
 # No client that means well sends more; Gunicorn's parser would take 800 kB.
 HEAD_BYTES = 64 * 1024
 HEAD_END = b"\r\n\r\n"
-# How long an answer may take to be taken. It is small, so this is about clients that read nothing.
-SEND_SECONDS = 10.0
 # After the last byte of an answer, until the connection is closed on a client that still sends; what it sends
 # is thrown away in pieces of this size.
-LINGER_SECONDS, LINGER_CHUNK = 5.0, 256 * 1024
+LINGER_SECONDS, LINGER_PIECE = 5.0, 256 * 1024
 # How often the loop looks for what is overdue.
 TICK = 0.25
-PROBES = (b"GET /livez", b"GET /readyz", b"GET /metrics", b"HEAD /livez", b"HEAD /readyz")
-PROBE_THREADS = 2
+# Their answers are small, so whoever does not take them at once does not want them.
+PROBES = re.compile(rb"(?:GET|HEAD) /(?:livez|readyz|metrics)/?(?:\?\S*)? HTTP/")
+PROBE_THREADS, PROBE_SEND_SECONDS = 2, 1.0
+# Requests that may wait for a thread, as a multiple of the threads there are.
+BACKLOG = 4
+# Below the limit of connections, so that health checks still get in.
+RESERVE = 50
+# What accept() says when the system cannot give more, and when the listener itself is gone.
+SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+GONE = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
 
 REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
     errors.LimitRequestLine: RequestLineTooLong,
@@ -61,32 +71,6 @@ REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
     errors.ExpectationFailed: ExpectationUnknown,
     errors.UnsupportedTransferCoding: CodingUnknown,
 }
-
-
-class TooSlow(errors.NoMoreData):  # type: ignore[misc]
-    """The deadline of a request has passed before it was complete."""
-
-
-class PatientUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads from a socket until a moment that has been set, not until a client falls silent."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock, BODY_CHUNK)
-        self.deadline = float("inf")
-
-    def chunk(self) -> bytes:
-        """What the client has sent, or `TooSlow`."""
-        remaining = self.deadline - time.monotonic()
-        if remaining <= 0:
-            raise TooSlow
-        self.sock.settimeout(remaining)
-        try:
-            data: bytes = super().chunk()
-        except TimeoutError:
-            raise TooSlow from None
-        finally:
-            self.sock.settimeout(SEND_SECONDS)
-        return data
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -98,11 +82,20 @@ class Connection(TConn):  # type: ignore[misc]
         self.head = bytearray()
         self.data_ready = True  # no thread shall wait for it
 
+    def take(self, data: bytes) -> None:
+        """Adds to the head. RFC 9112, 2.2: an empty line before a request is passed over."""
+        self.head = (self.head + data).lstrip(b"\r\n")
+
+    @property
+    def is_probe(self) -> bool:
+        return PROBES.match(self.head) is not None
+
     def init(self) -> None:
         """Hands the head over to the parser; called by the thread that answers."""
         super().init()
         if not isinstance(self.parser.unreader, PatientUnreader):
             self.parser.unreader = PatientUnreader(self.sock)
+        self.sock.settimeout(PROBE_SEND_SECONDS if self.is_probe else SEND_SECONDS)
         self.parser.unreader.deadline = time.monotonic() + self.body_seconds
         self.parser.unreader.unread(bytes(self.head))
         self.head.clear()
@@ -114,6 +107,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
         super().__init__(*arguments, **named)
         self.lingering: deque[Connection] = deque()
+        self.in_threads = 0
 
     def init_process(self) -> None:
         self.probes = futures.ThreadPoolExecutor(PROBE_THREADS, "probe")
@@ -124,10 +118,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             client, address = listener.accept()
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
-                return
-            raise
+            if error.errno in GONE:
+                raise
+            if error.errno in SHORTAGE and not self._shed():
+                # It stays in the listener's queue, and the loop must not spin until it can be had.
+                time.sleep(TICK)
+            return
         self.nr_conns += 1
+        if self.nr_conns > self.worker_connections - RESERVE:
+            self._shed()
         seconds = self.app.settings.body_seconds
         self._await_head(Connection(seconds, self.cfg, client, address, listener.getsockname()))
 
@@ -137,69 +136,69 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns.remove(conn)
         self._await_head(conn)
 
-    def _await_head(self, conn: Connection) -> None:
-        conn.timeout = time.monotonic() + self.app.settings.head_seconds
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
-        """Takes what is there of a head, and gives a complete one to a thread."""
+        """Takes what is there of a head."""
         try:
-            data = client.recv(CHUNK)
+            data = client.recv(HEAD_PIECE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data = b""
-        conn.head += data
-        complete, too_large = HEAD_END in conn.head, len(conn.head) > HEAD_BYTES
-        if data and not complete and not too_large:
+        conn.take(data)
+        if data and HEAD_END not in conn.head and len(conn.head) <= HEAD_BYTES:
             return
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
-        if complete:
-            self.enqueue_req(conn)
-        elif too_large:
-            _send(client, HeadTooLarge())
-            self._linger(conn)
+        if data:
+            self._begin(conn)
         else:
             self._drop(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
         """Gives a request to a thread; a health check to one that has nothing else to do."""
-        pool = self.probes if conn.head.startswith(PROBES) else self.tpool
-        future = pool.submit(self.handle, conn)
+        if self.in_threads > BACKLOG * self.cfg.threads and not conn.is_probe:
+            self._refuse(conn, ServerBusy(1))
+            return
+        pool = self.probes if conn.is_probe else self.tpool
+        try:
+            future = pool.submit(self.handle, conn)
+        except RuntimeError:
+            # The system gives no more threads.
+            self._refuse(conn, ServerBusy(1))
+            return
+        self.in_threads += 1
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def finish_request(self, conn: Connection, fs: "futures.Future[Any]") -> None:
-        """Waits for the next request, or lets the client read the answer to its end and closes."""
-        if self.alive and not fs.cancelled() and fs.exception() is None and fs.result():
+        """Goes on with the next request, or lets the client read the answer to its end and closes."""
+        self.in_threads -= 1
+        kept = self.alive and not fs.cancelled() and fs.exception() is None and fs.result()
+        # A client may send a request before it has read the answer to the one before.
+        if kept and (early := conn.parser.unreader.take_buffered()):
+            conn.take(early)
+            self._begin(conn)
+        elif kept:
             super().finish_request(conn, fs)
         else:
             self._linger(conn)
 
-    def _linger(self, conn: Connection) -> None:
+    def handle_request(self, req: Any, conn: Connection) -> Any:  # noqa: ANN401  (Gunicorn's own)
+        """Answers one request; a client that does not take its answer in time loses the connection."""
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body = Body(Chunks(conn.parser.unreader))
         try:
-            # RFC 9112, 9.6: closing while the client still sends would take the answer from it.
-            conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.setblocking(False)
-            self.poller.register(conn.sock, EVENT_READ, partial(self._on_lingering, conn))
-        except (OSError, ValueError):
-            self._drop(conn)
-            return
-        conn.timeout = time.monotonic() + LINGER_SECONDS
-        self.lingering.append(conn)
+            return super().handle_request(req, conn)
+        except TimeoutError:
+            # Gunicorn's word for a connection that is over.
+            raise StopIteration("the client did not take its answer") from None
 
-    def _on_lingering(self, conn: Connection, client: socket.socket) -> None:
-        try:
-            if client.recv(LINGER_CHUNK):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self.poller.unregister(client)
-        self.lingering.remove(conn)
-        self._drop(conn)
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
+        """Answers what is no HTTP, without the name of a host or a line of code."""
+        if isinstance(exc, errors.ParseException):
+            self._send(client, REFUSALS.get(type(exc), RequestMalformed)())
+        else:
+            self.log.exception("a request failed outside the application")
+            self._send(client, Internal())
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""
@@ -212,8 +211,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if not self.alive:
             for conn in self.pending_conns:
                 conn.timeout = conn.timeout if conn.head else 0.0
-        self._expire(self.pending_conns, answer=True)
-        self._expire(self.lingering, answer=False)
+        for conn in self._overdue(self.pending_conns):
+            if conn.head:
+                self._send(conn.sock, HeadTooSlow(self.app.settings.head_seconds))
+            self._drop(conn)
+        for conn in self._overdue(self.lingering):
+            self._drop(conn)
 
     def murder_keepalived(self) -> None:
         """Closes connections that have been idle for too long, or all idle ones when the process ends."""
@@ -226,37 +229,75 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Waits no longer than a tick: at the end of the process the base class would wait for an event."""
         super().wait_for_and_dispatch_events(min(timeout, TICK))
 
-    def _expire(self, connections: deque[Connection], answer: bool) -> None:
+    def _begin(self, conn: Connection) -> None:
+        """Decides what becomes of a head as it is now."""
+        if HEAD_END in conn.head:
+            self.enqueue_req(conn)
+        elif len(conn.head) > HEAD_BYTES:
+            self._refuse(conn, HeadTooLarge())
+        else:
+            self._await_head(conn)
+
+    def _await_head(self, conn: Connection) -> None:
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self.app.settings.head_seconds
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _refuse(self, conn: Connection, error: RequestError) -> None:
+        self._send(conn.sock, error)
+        self._linger(conn)
+
+    def _linger(self, conn: Connection) -> None:
+        """Half-closes. RFC 9112, 9.6: closing while the client still sends would take the answer from it."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, EVENT_READ, partial(self._on_lingering, conn))
+        except (OSError, ValueError):
+            self._drop(conn)
+            return
+        conn.timeout = time.monotonic() + LINGER_SECONDS
+        self.lingering.append(conn)
+
+    def _on_lingering(self, conn: Connection, client: socket.socket) -> None:
+        try:
+            if client.recv(LINGER_PIECE):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self.poller.unregister(client)
+        self.lingering.remove(conn)
+        self._drop(conn)
+
+    def _overdue(self, connections: deque[Connection]) -> list[Connection]:
+        """Takes out those whose time is over."""
         now = time.monotonic()
-        for conn in [conn for conn in connections if conn.timeout <= now]:
+        overdue = [conn for conn in connections if conn.timeout <= now]
+        for conn in overdue:
             connections.remove(conn)
             self.poller.unregister(conn.sock)
-            if answer and conn.head:
-                _send(conn.sock, HeadTooSlow(self.app.settings.head_seconds))
-            self._drop(conn)
+        return overdue
+
+    def _shed(self) -> bool:
+        """Closes the connection that has been silent for longest. Was there one?"""
+        for connections in (self.lingering, self.pending_conns, self.keepalived_conns):
+            if connections:
+                conn = connections.popleft()
+                self.poller.unregister(conn.sock)
+                self._drop(conn)
+                return True
+        return False
 
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1
         conn.close()
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
-        """Answers what is no HTTP, without the name of a host or a line of code."""
-        if isinstance(exc, errors.ParseException):
-            _send(client, REFUSALS.get(type(exc), RequestMalformed)())
-        else:
-            self.log.exception("a request failed outside the application")
-            _send(client, Internal())
-
-
-def _send(sock: socket.socket, error: RequestError) -> None:
-    """Sends an error that Gunicorn's own answers cannot be used for; the client may have gone."""
-    problem = Problem(error.status, error.code, str(error))
-    body = problem.to_bytes()
-    head = (
-        f"HTTP/1.1 {problem.status} {problem.title}\r\nConnection: close\r\n"
-        f"Content-Type: {problem.media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    try:
-        sock.send(head.encode("ascii") + body)
-    except OSError:
-        return
+    def _send(self, sock: socket.socket, error: RequestError) -> None:
+        """Sends an error that does not come from the application; the client may have gone."""
+        try:
+            sock.send(self.wsgi.refuse(error))
+        except OSError:
+            return

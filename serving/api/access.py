@@ -37,7 +37,17 @@ class Access:
 
     def check(self, request: Request) -> None:
         """Raises `KeyMissing`, `KeyUnknown` or `RateLimited`."""
-        client = self._authenticate(request) if self._keys else _address(request.remote_addr)
+        client = _address(request.remote_addr)
+        if self._keys:
+            try:
+                client = self._authenticate(request)
+            except (KeyMissing, KeyUnknown):
+                # Who guesses keys is counted too, by address.
+                self._count(client)
+                raise
+        self._count(client)
+
+    def _count(self, client: str) -> None:
         for limit in self._limits:
             if self._limiter and not self._limiter.hit(limit, client):
                 reset = self._limiter.get_window_stats(limit, client).reset_time

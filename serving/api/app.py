@@ -1,13 +1,15 @@
 """The WSGI application: routes, and what holds for every request and every answer."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flask import Flask, Response, g, request
 from gunicorn.http.wsgi import Response as GunicornResponse
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound, RequestedRangeNotSatisfiable
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.http import http_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from serving.api import errors, native, operations, pages
@@ -39,20 +41,52 @@ HEADERS = {
     # What a browser gets at a path is not what a program gets.
     "Vary": "Accept",
 }
-_CLOSE = "goldfish.close"
+# Where a request notes that its connection will not be kept.
+CLOSE = "goldfish.close"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def application(settings: Settings, release: Release, slots: int, drain: Drain) -> WSGI:
-    """Loads the model, has it prove itself, and gives what Gunicorn calls. Raises a `ServingError`."""
+class Application:
+    """What Gunicorn calls for each request, and what its worker asks for when something is no request."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._wsgi: WSGI = create_app(service).wsgi_app
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answers, and lets Gunicorn say `Connection: close` where the connection will not be kept.
+
+        An application cannot send that header itself, so the response that Gunicorn is about to write is
+        told.
+        """
+
+        def start(*arguments: Any) -> Any:  # noqa: ANN401  (WSGI's own)
+            response = getattr(start_response, "__self__", None)
+            if isinstance(response, GunicornResponse) and (environ.get(CLOSE) or self._service.drain.begun):
+                response.force_close()
+            return start_response(*arguments)
+
+        return self._wsgi(environ, start)
+
+    def refuse(self, error: errors.RequestError) -> bytes:
+        """A whole answer to what never became a request: counted, logged and signed like all others."""
+        trace = Trace.begin(None)
+        trace.code = error.code
+        response = _problem(error.status, error.code, str(error), error.headers, trace)
+        _sign(response, self._service, trace)
+        response.headers["Connection"] = "close"
+        response.headers["Date"] = http_date()
+        _note(self._service, trace, "none", "none", error.status)
+        return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode("latin-1") + response.get_data()
+
+
+def application(settings: Settings, release: Release, slots: int, drain: Drain) -> Application:
+    """Loads the model and has it prove itself. Raises a `ServingError`."""
     began = time.perf_counter()
-    service = Service.start(settings, release, slots, drain)
-    app: WSGI = _closing(create_app(service).wsgi_app, drain)
+    app = Application(Service.start(settings, release, slots, drain))
     pin = release.pin
     fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, "slots": slots}
-    fields |= {
-        "url": f"http://{settings.address}",
-        "ms": round(1000 * (time.perf_counter() - began)),
-    }
+    fields |= {"url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
     LOG.info("ready", extra={"fields": fields})
     return app
 
@@ -65,8 +99,8 @@ def create_app(service: Service) -> Flask:
     for module in (pages, native, operations):
         app.register_blueprint(module.routes(service))
     if hops := service.settings.proxy_hops:
-        # The address alone: a proxy that does not set the other headers would pass a client's own ones on.
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, 0, 0, 0, 0)  # type: ignore[method-assign]
+        # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, 0, 0, 0)  # type: ignore[method-assign]
     _answer_errors(app)
     _follow(app, service)
     return app
@@ -74,49 +108,56 @@ def create_app(service: Service) -> Flask:
 
 def _follow(app: Flask, service: Service) -> None:
     """Gives each request its trace, and each answer the headers, the metrics and the log line."""
-    pin = service.release.pin
-    identity = {
-        "X-Model-Name": pin.name,
-        "X-Model-Version": str(pin.version),
-        "X-Model-Digest": pin.digest,
-    }
 
     @app.before_request
     def begin() -> None:
         g.trace = Trace.begin(request.headers.get("X-Request-Id"))
+        # RFC 9112, 3.2. Without it a proxy and this server may disagree about whom the request is for.
+        if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+            raise errors.RequestInvalid
 
     @app.after_request
     def finish(response: Response) -> Response:
         trace: Trace = g.trace
         if not service.bodies.drain(request.environ):
-            request.environ[_CLOSE] = True
-        for name, value in (HEADERS | identity).items():
-            response.headers.setdefault(name, value)
-        response.headers["X-Request-Id"] = trace.request_id
-        if trace.images:
-            timing = (f"{name};dur={value}" for name, value in trace.milliseconds().items())
-            response.headers["Server-Timing"] = ", ".join(timing)
+            request.environ[CLOSE] = True
+        _sign(response, service, trace)
         route = request.url_rule.rule if request.url_rule else "none"
-        service.metrics.request(route, response.status_code, trace.seconds, trace.code)
-        LOG.info("request", extra={"fields": _line(trace, route, response.status_code, pin.digest)})
+        method = request.method if request.method in METHODS else "other"
+        _note(service, trace, method, route, response.status_code)
         return response
 
 
-def _line(trace: Trace, route: str, status: int, digest: str) -> dict[str, Any]:
-    """What the log says of a request: the route, not the path, which a client can fill with anything."""
-    return {
+def _sign(response: Response, service: Service, trace: Trace) -> None:
+    """Says who answered, and what a browser may do with it."""
+    pin = service.release.pin
+    headers = HEADERS | {
+        "X-Model-Name": pin.name,
+        "X-Model-Version": str(pin.version),
+        "X-Model-Digest": pin.digest,
+        "X-Request-Id": trace.request_id,
+    }
+    if trace.images:
+        timing = (f"{name};dur={value}" for name, value in trace.milliseconds().items())
+        headers["Server-Timing"] = ", ".join(timing)
+    for name, value in headers.items():
+        response.headers.setdefault(name, value)
+
+
+def _note(service: Service, trace: Trace, method: str, route: str, status: int) -> None:
+    """Counts and logs: the route, not the path, which a client can fill with anything."""
+    service.metrics.request(route, status, trace.seconds, trace.code)
+    fields = {
         "request_id": trace.request_id,
-        "method": request.method if request.method in KNOWN_METHODS else "other",
+        "method": method,
         "route": route,
         "status": status,
         "code": trace.code,
         "ms": {"total": round(1000 * trace.seconds, 3), **trace.milliseconds()},
         "images": [vars(facts) for facts in trace.images],
-        "digest": digest,
+        "digest": service.release.pin.digest,
     }
-
-
-KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+    LOG.info("request", extra={"fields": fields})
 
 
 def _answer_errors(app: Flask) -> None:
@@ -129,8 +170,8 @@ def _answer_errors(app: Flask) -> None:
     @app.errorhandler(ImageRefused)
     def wrong_image(refused: ImageRefused) -> Response:
         error = refused.error
-        which = {} if refused.index is None else {"index": refused.index}
-        return _problem(error.status, error.code, str(error), {}, **which)
+        which: dict[str, object] = {} if refused.index is None else {"index": refused.index}
+        return _problem(error.status, error.code, str(error), {}, extra=which)
 
     @app.errorhandler(HTTPException)
     def werkzeugs(error: HTTPException) -> Response:
@@ -138,6 +179,8 @@ def _answer_errors(app: Flask) -> None:
             return wrong_request(errors.RouteUnknown())
         if isinstance(error, WrongMethod):
             return wrong_request(errors.MethodNotAllowed(request.method, error.valid_methods or ()))
+        if isinstance(error, RequestedRangeNotSatisfiable):
+            return wrong_request(errors.RangeInvalid(error.length))
         return wrong_request(errors.RequestInvalid())
 
     @app.errorhandler(MemoryError)
@@ -151,25 +194,14 @@ def _answer_errors(app: Flask) -> None:
         return wrong_request(errors.Internal())
 
 
-def _problem(status: int, code: str, detail: str, headers: dict[str, str], **extra: object) -> Response:
-    g.trace.code = code
-    extra["request_id"] = g.trace.request_id
-    return problem(Problem(status, code, detail, extra), headers)
-
-
-def _closing(app: WSGI, drain: Drain) -> WSGI:
-    """Lets Gunicorn say `Connection: close` where the connection will not be kept.
-
-    An application cannot send that header itself, so the response that Gunicorn is about to write is asked.
-    """
-
-    def front(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        def start(*arguments: Any) -> Any:  # noqa: ANN401  (WSGI's own)
-            response = getattr(start_response, "__self__", None)
-            if isinstance(response, GunicornResponse) and (environ.get(_CLOSE) or drain.begun):
-                response.force_close()
-            return start_response(*arguments)
-
-        return app(environ, start)
-
-    return front
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str],
+    trace: Trace | None = None,
+    extra: Mapping[str, object] = MappingProxyType({}),
+) -> Response:
+    trace = trace or g.trace
+    trace.code = code
+    return problem(Problem(status, code, detail, {**extra, "request_id": trace.request_id}), headers)

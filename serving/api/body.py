@@ -4,37 +4,58 @@ Werkzeug's own ways to read take a body for whole that was cut at the limit or b
 promises to keep a connection that it then closes if much of a body is left. So all bodies pass through here.
 """
 
+import math
+import select
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gunicorn.http.errors import ParseException
-
-from serving.api.admission import Admission
-from serving.api.errors import BodyIncomplete, BodyTooLarge, BodyTooSlow, ServerBusy
+from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
 from serving.config import Settings
-
-CHUNK = 64 * 1024
+from serving.stream import PIECE, ChunksInvalid, TooSlow
 
 Environ = dict[str, Any]
+
+# What an early answer has left of a body is read and forgotten if it is no more than this, comes within so
+# many seconds, and not too many clients want that at once. Otherwise the connection is closed.
+DRAIN_BYTES, DRAIN_SECONDS, DRAINS = 2**20, 1.0, 8
+# How much the newest upload counts in the mean time of one.
+WEIGHT = 0.1
+# Where a request notes that its body was read to the end, or that it never will be.
+DONE, FAILED = "goldfish.body_done", "goldfish.body_failed"
+
+
+class Held:
+    """A body that counts as held until it is released; `take` hands it over."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def take(self) -> bytes:
+        """The bytes, which are not kept here as well."""
+        data, self._data = self._data, b""
+        return data
 
 
 class Bodies:
     """All bodies that the server holds, and the doors through which they come in."""
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
-        self._settings, self._admission = settings, admission
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._doors = threading.BoundedSemaphore(settings.uploads)
+        self._drains = threading.BoundedSemaphore(DRAINS)
         self._lock = threading.Lock()
+        self._upload_time = 0.0
         self.held = 0
 
     @contextmanager
-    def read(self, environ: Environ) -> Iterator[bytes]:
+    def read(self, environ: Environ) -> Iterator[Held]:
         """The whole body, which counts as held until the block ends.
 
-        Raises `BodyTooLarge`, `BodyIncomplete` or `BodyTooSlow`, and `ServerBusy` if there is no place.
+        Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed` or `BodyTooSlow`, and `ServerBusy` if there
+        is no place.
         """
         size = 0
         # One block that grows, because thousands of small ones would leave holes in the memory.
@@ -45,40 +66,48 @@ class Bodies:
                     self._hold(len(part))
                     size += len(part)
                     received += part
-            body = bytes(received)
+            held = Held(bytes(received))
             received.clear()
-            yield body
+            yield held
         finally:
             self._hold(-size)
 
     def drain(self, environ: Environ) -> bool:
-        """Reads what an early answer has left of a body, and forgets it. Is the connection good for more?"""
-        if not _has_body(environ) or environ.get(_DONE):
+        """Reads what an early answer has left of a body. Is the connection good for another request?"""
+        declared = _declared(environ)
+        if declared == 0 or environ.get(DONE):
             return True
-        # A health check has threads of its own, and nobody shall keep them; nor wait for a door here.
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD") or environ.get(_FAILED):
+        if declared is None or declared > DRAIN_BYTES or environ.get(FAILED):
+            return False
+        # A health check has threads of its own, which nobody shall keep.
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._drains.acquire(blocking=False):
             return False
         try:
-            with self._door():
-                for _ in self._parts(environ):
-                    pass
-        except (BodyTooLarge, BodyIncomplete, BodyTooSlow, ServerBusy):
+            if unreader := getattr(_stream(environ), "unreader", None):
+                unreader.deadline = min(unreader.deadline, time.monotonic() + DRAIN_SECONDS)
+            for _ in self._parts(environ):
+                pass
+        except (BodyIncomplete, BodyTooSlow):
             return False
+        finally:
+            self._drains.release()
         return True
 
     def _parts(self, environ: Environ) -> Iterator[bytes]:
         limit, declared = self._settings.max_body, _declared(environ)
-        environ[_FAILED] = True
+        environ[FAILED] = True
         if declared is not None and declared > limit:
             raise BodyTooLarge(limit)
-        received, began, stream = 0, time.monotonic(), _stream(environ)
+        received, stream = 0, _stream(environ)
         while declared is None or received < declared:
             try:
-                part = stream.read(CHUNK)
-            # Of the socket or of the chunks' frames: in either case there will be no more.
-            except (OSError, ParseException):
-                part = b""
-                declared = declared if declared is not None else received + 1
+                part = stream.read(PIECE)
+            except TooSlow:
+                raise BodyTooSlow(received, self._settings.body_seconds) from None
+            except ChunksInvalid as error:
+                raise BodyMalformed(str(error)) from None
+            except OSError:
+                raise BodyIncomplete(received) from None
             if not part:
                 break
             received += len(part)
@@ -86,40 +115,46 @@ class Bodies:
                 raise BodyTooLarge(limit)
             yield part
         if declared is not None and received != declared:
-            seconds = self._settings.body_seconds
-            # The thread's own clock starts a moment after the one that ended the wait.
-            slow = time.monotonic() - began > 0.9 * seconds
-            raise BodyTooSlow(received, seconds) if slow else BodyIncomplete(received)
-        environ[_DONE], environ[_FAILED] = True, False
+            raise BodyIncomplete(received)
+        environ[DONE], environ[FAILED] = True, False
 
     def _hold(self, size: int) -> None:
         with self._lock:
             if size > 0 and self.held + size > self._settings.bodies:
-                raise ServerBusy(self._admission.retry_after())
+                raise ServerBusy(self._retry_after())
             self.held += size
 
     @contextmanager
     def _door(self) -> Iterator[None]:
         if not self._doors.acquire(blocking=False):
-            raise ServerBusy(self._admission.retry_after())
+            raise ServerBusy(self._retry_after())
+        began = time.monotonic()
         try:
             yield
         finally:
             self._doors.release()
+            self._upload_time += WEIGHT * (time.monotonic() - began - self._upload_time)
+
+    def _retry_after(self) -> int:
+        """Whole seconds until a door opens, if those who send take the mean time of an upload."""
+        return max(1, math.ceil(self._upload_time))
 
 
-# Where a request notes that its body was read to the end, or that it never will be.
-_DONE, _FAILED = "goldfish.body_done", "goldfish.body_failed"
+def gone(environ: Environ) -> bool:
+    """Has the client closed its connection? Nobody would read an answer."""
+    sock = environ.get("gunicorn.socket")
+    if sock is None:
+        return False
+    watch = select.poll()
+    # Only Linux tells it before something is written; others notice broken connections alone.
+    watch.register(sock, getattr(select, "POLLRDHUP", 0))
+    return bool(watch.poll(0))
 
 
 def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
     """The body's bytes. Gunicorn's file goes through them by the kilobyte; its reader beneath does not."""
     file = environ["wsgi.input"]
     return getattr(file, "reader", file)
-
-
-def _has_body(environ: Environ) -> bool:
-    return bool(_declared(environ) or environ.get("HTTP_TRANSFER_ENCODING"))
 
 
 def _declared(environ: Environ) -> int | None:

@@ -1,18 +1,21 @@
 """From encoded images to classes, under admission control. What every protocol of the server calls."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from serving.api.admission import Admission
-from serving.api.errors import DeadlineExceeded
+from serving.api.errors import ClientGone, DeadlineExceeded
 from serving.api.metrics import Metrics
 from serving.api.trace import ImageFacts, Trace
 from serving.decoder import picture
 from serving.errors import ImageError
 from serving.predictor import Predictor, Probabilities
+
+# Seconds in the queue after which it is worth asking whether the client is still there.
+PATIENT = 0.02
 
 
 class ImageRefused(Exception):
@@ -31,16 +34,20 @@ class Classifier(NamedTuple):
     metrics: Metrics
     deadline: float
 
-    def classify(self, images: Sequence[bytes], trace: Trace) -> list[Probabilities]:
-        """Probabilities, float32 [K], for each encoded image.
+    def classify(
+        self, images: Sequence[bytes], trace: Trace, gone: Callable[[], bool] = lambda: False
+    ) -> list[Probabilities]:
+        """Probabilities, float32 [K], for each encoded image. `gone`: has the client left meanwhile?
 
         Decoding needs the slot too, for that is where the memory goes. Raises `ServerBusy`,
-        `DeadlineExceeded` or `ImageRefused`.
+        `DeadlineExceeded`, `ClientGone` or `ImageRefused`.
         """
         asked = time.monotonic()
         with self.admission.slot(asked + self.deadline, self.deadline):
             trace.queue = time.monotonic() - asked
             self.metrics.queue.observe(trace.queue)
+            if trace.queue > PATIENT and gone():
+                raise ClientGone
             answers = []
             for index, data in enumerate(images):
                 try:

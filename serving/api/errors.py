@@ -10,10 +10,12 @@
     ├── HeadTooSlow         408  head_too_slow
     ├── ExpectationUnknown  417  expectation_unknown
     ├── CodingUnknown       501  coding_unknown
+    ├── RangeInvalid        416  range_invalid
     ├── ParameterInvalid    400  parameter_invalid
     ├── BodyTooLarge        413  body_too_large
     ├── BodyIncomplete      400  body_incomplete
     ├── BodyTooSlow         408  body_too_slow
+    ├── BodyMalformed       400  body_malformed
     ├── MultipartMalformed  400  multipart_malformed
     ├── ImageMissing        400  image_missing
     ├── ImagesTooMany       400  images_too_many
@@ -23,6 +25,7 @@
     ├── ServerBusy          503  server_busy
     ├── DeadlineExceeded    503  deadline_exceeded
     ├── NotReady            503  not_ready
+    ├── ClientGone          400  client_gone
     └── Internal            500  internal
 
 Each class builds its own sentence: what came, what is allowed, what to do. Codes never change once published.
@@ -32,6 +35,8 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from serving.errors import ServingError
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class RequestError(ServingError):
@@ -126,6 +131,17 @@ class CodingUnknown(RequestError):
         super().__init__("The only transfer coding that is known is chunked.")
 
 
+class RangeInvalid(RequestError):
+    """The header Range asks for bytes that a file does not have."""
+
+    code, status = "range_invalid", 416
+
+    def __init__(self, size: int | None) -> None:
+        super().__init__(
+            f"The file has {size} bytes; ask for some of them.", {"Content-Range": f"bytes */{size}"}
+        )
+
+
 class ParameterInvalid(RequestError):
     """A query parameter is out of its bounds."""
 
@@ -160,6 +176,15 @@ class BodyTooSlow(RequestError):
 
     def __init__(self, received: int, seconds: float) -> None:
         super().__init__(f"After {seconds:g} seconds only {received:,} bytes of the body had come.")
+
+
+class BodyMalformed(RequestError):
+    """The chunks of the body are not as HTTP/1.1 has them, or hardly anything but frames."""
+
+    code, status = "body_malformed", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The body in chunks cannot be read: {reason}.")
 
 
 class MultipartMalformed(RequestError):
@@ -258,6 +283,15 @@ class NotReady(RequestError):
         super().__init__("This server is about to stop. Ask another one.")
 
 
+class ClientGone(RequestError):
+    """The client closed the connection before its turn came."""
+
+    code, status = "client_gone", 400
+
+    def __init__(self) -> None:
+        super().__init__("The connection was closed before the turn of this request; nothing was computed.")
+
+
 class Internal(RequestError):
     """A fault of the server; the log has it under the request_id."""
 
@@ -265,6 +299,3 @@ class Internal(RequestError):
 
     def __init__(self) -> None:
         super().__init__("Something went wrong here. The log has it, under the request_id of this answer.")
-
-
-CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import asdict
+from functools import partial
 
 from flask import Blueprint, Response, g, request
 
-from serving.api import uploads
 from serving.api.answers import ClassScore, Model, Predictions, Timing
+from serving.api.body import gone
 from serving.api.errors import ParameterInvalid
 from serving.api.respond import json
 from serving.api.service import Service
@@ -46,9 +47,8 @@ def routes(service: Service) -> Blueprint:
 
 
 def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
-    with service.body(request) as body:
-        images = uploads.images(request.content_type or "", body, limit)
-        answers = service.classifier.classify(images, g.trace)
+    with service.images(request, limit) as images:
+        answers = service.classifier.classify(images, g.trace, partial(gone, request.environ))
     return [service.predictor.top(answer, top) for answer in answers]
 
 

@@ -36,10 +36,14 @@ Classifies images. Send a form with the file in the field `image`, or the image 
 Every answer names the model that gave it in X-Model-Name, X-Model-Version and X-Model-Digest.
 Images are neither stored nor logged."""
 
+SECONDS: Document = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+COMMON = ("X-Model-Name", "X-Model-Version", "X-Model-Digest", "X-Request-Id")
+
 # What may happen to a request with a body, besides being answered.
 SENDING = (
-    errors.BodyIncomplete, errors.BodyTooLarge, errors.BodyTooSlow, errors.DeadlineExceeded,
-    errors.ImageMissing, errors.ImagesTooMany, errors.MultipartMalformed, errors.ServerBusy,
+    errors.BodyIncomplete, errors.BodyMalformed, errors.BodyTooLarge, errors.BodyTooSlow, errors.ClientGone,
+    errors.DeadlineExceeded, errors.ImageMissing, errors.ImagesTooMany, errors.MultipartMalformed,
+    errors.ServerBusy,
 )  # fmt: skip
 
 
@@ -102,7 +106,7 @@ def _inference(service: Service) -> Document:
         "operationId": "inference",
         "requestBody": _image(1),
         "responses": _responses(_answer(schema), _sending(service)),
-        "x-curl": "curl -F image=@photo.jpg {url}/inference",
+        "x-curl": f"curl {_key(service)}-F image=@photo.jpg {{url}}/inference",
         **_security(service),
     }
 
@@ -123,7 +127,7 @@ def _predict(service: Service, named: Document) -> Document:
         ],
         "requestBody": _image(service.settings.max_images),
         "responses": _responses(_answer(named["Predictions"]), (*_sending(service), errors.ParameterInvalid)),
-        "x-curl": "curl -F image=@one.jpg -F image=@two.png '{url}/predict?top=3'",
+        "x-curl": f"curl {_key(service)}-F image=@one.jpg -F image=@two.png '{{url}}/predict?top=3'",
         **_security(service),
     }
 
@@ -185,10 +189,6 @@ def _responses(answer: Document, refusals: Iterable[Kind]) -> Document:
     return {"200": answer | {"headers": _common()}, **refused}
 
 
-SECONDS: Document = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
-COMMON = ("X-Model-Name", "X-Model-Version", "X-Model-Digest", "X-Request-Id")
-
-
 def _common() -> Document:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in COMMON}
 
@@ -206,6 +206,10 @@ def _headers() -> Document:
         name: {"required": True, "description": text, "schema": schema}
         for name, (text, schema) in zip(COMMON, described, strict=True)
     }
+
+
+def _key(service: Service) -> str:
+    return "-H 'X-API-Key: <key>' " if service.access.wants_key else ""
 
 
 def _security(service: Service) -> Document:

@@ -9,6 +9,7 @@ from typing import Self
 
 from flask import Request
 
+from serving.api import uploads
 from serving.api.access import Access
 from serving.api.admission import Admission
 from serving.api.body import Bodies
@@ -47,7 +48,7 @@ class Service:
         golden = predictor.bundle.golden()
         difference = predictor.check_golden()
         admission = Admission(slots, settings.queue)
-        bodies = Bodies(settings, admission)
+        bodies = Bodies(settings)
         names = tuple(label.name for label in predictor.labels)
         few = len(names) <= settings.metrics_classes
         metrics = Metrics(release.pin, names if few else ())
@@ -68,10 +69,10 @@ class Service:
         )
 
     @contextmanager
-    def body(self, request: Request) -> Iterator[bytes]:
-        """The body of a request that may ask, and for which there is a place."""
+    def images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
+        """The images of a request that may ask, and for which there is a place; at most `limit`."""
         self.access.check(request)
-        # Whoever is sent away is sent away before sending megabytes.
+        # Before the body is read, and again when its turn is asked for.
         self.classifier.admission.check()
-        with self.bodies.read(request.environ) as body:
-            yield body
+        with self.bodies.read(request.environ) as held:
+            yield uploads.images(request.content_type or "", held.take(), limit)

@@ -79,14 +79,19 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 
 
 def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
-    """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix."""
+    """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
+
+    `descriptors`: how many the system lets it have.
+    """
+    descriptors = settings.pop("descriptors", None)
+    limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_"))}
     environment = inherited | {"PYTHONPATH": str(ROOT), "GOLDFISH_MODEL": "colours"}
     for name, value in settings.items():
         environment["PORT" if name == "port" else f"GOLDFISH_{name.upper()}"] = str(value)
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "serving"],
+            [*limit, sys.executable, "-m", "serving"],
             cwd=folder,
             env=environment,
             stdout=log,

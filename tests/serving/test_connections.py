@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
+from serving.stream import SEND_SECONDS
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
@@ -51,7 +54,6 @@ EARLY = {
     "415": (post("/predict", MEGABYTE), 415),
     "400, a form": (post("/predict", MEGABYTE, "Content-Type: multipart/form-data; boundary=x"), 400),
     "400, no boundary": (post("/inference", MEGABYTE, "Content-Type: multipart/form-data"), 400),
-    "404, chunked": (chunked("/nowhere", *[MEGABYTE[:65536]] * 16), 404),
 }
 
 
@@ -65,6 +67,22 @@ def test_keep_alive_is_no_lie_after_an_early_answer(server: Server, name: str) -
             assert (answer.status, answer.closed) == (status, False)
         connection.sendall(post("/inference", RED))
         assert read(connection).status == 200
+
+
+# Bodies that nobody waits for: how long they are, or will be, is not known or is too much.
+LEFT = {
+    "large": post("/nowhere", bytes(5_000_000)),
+    "in chunks": chunked("/nowhere", *[MEGABYTE[:65536]] * 16),
+    "stalled": head("POST", "/nowhere", "Content-Length: 1000000"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_connection_is_closed_and_said_to_be_when_much_is_left(server: Server, name: str) -> None:
+    with server.connect() as connection:
+        connection.sendall(LEFT[name])
+        answer = read(connection)
+        assert (answer.status, answer.closed) == (404, True)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -118,9 +136,9 @@ def test_limit_is_exact(strict: Server, size: int) -> None:
         head("POST", "/inference", "Content-Length: 1000") + RED[:10],
         head("POST", "/inference", "Transfer-Encoding: chunked") + b"ff\r\n" + RED[:10],
         head("POST", "/inference", "Transfer-Encoding: chunked") + b"a\r\n" + RED[:10] + b"\r\n",
-        head("POST", "/inference", "Transfer-Encoding: chunked") + b"no hex\r\n",
+        head("POST", "/inference", "Transfer-Encoding: chunked") + b"0\r\nTrailer: x",
     ],
-    ids=["content-length", "within a chunk", "between chunks", "no chunk"],
+    ids=["content-length", "within a chunk", "between chunks", "within the trailers"],
 )
 def test_short_body_does_not_pass(server: Server, request_: bytes) -> None:
     with server.connect() as connection:
@@ -204,11 +222,131 @@ def test_closed_connections_that_linger_do_not_starve_others(strict: Server) -> 
         assert latency(strict) < 0.1
 
 
-def test_client_that_reads_nothing_does_not_keep_a_thread(strict: Server) -> None:
-    with strict.connect() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.sendall(head("GET", "/docs") * 50)
-        assert latency(strict) < 0.1
+def unread(server: Server, stack: ExitStack, path: str) -> socket.socket:
+    """A connection that has asked again and again, and read nothing, until the server can send no more."""
+    connection = stack.enter_context(socket.socket())
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.connect(("127.0.0.1", server.port))
+    connection.settimeout(0.5)
+    with suppress(OSError):
+        for _ in range(5000):
+            connection.sendall(head("GET", path))
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+def test_clients_that_read_nothing_do_not_starve_others(tmp_path: Path, path: str) -> None:
+    with running(publish(tmp_path), slots=1, queue=1, uploads=1) as server, ExitStack() as stack:
+        # More of them than there are threads, for health checks or for all others.
+        for _ in range(12):
+            unread(server, stack, path)
+        end = time.monotonic() + SEND_SECONDS + 5
+        while time.monotonic() < end:
+            with suppress(TimeoutError, OSError), server.connect() as connection:
+                connection.settimeout(1)
+                connection.sendall(post("/inference", RED))
+                if read(connection).status == 200:
+                    break
+        else:
+            pytest.fail("nobody is answered any more")
+        assert latency(server) < 0.2
+        assert [line for line in server.log() if "trace" in line] == []
+
+
+LIVEZ, VERSION, NOWHERE = (head("GET", path) for path in ("/livez", "/version", "/nowhere"))
+# Ways to send requests without waiting for the first answer: parts, and the status of each answer.
+PIPELINES = {
+    "together": [LIVEZ + VERSION + NOWHERE],
+    "half of the next": [LIVEZ + VERSION[:9], VERSION[9:] + NOWHERE],
+    "bodies": [post("/inference", RED) + post("/predict", RED) + NOWHERE],
+    "chunks": [chunked("/inference", RED) + chunked("/predict", RED[:9], RED[9:]) + NOWHERE],
+    "an empty line between": [LIVEZ + b"\r\n" + VERSION + b"\r\n\r\n" + NOWHERE],
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipelined_requests_are_answered_in_their_order(server: Server, name: str) -> None:
+    with server.connect() as connection:
+        for part in PIPELINES[name]:
+            connection.sendall(part)
+            time.sleep(0.1)
+        reader = connection.makefile("rb")
+        answers = []
+        for _ in range(3):
+            status = int(reader.readline().split()[1])
+            lines = iter(reader.readline, b"\r\n")
+            fields = dict(line.decode().strip().lower().split(": ", 1) for line in lines)
+            answers.append((status, reader.read(int(fields["content-length"]))))
+        reader.close()
+    assert [status for status, _ in answers] == [200, 200, 404]
+    assert b"digest" in answers[1][1]
+
+
+def test_more_connections_than_allowed_do_not_hide_the_health_checks(tmp_path: Path) -> None:
+    with running(publish(tmp_path), descriptors=300) as server, ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(server.connect())
+        assert latency(server) < 0.1
+        assert ask(server, post("/inference", RED)).status == 200
+        assert psutil.Process(server.process.pid).children() == [server.worker]
+
+
+def test_worker_outlives_a_lack_of_descriptors(tmp_path: Path) -> None:
+    with running(publish(tmp_path)) as server, ExitStack() as stack:
+        worker = server.worker
+        # As if something else in the process had taken them.
+        worker.rlimit(psutil.RLIMIT_NOFILE, (worker.num_fds() + 20, 4096))
+        for _ in range(100):
+            stack.enter_context(server.connect())
+        time.sleep(0.5)
+        assert ask(server, head("GET", "/livez")).status == 200
+        stack.close()
+        assert ask(server, post("/inference", RED)).status == 200
+        assert server.worker.pid == worker.pid
+
+
+# Chunks that are hardly anything but frames, and what is said of them.
+FRAMES = {
+    "no size": (b"no hex\r\n", "no size"),
+    "a negative size": (b"-1\r\n", "no size"),
+    "a huge size": (b"fffffffff\r\n", "no size"),
+    "more than it says": (b"1\r\nxyz\r\n", "longer"),
+    "an endless size": (b"1" * 100_000, "no end"),
+    "an endless extension": (b"1;" + b"a" * 100_000, "no end"),
+    "an endless trailer": (b"0\r\n" + b"a" * 100_000, "no end"),
+    "endless trailers": (b"0\r\n" + b"a: b\r\n" * 10_000, "no end"),
+    "one byte each": (b"1\r\nx\r\n" * 100_000, "frames"),
+    "extensions": ((b"1;" + b"a" * 900 + b"\r\nx\r\n") * 1000, "frames"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_of_chunks_are_bounded(server: Server, name: str) -> None:
+    body, reason = FRAMES[name]
+    before = server.worker.cpu_times().user
+    with server.connect() as connection:
+        with suppress(OSError):
+            connection.sendall(head("POST", "/inference", "Transfer-Encoding: chunked") + body)
+        answer = read(connection)
+    assert (answer.status, answer.json["code"], answer.closed) == (400, "body_malformed", True)
+    assert reason in answer.json["detail"]
+    # A core for as long as the body may take is what it would cost.
+    assert server.worker.cpu_times().user - before < 2
+
+
+def test_chunks_may_be_small_and_have_extensions(server: Server) -> None:
+    frames = b"".join(b"0008 ;name=value\r\n" + RED[at : at + 8] + b"\r\n" for at in range(0, 72, 8))
+    last = b"%x\r\n" % len(RED[72:]) + RED[72:] + b"\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n"
+    request = head("POST", "/inference", "Transfer-Encoding: chunked") + frames + last
+    with server.connect() as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            assert read(connection).status == 200
+
+
+def test_host_is_wanted(server: Server) -> None:
+    assert ask(server, b"GET /livez HTTP/1.1\r\n\r\n").status == 400
+    assert ask(server, b"GET /livez HTTP/1.0\r\n\r\n").status == 200
 
 
 @pytest.mark.parametrize(
@@ -266,6 +404,13 @@ def test_malformed_requests_get_the_same_json(server: Server, name: str) -> None
     assert (answer.status, answer.closed) == (status, True)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["code"] == CODES[status]
+    # It is signed, counted and logged like all others.
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+    assert {"x-model-digest", "content-security-policy", "date"} <= answer.headers.keys()
+    line = server.log()[-1]
+    assert (line["request_id"], line["route"], line["status"]) == (answer.json["request_id"], "none", status)
+    series = f'goldfish_requests_total{{route="none",status="{status}"}}'
+    assert series in server.get("/metrics").text
     assert b"127.0.0.1" not in answer.body
 
 

@@ -85,10 +85,12 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.HeadTooSlow(10.0), "after 10 seconds", {}),
     (errors.ExpectationUnknown(), "100-continue", {}),
     (errors.CodingUnknown(), "chunked", {}),
+    (errors.RangeInvalid(7), "7 bytes", {"Content-Range": "bytes */7"}),
     (errors.ParameterInvalid("top", "a whole number"), "The parameter top must be a whole number", {}),
     (errors.BodyTooLarge(25_165_824), "25,165,824 bytes", {}),
     (errors.BodyIncomplete(1234), "1,234 bytes", {}),
     (errors.BodyTooSlow(1234, 30.0), "After 30 seconds only 1,234 bytes", {}),
+    (errors.BodyMalformed("a chunk has no size"), "a chunk has no size", {}),
     (errors.MultipartMalformed("it breaks off"), "it breaks off", {}),
     (errors.ImageMissing("The form is empty."), "The form is empty. Send", {}),
     (errors.ImagesTooMany(17, 16), "holds 17 images and this path takes 16", {}),
@@ -98,6 +100,7 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.ServerBusy(7), "in 7 s", {"Retry-After": "7"}),
     (errors.DeadlineExceeded(2.5, 7), "within 2.5 s", {"Retry-After": "7"}),
     (errors.NotReady(), "about to stop", {}),
+    (errors.ClientGone(), "closed", {}),
     (errors.Internal(), "request_id", {}),
 ]
 

@@ -1,10 +1,12 @@
 """Few slots, a short queue, an honest 503 beyond; nobody who was let in is lost."""
 
+import hashlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from serving.api.admission import Admission
 from serving.api.errors import DeadlineExceeded, ServerBusy
+from tests.serving.bundles import COLOURS, filled
 from tests.serving.pictures import encoded
 from tests.serving.servers import Server, publish, running
 from tests.serving.test_connections import latency
@@ -19,6 +22,7 @@ from tests.serving.wire import Answer, ask, head, post
 
 # A legal picture that takes about 0.3 s: 24 megapixels in 30 kB.
 SLOW = encoded(Image.new("RGB", (4900, 4900), "red"), "PNG")
+RED = filled(COLOURS["red"])
 QUEUE = 2
 
 
@@ -90,6 +94,29 @@ def test_bodies_share_one_budget(tmp_path: Path) -> None:
         slow.recv(65536)
         assert gauge(server, "goldfish_body_bytes") == 0
         assert ask(server, post("/inference", body)).json["code"] == "image_unrecognised"
+
+
+def test_work_of_clients_that_have_gone_is_not_done(tmp_path: Path) -> None:
+    with running(publish(tmp_path), slots=1, queue=30) as server:
+        for _ in range(20):
+            with server.connect() as connection:
+                connection.sendall(post("/inference", SLOW))
+        began = time.monotonic()
+        assert ask(server, post("/inference", SLOW)).status == 200
+        # Twenty of them would take far longer than the one that was at work.
+        assert time.monotonic() - began < 3
+        codes = Counter(line.get("code") for line in server.log())
+        assert codes["client_gone"] > 10
+
+
+def test_strangers_without_a_key_cannot_take_all_the_doors(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"key").hexdigest()
+    with running(publish(tmp_path), uploads=4, api_keys=digest) as server, ExitStack() as stack:
+        for path in ("/inference", "/nowhere") * 10:
+            stranger = stack.enter_context(server.connect())
+            stranger.sendall(head("POST", path, "Content-Length: 1000000") + b"x")
+        answer = ask(server, post("/inference", RED, "X-API-Key: key"))
+        assert answer.status == 200
 
 
 def hold(admission: Admission, release: threading.Event, order: list[int], number: int) -> None:
