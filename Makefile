@@ -30,6 +30,20 @@ PIN_COMMIT = $$(git diff --quiet HEAD -- pins/$(MODEL).json 2>/dev/null && git l
 serve: $(VENV)/.serving ## answer HTTP with the pinned model: make serve [MODEL=digits] [PORT=5000]
 	@GOLDFISH_MODEL=$(MODEL) GOLDFISH_PIN_COMMIT=$(PIN_COMMIT) PORT=$(PORT) exec python -m serving
 
+IMAGE ?= goldfish-$(MODEL)
+# What the image's labels say is what the pin says; the build fails if it is not so.
+LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json")); \
+	print(*(f"--build-arg {key.upper()}={pin[key]}" for key in ("version", "digest")))')
+
+.PHONY: image
+image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name]
+	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) \
+		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI --build-arg REVISION=$(PIN_COMMIT) $(LABELS) .
+
+.PHONY: smoke
+smoke: $(VENV)/.serving ## start the image as it is meant to run, and ask it: make smoke [MODEL=digits] [IMAGE=name]
+	@python -m deploy.smoke $(IMAGE) pins/$(MODEL).json
+
 .PHONY: verify
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
 	@python -m pipeline verify $(MODEL)

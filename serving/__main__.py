@@ -20,8 +20,12 @@ class AddressTaken(ServingError):
         super().__init__(f"Cannot listen at {settings.address} ({reason}): set another {host} or {port}.")
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Checks all that can be checked, then starts Gunicorn; 1 and a sentence if something is wrong."""
+    # As SageMaker calls every image; there is nothing else that could be meant.
+    if arguments not in ([], ["serve"]):
+        print(f"{' '.join(arguments)!r} is not known: `serve` is, or nothing.", file=sys.stderr)
+        return 2
     try:
         settings = Settings.read()
         release = find(settings)
@@ -47,4 +51,4 @@ def _try_address(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,9 +6,9 @@ named before. An unknown one stops the server, because a mistyped limit would be
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from msgspec import Meta
@@ -101,8 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings that an environment asks for; `SettingsInvalid` lists all that is wrong with it."""
-        values, reasons = {}, []
+        values: dict[str, Any] = {}
         fields = {variable(field.name): field for field in msgspec.structs.fields(cls)}
+        environment, reasons = _with_files(environment, fields)
         for name in sorted(environment):
             if name not in fields:
                 ours = name.startswith(PREFIX) and not KUBERNETES.fullmatch(f"{name}={environment[name]}")
@@ -154,6 +155,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def variable(field: str) -> str:
     """The environment variable that sets a field."""
     return NAMES.get(field, PREFIX + field.upper())
+
+
+def _with_files(environment: Mapping[str, str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Replaces `<variable>_FILE` by what the file holds, as secrets are mounted; also what went wrong."""
+    found, reasons = dict(environment), []
+    for name in known:
+        if file := found.pop(f"{name}_FILE", None):
+            try:
+                found[name] = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, ValueError):
+                reasons.append(f"{name}_FILE is {file!r}, which cannot be read")
+    return found, reasons
 
 
 def _path(kind: type, text: object) -> Path:

@@ -1,6 +1,5 @@
 """The tutorial's model on real weights and real photos, and fine-tuning from them; from Keras's cache."""
 
-import csv
 import json
 import os
 import shutil
@@ -9,45 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.layout import Layout
+from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import Project, copy_of_the_working_tree
 from tests.serving.servers import running
-
-HOME = Path(os.environ.get("KERAS_HOME", "nowhere")).expanduser().resolve()
-WEIGHTS = HOME / "models/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"
-PHOTOS = HOME / "datasets/bc69043e2862758a1906c6a24a792bb28c6bb2ff.zip"
-
-LAYOUT = Layout("imagenet")
-OFFLINE = {"MLFLOW_TRACKING_URI": "", "KERAS_HOME": str(HOME), "https_proxy": "http://127.0.0.1:9"}
-
-needs_weights = pytest.mark.skipif(
-    not WEIGHTS.exists(), reason="KERAS_HOME names no cache with MobileNetV2's weights"
-)
-needs_photos = pytest.mark.skipif(
-    not PHOTOS.exists(), reason="KERAS_HOME names no cache with the ImageNet photos"
-)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Project:
     """A copy of the project in which nothing is built."""
     return copy_of_the_working_tree(tmp_path / "project", OFFLINE)
-
-
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that has built ImageNet's model from the cache, and pinned it."""
-    project = copy_of_the_working_tree(tmp_path_factory.mktemp("imagenet") / "project", OFFLINE)
-    done = project.pipeline("run", "imagenet")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project
-
-
-def predictions(project: Project) -> dict[str, dict[str, str]]:
-    """What evaluation says of each photo, by its path below the test images."""
-    with (project.root / LAYOUT.reports / "predictions.csv").open() as file:
-        return {row["image"]: row for row in csv.DictReader(file)}
 
 
 @needs_weights
@@ -63,7 +33,7 @@ def test_a_thousand_photos_are_recognised(imagenet: Project) -> None:
     assert (
         imagenet.pipeline("classify", "imagenet", str(photo)).stdout.splitlines()[0].split()[1] == "goldfish"
     )
-    assert predictions(imagenet)["n01443537/n01443537_goldfish.JPEG"]["predicted"] == "goldfish"
+    assert predictions(imagenet)[GOLDFISH]["predicted"] == "goldfish"
     # Two classes each are called crane and maillot; none of them is lost.
     labels = json.loads((root / LAYOUT.bundle / "serving/labels.json").read_text())
     assert len({label["name"] for label in labels}) == 1000

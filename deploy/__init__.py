@@ -1,0 +1,1 @@
+"""How the server leaves the house."""

@@ -1,0 +1,68 @@
+"""The chain of fixtures: engine -> base image -> a clone with a pinned bundle -> its image."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.deploy.engine import docker, engine, environment, stand_in
+from tests.pipeline.projects import Project, copy_of_the_working_tree
+from tests.serving.servers import publish
+
+IMAGE = "goldfish-test-colours"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a base image, and an engine that has it."""
+    folder = tmp_path_factory.mktemp("docker")
+    with engine(folder):
+        yield stand_in(folder)
+        for image in (IMAGE, f"{IMAGE}-unbaked"):
+            docker("image", "rm", "--force", image, check=False)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone with a pinned bundle in its workspace, and what must not get into an image."""
+    project = copy_of_the_working_tree(
+        tmp_path_factory.mktemp("image") / "project", {"MLFLOW_TRACKING_URI": ""}
+    )
+    for pin in (project.root / "pins").iterdir():
+        pin.unlink()
+    publish(project.root, extra={"data/model.keras": b"only the pipeline needs it"})
+    project.commit("a pinned model")
+    (project.root / ".env").write_text("PASSWORD=secret\n")
+    return project
+
+
+@pytest.fixture
+def spoiled(clone: Project, tmp_path: Path) -> Project:
+    """A copy of the clone that a test may spoil."""
+    shutil.copytree(clone.root, tmp_path / "project")
+    return Project(tmp_path / "project", clone.environment)
+
+
+@pytest.fixture(scope="session")
+def image(base: str, clone: Project) -> str:
+    """The image that `make image` builds in the clone."""
+    done = make(clone, base)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return IMAGE
+
+
+def make(project: Project, base: str, verb: str = "image", **variables: str) -> CompletedProcess[str]:
+    """Runs a verb of the Makefile with this interpreter's environment in the place of the project's own."""
+    for mark in (".created", ".serving"):
+        (project.root / ".venv").mkdir(exist_ok=True)
+        (project.root / ".venv" / mark).touch()
+    settings = {
+        "MODEL": "colours",
+        "IMAGE": IMAGE,
+        "BASE": base,
+        "BUILD_OPTIONS": "--network host",
+    } | variables
+    named = [f"{name}={value}" for name, value in settings.items()]
+    return project.run("make", verb, *named, PATH=environment()["PATH"], DOCKER_BUILDKIT="1")

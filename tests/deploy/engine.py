@@ -1,0 +1,111 @@
+"""A real Docker engine, and a stand-in for the base image where no registry of images can be reached."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 30.0
+# The machine's own certificates: a package index behind a proxy of its own may need them.
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+STAND_IN = "goldfish-base:stand-in"
+
+
+def environment() -> dict[str, str]:
+    """Debian's docker comes first: it builds with BuildKit by itself, where others want a plug-in."""
+    return os.environ | {"PATH": f"/usr/bin{os.pathsep}{os.environ['PATH']}", "DOCKER_BUILDKIT": "1"}
+
+
+def docker(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a docker command."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[None]:
+    """The engine that is there, or one that is started for the tests; without one they are skipped."""
+    if shutil.which("docker", path=environment()["PATH"]) is None:
+        pytest.skip("there is no docker: `apt-get install docker.io debootstrap`")
+    if docker("info", check=False).returncode == 0:
+        yield
+        return
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("no Docker engine answers, and only root can start one")
+    address = f"unix://{folder / 'socket'}"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *("dockerd", "--host", address, "--data-root", str(folder / "data")),
+                *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    os.environ["DOCKER_HOST"] = address
+    try:
+        if not _answers(process):
+            pytest.skip(f"dockerd does not start here: {(folder / 'log').read_text()[-500:]}")
+        yield
+    finally:
+        del os.environ["DOCKER_HOST"]
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def stand_in(folder: Path) -> str:
+    """Makes a base image of Debian's packages, about as the official one: python3 with venv, certificates."""
+    if docker("image", "inspect", STAND_IN, check=False).returncode == 0:
+        return STAND_IN
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        pytest.skip("only root can make a base image, with debootstrap: `apt-get install debootstrap`")
+    root = folder / "root"
+    packages = "--include=python3,python3-venv,ca-certificates"
+    command = ["debootstrap", "--variant=minbase", packages, _codename(), str(root), _mirror()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
+    for rubbish in ("var/cache/apt", "var/lib/apt/lists"):
+        shutil.rmtree(root / rubbish)
+    archive = folder / "root.tar"
+    subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
+    docker("import", "--change", f"ENV PIP_CERT={CERTIFICATES}", str(archive), STAND_IN)
+    shutil.rmtree(root)
+    archive.unlink()
+    return STAND_IN
+
+
+def _answers(process: "subprocess.Popen[bytes]") -> bool:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        if docker("info", check=False).returncode == 0:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _codename() -> str:
+    lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
+
+
+def _mirror() -> str:
+    """Where this machine has its packages from."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {_codename()}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    if not found:
+        pytest.skip("this machine does not know where its packages come from: `apt-get update`")
+    return found[0]

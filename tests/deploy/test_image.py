@@ -1,0 +1,174 @@
+"""The image: built from the pinned bytes and no others, hardened, and small."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.smoke import HARDENED, address, ask, seconds_until_ready, started
+from serving.pin import Pin
+from tests.deploy.conftest import IMAGE, make
+from tests.deploy.engine import docker
+from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights
+from tests.pipeline.projects import Project
+from tests.serving.registries import flipped, mlflow_server, register
+
+PIN = Path("pins/colours.json")
+LABELS = "models/colours/bundle/serving/labels.json"
+
+
+def inside(image: str, code: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Runs Python in a container of the image."""
+    arguments = ("run", "--rm", *HARDENED, *options, "--entrypoint", "python3", image, "-c", code)
+    return docker(*arguments, check=False)
+
+
+def test_it_holds_what_it_must(image: str, clone: Project, base: str) -> None:
+    done = make(clone, base, "smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("ready after", "in label, /version and pin", "3 golden images", "ended with 0"):
+        assert words in done.stdout
+
+
+def test_it_holds_the_serving_files_and_nothing_else(image: str) -> None:
+    code = "import pathlib; print(*(p for p in pathlib.Path('/srv').rglob('*') if p.is_file()), sep='\\n')"
+    found = {Path(line).relative_to("/srv").as_posix() for line in inside(image, code).stdout.splitlines()}
+    bundle = "models/colours/bundle"
+    assert found == {
+        "pins/colours.json",
+        f"{bundle}/manifest.json",
+        *(f"{bundle}/serving/{name}" for name in ("model.onnx", "labels.json", "preprocessing.json")),
+        *(f"{bundle}/serving/golden/{name}" for name in ("golden.json", "0.png", "1.png", "2.png")),
+    }
+
+
+@pytest.mark.parametrize(
+    "package", ["mlflow", "dvc", "tensorflow", "keras", "onnx", "pip", "pipeline", "tests"]
+)
+def test_what_serves_needs_none_of_it(image: str, package: str) -> None:
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is not None)"
+    assert inside(image, code).returncode == 0
+
+
+def test_nobody_can_write_anywhere(image: str) -> None:
+    folders = ("/", "/srv", "/opt/goldfish", "/etc")
+    code = f"import os; print(os.getuid(), [os.access(path, os.W_OK) for path in {folders}])"
+    assert inside(image, code).stdout.strip() == "65532 [False, False, False, False]"
+
+
+def test_sagemakers_way_to_start_it(image: str) -> None:
+    container = docker("run", "--detach", *HARDENED, image, "serve").stdout.strip()
+    try:
+        done = docker("exec", container, "python3", "-c", WAIT, check=False)
+        assert done.returncode == 0, docker("logs", container).stdout
+    finally:
+        docker("rm", "--force", container)
+
+
+WAIT = """
+import subprocess, sys, time
+for _ in range(200):
+    if subprocess.run([sys.executable, "-m", "serving.health"]).returncode == 0:
+        break
+    time.sleep(0.05)
+else:
+    sys.exit(1)
+"""
+
+
+def test_other_arguments_are_refused(image: str) -> None:
+    done = docker("run", "--rm", *HARDENED, image, "train", check=False)
+    assert done.returncode == 2
+    assert done.stderr == "'train' is not known: `serve` is, or nothing.\n"
+
+
+def test_a_flipped_byte_is_refused_at_the_start(image: str, clone: Project) -> None:
+    file = clone.root / LABELS
+    with flipped(file):
+        done = docker("run", "--rm", *HARDENED, "--volume", f"{file}:/srv/{LABELS}:ro", image, check=False)
+    assert done.returncode == 1
+    assert "labels.json was changed after its release" in done.stderr
+
+
+def test_a_flipped_byte_fails_the_build(spoiled: Project, base: str) -> None:
+    with flipped(spoiled.root / LABELS):
+        done = make(spoiled, base, IMAGE="goldfish-test-never")
+    assert done.returncode != 0
+    assert "labels.json was changed after its release" in done.stdout + done.stderr
+
+
+def test_another_bundle_than_the_pinned_one_fails_the_build(spoiled: Project, base: str) -> None:
+    pin = Pin.read(spoiled.root / PIN)
+    (spoiled.root / PIN).write_bytes(Pin(pin.name, pin.version, "0" * 64).to_bytes())
+    done = make(spoiled, base, IMAGE="goldfish-test-never")
+    assert done.returncode != 0
+    assert "is not what /context/colours.json names, and pulling it failed" in done.stdout + done.stderr
+
+
+def test_labels_that_lie_fail_the_build(spoiled: Project, base: str) -> None:
+    options = "--network host --build-arg VERSION=9"
+    done = make(spoiled, base, IMAGE="goldfish-test-never", LABELS=options)
+    assert done.returncode != 0
+    assert "The labels say colours 9" in done.stdout + done.stderr
+
+
+def test_labels_say_who_is_in_it(image: str, clone: Project) -> None:
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image).stdout)
+    pin = Pin.read(clone.root / PIN)
+    assert labels["model.digest"] == pin.digest
+    assert labels["org.opencontainers.image.revision"] == clone.succeed("git", "rev-parse", "HEAD").strip()
+
+
+def test_without_a_model_it_pulls_the_pinned_one_at_the_start(
+    base: str, spoiled: Project, tmp_path: Path
+) -> None:
+    name = f"{IMAGE}-unbaked"
+    with mlflow_server(tmp_path) as server:
+        release = register(server, tmp_path, "colours", steepness=6.0)
+        (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
+        built = make(spoiled, base, IMAGE=name, BUILD_OPTIONS="--network host --target unbaked")
+        assert built.returncode == 0, built.stdout + built.stderr
+        options = ("--network", "host", "--env", f"MLFLOW_TRACKING_URI={server}", "--env", "PORT=5987")
+        container = docker("run", "--detach", *HARDENED, *options, name).stdout.strip()
+        try:
+            done = docker("exec", container, "python3", "-c", WAIT, check=False)
+            assert done.returncode == 0, docker("logs", container).stdout
+            assert release.pin.digest in docker("logs", container).stdout
+        finally:
+            docker("rm", "--force", container)
+
+
+def test_the_registry_alone_is_enough_and_a_poisoned_one_fails(
+    base: str, spoiled: Project, tmp_path: Path
+) -> None:
+    with mlflow_server(tmp_path) as server:
+        release = register(server, tmp_path, "colours", steepness=6.0)
+        (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
+        pulled = make(spoiled, base, IMAGE=f"{IMAGE}-pulled", MLFLOW_TRACKING_URI=server)
+        assert pulled.returncode == 0, pulled.stdout + pulled.stderr
+        smoked = make(spoiled, base, "smoke", IMAGE=f"{IMAGE}-pulled")
+        assert f"digest {release.pin.digest} in label, /version and pin" in smoked.stdout
+        docker("image", "rm", "--force", f"{IMAGE}-pulled")
+        with flipped(release.files / "serving/model.onnx"):
+            # Another secret, so that the step is not taken from the cache.
+            poisoned = make(spoiled, base, IMAGE="goldfish-test-never", MLFLOW_TRACKING_URI=f"{server}/")
+        assert poisoned.returncode != 0
+        assert "model.onnx" in poisoned.stdout + poisoned.stderr
+
+
+@needs_weights
+@needs_photos
+def test_it_knows_a_goldfish(base: str, imagenet: Project) -> None:
+    name = "goldfish-test-imagenet"
+    built = make(imagenet, base, MODEL="imagenet", IMAGE=name)
+    assert built.returncode == 0, built.stdout + built.stderr
+    smoked = make(imagenet, base, "smoke", MODEL="imagenet", IMAGE=name)
+    assert smoked.returncode == 0, smoked.stdout + smoked.stderr
+    with started(name) as container:
+        host = address(container)
+        seconds_until_ready(container, host)
+        photo = (imagenet.root / LAYOUT.test / GOLDFISH).read_bytes()
+        answer = ask(host, "/inference", photo)
+    assert next(iter(answer)) == "goldfish"
+    docker("image", "rm", "--force", name)
