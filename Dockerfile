@@ -19,6 +19,13 @@ COPY requirements/serving.txt /build/serving.txt
 RUN ["/opt/pip/bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", \
      "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/serving.txt"]
 
+# What no server calls, a third of all: tests, the tools of ONNX Runtime, and its library for C programs, which
+# the Python module does not load. `make smoke` asks what is left.
+WORKDIR /opt/packages/onnxruntime
+RUN find /opt/packages -type d -name tests -prune -exec rm -r {} + && \
+    rm -r capi/libonnxruntime.so* datasets quantization tools transformers
+WORKDIR /
+
 # The server's own code, with bytecode that nobody has to write later: the file system will be read-only.
 COPY serving /opt/goldfish/serving
 RUN ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/goldfish", "/opt/packages"]

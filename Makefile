@@ -60,7 +60,7 @@ test: $(VENV)/.dev ## set up what the tests need, and run them
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
-	@ruff check . && ruff format --check . && mypy
+	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile
 
 .PHONY: format
 format: $(VENV)/.dev ## mend what can be mended of the style

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.image import THEIRS, build_tutorial, size
 from deploy.smoke import HARDENED, address, ask, seconds_until_ready, started
 from serving.pin import Pin
 from tests.deploy.conftest import IMAGE, make
@@ -113,6 +114,20 @@ def test_labels_that_lie_fail_the_build(spoiled: Project, base: str) -> None:
     assert "The labels say colours 9" in done.stdout + done.stderr
 
 
+def test_secrets_of_the_build_are_in_no_layer(spoiled: Project, base: str, tmp_path: Path) -> None:
+    secret = "a-secret-of-the-build"  # noqa: S105
+    (tmp_path / "token").write_text(secret)
+    option = f"--secret id=MLFLOW_TRACKING_TOKEN,src={tmp_path / 'token'}"
+    name = f"{IMAGE}-secret"
+    built = make(spoiled, base, IMAGE=name, BUILD_OPTIONS=f"--no-cache --network host {option}")
+    assert built.returncode == 0, built.stdout + built.stderr
+    docker("save", "--output", str(tmp_path / "image.tar"), name)
+    docker("image", "rm", "--force", name)
+    for hidden in (secret, "PASSWORD=secret", "only the pipeline needs it"):
+        found = subprocess.run(["grep", "-c", hidden, str(tmp_path / "image.tar")], check=False)
+        assert found.returncode == 1, hidden
+
+
 def test_labels_say_who_is_in_it(image: str, clone: Project) -> None:
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image).stdout)
     pin = Pin.read(clone.root / PIN)
@@ -155,6 +170,11 @@ def test_the_registry_alone_is_enough_and_a_poisoned_one_fails(
             poisoned = make(spoiled, base, IMAGE="goldfish-test-never", MLFLOW_TRACKING_URI=f"{server}/")
         assert poisoned.returncode != 0
         assert "model.onnx" in poisoned.stdout + poisoned.stderr
+
+
+def test_it_is_a_fifth_of_what_a_tutorial_builds(image: str, base: str) -> None:
+    assert 5 * size(image) <= size(build_tutorial(base))
+    docker("image", "rm", "--force", THEIRS)
 
 
 @needs_weights

@@ -8,7 +8,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from benchmarks import hostile, soak
+from benchmarks import hostile, image, soak
 from benchmarks.documents import section
 from pipeline.__main__ import VERBS
 from serving.config import Settings, variable
@@ -90,7 +90,7 @@ def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-@pytest.mark.parametrize("module", [hostile, soak], ids=["hostile", "soak"])
+@pytest.mark.parametrize("module", [hostile, soak, image], ids=["hostile", "soak", "image"])
 def test_the_manual_shows_what_was_measured(module: ModuleType) -> None:
     name = module.__name__.rpartition(".")[2]
     assert section(module.DOCUMENT, name) == module.table(json.loads(module.RESULTS.read_text()))

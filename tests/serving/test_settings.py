@@ -113,6 +113,25 @@ def test_empty_is_not_set(name: str, text: str) -> None:
     assert read(**{name: text}) == Settings()
 
 
+def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"{DIGEST},\n{DIGEST}\n")
+    assert Settings.read({"GOLDFISH_API_KEYS_FILE": str(tmp_path / "keys")}).api_keys == (DIGEST, DIGEST)
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    found = Settings.read({"MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")})
+    assert found.credentials.password == SECRET
+
+
+@pytest.mark.parametrize("file", ["nowhere", "."])
+def test_a_file_that_cannot_be_read_is_no_open_door(tmp_path: Path, file: str) -> None:
+    path = str(tmp_path / file)
+    assert f"GOLDFISH_API_KEYS_FILE is {path!r}, which cannot be read" in reasons(GOLDFISH_API_KEYS_FILE=path)
+
+
+def test_an_empty_file_is_no_open_door(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n")
+    assert "holds no key" in reasons(GOLDFISH_API_KEYS_FILE=str(tmp_path / "keys"))
+
+
 def test_nothing_set() -> None:
     assert Settings.read({}) == Settings()
     assert Settings().max_body == 24 * 2**20
