@@ -5,7 +5,6 @@ Both are built from one base, ours with the workspace's digits. It writes `bench
 
 import json
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,8 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Builds both, and writes."""
-    with tempfile.TemporaryDirectory() as folder, engine(Path(folder)):
-        base = stand_in(Path(folder))
+    with engine() as folder:
+        base = stand_in(folder)
         ours, theirs = build_ours(base), build_tutorial(base)
         results = {
             "base_mb": size(base),

@@ -15,10 +15,9 @@ IMAGE = "goldfish-test-colours"
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def base() -> Iterator[str]:
     """The name of a base image, and an engine that has it."""
-    folder = tmp_path_factory.mktemp("docker")
-    with engine(folder):
+    with engine() as folder:
         yield stand_in(folder)
         for image in (IMAGE, f"{IMAGE}-unbaked"):
             docker("image", "rm", "--force", image, check=False)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -36,8 +37,19 @@ def docker(*arguments: str, check: bool = True, **variables: str) -> subprocess.
 
 
 @contextmanager
-def engine(folder: Path) -> Iterator[None]:
-    """The engine that is there, or one that is started for the tests; without one they are skipped."""
+def engine() -> Iterator[Path]:
+    """The engine that is there, or one that is started for the tests; without one they are skipped.
+
+    Gives a folder for what is made with it, which is gone afterwards.
+    """
+    # Not one of pytest's, which stay: an engine leaves much behind.
+    temporary = TemporaryDirectory(prefix="goldfish-docker-", ignore_cleanup_errors=True)
+    with temporary as name, _running(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[None]:
     if shutil.which("docker", path=environment()["PATH"]) is None:
         pytest.skip("there is no docker: `apt-get install docker.io debootstrap`")
     if docker("info", check=False).returncode == 0:
@@ -49,6 +61,8 @@ def engine(folder: Path) -> Iterator[None]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
+                # Its mounts end with it; otherwise they would keep the folder from being removed.
+                *("unshare", "--mount", "--propagation", "private"),
                 *("dockerd", "--host", address, "--data-root", str(folder / "data")),
                 *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
             ],

@@ -13,7 +13,8 @@ import requests
 
 from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
 from serving.pin import Pin
-from tests.serving.bundles import COLOURS, filled, graph, put, seal, write_bundle
+from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle
+from tests.serving.registries import register
 from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running
 from tests.serving.test_bundle_is_checked import LABEL, OFFLINE, flip
 
@@ -208,6 +209,29 @@ def test_slim_bundle(tmp_path: Path) -> None:
         response = server.post("/inference", data=RED)
         assert next(iter(response.json())) == "red"
         assert response.headers["X-Model-Digest"] == digest
+
+
+def test_pinned_bundle_is_pulled_when_the_workspace_has_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after a rollback: the newest bundle lies there, and the pin names one of the registry.
+    (tmp_path / "project").mkdir()
+    project = publish(tmp_path / "project")
+    # Where the embedded registry is, its artifacts go too.
+    monkeypatch.chdir(project)
+    release = register(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
+    (project / "pins/colours.json").write_bytes(release.pin.to_bytes())
+    for _ in range(2):
+        with running(project) as server:
+            assert server.get("/version").json()["digest"] == release.pin.digest
+            answer = server.post("/inference", data=filled(COLOURS["red"])).json()
+            assert answer["red"] == pytest.approx(expected(COLOURS["red"], 6.0)[0], abs=1e-5)
+    pulled = project / "models/colours/pulled" / release.pin.digest[:12]
+    assert not (pulled / "MLmodel").exists()
+    # What was pulled is checked like all else; here it is damaged, and can be had again.
+    (pulled / LABELS).write_bytes(b"[]")
+    with running(project) as server:
+        assert server.get("/readyz").ok
 
 
 def test_bundle_elsewhere(tmp_path: Path) -> None:
