@@ -52,6 +52,8 @@ HEAD_END = b"\r\n\r\n"
 # After the last byte of an answer, until the connection is closed on a client that still sends; what it sends
 # is thrown away in pieces of this size.
 LINGER_SECONDS, LINGER_PIECE = 5.0, 256 * 1024
+# The same when the process ends, which a client that does not hang up must not hold up.
+LAST_SECONDS = 1.0
 # How often the loop looks for what is overdue.
 TICK = 0.25
 # Their answers are small, so whoever does not take them at once does not want them.
@@ -211,6 +213,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if not self.alive:
             for conn in self.pending_conns:
                 conn.timeout = conn.timeout if conn.head else 0.0
+            for conn in self.lingering:
+                conn.timeout = min(conn.timeout, time.monotonic() + LAST_SECONDS)
         for conn in self._overdue(self.pending_conns):
             if conn.head:
                 self._send(conn.sock, HeadTooSlow(self.app.settings.head_seconds))

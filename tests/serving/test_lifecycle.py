@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -71,6 +72,18 @@ def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
         told = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - told < 5
+
+
+def test_clients_that_do_not_hang_up_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    with running(publish(tmp_path)) as server, ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(server.connect())
+            connection.sendall(head("GET", "/livez", "Connection: close"))
+            assert read(connection).closed
+        told = time.monotonic()
+        assert server.stop() == 0
+        # They would be lingered over for five seconds.
+        assert time.monotonic() - told < 4
 
 
 def test_asking_twice_ends_the_window(tmp_path: Path) -> None:
