@@ -1,7 +1,8 @@
 """What the server can be told, all of it by environment variables: the one file that reads them.
 
 A variable is `GOLDFISH_` and the field's name in capitals, except for those in `NAMES`, which others have
-named before. An unknown one stops the server, because a mistyped limit would be no limit.
+named before; with `_FILE` behind its name it tells in which file the value stands. An unknown one stops the
+server, because a mistyped limit would be no limit.
 """
 
 import os

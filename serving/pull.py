@@ -122,6 +122,7 @@ def _replace(folder: Path, fresh: Path, old: Path) -> None:
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
+    # Ctrl-C too: what was there goes back, whatever came between the two renames.
     except BaseException:
         if old.exists() and not folder.exists():
             old.rename(folder)
