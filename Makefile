@@ -44,6 +44,37 @@ image: $(VENV)/.serving ## build the container image with the pinned model: make
 smoke: $(VENV)/.serving ## start the image as it is meant to run, and ask it: make smoke [MODEL=digits] [IMAGE=name]
 	@python -m deploy.smoke $(IMAGE) pins/$(MODEL).json
 
+.PHONY: push
+push: $(VENV)/.serving ## publish the image under its names: make push REPOSITORY=host/name [IMAGE=name]
+	@$(if $(REPOSITORY),,$(error Where to? make push REPOSITORY=ghcr.io/owner/name))python -m deploy.push $(IMAGE) pins/$(MODEL).json $(REPOSITORY)
+
+# A remote that is not in .dvc/config, as CI knows it from a secret, goes where git does not look.
+REMOTE = $(if $(DVC_REMOTE),dvc remote add --local --quiet --force --default given "$$DVC_REMOTE" &&)
+
+.PHONY: bundle
+bundle: $(VENV)/.pipeline ## have the pinned bundle here: make bundle [MODEL=digits] [STAND_IN=yes]
+	@$(REMOTE) python -m pipeline fetch $(MODEL) $(if $(STAND_IN),--stand-in)
+
+.PHONY: pinned
+pinned: ## say whether the pin is as committed, for CI: pinned=true or pinned=false
+	@git diff --quiet HEAD -- pins/$(MODEL).json && echo pinned=true || echo pinned=false
+
+.PHONY: pull
+pull: $(VENV)/.pipeline ## fetch data and models from DVC's remote, as far as it has them: make pull [DVC_REMOTE=url]
+	@$(REMOTE) dvc pull --allow-missing || echo "What could not be pulled will be built."
+
+.PHONY: evaluate
+evaluate: $(VENV)/.pipeline ## run what has changed of the pipeline, up to the figures
+	@dvc repro evaluate
+
+.PHONY: register
+register: $(VENV)/.pipeline ## register what passed its gate, at MLFLOW_TRACKING_URI or in mlflow.db
+	@dvc repro register
+
+.PHONY: stale
+stale: $(VENV)/.pipeline ## say whether dvc.lock is what code, params and data say
+	@python -m pipeline stale
+
 .PHONY: verify
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
 	@python -m pipeline verify $(MODEL)
@@ -61,6 +92,9 @@ test: $(VENV)/.dev ## set up what the tests need, and run them
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
 	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile
+	@zizmor --offline --quiet .github
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 .PHONY: format
 format: $(VENV)/.dev ## mend what can be mended of the style

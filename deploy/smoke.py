@@ -86,16 +86,21 @@ def seconds_until_ready(container: str, host: str) -> float:
     raise SmokeFailed(f"not ready after {PATIENCE:g} s")
 
 
-def check_identity(image: str, host: str, pin: Pin) -> None:
-    """The digest of the label, of /version and of the pin are one."""
-    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image))
+def check_label(image: str, pin: Pin) -> None:
+    """The image's label names what is pinned."""
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image)) or {}
+    _same(pin, "the label", [labels.get(f"model.{key}") for key in ("name", "version", "digest")])
+
+
+def check_version(host: str, pin: Pin) -> None:
+    """/version names what is pinned."""
     version = ask(host, "/version")
-    told = [
-        (labels.get("model.name"), labels.get("model.version"), labels.get("model.digest")),
-        (version["name"], str(version["version"]), version["digest"]),
-    ]
-    if told != [(pin.name, str(pin.version), pin.digest)] * 2:
-        raise SmokeFailed(f"label and /version say {told}, the pin {pin}")
+    _same(pin, "/version", [version["name"], str(version["version"]), version["digest"]])
+
+
+def _same(pin: Pin, who: str, told: list[str | None]) -> None:
+    if told != [pin.name, str(pin.version), pin.digest]:
+        raise SmokeFailed(f"{who} says {told}, the pin {pin}")
 
 
 def check_golden(container: str, host: str, pin: Pin) -> int:
@@ -127,7 +132,8 @@ def smoke(image: str, pin: Pin, *options: str) -> None:
     with started(image, *options) as container:
         host = address(container)
         print(f"ready after {seconds_until_ready(container, host):.2f} s")
-        check_identity(image, host, pin)
+        check_label(image, pin)
+        check_version(host, pin)
         print(f"digest {pin.digest} in label, /version and pin")
         print(f"{check_golden(container, host, pin)} golden images answered as recorded")
         check_end(container)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import chain, params, pins, promotion, run
 from pipeline.entry import guarded
 from pipeline.errors import ChainBroken
+from pipeline.fetch import fetch
 from pipeline.layout import Layout
 from pipeline.registration import ensure
 from pipeline.registry import Registry
@@ -75,6 +76,11 @@ def _history(options: argparse.Namespace) -> None:
         print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
 
 
+def _fetch(options: argparse.Namespace) -> None:
+    """have the pinned bundle here: from registry or DVC, or built again"""
+    fetch(Layout(options.model), options.stand_in)
+
+
 def _stale(options: argparse.Namespace) -> int:
     """say whether dvc.lock is what code, params and data say; pulls nothing"""
     reasons = stale(options.model)
@@ -85,7 +91,7 @@ def _stale(options: argparse.Namespace) -> int:
 
 
 VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _classify, _promote, _rollback, _verify, _trace, _history, _stale,
+    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _stale,
 )  # fmt: skip
 
 
@@ -103,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("image", type=Path)
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
+        if name == "fetch":
+            text = "take what building gives if the pinned bytes cannot be had; to try, not to publish"
+            command.add_argument("--stand-in", action="store_true", help=text)
     return result
 
 

@@ -15,6 +15,7 @@
     ├── RegistryUnavailable MLflow does not answer
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
+    ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
     ├── ChainBroken         a link between data and pin does not hold
     └── CommandFailed       git or DVC ended with an error
 
@@ -131,6 +132,16 @@ class VersionMissing(PipelineError):
 class VersionDamaged(PipelineError):
     def __init__(self, uri: str, reason: str) -> None:
         super().__init__(f"{uri} is not what was registered: {reason}")
+
+
+class PinnedUnavailable(PipelineError):
+    def __init__(self, pin: Path, digest: str, tried: Iterable[str]) -> None:
+        listed = "".join(f"\n  {line}" for line in tried)
+        super().__init__(
+            f"{pin} names {digest}, which cannot be had here. Tried:{listed}\n"
+            "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, and "
+            "name that remote in DVC_REMOTE."
+        )
 
 
 class ChainBroken(PipelineError):

@@ -1,0 +1,104 @@
+"""docker.yml, run here: the image is built and tried for everything, published for what is pinned alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.fetch import UNREGISTERED
+from serving.pin import Pin
+from tests.deploy.engine import docker, environment
+from tests.deploy.registry import ImageRegistry, image_registry
+from tests.pipeline.projects import Project, copy_of_the_working_tree
+from tests.serving.registries import mlflow_server, register
+from tests.workflows.runner import Event, Runner
+
+PIN = Path("pins/colours.json")
+REPOSITORY = "owner/goldfish"
+IMAGE = "goldfish-colours"
+MAIN, TAG = Event("push", "refs/heads/main"), Event("push", "refs/tags/v1")
+FORK = Event("pull_request", "refs/pull/1/merge", fork=True)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry]:
+    """Where images are pushed to."""
+    with image_registry(tmp_path_factory.mktemp("registry")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pin]]:
+    """An MLflow server that has a model, and the pin that names it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(folder) as server:
+        yield server, register(server, folder, "colours", steepness=5.0).pin
+
+
+@pytest.fixture
+def source(tmp_path: Path, tracking: tuple[str, Pin]) -> Project:
+    """A repository that pins this model, and has no byte of it."""
+    project = copy_of_the_working_tree(tmp_path / "source")
+    for pin in (project.root / "pins").iterdir():
+        pin.unlink()
+    (project.root / PIN).write_bytes(tracking[1].to_bytes())
+    project.commit("pinned")
+    return project
+
+
+@pytest.fixture
+def runner(source: Project, base: str, images: ImageRegistry, tmp_path: Path) -> Iterator[Runner]:
+    """A machine of GitHub's, with a base image and a registry that can be reached."""
+    instead = {
+        "PATH": environment()["PATH"],
+        "BASE": base,
+        "BUILD_OPTIONS": "--network host",
+        "REGISTRY": images.address,
+    }
+    forget = {"publish": lambda: docker("image", "rm", "--force", IMAGE) and None}
+    yield Runner(source, tmp_path / "runner", variables={"MODEL": "colours"}, instead=instead, before=forget)
+    docker("image", "rm", "--force", IMAGE, check=False)
+
+
+def test_main_publishes_what_was_tried(
+    runner: Runner, images: ImageRegistry, tracking: tuple[str, Pin]
+) -> None:
+    server, pin = tracking
+    runner.secrets = {"MLFLOW_TRACKING_URI": server}
+    ended = runner.run("docker.yml", MAIN)
+    assert ended == {"image": "success", "publish": "success"}, runner.done
+    assert [done.name for done in runner.done] == [
+        "Have the pinned bundle",
+        "Build",
+        "Start and ask",
+        "Is it the pinned one?",
+        "Keep it for the job that publishes",
+        "Take over the image that was tried",
+        "Push",
+    ]
+    assert f"digest {pin.digest} in label, /version and pin" in runner.step("Start and ask").printed
+    tag = f"colours-v{pin.version}-{pin.digest[:8]}"
+    published = {"subject-name": f"{images.address}/{REPOSITORY}", "subject-digest": images.digest(REPOSITORY, tag)}
+    attested = [given for action, given in runner.given if action == "actions/attest"]
+    assert [published.items() <= given.items() for given in attested] == [True, True]
+    (listed,) = [given for action, given in runner.given if action == "anchore/sbom-action"]
+    assert listed["image"] == "{subject-name}@{subject-digest}".format(**published)
+    assert listed["output-file"] == attested[1]["sbom-path"]
+
+
+def test_a_fork_builds_and_tries_without_secrets(
+    runner: Runner, images: ImageRegistry, source: Project
+) -> None:
+    """Nobody has the pinned bytes: what building gives stands in for them, and is not published."""
+    make_buildable(source)
+    before = images.tags(REPOSITORY)
+    runner.variables = {"MODEL": "tiny"}
+    ended = runner.run("docker.yml", FORK)
+    assert ended == {"image": "success", "publish": "skipped"}, runner.done
+    assert "3 golden images" not in runner.step("Start and ask").printed
+    assert "::warning title=A stand-in::" in runner.step("Say why it will not be published").printed
+    assert images.tags(REPOSITORY) == before
+
+
+def make_buildable(project: Project) -> None:
+    raise NotImplementedError

@@ -1,0 +1,201 @@
+"""Runs a workflow without GitHub: its `run` steps for real, in a clone, in their order, with a faked event.
+
+Actions of others cannot run here. The few that are used have a stand-in that does their part here:
+a checkout is a clone, an artifact is a copy. Those that sign or publish are noted with what they were given.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.pipeline.projects import Project
+from tests.workflows.expressions import Context, fill, holds
+
+WORKFLOWS = Path(".github/workflows")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened: a push to a branch or a tag, or a pull request from a branch or a fork."""
+
+    name: str
+    ref: str
+    fork: bool = False
+
+    @property
+    def github(self) -> Context:
+        """The context `github`."""
+        head = "stranger/goldfish" if self.fork else "Owner/Goldfish"
+        return Context(
+            event_name=self.name,
+            ref=self.ref,
+            ref_type="tag" if self.ref.startswith("refs/tags/") else "branch",
+            repository="Owner/Goldfish",
+            workflow="test",
+            actor="somebody",
+            event={"pull_request": {"head": {"repo": {"full_name": head}}}},
+        )
+
+
+@dataclass
+class Done:
+    """One step that ran: which, how it ended (0 is good), and what it printed."""
+
+    job: str
+    name: str
+    code: int
+    printed: str
+
+
+@dataclass
+class Runner:
+    """One machine of GitHub's, for all jobs of a workflow."""
+
+    source: Project
+    folder: Path
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    # What steps find in their environment instead of what the workflow says.
+    instead: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    given: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    summary: str = ""
+
+    def run(self, workflow: str, event: Event) -> dict[str, str]:
+        """Runs all jobs of a workflow; gives how each one ended: success, failure or skipped."""
+        document = yaml.safe_load((self.source.root / WORKFLOWS / workflow).read_text())
+        needs: dict[str, dict[str, Any]] = {}
+        for name, job in document["jobs"].items():
+            needed = [job["needs"]] if "needs" in job else []
+            contexts = self._contexts(event) | {"needs": Context({key: needs[key] for key in needed})}
+            good = all(needs[key]["result"] == "success" for key in needed)
+            needs[name] = {"result": "skipped", "outputs": {}}
+            if holds(job.get("if", "success()"), contexts, self.folder, good):
+                self.before.get(name, lambda: None)()
+                needs[name] = self._job(name, job, document.get("env", {}), contexts)
+        return {name: job["result"] for name, job in needs.items()}
+
+    def step(self, name: str) -> Done:
+        """The step of this name."""
+        (found,) = [done for done in self.done if done.name == name]
+        return found
+
+    def _contexts(self, event: Event) -> dict[str, Any]:
+        return {
+            "github": event.github,
+            "secrets": Context({**self.secrets, "GITHUB_TOKEN": "a-token"}),
+            "vars": Context(self.variables),
+            "matrix": Context(),
+        }
+
+    def _job(
+        self, name: str, job: dict[str, Any], common: dict[str, str], contexts: dict[str, Any]
+    ) -> dict[str, Any]:
+        workspace, steps, good = self.folder / name, Context(), True
+        for number, step in enumerate(job["steps"]):
+            seen = contexts | {"steps": steps, "env": Context({**common, **self.instead})}
+            if not holds(step.get("if", "success()"), seen, workspace, good):
+                continue
+            if "uses" in step:
+                self._use(step, seen, workspace)
+                continue
+            environment = common | job.get("env", {}) | step.get("env", {})
+            filled = {key: fill(value, seen, workspace) for key, value in environment.items()}
+            outputs = self.folder / f"{name}-{number}"
+            done = self._execute(name, step, workspace, filled, outputs, seen["github"])
+            good = good and done.code == 0
+            steps[step.get("id", str(number))] = {"outputs": _pairs(outputs)}
+        seen = contexts | {"steps": steps}
+        told = {key: fill(value, seen, workspace) for key, value in job.get("outputs", {}).items()}
+        return {"result": "success" if good else "failure", "outputs": told}
+
+    def _execute(
+        self,
+        job: str,
+        step: dict[str, Any],
+        workspace: Path,
+        environment: dict[str, str],
+        outputs: Path,
+        github: Context,
+    ) -> Done:
+        summary, temporary = self.folder / "summary", self.folder / f"{job}-temporary"
+        temporary.mkdir(exist_ok=True)
+        for file in (outputs, summary):
+            file.touch()
+        variables = {
+            "CI": "true",
+            "GITHUB_OUTPUT": str(outputs),
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "GITHUB_REPOSITORY": github.repository,
+            "RUNNER_TEMP": str(temporary),
+        }
+        project = Project(workspace, {**self.source.environment, **environment, **variables, **self.instead})
+        ran = project.run("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
+        self.summary = summary.read_text()
+        self.done.append(Done(job, step.get("name", step["run"]), ran.returncode, ran.stdout + ran.stderr))
+        return self.done[-1]
+
+    def _use(self, step: dict[str, Any], contexts: dict[str, Any], workspace: Path) -> None:
+        """Does, or notes, what an action would do."""
+        action = step["uses"].partition("@")[0]
+        inputs = {key: fill(str(value), contexts, workspace) for key, value in step.get("with", {}).items()}
+        self.given.append((action, inputs))
+        if action in ACTIONS:
+            ACTIONS[action](self, inputs, workspace)
+        elif action not in NOTED:
+            raise KeyError(f"nobody has said what {action} does")
+
+    def _checkout(self, _: dict[str, str], workspace: Path) -> None:
+        self.source.clone(workspace)
+
+    def _python(self, _: dict[str, str], workspace: Path) -> None:
+        """The interpreter that runs the tests has all that make would install."""
+        (workspace / ".venv").mkdir()
+        for mark in (".created", ".serving", ".pipeline", ".dev"):
+            (workspace / ".venv" / mark).touch()
+
+    def _upload(self, inputs: dict[str, str], workspace: Path) -> None:
+        for path in inputs["path"].split():
+            _copy(workspace / path, self.folder / "artifacts" / inputs["name"] / path)
+
+    def _download(self, inputs: dict[str, str], workspace: Path) -> None:
+        shutil.copytree(self.folder / "artifacts" / inputs["name"], workspace, dirs_exist_ok=True)
+
+    def _save(self, inputs: dict[str, str], workspace: Path) -> None:
+        _copy(workspace / inputs["path"], self.folder / "cache" / inputs["key"])
+
+    def _restore(self, inputs: dict[str, str], workspace: Path) -> None:
+        """The newest entry that begins as one of the keys."""
+        keys = [inputs["key"], *inputs.get("restore-keys", "").split()]
+        entries = sorted((self.folder / "cache").glob("*"), key=lambda entry: -entry.stat().st_mtime)
+        for entry in [entry for key in keys for entry in entries if entry.name.startswith(key)][:1]:
+            _copy(entry, workspace / inputs["path"])
+
+
+ACTIONS: dict[str, Callable[[Runner, dict[str, str], Path], None]] = {
+    "actions/checkout": Runner._checkout,
+    "actions/setup-python": Runner._python,
+    "actions/upload-artifact": Runner._upload,
+    "actions/download-artifact": Runner._download,
+    "actions/cache/restore": Runner._restore,
+    "actions/cache/save": Runner._save,
+}
+NOTED = ("docker/login-action", "anchore/sbom-action", "actions/attest")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _pairs(file: Path) -> dict[str, str]:
+    """What a step has written to GITHUB_OUTPUT."""
+    return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
