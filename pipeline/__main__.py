@@ -122,8 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _checked(options: argparse.Namespace) -> int | None:
-    """Runs a verb for a model that is known; only `run` takes one that has photos and nothing else yet."""
-    if options.verb is not _run and options.model is not None:
+    """Runs a verb for a model that is known; `run` takes one that has only photos, `fetch` only a pin."""
+    if options.verb not in (_run, _fetch) and options.model is not None:
         params.load().of(options.model)
     verb: Callable[[argparse.Namespace], int | None] = options.verb
     return verb(options)

@@ -139,8 +139,8 @@ class PinnedUnavailable(PipelineError):
         listed = "".join(f"\n  {line}" for line in tried)
         super().__init__(
             f"{pin} names {digest}, which cannot be had here. Tried:{listed}\n"
-            "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, and "
-            "name that remote in DVC_REMOTE."
+            "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, "
+            "and name that remote in DVC_REMOTE."
         )
 
 

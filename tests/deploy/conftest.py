@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.deploy.engine import docker, engine, environment, stand_in
+from tests.deploy.engine import base_image, docker, engine, environment
 from tests.pipeline.projects import Project, copy_of_the_working_tree
 from tests.serving.servers import publish
 
@@ -18,7 +18,7 @@ IMAGE = "goldfish-test-colours"
 def base() -> Iterator[str]:
     """The name of a base image, and an engine that has it."""
     with engine() as folder:
-        yield stand_in(folder)
+        yield base_image(folder)
         for image in (IMAGE, f"{IMAGE}-unbaked"):
             docker("image", "rm", "--force", image, check=False)
 

@@ -1,6 +1,7 @@
 """A real Docker engine, and a stand-in for the base image where no registry of images can be reached."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from tests.pipeline.projects import ROOT
 
 PATIENCE = 30.0
 # The machine's own certificates: a package index behind a proxy of its own may need them.
@@ -78,6 +81,15 @@ def _running(folder: Path) -> Iterator[None]:
         del os.environ["DOCKER_HOST"]
         process.terminate()
         process.wait(PATIENCE)
+
+
+def base_image(folder: Path) -> str:
+    """The base that the Dockerfile names, or a stand-in where no registry of images can be reached."""
+    named = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert named is not None
+    if docker("pull", "--quiet", named[1], check=False).returncode == 0:
+        return named[1]
+    return stand_in(folder)
 
 
 def stand_in(folder: Path) -> str:

@@ -10,11 +10,18 @@ HOLE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 OPERATORS = ((r"&&", " and "), (r"\|\|", " or "), (r"!(?!=)", " not "))
 
 
+class Nothing(str):
+    """What is not there: empty, and so is all that is in it."""
+
+    def __getattr__(self, name: str) -> "Nothing":
+        return self
+
+
 class Context(dict[str, Any]):
     """A context such as `github`: what it lacks is empty, as it is there."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        value = self.get(name, "")
+        value = self.get(name, Nothing())
         return Context(value) if isinstance(value, dict) else value
 
 

@@ -1,0 +1,79 @@
+"""The pinned bundle is had from wherever it is; another one takes its place only where that was asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.fetch import UNREGISTERED
+from serving.bundle import Bundle
+from serving.pin import Pin
+from serving.pull import place
+from tests.pipeline.projects import Project
+
+PIN, BUNDLE = Path("pins/tiny.json"), Path("models/tiny/bundle")
+
+
+@pytest.fixture
+def clone(built: Project, tmp_path: Path) -> Project:
+    """A clone, which has no data, no models and no registry."""
+    clone = built.clone(tmp_path / "clone")
+    (clone.root / ".venv").mkdir()
+    for mark in (".created", ".pipeline"):
+        (clone.root / ".venv" / mark).touch()
+    return clone
+
+
+def pinned(project: Project) -> str:
+    return Pin.read(project.root / PIN).digest
+
+
+def test_what_is_there_is_left_alone(built: Project) -> None:
+    printed = built.pipeline("fetch", "tiny").stdout
+    assert printed == f"tiny {pinned(built)[:12]} is here, by way of workspace and registry\n"
+
+
+def test_the_registry_is_asked(built: Project, clone: Project) -> None:
+    registry = f"sqlite:///{built.root / 'mlflow.db'}"
+    done = clone.pipeline("fetch", "tiny", MLFLOW_TRACKING_URI=registry)
+    assert "by way of workspace and registry" in done.stdout, done.stderr
+    pulled = place(clone.root / "models", Pin.read(clone.root / PIN))
+    assert Bundle.open(pulled).digest == pinned(clone)
+
+
+def test_a_remote_of_dvc_is_asked(built: Project, clone: Project, tmp_path: Path) -> None:
+    remote = str(tmp_path / "remote")
+    built.succeed("dvc", "remote", "add", "--local", "--force", "there", remote)
+    built.succeed("dvc", "push", "--remote", "there", str(BUNDLE))
+    done = clone.run("make", "bundle", "MODEL=tiny", DVC_REMOTE=remote)
+    assert "by way of DVC" in done.stdout, done.stdout + done.stderr
+    assert Bundle.open(clone.root / BUNDLE).digest == pinned(clone)
+    assert clone.changes() == ""
+
+
+def test_it_is_built_again_or_something_else_stands_in(clone: Project) -> None:
+    done = clone.pipeline("fetch", "tiny")
+    assert "by way of building it again" in done.stdout, done.stdout + done.stderr
+    assert Bundle.open(clone.root / BUNDLE).digest == pinned(clone)
+
+    right = pinned(clone)
+    (clone.root / PIN).write_bytes(Pin("tiny", 1, "0" * 64).to_bytes())
+    done = clone.pipeline("fetch", "tiny")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be had here. Tried:\n")
+    for place in ("workspace and registry: ", "DVC: ", f"building it again: {BUNDLE}/manifest.json has"):
+        assert place in done.stderr
+    assert "DVC_REMOTE" in done.stderr
+    assert pinned(clone) == "0" * 64
+
+    done = clone.pipeline("fetch", "tiny", "--stand-in")
+    assert done.returncode == 0, done.stderr
+    assert Pin.read(clone.root / PIN) == Pin("tiny", UNREGISTERED, right)
+    assert f"{PIN} names {right} now, which was built here" in done.stdout
+
+
+def test_a_model_that_nobody_can_build_is_said(clone: Project) -> None:
+    (clone.root / "pins/other.json").write_bytes(Pin("other", 1, "0" * 64).to_bytes())
+    done = clone.pipeline("fetch", "other")
+    assert done.returncode == 1
+    assert "building it again: `dvc repro export@other` ended with exit code" in done.stderr
+    assert "Traceback" not in done.stderr
