@@ -60,8 +60,8 @@ def test_it_is_built_again_or_something_else_stands_in(clone: Project) -> None:
     done = clone.pipeline("fetch", "tiny")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be had here. Tried:\n")
-    for place in ("workspace and registry: ", "DVC: ", f"building it again: {BUNDLE}/manifest.json has"):
-        assert place in done.stderr
+    for words in ("workspace and registry: ", "DVC: ", f"building it again: {BUNDLE}/manifest.json has"):
+        assert words in done.stderr
     assert "DVC_REMOTE" in done.stderr
     assert pinned(clone) == "0" * 64
 
