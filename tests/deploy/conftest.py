@@ -12,6 +12,15 @@ from tests.pipeline.projects import Project, copy_of_the_working_tree
 from tests.serving.servers import publish
 
 IMAGE = "goldfish-test-colours"
+# What the image was found to be, for the end of the output.
+SHOWN = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the image's size and start, if they were measured."""
+    if SHOWN in config.stash:
+        terminalreporter.section("the image")
+        terminalreporter.write(config.stash[SHOWN])
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.image import THEIRS, build_tutorial, size
+from benchmarks.image import THEIRS, build_tutorial, measure, table
 from deploy.smoke import HARDENED, address, ask, seconds_until_ready, started
 from serving.pin import Pin
-from tests.deploy.conftest import IMAGE, make
+from tests.deploy.conftest import IMAGE, SHOWN, make
 from tests.deploy.engine import docker
 from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights
 from tests.pipeline.projects import Project
@@ -172,9 +172,11 @@ def test_the_registry_alone_is_enough_and_a_poisoned_one_fails(
         assert "model.onnx" in poisoned.stdout + poisoned.stderr
 
 
-def test_it_is_a_fifth_of_what_a_tutorial_builds(image: str, base: str) -> None:
-    assert 5 * size(image) <= size(build_tutorial(base))
+def test_it_is_a_fifth_of_what_a_tutorial_builds(image: str, base: str, pytestconfig: pytest.Config) -> None:
+    figures = measure(base, image, build_tutorial(base))
     docker("image", "rm", "--force", THEIRS)
+    pytestconfig.stash[SHOWN] = table(figures)
+    assert 5 * figures["ours_mb"] <= figures["tutorial_mb"]
 
 
 @needs_weights
