@@ -79,6 +79,10 @@ stale: $(VENV)/.pipeline ## say whether dvc.lock is what code, params and data s
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
 	@python -m pipeline verify $(MODEL)
 
+.PHONY: report
+report: $(VENV)/.pipeline ## compare with main, write report.md: make report [AGAINST=main] [PICTURES=no]
+	@python -m pipeline report $${AGAINST:+--against="$$AGAINST"} $(if $(filter no,$(PICTURES)),--without-pictures)
+
 .PHONY: mlflow
 mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflow [MLFLOW_PORT=5001]
 	@echo "http://127.0.0.1:$(MLFLOW_PORT)/#/models"

@@ -90,8 +90,16 @@ def _stale(options: argparse.Namespace) -> int:
     return 1 if reasons else 0
 
 
+def _report(options: argparse.Namespace) -> None:
+    """compare with main and with what is served, and write report.md; runs nothing"""
+    # Imported here because it draws, and Matplotlib takes half a second that no other verb needs.
+    from pipeline.report import document
+
+    document.main(options.against, options.pictures)
+
+
 VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _stale,
+    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _stale, _report,
 )  # fmt: skip
 
 
@@ -103,8 +111,12 @@ def parser() -> argparse.ArgumentParser:
         name = verb.__name__.removeprefix("_")
         command = verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__)
         command.set_defaults(verb=verb)
-        # Without a model, `stale` speaks of all of them; every other verb needs one.
-        command.add_argument("model", nargs="?" if name == "stale" else None, help="a section of params.yaml")
+        command.set_defaults(model=None)
+        # Without a model, `stale` speaks of all of them; every other verb but `report` needs one.
+        if name != "report":
+            command.add_argument(
+                "model", nargs="?" if name == "stale" else None, help="a section of params.yaml"
+            )
         if name == "classify":
             command.add_argument("image", type=Path)
         if name == "promote":
@@ -112,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "fetch":
             text = "take what building gives if the pinned bytes cannot be had; to try, not to publish"
             command.add_argument("--stand-in", action="store_true", help=text)
+        if name == "report":
+            command.add_argument("--against", help="a branch, tag or commit; main by default")
+            command.add_argument("--without-pictures", dest="pictures", action="store_false")
     return result
 
 

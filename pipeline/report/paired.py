@@ -1,0 +1,42 @@
+"""Two models' answers to the same images: how different they are, and how sure that is.
+
+`lost` images only the old model had right, `gained` only the new one; `images` both were asked about.
+"""
+
+import math
+
+from pipeline.measures import Z
+
+# Two-sided, as the intervals are of 95 %.
+SIGNIFICANCE = 0.05
+
+
+def difference(lost: int, gained: int, images: int) -> float:
+    """The new model's share of right answers less the old one's, -1 to 1."""
+    return (gained - lost) / images
+
+
+def interval(lost: int, gained: int, images: int) -> tuple[float, float]:
+    """The 95 % interval of that difference: Wald's, with one image added to each of the two counts.
+
+    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions
+    Based on Paired Data", 2012. It holds for few images too; without any it is everything.
+    """
+    worse, better = (lost + 1) / (images + 2), (gained + 1) / (images + 2)
+    centre = better - worse
+    half = Z * math.sqrt((worse + better - centre**2) / (images + 2))
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def probability(lost: int, gained: int) -> float:
+    """How probable counts so unequal or more are if neither is better: McNemar's exact test, two-sided.
+
+    Source: McNemar 1947; exact with the binomial distribution of `lost` among `lost + gained`.
+    """
+    total = lost + gained
+    ways = tail = 1
+    # From term to term, for each binomial coefficient alone would take seconds for thousands of images.
+    for count in range(1, min(lost, gained) + 1):
+        ways = ways * (total - count + 1) // count
+        tail += ways
+    return min(1.0, float(2 * tail / 2**total))
