@@ -76,8 +76,12 @@ def _stale() -> list[str] | None:
 
 
 def _of(model: str, reasons: Sequence[str]) -> list[str]:
-    """The reasons of one model's stages, such as `build@digits: changed deps, ...`."""
-    return [reason for reason in reasons if reason.partition(": ")[0].endswith(f"@{model}")]
+    """The reasons of one model's stages, such as `build@digits: changed deps, ...`.
+
+    Whether it was registered, which CI does on main alone, says nothing about the figures.
+    """
+    stages = [(reason.partition(": ")[0], reason) for reason in reasons]
+    return [said for stage, said in stages if stage.endswith(f"@{model}") and not stage.startswith("register@")]
 
 
 def _sections(subjects: Sequence[Subject], base: Base, folder: Path | None) -> Iterator[Section]:

@@ -9,8 +9,9 @@ from pipeline.report import evidence, repository
 from pipeline.report.base import Base, short
 from pipeline.report.comparison import answers, same
 from pipeline.report.evidence import Evidence
-from pipeline.report.markdown import code
+from pipeline.report.markdown import code, codes
 from pipeline.report.records import Machine
+from pipeline.report.renewal import renewed
 from pipeline.report.subject import NEWLY, PINNED, Side, Subject
 from serving.bundle import Bundle
 from serving.errors import BundleError, BundleMissing, PinInvalid
@@ -27,6 +28,10 @@ def gather(layout: Layout, base: Base, stale: Sequence[str]) -> Subject | str:
         run = f"`make run MODEL={layout.model}`"
         return f"There is no {code(str(layout.metrics))}; {run} builds and measures it."
     notes: list[str] = []
+    if fresh := renewed(layout.model):
+        notes.append(
+            f"The committed `dvc.lock` is out of date, commit what `make run` makes of it: {codes(fresh)}"
+        )
     before = _before(layout, base, notes)
     pin = served = _pin(evidence.workspace, layout, notes)
     if base.commit is not None:

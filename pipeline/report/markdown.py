@@ -21,6 +21,12 @@ def code(text: str, longest: int = LONGEST) -> str:
     return f"`{plain(text, longest).translate(LOOK_ALIKES) or ' '}`"
 
 
+def codes(texts: Sequence[str], most: int = 5) -> str:
+    """Several texts in a sentence; more than `most` would push everything else off the screen."""
+    listed = ", ".join(code(text, 160) for text in texts[:most])
+    return f"{listed} and {len(texts) - most:,} more" if len(texts) > most else listed
+
+
 def plain(text: str, longest: int) -> str:
     """Any text as one line of characters that can be seen, without its middle if it is long.
 

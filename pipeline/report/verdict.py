@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pipeline.report.markdown import code
+from pipeline.report.markdown import code, codes
 from pipeline.report.subject import NEWLY, Side, Subject
 from pipeline.report.wording import judgement, with_interval
 from serving.pin import Pin
-
-# Reasons that are listed; more would push everything else off the screen.
-REASONS = 5
 
 
 class Mood(IntEnum):
@@ -42,11 +39,11 @@ def verdict(subject: Subject) -> Verdict:
     """Of a model that was measured."""
     mood, word = _mood(subject)
     failed = [
-        code(f"{name}: {check.reason}", 160)
+        f"{name}: {check.reason}"
         for name, check in sorted(subject.now.metrics.gate.checks.items())
         if not check.passed
     ]
-    reasons = f"{', '.join(failed[:REASONS])}. " if failed else ""
+    reasons = f"{codes(failed)}. " if failed else ""
     line = f"{ICONS[mood]} **{subject.layout.model}: {word}.** {reasons}{_figures(subject)}."
     return Verdict(mood, line, [*_doubts(subject), *_pin(subject), *subject.notes])
 
@@ -85,9 +82,7 @@ def _doubts(subject: Subject) -> list[str]:
             f"{digest(subject.bundle.digest)}: `dvc repro` measures it."
         )
     if subject.stale:
-        listed = ", ".join(code(reason, 160) for reason in subject.stale[:REASONS])
-        rest = len(subject.stale) - REASONS
-        said = f"{listed} and {rest:,} more" if rest > 0 else listed
+        said = codes(subject.stale)
         doubts.append(f"`dvc.lock` is not what code, params and data say, `make run` makes it so: {said}")
     machine = subject.machine
     # The gate says nothing of it: what stands in git is the same whatever it was compared with.

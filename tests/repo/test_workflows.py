@@ -1,8 +1,10 @@
 """The workflows: what they may do, whose code they run, and that their commands are those of everybody."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ WORKFLOWS = sorted(FOLDER.glob("*.yml"))
 SHORT = (
     'docker save "goldfish-$MODEL" | gzip -1 > image.tar.gz',
     "docker load --input image.tar.gz",
-    'cat report/comment.md >> "$GITHUB_STEP_SUMMARY"',
+    'cat comment.md >> "$GITHUB_STEP_SUMMARY"',
     'echo "::warning title=A stand-in::',
     'npm install --no-audit --no-fund --ignore-scripts --prefix "$RUNNER_TEMP" "$CML"',
     '"$RUNNER_TEMP/node_modules/.bin/cml" comment update ',
@@ -42,7 +44,12 @@ def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
     makefile = (ROOT / "Makefile").read_text()
     commands = [line.strip().lstrip("@") for line in makefile.splitlines() if ".github" in line]
     return subprocess.run(
-        ["bash", "-ec", "\n".join(commands)], cwd=folder, capture_output=True, text=True, check=False
+        ["bash", "-ec", "\n".join(commands)],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
