@@ -1,42 +1,20 @@
-"""deploy/compose.yaml is hardened, and at one with its schema, nginx, MLflow and the model server."""
+"""deploy/compose.yaml follows its schema, hardens every service, and shows the proxy alone to the world."""
 
 import json
 import re
 import subprocess
-from http import HTTPStatus
+import sys
 from pathlib import Path
 from typing import Any
 
-import mlflow.environment_variables
 import pytest
 
-from serving.api.errors import RequestError
-from serving.config import Settings
-from serving.worker import HEAD_BYTES
-from tests.deploy.composition import DEPLOY, FILE, composition
+from tests.deploy.composition.document import DEPLOY, FILE, document, number
 from tests.repo.imports import ROOT
 
-DOCUMENT = composition()
+DOCUMENT = document()
 SERVICES: dict[str, Any] = DOCUMENT["services"]
-NGINX = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
-SETTINGS = Settings.read(SERVICES["model"]["environment"])
-UNITS = {"": 1, "s": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-# What Python before 3.13 calls otherwise than RFC 9110 and the image's own Python.
-TITLES = {413: "Content Too Large", 414: "URI Too Long"}
 each_service = pytest.mark.parametrize("name", SERVICES)
-
-
-def number(text: str) -> int:
-    """Seconds or bytes, as Compose and nginx write them."""
-    found = re.fullmatch(r"(\d+)([a-z]?)", text)
-    assert found
-    return int(found[1]) * UNITS[found[2]]
-
-
-def told(directive: str) -> list[str]:
-    """The words behind a directive of nginx that stands there once."""
-    (words,) = re.findall(rf"^ *{directive} (.+);$", NGINX, re.MULTILINE)
-    return str(words).split()
 
 
 def dockerfile(name: str) -> str:
@@ -45,14 +23,15 @@ def dockerfile(name: str) -> str:
     if not build:
         return ""
     text = (DEPLOY / build["context"] / "Dockerfile").read_text(encoding="utf-8")
-    return (
-        text.partition(f" AS {build['target']}\n")[2].partition("\nFROM ")[0] if "target" in build else text
-    )
+    if "target" in build:
+        _, _, text = text.partition(f" AS {build['target']}\n")
+    return text.partition("\nFROM ")[0] if "target" in build else text
 
 
 def valid(file: Path) -> bool:
     """Is a file what the schema of the Compose specification allows?"""
-    command = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    schema = ("--builtin-schema", "vendor.compose-spec")
+    command = [sys.executable, "-m", "check_jsonschema", *schema, str(file)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -142,80 +121,6 @@ def test_secrets_stay_out_of_git_and_images() -> None:
     assert not any(rule.startswith("!deploy") for rule in rules)
 
 
-def test_the_model_server_knows_its_settings() -> None:
-    # Whatever it did not know has stopped this module already.
-    assert SETTINGS.proxy_hops == 1
-    assert SETTINGS.rate_limit
-    assert SETTINGS.registry == "http://mlflow:5000"
-
-
-def test_services_have_the_time_that_they_need_to_end() -> None:
-    assert number(SERVICES["model"]["stop_grace_period"]) > SETTINGS.drain + SETTINGS.grace
-    assert number(SERVICES["proxy"]["stop_grace_period"]) > number(told("worker_shutdown_timeout")[0])
-
-
-def test_the_proxy_has_the_limits_of_the_server() -> None:
-    # Larger, so that the server itself refuses what is too large or late; but hardly.
-    assert SETTINGS.max_body < number(told("client_max_body_size")[0]) <= SETTINGS.max_body + 2**20
-    assert SETTINGS.deadline < number(told("proxy_read_timeout")[0]) <= SETTINGS.deadline + 10
-    assert number(told("client_header_timeout")[0]) == SETTINGS.head_seconds
-    pieces, size = told("large_client_header_buffers")
-    assert int(pieces) * number(size) == HEAD_BYTES
-    assert f"{SETTINGS.head_seconds:g} seconds" in NGINX
-
-
-def test_bodies_have_room() -> None:
-    proxy = SERVICES["proxy"]
-    (room,) = (number(option.partition("size=")[2].partition(",")[0]) for option in proxy["tmpfs"])
-    largest = number(told("client_max_body_size")[0])
-    buffers = int(told("worker_connections")[0]) * number(told("client_body_buffer_size")[0])
-    # One client alone cannot fill it.
-    assert int(told("limit_conn clients")[0]) * largest < room
-    assert room + buffers < number(proxy["mem_limit"])
-
-
-def test_the_proxys_errors_are_the_servers() -> None:
-    known = {(kind.status, kind.code) for kind in RequestError.__subclasses__()}
-    table = re.search(r"map \$status \$problem \{\n(.+?)\n    \}", NGINX, re.DOTALL)
-    assert table
-    rows = re.findall(r"^ +(\w+) '(.+)';$", table[1], re.MULTILINE)
-    assert len(rows) == len(table[1].splitlines()) > 5
-    for key, members in rows:
-        status = 500 if key == "default" else int(key)
-        document = json.loads(f"{{{members}}}")
-        code = document["code"]
-        assert (status, code) in known
-        title = TITLES.get(status, HTTPStatus(status).phrase)
-        assert (document["type"], document["title"]) == (f"/docs#{code}", title)
-    answered = {
-        int(word) for line in re.findall(r"error_page (.+) /", NGINX) for word in re.findall(r"=?(\d+)", line)
-    }
-    assert {int(key) for key, _ in rows if key != "default"} <= answered
-
-
-def test_mlflow_knows_its_settings() -> None:
-    for name in SERVICES["mlflow"]["environment"]:
-        if name.startswith("MLFLOW_"):
-            assert hasattr(mlflow.environment_variables, name), name
-
-
-def test_mlflow_is_told_to_be_careful() -> None:
-    service = SERVICES["mlflow"]
-    options = dict(
-        word.removeprefix("--").split("=", 1) for word in service["command"] if word.startswith("--")
-    )
-    # The model server asks for it by the first name, people and pipelines on this machine by the others.
-    assert options["allowed-hosts"] == "mlflow:5000,127.0.0.1:5001,localhost:5001"
-    assert SETTINGS.registry.removeprefix("http://") in options["allowed-hosts"].split(",")
-    assert "artifacts-destination" in options
-    for name, value in {
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }.items():
-        assert service["environment"][name] == value
-
-
 def test_every_volume_is_used_and_every_mount_is_there() -> None:
     used = set()
     for service in SERVICES.values():
@@ -226,3 +131,12 @@ def test_every_volume_is_used_and_every_mount_is_there() -> None:
                 assert volume["read_only"] is True
                 assert (DEPLOY / volume["source"]).exists()
     assert used == set(DOCUMENT["volumes"])
+
+
+def test_the_manual_tells_of_every_service_and_leads_somewhere() -> None:
+    manual = ROOT / "docs/deploy.md"
+    text = manual.read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(SERVICES)
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert links
+    assert [link for link in links if not (manual.parent / link).exists()] == []
