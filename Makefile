@@ -95,10 +95,11 @@ test: $(VENV)/.dev ## set up what the tests need, and run them
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
-	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile
+	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile deploy/mlflow/Dockerfile
 	@zizmor --offline --quiet .github
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 .PHONY: format
 format: $(VENV)/.dev ## mend what can be mended of the style
@@ -106,14 +107,16 @@ format: $(VENV)/.dev ## mend what can be mended of the style
 
 # The development lock is made first; the others take its versions, so all three agree. Index addresses are
 # left out: they belong to the machine that installs.
-COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-annotate \
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" --quiet
 
 .PHONY: lock
-lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
-	@$(COMPILE) --upgrade --extra pipeline --group dev -o requirements/dev.txt
-	@$(COMPILE) --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
-	@$(COMPILE) -c requirements/dev.txt -o requirements/serving.txt
+lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml, and that of the composition's MLflow
+	@$(COMPILE) pyproject.toml --upgrade --extra pipeline --group dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
+	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
+	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
+		-o deploy/mlflow/requirements.txt
 
 .PHONY: clean
 clean: ## remove the environment, not the data

@@ -1,0 +1,151 @@
+"""The services as processes, without an engine: addresses and paths differ from the file, nothing else."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.composition.document import document
+from tests.serving.servers import free_port
+
+PATIENCE = 60.0
+# PostgreSQL's programs are not on Debian's path, nginx is not on everybody's.
+POSTGRES = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
+PATH = os.pathsep.join([str(Path(sys.executable).parent), *POSTGRES[-1:], os.environ["PATH"], "/usr/sbin"])
+# Longer than all that could stand in a list of processes by chance.
+PASSWORD = "0123456789abcdef" * 4
+
+
+@dataclass
+class Composition:
+    """The services of the file as processes of this machine, in a folder of their own."""
+
+    folder: Path
+    services: dict[str, Any] = field(default_factory=lambda: document()["services"])
+    ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ports = {name: free_port() for name in self.services}
+        for name in self.services:
+            for folder in (self.own(name), self.own(name) / "tmp"):
+                folder.mkdir()
+                # As a tmpfs is: whoever the process is may write.
+                folder.chmod(0o1777)
+        (self.folder / "pins").mkdir()
+        (self.folder / "db_password").write_text(PASSWORD + "\n")
+
+    @property
+    def url(self) -> str:
+        """What the world asks."""
+        return f"http://127.0.0.1:{self.ports['proxy']}"
+
+    @property
+    def model(self) -> str:
+        """What the proxy asks."""
+        return f"http://127.0.0.1:{self.ports['model']}"
+
+    @property
+    def registry(self) -> str:
+        return f"http://127.0.0.1:{self.ports['mlflow']}"
+
+    def database(self, user: str, password: str) -> str:
+        """What a client of the database asks."""
+        return f"host=127.0.0.1 port={self.ports['db']} dbname=mlflow user={user} password={password}"
+
+    def by_socket(self) -> list[str]:
+        """Options of PostgreSQL's programs for its superuser, who is inside the container."""
+        return ["--username=postgres", f"--host={self.own('db') / 'tmp'}", f"--port={self.ports['db']}"]
+
+    def own(self, name: str) -> Path:
+        """The folder of a service."""
+        return self.folder / name
+
+    def log(self, name: str) -> str:
+        return (self.own(name) / "log").read_text(encoding="utf-8")
+
+    def here(self, name: str, text: str) -> str:
+        """What a service's text says, on this machine."""
+        ports = {service: f"127.0.0.1:{port}" for service, port in self.ports.items()}
+        meant = {
+            "0.0.0.0:8080": ports["proxy"],
+            "127.0.0.1:8080": ports["proxy"],
+            "model:5000": ports["model"],
+            "mlflow:5000": ports["mlflow"],
+            "db:5432": ports["db"],
+            "--host=0.0.0.0": "--host=127.0.0.1",
+            "--port=5000": f"--port={self.ports[name]}",
+            "/run/secrets/": f"{self.folder}/",
+            "/var/lib/mlflow": f"{self.folder}/artifacts",
+            "/tmp": f"{self.own(name)}/tmp",  # noqa: S108
+        }
+        # In one go: what has been put in is not looked at again.
+        return re.sub("|".join(map(re.escape, meant)), lambda match: meant[match[0]], text)
+
+    def command(self, name: str) -> list[str]:
+        return [self.here(name, word) for word in self.services[name]["command"]]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """That of the file, in one that has nothing else to say to these programs."""
+        given = {key: self.here(name, value) for key, value in self.services[name]["environment"].items()}
+        ours = ("GOLDFISH_", "MLFLOW_", "PG", "POSTGRES_")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+        return inherited | {"PATH": PATH} | given
+
+    def start(self, name: str, command: list[str], environment: Mapping[str, str], user: str = "") -> None:
+        """Starts a process; as `user` without capabilities if this is root."""
+        log = self.own(name) / "log"
+        log.touch()
+        # A process that is somebody else opens it again, as /dev/stdout.
+        log.chmod(0o666)
+        with log.open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [*restricted(user), *command],
+                cwd=self.own(name),
+                env=dict(environment),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def await_healthy(self, name: str, check: list[str], environment: Mapping[str, str]) -> None:
+        """Waits until a command succeeds, as an engine does."""
+        end = time.monotonic() + PATIENCE
+        while subprocess.run(check, env=dict(environment), capture_output=True, check=False).returncode:
+            assert self.processes[name].poll() is None, self.log(name)
+            assert time.monotonic() < end, f"{name} is not healthy: {self.log(name)}"
+            time.sleep(0.1)
+
+    def stop(self, name: str) -> int:
+        """Ends a service as the file says; gives its exit code."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.Signals[self.services[name].get("stop_signal", "SIGTERM")])
+        try:
+            return process.wait(PATIENCE)
+        finally:
+            # What it has started, if it did not end that.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def restricted(user: str) -> list[str]:
+    """As the file has it: another user, without capabilities. Only root can become one."""
+    if not user or os.geteuid() != 0:
+        return []
+    uid, _, gid = user.partition(":")
+    return [
+        *("setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups"),
+        *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"),
+    ]
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
