@@ -81,7 +81,9 @@ def _of(model: str, reasons: Sequence[str]) -> list[str]:
     Whether it was registered, which CI does on main alone, says nothing about the figures.
     """
     stages = [(reason.partition(": ")[0], reason) for reason in reasons]
-    return [said for stage, said in stages if stage.endswith(f"@{model}") and not stage.startswith("register@")]
+    return [
+        said for stage, said in stages if stage.endswith(f"@{model}") and not stage.startswith("register@")
+    ]
 
 
 def _sections(subjects: Sequence[Subject], base: Base, folder: Path | None) -> Iterator[Section]:

@@ -74,7 +74,7 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner, cml: Pa
         "The committed `dvc.lock` is out of date",
         "`build@tiny: params.yaml.tiny.build.dropout`",
         "| `tiny.build.dropout` | `0.1` | `0.2` |",
-        "Compared with `main` at",
+        "Compared with `origin/main` at",
     ):
         assert words in runner.summary
     assert "](report/" not in runner.summary
