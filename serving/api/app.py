@@ -19,6 +19,7 @@ from serving.api.classifier import ImageRefused
 from serving.api.protocols import (
     hugging_face,
     mlflow_scoring,
+    open_inference,
     refusals,
     tensorflow_serving,
     vertex_ai,
@@ -55,6 +56,9 @@ HEADERS = {
 CLOSE = "goldfish.close"
 NOTHING: Mapping[str, object] = MappingProxyType({})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+PROTOCOLS = (open_inference, tensorflow_serving, mlflow_scoring, hugging_face)
 
 
 class Word(BaseConverter):
@@ -116,7 +120,7 @@ def create_app(service: Service) -> Flask:
     # Before there are routes, which take it from here. A redirect would be a page, and lose a body.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.url_map.converters["word"] = Word
-    for module in (pages, native, operations, mlflow_scoring, tensorflow_serving, hugging_face):
+    for module in (pages, native, operations, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
     if hops := service.settings.proxy_hops:
@@ -131,6 +135,7 @@ def _shapes(app: Flask) -> Shapes:
     """Which errors look how: those of a protocol as its clients read them."""
     known: list[tuple[str, Shape]] = [
         *((path, mlflow_scoring.refuse) for path in mlflow_scoring.PATHS),
+        (open_inference.PREFIX, refusals.invalid),
         (tensorflow_serving.PREFIX, refusals.late),
         (hugging_face.PREFIX, refusals.plain),
         *((path, refusals.plain) for path in vertex_ai.paths(app)),
