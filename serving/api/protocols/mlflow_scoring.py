@@ -50,7 +50,7 @@ class Split(Struct, forbid_unknown_fields=True):
     """A table: rows with one cell, which holds the image."""
 
     data: list[list[bytes]]
-    columns: list[str] | None = None
+    columns: list[str | int] | None = None
     index: list[Any] | None = None
 
 
