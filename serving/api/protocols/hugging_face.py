@@ -16,7 +16,7 @@ TOP = 5
 HEAD = 256
 
 
-class Parameters(Struct):
+class ClassificationParameters(Struct):
     """How many classes; fewer if there are not so many."""
 
     top_k: Annotated[int, Meta(ge=1)] | None = None
@@ -24,14 +24,14 @@ class Parameters(Struct):
     function_to_apply: Literal["softmax"] | None = None
 
 
-class Question(Struct):
+class ClassificationRequest(Struct):
     """An image in base64, and parameters."""
 
     inputs: bytes
-    parameters: Parameters | None = None
+    parameters: ClassificationParameters | None = None
 
 
-class Found(Struct):
+class FoundClass(Struct):
     """One class of the answer."""
 
     label: str
@@ -47,7 +47,7 @@ def routes(service: Service) -> Blueprint:
         with service.body(request) as held:
             image, top = _read(held.take())
             (answer,) = service.classify(request, [image])
-        return json([Found(best.label, best.score) for best in service.predictor.top(answer, top)])
+        return json([FoundClass(best.label, best.score) for best in service.predictor.top(answer, top)])
 
     return blueprint
 
@@ -57,6 +57,6 @@ def _read(body: bytes) -> tuple[bytes, int]:
     if not body[:HEAD].lstrip(b" \t\r\n").startswith(b"{"):
         return body, TOP
     bound(body, 1)
-    question = parse(body, Question)
-    parameters = question.parameters or Parameters()
+    question = parse(body, ClassificationRequest)
+    parameters = question.parameters or ClassificationParameters()
     return question.inputs, parameters.top_k or TOP

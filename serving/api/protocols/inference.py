@@ -80,7 +80,7 @@ class OutputTensor(Struct, omit_defaults=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, int] | None = None
-    data: list[float] | list[str] | None = None
+    data: list[float | str] | None = None
 
 
 class InferenceResponse(Struct, omit_defaults=True):
@@ -211,7 +211,7 @@ def _probabilities(found: npt.NDArray[np.float32], wanted: Wanted) -> tuple[Outp
     output = OutputTensor(OUTPUT, list(found.shape), "FP32")
     if wanted.binary:
         return output, found.astype("<f4").tobytes()
-    output.data = found.ravel().tolist()
+    output.data = [*found.ravel().tolist()]
     return output, b""
 
 
@@ -225,5 +225,5 @@ def _classes(found: npt.NDArray[np.float32], entry: Entry, wanted: Wanted) -> tu
     output = OutputTensor(OUTPUT, list(best.shape), "BYTES")
     if wanted.binary:
         return output, tensors.joined(text.encode() for text in texts)
-    output.data = texts
+    output.data = [*texts]
     return output, b""

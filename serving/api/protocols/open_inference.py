@@ -6,7 +6,7 @@ Nothing is decided by Content-Type, of which Triton's client sends none.
 from flask import Blueprint, Response, request
 
 from serving.api.errors import LoadingRefused, NotReady
-from serving.api.protocols import inference, model_documents, tensors
+from serving.api.protocols import inference, model_documents, signatures, tensors
 from serving.api.respond import json
 from serving.api.service import Service
 
@@ -60,7 +60,7 @@ def _about_models(blueprint: Blueprint, service: Service) -> None:
 
     @blueprint.get("/v2/models")
     def models() -> Response:
-        return json({"models": [entry.name for entry in entries]})
+        return json(signatures.Names([entry.name for entry in entries]))
 
     @blueprint.get("/v2/models/<word:name>")
     @blueprint.get("/v2/models/<word:name>/versions/<word:version>")

@@ -6,8 +6,9 @@ The rest of its contract is met elsewhere: `/ping` is MLflow's too, and the imag
 from serving.decoder import FORMATS
 
 # Whatever a client calls an image, and what AWS's own image models are sent.
+PICTURES = tuple(f"image/{name.lower()}" for name in FORMATS)
 TYPES = (
-    *(f"image/{name.lower()}" for name in FORMATS),
+    *PICTURES,
     *("image/jpg", "image/x-image", "application/x-image", "application/octet-stream"),
 )
 

@@ -52,7 +52,7 @@ class Named(Struct):
     image: Raw
 
 
-class Question(Struct):
+class PredictRequest(Struct):
     """Either rows or columns."""
 
     instances: Raw | UnsetType = UNSET
@@ -60,7 +60,7 @@ class Question(Struct):
     signature_name: str = ""
 
 
-class Examples(Struct):
+class ClassifyRequest(Struct):
     """What is to be classified."""
 
     examples: list[Instance]
@@ -82,7 +82,7 @@ class Column(Struct):
 class Classes(Struct):
     """Label and probability of all classes for each image, best first."""
 
-    results: list[list[tuple[str, float]]]
+    results: list[list[list[str | float]]]
 
 
 def routes(service: Service) -> Blueprint:
@@ -129,7 +129,7 @@ def routes(service: Service) -> Blueprint:
             images = _examples(held.take(), service.settings.max_images)
             answers = service.classify(request, images)
         top, classes = service.predictor.top, len(service.predictor.labels)
-        return json(Classes([[(best.label, best.score) for best in top(a, classes)] for a in answers]))
+        return json(Classes([[[best.label, best.score] for best in top(a, classes)] for a in answers]))
 
     @blueprint.post("/v1/models/<word:name>:regress")
     @blueprint.post("/v1/models/<word:name>/versions/<word:version>:regress")
@@ -157,7 +157,7 @@ def _read(body: bytes, as_pixels: bool, service: Service) -> tuple[Sequence[byte
     """The images of a document; and were they rows?"""
     limit = service.settings.max_images
     bound(body, limit, OBJECTS if as_pixels else ALL)
-    question = parse(body, Question)
+    question = parse(body, PredictRequest)
     _check_signature(question.signature_name)
     rows, columns = question.instances, question.inputs
     size = service.predictor.preprocessing.size
@@ -186,7 +186,7 @@ def _column_of_pixels(column: Raw) -> bytes:
 
 def _examples(body: bytes, limit: int) -> list[bytes]:
     bound(body, limit)
-    document = parse(body, Examples)
+    document = parse(body, ClassifyRequest)
     _check_signature(document.signature_name)
     return [_image(example) for example in document.examples]
 

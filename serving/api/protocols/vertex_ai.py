@@ -22,23 +22,23 @@ HEALTH = frozenset(
 PREDICT = frozenset({"mlflow.invocations", "tensorflow_serving.predict"})
 
 
-class Instance(Struct):
+class VertexInstance(Struct):
     """One image in base64."""
 
     b64: bytes
 
 
-class Parameters(Struct):
+class VertexParameters(Struct):
     """How many classes of each image."""
 
     top: Annotated[int, Meta(ge=1)] = TOP
 
 
-class Instances(Struct):
+class VertexRequest(Struct):
     """What Vertex AI passes on."""
 
-    instances: list[Instance]
-    parameters: Parameters | None = None
+    instances: list[VertexInstance]
+    parameters: VertexParameters | None = None
 
 
 def routes(service: Service, taken: Map) -> Blueprint:
@@ -72,8 +72,8 @@ def paths(app: Flask) -> list[str]:
 
 def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
     bound(body, limit)
-    document = parse(body, Instances)
-    return [instance.b64 for instance in document.instances], (document.parameters or Parameters()).top
+    document = parse(body, VertexRequest)
+    return [instance.b64 for instance in document.instances], (document.parameters or VertexParameters()).top
 
 
 def _free(taken: Map, field: str, path: str, method: str, equal: frozenset[str]) -> bool:
