@@ -71,9 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 5000
-    # What Vertex AI tells a container. It alone sets them, so its port goes before another one, which the
-    # image always has.
-    aip_http_port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    # What Vertex AI tells a container. It alone sets them, so its port (0: none) goes before another one,
+    # which the image always has.
+    aip_http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     aip_health_route: Route = ""
     aip_predict_route: Route = ""
 
@@ -137,8 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 reasons.append(f"{name}{shown}: {error}")
         if reasons:
             raise SettingsInvalid(reasons)
-        if "aip_http_port" in values:
-            values["port"] = values["aip_http_port"]
+        values |= {"port": port} if (port := values.get("aip_http_port")) else {}
         return cls(**values)
 
     @property

@@ -1,7 +1,8 @@
 """Bodies that a client has compressed, unpacked as they come and never beyond a limit."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from serving.api.errors import BodyTooLarge, EncodingMalformed, EncodingUnknown, RequestError
 
@@ -21,7 +22,8 @@ class Inflater:
     def __init__(self, encoding: str, limit: int) -> None:
         self._encoding, self._limit = encoding.strip().lower(), limit
         self._size = 0
-        self._wrong: RequestError | None = None
+        # No error itself: it would hold on to the frame that raises it, and so to the body, for long.
+        self._wrong: Callable[[], RequestError] | None = None
         if self._encoding in ("", "identity"):
             self._stream = None
         elif self._encoding in WRAPPERS:
@@ -37,17 +39,17 @@ class Inflater:
         while not self._wrong:
             if self._stream.eof:
                 if part:
-                    self._wrong = EncodingMalformed(self._encoding, "something follows its end")
+                    self._wrong = self._malformed("something follows its end")
                 return
             try:
                 piece = self._stream.decompress(part, PIECE)
             except zlib.error:
-                self._wrong = EncodingMalformed(self._encoding, "it is damaged")
+                self._wrong = self._malformed("it is damaged")
                 return
             part = self._stream.unconsumed_tail or self._stream.unused_data
             self._size += len(piece)
             if self._size > self._limit:
-                self._wrong = BodyTooLarge(self._limit)
+                self._wrong = partial(BodyTooLarge, self._limit)
                 return
             yield piece
             # A full piece may not be all that these bytes stood for.
@@ -57,6 +59,9 @@ class Inflater:
     def finish(self) -> None:
         """Raises `BodyTooLarge` or `EncodingMalformed` if that is what the body was."""
         if self._stream is not None and not self._wrong and not self._stream.eof:
-            self._wrong = EncodingMalformed(self._encoding, "it breaks off")
+            self._wrong = self._malformed("it breaks off")
         if self._wrong:
-            raise self._wrong
+            raise self._wrong()
+
+    def _malformed(self, reason: str) -> Callable[[], RequestError]:
+        return partial(EncodingMalformed, self._encoding, reason)

@@ -103,7 +103,7 @@ def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Server]:
     """Starts a server without a drain window, waits until it is ready, and ends it however the test ends."""
-    port = free_port()
+    port = int(str(settings.get("port", free_port())))
     process = command(folder, **({"drain": 0, "port": port} | settings))
     server = Server(process, port, folder)
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import requests
 from serving.api.described import every_error
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
+from tests.serving.bundles import filled
 from tests.serving.servers import Server, publish, running
 
 KEY = "a key of the tests"
@@ -103,6 +105,18 @@ def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> No
     for error in every_error():
         if error.code.startswith("image"):
             assert f"`{error.code}`" in responses[str(error.status)]["description"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_every_command_works(server: Server, tmp_path: Path) -> None:
+    for name in ("photo.jpg", "one.jpg", "two.png"):
+        (tmp_path / name).write_bytes(filled((255, 0, 0)))
+    for path, operations in document(server)["paths"].items():
+        for about in operations.values():
+            if command := about.get("x-curl"):
+                shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
+                done = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path)
+                assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
 
 
 def test_settings_show(tmp_path: Path) -> None:

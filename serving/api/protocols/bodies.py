@@ -17,10 +17,16 @@ PHOTO = "'$(base64 -w0 photo.jpg)'"
 
 
 class Body(NamedTuple):
-    """By media type what may be sent, and an example for curl."""
+    """By media type what may be sent; `document`: an example for a shell, if it is no plain image."""
 
     content: Document
-    curl: str
+    document: str = ""
+
+    def curl(self, options: str) -> str:
+        """The command that sends an example to what follows; a shell's own echo takes photos of any size."""
+        if not self.document:
+            return f"curl {options}--data-binary @photo.jpg"
+        return f"echo '{self.document}' | curl {options}-H 'Content-Type: {JSON}' -d @-"
 
 
 def bodies(service: Service) -> dict[str, Body]:
@@ -28,14 +34,14 @@ def bodies(service: Service) -> dict[str, Body]:
     limit = service.settings.max_images
     example = _object(INPUT, NAMED_BASE64)
     return {
-        "infer": Body({JSON: {"schema": _infer(limit)}}, _curl(INFER)),
-        "predict": Body({JSON: {"schema": _object("instances", _many(NAMED_BASE64, limit))}}, _curl(PREDICT)),
-        "classify": Body({JSON: {"schema": _object("examples", _many(example, limit))}}, _curl(CLASSIFY)),
+        "infer": Body({JSON: {"schema": _infer(limit)}}, INFER),
+        "predict": Body({JSON: {"schema": _object("instances", _many(NAMED_BASE64, limit))}}, PREDICT),
+        "classify": Body({JSON: {"schema": _object("examples", _many(example, limit))}}, CLASSIFY),
         "invocations": Body(
             {JSON: {"schema": _invocations(limit)}} | {kind: {} for kind in sagemaker.PICTURES},
-            _curl(INVOCATIONS),
+            INVOCATIONS,
         ),
-        "hugging face": Body({kind: {} for kind in sagemaker.PICTURES} | {JSON: {"schema": _hugging()}}, RAW),
+        "hugging face": Body({kind: {} for kind in sagemaker.PICTURES} | {JSON: {"schema": _hugging()}}),
     }
 
 
@@ -43,11 +49,6 @@ INFER = f'{{"inputs": [{{"name": "{INPUT}", "shape": [1], "datatype": "BYTES", "
 PREDICT = f'{{"instances": [{{"b64": "{PHOTO}"}}]}}'
 CLASSIFY = f'{{"examples": [{{"{INPUT}": {{"b64": "{PHOTO}"}}}}]}}'
 INVOCATIONS = f'{{"inputs": ["{PHOTO}"]}}'
-RAW = "-H 'Content-Type: image/jpeg' --data-binary @photo.jpg"
-
-
-def _curl(document: str) -> str:
-    return f"-H 'Content-Type: {JSON}' -d '{document}'"
 
 
 def _object(name: str, schema: Document) -> Document:

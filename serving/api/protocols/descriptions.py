@@ -151,14 +151,14 @@ def paths(service: Service, named: Document) -> Document:
 
 def _described(operation: Operation, path: str, service: Service, named: Document) -> Document:
     """One operation. Those that take a body want a key."""
-    refusals, model = operation.refusals, service.catalogue.images.name
+    refusals = operation.refusals
     more: Document = {}
     if operation.body:
         body = bodies(service)[operation.body]
         refusals = (*sending(service, ()), *refusals)
         more = {
             "requestBody": {"required": True, "content": body.content},
-            "x-curl": f"curl {key(service)}{body.curl} {{url}}{path.replace('{name}', model)}",
+            "x-curl": f"{body.curl(key(service))} {{url}}{_example(path, service)}",
             **security(service),
         }
     return {
@@ -168,6 +168,11 @@ def _described(operation: Operation, path: str, service: Service, named: Documen
         "responses": responses(_good(operation, named), refusals, FORMS[operation.tag]),
         **more,
     }
+
+
+def _example(path: str, service: Service) -> str:
+    entry = service.catalogue.images
+    return path.replace("{name}", entry.name).replace("{version}", entry.version).replace("{label}", ALIAS)
 
 
 def _good(operation: Operation, named: Document) -> Document | None:

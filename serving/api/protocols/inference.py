@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from serving.api.catalogue import INPUT, OUTPUT, Entry
 from serving.api.errors import ImagesTooMany, TensorInvalid
 from serving.api.protocols import pixels, tensors
-from serving.api.protocols.documents import OBJECTS, bound, parse
+from serving.api.protocols.documents import ALL, OBJECTS, bound, parse
 from serving.api.respond import json
 from serving.decoder import Pixels
 from serving.predictor import Probabilities
@@ -110,7 +110,7 @@ def read(
     if header is not None and not head:
         # A request without a document: the body is the tensor, and BYTES the one image.
         return (_binary_pixels(tail, entry, None) if entry.pixels else [body]), Wanted(binary=True)
-    bound(head, limit, OBJECTS)
+    bound(head, limit, OBJECTS if entry.pixels else ALL)
     document = parse(head, InferenceRequest)
     wanted = _wanted(document)
     if [given.name for given in document.inputs] != [INPUT]:
@@ -183,9 +183,7 @@ def _count(given: InputTensor, entry: Entry) -> int:
 
 
 def _json_images(data: Raw, count: int) -> list[bytes]:
-    written = bytes(data)
-    bound(written, count)
-    nested: list[bytes | list[bytes]] = parse(written, NESTED)
+    nested: list[bytes | list[bytes]] = parse(data, NESTED)
     found = [image for row in nested for image in (row if isinstance(row, list) else [row])]
     if len(found) != count:
         raise TensorInvalid(f"its shape says {count} and its data are {len(found)} elements")

@@ -136,8 +136,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v1/models/<word:name>/labels/<word:label>:regress")
     def regress(name: str, version: str | None = None, label: str | None = None) -> Response:
         find(name, version, label)
-        with service.body(request):
-            raise SignatureWrong("This model classifies and has no regression")
+        raise SignatureWrong("This model classifies and has no regression")
 
     return blueprint
 
