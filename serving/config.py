@@ -137,7 +137,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 reasons.append(f"{name}{shown}: {error}")
         if reasons:
             raise SettingsInvalid(reasons)
-        values |= {"port": port} if (port := values.get("aip_http_port")) else {}
+        if port := values.get("aip_http_port"):
+            values["port"] = port
         return cls(**values)
 
     @property

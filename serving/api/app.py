@@ -1,21 +1,17 @@
 """The WSGI application: routes, and what holds for every request and every answer."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask, Response, g, request
 from gunicorn.http.wsgi import Response as GunicornResponse
-from werkzeug.exceptions import HTTPException, NotFound, RequestedRangeNotSatisfiable
-from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.http import http_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from serving.api import errors, native, operations, pages
 from serving.api.body import Environ
-from serving.api.classifier import ImageRefused
 from serving.api.protocols import (
     hugging_face,
     mlflow_scoring,
@@ -26,11 +22,10 @@ from serving.api.protocols import (
 )
 from serving.api.respond import problem
 from serving.api.service import Service
-from serving.api.shapes import Shape, Shapes
+from serving.api.shapes import Shape, Shapes, answer_errors
 from serving.api.trace import Trace
 from serving.config import Settings
 from serving.drain import Drain
-from serving.errors import ImageError
 from serving.log import LOG
 from serving.problem import Problem
 from serving.release import Release
@@ -54,7 +49,6 @@ HEADERS = {
 }
 # Where a request notes that its connection will not be kept.
 CLOSE = "goldfish.close"
-NOTHING: Mapping[str, object] = MappingProxyType({})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -126,7 +120,7 @@ def create_app(service: Service) -> Flask:
     if hops := service.settings.proxy_hops:
         # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, 0, 0, 0)  # type: ignore[method-assign]
-    _answer_errors(app, _shapes(app))
+    answer_errors(app, _shapes(app))
     _follow(app, service)
     return app
 
@@ -195,42 +189,3 @@ def _note(service: Service, trace: Trace, method: str, route: str, status: int) 
         "digest": service.release.pin.digest,
     }
     LOG.info("request", extra={"fields": fields})
-
-
-def _answer_errors(app: Flask, shapes: Shapes) -> None:
-    """Turns all that can be raised into what the path's protocol calls an error."""
-
-    def answer(error: errors.RequestError | ImageError, extra: Mapping[str, object] = NOTHING) -> Response:
-        trace: Trace = g.trace
-        trace.code = error.code
-        details = {**extra, "request_id": trace.request_id}
-        headers = error.headers if isinstance(error, errors.RequestError) else {}
-        return shapes.find(request.path)(Problem(error.status, error.code, str(error), details), headers)
-
-    @app.errorhandler(errors.RequestError)
-    def wrong_request(error: errors.RequestError) -> Response:
-        return answer(error)
-
-    @app.errorhandler(ImageRefused)
-    def wrong_image(refused: ImageRefused) -> Response:
-        return answer(refused.error, {} if refused.index is None else {"index": refused.index})
-
-    @app.errorhandler(HTTPException)
-    def werkzeugs(error: HTTPException) -> Response:
-        if isinstance(error, NotFound):
-            return answer(errors.RouteUnknown())
-        if isinstance(error, WrongMethod):
-            return answer(errors.MethodNotAllowed(request.method, error.valid_methods or ()))
-        if isinstance(error, RequestedRangeNotSatisfiable):
-            return answer(errors.RangeInvalid(error.length))
-        return answer(errors.RequestInvalid())
-
-    @app.errorhandler(MemoryError)
-    def out_of_memory(_: MemoryError) -> Response:
-        LOG.warning("out of memory", extra={"fields": {"request_id": g.trace.request_id}})
-        return answer(errors.ServerBusy(1))
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        LOG.error("failed", exc_info=error, extra={"fields": {"request_id": g.trace.request_id}})
-        return answer(errors.Internal())

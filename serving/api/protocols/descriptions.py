@@ -19,7 +19,7 @@ from serving.api.described import (
     security,
     sending,
 )
-from serving.api.protocols import inference, mlflow_scoring, model_documents, signatures
+from serving.api.protocols import inference_answer, mlflow_scoring, model_documents, signatures
 from serving.api.protocols import tensorflow_serving as tensorflow
 from serving.api.protocols.bodies import bodies
 from serving.api.protocols.hugging_face import FoundClass
@@ -30,7 +30,7 @@ SCHEMAS = (
     answers.ErrorDocument,
     answers.MlflowError,
     FoundClass,
-    inference.InferenceResponse,
+    inference_answer.InferenceResponse,
     mlflow_scoring.ScoredImages,
     model_documents.IndexEntry,
     model_documents.Live,
@@ -94,6 +94,7 @@ UNREADY: tuple[Kind, ...] = (errors.ModelUnknown, errors.NotReady)
 MALFORMED: tuple[Kind, ...] = (errors.DocumentMalformed,)
 ASKING: tuple[Kind, ...] = (errors.ModelUnknown, errors.DocumentMalformed, errors.TensorInvalid)
 SIGNED: tuple[Kind, ...] = (*ASKING, errors.SignatureWrong)
+REGRESS: tuple[Kind, ...] = (errors.ModelUnknown, errors.SignatureWrong)
 REPOSITORY = "/v2/repository/models/{name}"
 READY, LISTED = "Does it answer as it was measured?", "What does the server answer to?"
 SIGNATURE, ASKED = "What goes in and comes out?", "How often was it asked, and how long did it take?"
@@ -119,9 +120,7 @@ OPERATIONS = (
     Operation(TENSORFLOW, "get", _three("/metadata"), SIGNATURE, "Metadata", UNKNOWN),
     Operation(TENSORFLOW, "post", _three(":predict"), "Probabilities.", "Rows", SIGNED, "predict"),
     Operation(TENSORFLOW, "post", _three(":classify"), "All classes.", "Classes", SIGNED, "classify"),
-    Operation(
-        TENSORFLOW, "post", _three(":regress"), "Always refused.", None, SIGNED,
-    ),
+    Operation(TENSORFLOW, "post", _three(":regress"), "Always refused.", None, REGRESS),
     Operation(MLFLOW, "get", ("/ping",), READY, "", (errors.NotReady,)),
     Operation(MLFLOW, "get", ("/health",), READY, "", (errors.NotReady,)),
     Operation(

@@ -33,12 +33,12 @@ def parse(body: bytes | msgspec.Raw, kind: type[Document]) -> Document:
         return _decode(body, kind)
     except DocumentMalformed:
         # Some encoders break base64 into lines, which is looked for only if nothing else helps.
-        joined = bytes(body)
-        for line_break in BREAKS:
-            joined = joined.replace(line_break, b"")
-        if len(joined) == len(bytes(body)):
+        data = bytes(body)
+        if not any(line_break in data for line_break in BREAKS):
             raise
-    return _decode(joined, kind)
+    for line_break in BREAKS:
+        data = data.replace(line_break, b"")
+    return _decode(data, kind)
 
 
 def _decode(data: bytes | msgspec.Raw, kind: type[Document]) -> Document:

@@ -41,7 +41,6 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 Value = TypeVar("Value")
 
-
 # What stands for one image: base64 itself, or a row or record in which nothing else is.
 Cell = bytes | list[bytes] | dict[str, bytes | dict[str, bytes]]
 
@@ -95,7 +94,7 @@ def routes(service: Service) -> Blueprint:
         with service.body(request) as held:
             if sagemaker.is_image(kind):
                 images = [held.take()]
-            elif kind == JSON and options.get("charset", "utf-8").lower() == "utf-8":
+            elif kind == JSON and _is_utf_8(options):
                 images, top = _read(held.take(), service.settings.max_images)
             else:
                 raise TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
@@ -115,6 +114,11 @@ def refuse(problem: Problem, headers: dict[str, str]) -> Response:
     status = LATE.get(problem.code, problem.status)
     document = {"error_code": CODES.get(status, "BAD_REQUEST"), "message": problem.detail}
     return json({**document, "code": problem.code, **problem.extra}, status, headers)
+
+
+def _is_utf_8(options: dict[str, str]) -> bool:
+    """Nothing else may stand behind the type: older forms of this protocol had their names there."""
+    return set(options) <= {"charset"} and options.get("charset", "utf-8").lower() == "utf-8"
 
 
 def _healthy(service: Service) -> Response:

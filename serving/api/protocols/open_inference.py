@@ -6,7 +6,8 @@ Nothing is decided by Content-Type, of which Triton's client sends none.
 from flask import Blueprint, Response, request
 
 from serving.api.errors import LoadingRefused, NotReady
-from serving.api.protocols import inference, model_documents, signatures, tensors
+from serving.api.protocols import inference_request, model_documents, signatures, tensors
+from serving.api.protocols.inference_answer import answer
 from serving.api.respond import json
 from serving.api.service import Service
 
@@ -38,9 +39,9 @@ def routes(service: Service) -> Blueprint:
         entry = catalogue.find(name, version)
         with service.body(request) as held:
             header = request.headers.get(tensors.HEADER)
-            images, wanted = inference.read(held.take(), header, entry, limit)
+            images, wanted = inference_request.read(held.take(), header, entry, limit)
             answers = service.classify(request, images)
-        return inference.answer(entry, wanted, answers)
+        return answer(entry, wanted, answers)
 
     @blueprint.post("/v2/repository/index")
     def index() -> Response:

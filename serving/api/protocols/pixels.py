@@ -1,4 +1,4 @@
-"""Pixels that come as JSON: whole numbers from 0 to 255, flat or nested as [N,S,S,3].
+"""Pixels that come as JSON: whole numbers from 0 to 255, nested as [N,S,S,3] or flat.
 
 A megapixel as lists of Python would take 100 MB. Here the brackets are compared as bytes, and the numbers go
 from one flat list into the array.
@@ -14,8 +14,11 @@ SPACE, DIGITS = b" \t\r\n", b"0123456789"
 CHANNELS = 3
 
 
-def from_json(data: bytes, size: int, limit: int) -> Pixels:
-    """The pixels of valid JSON, of at most `limit` images; raises `TensorInvalid` or `ImagesTooMany`."""
+def from_json(data: bytes, size: int, limit: int, flat: bool = False) -> Pixels:
+    """The pixels of valid JSON, of at most `limit` images, which may be `flat`, too.
+
+    Raises `TensorInvalid` or `ImagesTooMany`.
+    """
     text = data.translate(None, SPACE)
     brackets = text.translate(None, DIGITS)
     wanted = f"whole numbers from 0 to 255, nested as [N,{size},{size},{CHANNELS}]"
@@ -25,7 +28,7 @@ def from_json(data: bytes, size: int, limit: int) -> Pixels:
         raise TensorInvalid(f"{numbers:,} numbers are not {wanted}")
     if count > limit:
         raise ImagesTooMany(count, limit)
-    if brackets not in (_flat(numbers), _nested(count, size)):
+    if brackets != _nested(count, size) and not (flat and brackets == _flat(numbers)):
         raise TensorInvalid(f"these are not {wanted}")
     try:
         values = msgspec.json.decode(b"[" + text.translate(None, b"[]") + b"]", type=list[int])

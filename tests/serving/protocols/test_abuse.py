@@ -203,6 +203,7 @@ OTHERS = {
         for name, value in {
             "too deep": [ONE],
             "too flat": ONE[0],
+            "flat": [0] * EACH,
             "ragged": [[*ONE[0][:-1], ONE[0][0][:-1]]],
             "moved": [[[[0, 0], [0, 0, 0, 0], *ONE[0][0][2:]], *ONE[0][1:]]],
             "of 256": [[[[256, 0, 0], *ONE[0][0][1:]], *ONE[0][1:]]],
@@ -406,6 +407,31 @@ def test_chunked_bodies(everywhere: Server, path: str) -> None:
             assert read(connection).status == 200
         connection.sendall(request + b"2\r\n{}\r\n0\r\n\r\n")
         shape_is_the_protocols(path, read(connection), "")
+
+
+def test_options_and_head(everywhere: Server) -> None:
+    for path, allowed in (
+        *((INFER, "OPTIONS, POST"), ("/v2", "GET, HEAD, OPTIONS"), (PREDICT, "OPTIONS, POST")),
+        *(("/invocations", "OPTIONS, POST"), ("/ping", "GET, HEAD, OPTIONS")),
+    ):
+        answer = everywhere.session.options(everywhere.url + path, timeout=20)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert sorted(answer.headers["Allow"].split(", ")) == allowed.split(", ")
+    for path in ("/v2/health/ready", f"/v2/models/{MODEL}", f"/v1/models/{MODEL}", "/ping"):
+        asked = everywhere.session.head(everywhere.url + path, timeout=20)
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert int(asked.headers["Content-Length"]) == len(everywhere.get(path).content)
+
+
+def test_of_a_member_that_comes_twice_the_last_counts(everywhere: Server) -> None:
+    blue = base64(filled(COLOURS["blue"]))
+    for path, body in (
+        ("/invocations", f'{{"inputs": ["{blue}"], "inputs": ["{B64}"]}}'),
+        (PREDICT, f'{{"instances": [{{"b64": "{blue}", "b64": "{B64}"}}]}}'),
+    ):
+        answer = everywhere.post(path, data=body, headers={"Content-Type": "application/json"})
+        first = answer.json()["predictions"][0][0]
+        assert first == pytest.approx(0.96, abs=0.01) if path == PREDICT else first["label"] == "red"
 
 
 def test_nothing_of_that_was_a_fault_of_the_server(everywhere: Server) -> None:

@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tritonclient.http as triton
+from huggingface_hub import InferenceClient
+from tritonclient.utils import InferenceServerException
 
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.protocols.asked import CALLS, HEADER, JSON, MODEL, Call, base64
@@ -22,6 +25,7 @@ from tests.serving.protocols.test_abuse import (
     given,
     shape_is_the_protocols,
 )
+from tests.serving.protocols.test_triton_client import encoded
 from tests.serving.servers import Server, publish, running
 from tests.serving.test_connections import latency
 from tests.serving.test_overload import SLOW, gauge
@@ -105,6 +109,18 @@ def test_keys(guarded: Server, name: str) -> None:
             if code:
                 refused(call, answer, status, code)
                 assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_keys_as_the_clients_send_them(guarded: Server) -> None:
+    with triton.InferenceServerClient(f"127.0.0.1:{guarded.port}") as client:
+        image = encoded(RED)
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer(MODEL, [image])
+        assert caught.value.status() == "401"
+        result = client.infer(MODEL, [image], headers={"X-API-Key": KEY})
+        assert result.as_numpy("probabilities").argmax() == 0
+    hugging_face = InferenceClient(token=KEY)
+    assert hugging_face.image_classification(RED, model=f"{guarded.url}/hf/classify")[0].label == "red"
 
 
 OPEN_TO_ALL = [

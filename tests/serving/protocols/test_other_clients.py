@@ -135,6 +135,7 @@ TABLE = b"image\n" + base64.b64encode(RED)
         ("text/csv", TABLE),
         ("application/vnd.apache.parquet", b"PAR1"),
         ("application/json; charset=latin-1", b"{}"),
+        ("application/json; format=pandas-split", b"{}"),
         ("application/x-www-form-urlencoded", b"{}"),
         ("", json.dumps({"inputs": [b64(RED)]}).encode()),
     ],

@@ -1,26 +1,20 @@
-"""An inference of the Open Inference Protocol: from its request to images, from probabilities to its answer.
+"""A request of the Open Inference Protocol: from its document and its tensors to images.
 
-Tensors are JSON or binary, in both directions and independently. Elements of the type BYTES are images, which
-JSON cannot hold: there they are in base64, by a convention of this server.
+Tensors are JSON or binary. Elements of the type BYTES are images, which JSON cannot hold: there they are in
+base64, by a convention of this server.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-from flask import Response
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from serving.api.catalogue import INPUT, OUTPUT, Entry
 from serving.api.errors import ImagesTooMany, TensorInvalid
 from serving.api.protocols import pixels, tensors
 from serving.api.protocols.documents import ALL, OBJECTS, bound, parse
-from serving.api.respond import json
+from serving.api.protocols.inference_answer import Wanted
 from serving.decoder import Pixels
-from serving.predictor import Probabilities
 
 # Of the JSON of a shape: no shape that fits needs more.
 SHAPE_BYTES = 200
@@ -73,35 +67,6 @@ class InferenceRequest(Struct):
     outputs: list[RequestedOutput] | None = None
 
 
-class OutputTensor(Struct, omit_defaults=True):
-    """Probabilities, or classes as `value:index:label`; `data` row by row, unless it comes as bytes."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, int] | None = None
-    data: list[float | str] | None = None
-
-
-class InferenceResponse(Struct, omit_defaults=True):
-    """The answer; its parameters tell which bytes gave it."""
-
-    model_name: str
-    model_version: str
-    parameters: dict[str, str]
-    outputs: list[OutputTensor]
-    id: str | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How the answer shall look; `classes`: how many, 0 for all probabilities in their order."""
-
-    id: str | None = None
-    binary: bool = False
-    classes: int = 0
-
-
 def read(
     body: bytes, header: str | None, entry: Entry, limit: int
 ) -> tuple[Sequence[bytes] | Pixels, Wanted]:
@@ -116,23 +81,6 @@ def read(
     if [given.name for given in document.inputs] != [INPUT]:
         raise TensorInvalid(f"there must be exactly one input, called {INPUT}")
     return _tensor(document.inputs[0], tail, entry, limit), wanted
-
-
-def answer(entry: Entry, wanted: Wanted, rows: Sequence[Probabilities]) -> Response:
-    """The response, with its tensor in it or behind it."""
-    probabilities = np.stack(rows)
-    if wanted.classes:
-        output, binary = _classes(probabilities, entry, wanted)
-    else:
-        output, binary = _probabilities(probabilities, wanted)
-    parameters = {"model_digest": entry.pin.digest}
-    document = InferenceResponse(entry.name, entry.version, parameters, [output], wanted.id)
-    if not wanted.binary:
-        return json(document)
-    output.parameters = {"binary_data_size": len(binary)}
-    head = msgspec.json.encode(document)
-    sizes = {tensors.HEADER: str(len(head))}
-    return Response(head + binary, headers=sizes, mimetype="application/octet-stream")
 
 
 def _wanted(document: InferenceRequest) -> Wanted:
@@ -165,11 +113,6 @@ def _tensor(given: InputTensor, tail: memoryview, entry: Entry, limit: int) -> S
     return _binary_pixels(tail, entry, count) if entry.pixels else tensors.elements(tail, count)
 
 
-def _escaped(label: str) -> str:
-    """A label without a colon, which parts the fields; what decodes URLs gives the label back."""
-    return label.replace("%", "%25").replace(":", "%3A")
-
-
 def _count(given: InputTensor, entry: Entry) -> int:
     """How many images a tensor of this type and shape holds."""
     kind, side = ("UINT8", entry.size) if entry.pixels else ("BYTES", 0)
@@ -191,7 +134,7 @@ def _json_images(data: Raw, count: int) -> list[bytes]:
 
 
 def _json_pixels(data: Raw, entry: Entry, count: int, limit: int) -> Pixels:
-    found = pixels.from_json(bytes(data), entry.size, limit)
+    found = pixels.from_json(bytes(data), entry.size, limit, flat=True)
     if len(found) != count:
         raise TensorInvalid(f"its shape says {count} images and its data are {len(found)}")
     return found
@@ -203,25 +146,3 @@ def _binary_pixels(tensor: memoryview, entry: Entry, count: int | None) -> Pixel
     if len(tensor) != each * (len(tensor) // each if count is None else count) or not tensor:
         raise TensorInvalid(f"each image has {each:,} bytes, and {len(tensor):,} came")
     return pixels.shaped(tensor, entry.size)
-
-
-def _probabilities(found: npt.NDArray[np.float32], wanted: Wanted) -> tuple[OutputTensor, bytes]:
-    output = OutputTensor(OUTPUT, list(found.shape), "FP32")
-    if wanted.binary:
-        return output, found.astype("<f4").tobytes()
-    output.data = [*found.ravel().tolist()]
-    return output, b""
-
-
-def _classes(found: npt.NDArray[np.float32], entry: Entry, wanted: Wanted) -> tuple[OutputTensor, bytes]:
-    best = np.argsort(-found, axis=1, kind="stable")[:, : wanted.classes]
-    texts = [
-        f"{row[index]:.6f}:{index}:{_escaped(entry.labels[index].name)}"
-        for row, indices in zip(found, best, strict=True)
-        for index in indices
-    ]
-    output = OutputTensor(OUTPUT, list(best.shape), "BYTES")
-    if wanted.binary:
-        return output, tensors.joined(text.encode() for text in texts)
-    output.data = [*texts]
-    return output, b""
