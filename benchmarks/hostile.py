@@ -141,7 +141,7 @@ def cases() -> dict[str, Attack]:
         f"{TOGETHER} PNGs of 81 megapixels in 10 kB": at_once(post("/inference", bilevel(9000))),
         f"{TOGETHER} transparent PNGs of 25 megapixels": at_once(post("/inference", transparent)),
         f"{TOGETHER} gzip bombs of 100 MB in 100 kB": at_once(
-            post("/inference", gzip.compress(bytes(10**6)) * 100, "Content-Encoding: gzip")
+            post("/inference", gzip.compress(bytes(10**8)), "Content-Encoding: gzip")
         ),
         f"{TOGETHER} bodies of 20 MiB of nothing": at_once(post("/inference", bytes(MAX_BYTES))),
         f"{TOGETHER} forms of 20 MiB of nothing": at_once(form(bytes(MAX_BYTES))),

@@ -20,6 +20,9 @@ from serving.registry import Credentials
 PREFIX = "GOLDFISH_"
 NAMES = {
     "port": "PORT",
+    "aip_http_port": "AIP_HTTP_PORT",
+    "aip_health_route": "AIP_HEALTH_ROUTE",
+    "aip_predict_route": "AIP_PREDICT_ROUTE",
     "registry": "MLFLOW_TRACKING_URI",
     "registry_user": "MLFLOW_TRACKING_USERNAME",
     "registry_password": "MLFLOW_TRACKING_PASSWORD",
@@ -32,6 +35,8 @@ KUBERNETES = re.compile(
 )
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+# Of a URL, without what would make a pattern of it for Flask.
+Route = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~:/-]{0,255})?\Z")]
 Hash = Annotated[str, Meta(description="SHA-256", pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -66,6 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 5000
+    # What Vertex AI tells a container. It alone sets them, so its port (0: none) goes before another one,
+    # which the image always has.
+    aip_http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    aip_health_route: Route = ""
+    aip_predict_route: Route = ""
 
     # Images in work at once; 0 means one for each core that the control group grants.
     slots: Annotated[int, Meta(ge=0, le=256)] = 0
@@ -127,6 +137,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 reasons.append(f"{name}{shown}: {error}")
         if reasons:
             raise SettingsInvalid(reasons)
+        if port := values.get("aip_http_port"):
+            values["port"] = port
         return cls(**values)
 
     @property

@@ -57,7 +57,7 @@ LAST_SECONDS = 1.0
 # How often the loop looks for what is overdue.
 TICK = 0.25
 # Their answers are small, so whoever does not take them at once does not want them.
-PROBES = re.compile(rb"(?:GET|HEAD) /(?:livez|readyz|metrics)/?(?:\?\S*)? HTTP/")
+PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 PROBE_THREADS, PROBE_SEND_SECONDS = 2, 1.0
 # Requests that may wait for a thread, as a multiple of the threads there are.
 BACKLOG = 4
@@ -75,12 +75,18 @@ REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
 }
 
 
+def probe_heads(more: str) -> re.Pattern[bytes]:
+    """How the heads of health checks begin; `more`: one that somebody else has named."""
+    paths = "|".join(re.escape(path.strip("/")) for path in (*PROBES, more) if path.strip("/"))
+    return re.compile(rf"(?:GET|HEAD) /(?:{paths})/?(?:\?\S*)? HTTP/".encode())
+
+
 class Connection(TConn):  # type: ignore[misc]
     """A client's connection, and the head of its next request as far as it has come."""
 
-    def __init__(self, body_seconds: float, *arguments: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
+    def __init__(self, body_seconds: float, probes: re.Pattern[bytes], *arguments: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments)
-        self.body_seconds = body_seconds
+        self.body_seconds, self.probes = body_seconds, probes
         self.head = bytearray()
         self.data_ready = True  # no thread shall wait for it
 
@@ -90,7 +96,7 @@ class Connection(TConn):  # type: ignore[misc]
 
     @property
     def is_probe(self) -> bool:
-        return PROBES.match(self.head) is not None
+        return self.probes.match(self.head) is not None
 
     def init(self) -> None:
         """Hands the head over to the parser; called by the thread that answers."""
@@ -113,6 +119,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         self.probes = futures.ThreadPoolExecutor(PROBE_THREADS, "probe")
+        self.probe_heads = probe_heads(self.app.settings.aip_health_route)
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
@@ -130,7 +137,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if self.nr_conns > self.worker_connections - RESERVE:
             self._shed()
         seconds = self.app.settings.body_seconds
-        self._await_head(Connection(seconds, self.cfg, client, address, listener.getsockname()))
+        peers = (client, address, listener.getsockname())
+        self._await_head(Connection(seconds, self.probe_heads, self.cfg, *peers))
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """A connection that was kept alive has its next request."""

@@ -99,3 +99,22 @@ class ProblemDetails(Struct):
     code: str
     request_id: str | None = None
     index: Annotated[int | None, Meta(description="Which of several images it is about, from 0.")] = None
+
+
+class ErrorDocument(Struct):
+    """An error, as most protocols of other servers have it, with this server's code beside it."""
+
+    error: str
+    code: str
+    request_id: str
+    index: int | None = None
+
+
+class MlflowError(Struct):
+    """An error as MLflow has it."""
+
+    error_code: str
+    message: str
+    code: str
+    request_id: str
+    index: int | None = None

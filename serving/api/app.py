@@ -1,22 +1,28 @@
 """The WSGI application: routes, and what holds for every request and every answer."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask, Response, g, request
 from gunicorn.http.wsgi import Response as GunicornResponse
-from werkzeug.exceptions import HTTPException, NotFound, RequestedRangeNotSatisfiable
-from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.http import http_date
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter
 
 from serving.api import errors, native, operations, pages
 from serving.api.body import Environ
-from serving.api.classifier import ImageRefused
+from serving.api.protocols import (
+    hugging_face,
+    mlflow_scoring,
+    open_inference,
+    refusals,
+    tensorflow_serving,
+    vertex_ai,
+)
 from serving.api.respond import problem
 from serving.api.service import Service
+from serving.api.shapes import Shape, Shapes, answer_errors
 from serving.api.trace import Trace
 from serving.config import Settings
 from serving.drain import Drain
@@ -46,6 +52,15 @@ CLOSE = "goldfish.close"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+PROTOCOLS = (open_inference, tensorflow_serving, mlflow_scoring, hugging_face)
+
+
+class Word(BaseConverter):
+    """What stands between two slashes, up to the colon before a verb."""
+
+    regex = "[^/:]+"
+
+
 class Application:
     """What Gunicorn calls for each request, and what its worker asks for when something is no request."""
 
@@ -66,13 +81,15 @@ class Application:
                 response.force_close()
             return start_response(*arguments)
 
+        tensorflow_serving.any_case(environ)
         return self._wsgi(environ, start)
 
     def refuse(self, error: errors.RequestError) -> bytes:
         """A whole answer to what never became a request: counted, logged and signed like all others."""
         trace = Trace.begin(None)
         trace.code = error.code
-        response = _problem(error.status, error.code, str(error), error.headers, trace)
+        details = {"request_id": trace.request_id}
+        response = problem(Problem(error.status, error.code, str(error), details), error.headers)
         _sign(response, self._service, trace)
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()
@@ -96,14 +113,28 @@ def create_app(service: Service) -> Flask:
     app = Flask(__name__)
     # Before there are routes, which take it from here. A redirect would be a page, and lose a body.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
-    for module in (pages, native, operations):
+    app.url_map.converters["word"] = Word
+    for module in (pages, native, operations, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
+    app.register_blueprint(vertex_ai.routes(service, app.url_map))
     if hops := service.settings.proxy_hops:
         # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, 0, 0, 0)  # type: ignore[method-assign]
-    _answer_errors(app)
+    answer_errors(app, _shapes(app))
     _follow(app, service)
     return app
+
+
+def _shapes(app: Flask) -> Shapes:
+    """Which errors look how: those of a protocol as its clients read them."""
+    known: list[tuple[str, Shape]] = [
+        *((path, mlflow_scoring.refuse) for path in mlflow_scoring.PATHS),
+        (open_inference.PREFIX, refusals.invalid),
+        (tensorflow_serving.PREFIX, refusals.late),
+        (hugging_face.PREFIX, refusals.plain),
+        *((path, refusals.plain) for path in vertex_ai.paths(app)),
+    ]
+    return Shapes(known)
 
 
 def _follow(app: Flask, service: Service) -> None:
@@ -158,50 +189,3 @@ def _note(service: Service, trace: Trace, method: str, route: str, status: int) 
         "digest": service.release.pin.digest,
     }
     LOG.info("request", extra={"fields": fields})
-
-
-def _answer_errors(app: Flask) -> None:
-    """Turns all that can be raised into problem details."""
-
-    @app.errorhandler(errors.RequestError)
-    def wrong_request(error: errors.RequestError) -> Response:
-        return _problem(error.status, error.code, str(error), error.headers)
-
-    @app.errorhandler(ImageRefused)
-    def wrong_image(refused: ImageRefused) -> Response:
-        error = refused.error
-        which: dict[str, object] = {} if refused.index is None else {"index": refused.index}
-        return _problem(error.status, error.code, str(error), {}, extra=which)
-
-    @app.errorhandler(HTTPException)
-    def werkzeugs(error: HTTPException) -> Response:
-        if isinstance(error, NotFound):
-            return wrong_request(errors.RouteUnknown())
-        if isinstance(error, WrongMethod):
-            return wrong_request(errors.MethodNotAllowed(request.method, error.valid_methods or ()))
-        if isinstance(error, RequestedRangeNotSatisfiable):
-            return wrong_request(errors.RangeInvalid(error.length))
-        return wrong_request(errors.RequestInvalid())
-
-    @app.errorhandler(MemoryError)
-    def out_of_memory(_: MemoryError) -> Response:
-        LOG.warning("out of memory", extra={"fields": {"request_id": g.trace.request_id}})
-        return wrong_request(errors.ServerBusy(1))
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        LOG.error("failed", exc_info=error, extra={"fields": {"request_id": g.trace.request_id}})
-        return wrong_request(errors.Internal())
-
-
-def _problem(
-    status: int,
-    code: str,
-    detail: str,
-    headers: dict[str, str],
-    trace: Trace | None = None,
-    extra: Mapping[str, object] = MappingProxyType({}),
-) -> Response:
-    trace = trace or g.trace
-    trace.code = code
-    return problem(Problem(status, code, detail, {**extra, "request_id": trace.request_id}), headers)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
+from serving.api.inflate import Inflater
 from serving.config import Settings
 from serving.stream import PIECE, ChunksInvalid, TooSlow
 
@@ -52,20 +53,23 @@ class Bodies:
 
     @contextmanager
     def read(self, environ: Environ) -> Iterator[Held]:
-        """The whole body, which counts as held until the block ends.
+        """The whole body, unpacked if it is compressed, which counts as held until the block ends.
 
-        Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed` or `BodyTooSlow`, and `ServerBusy` if there
-        is no place.
+        Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed`, `BodyTooSlow`, `EncodingUnknown` or
+        `EncodingMalformed`, and `ServerBusy` if there is no place.
         """
+        inflater = Inflater(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body)
         size = 0
         # One block that grows, because thousands of small ones would leave holes in the memory.
         received = bytearray()
         try:
             with self._door():
                 for part in self._parts(environ):
-                    self._hold(len(part))
-                    size += len(part)
-                    received += part
+                    for piece in inflater.unpack(part):
+                        self._hold(len(piece))
+                        size += len(piece)
+                        received += piece
+                inflater.finish()
             held = Held(bytes(received))
             received.clear()
             yield held

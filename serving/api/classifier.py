@@ -1,4 +1,4 @@
-"""From encoded images to classes, under admission control. What every protocol of the server calls."""
+"""From images to classes, under admission control. What every protocol of the server calls."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +9,16 @@ import numpy as np
 from serving.api.admission import Admission
 from serving.api.errors import ClientGone, DeadlineExceeded
 from serving.api.metrics import Metrics
+from serving.api.tally import Tally
 from serving.api.trace import ImageFacts, Trace
-from serving.decoder import picture
+from serving.decoder import Pixels, picture
 from serving.errors import ImageError
 from serving.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which it is worth asking whether the client is still there.
 PATIENT = 0.02
+# What the log calls the format of pixels that came as they are.
+TENSOR = "TENSOR"
 
 
 class ImageRefused(Exception):
@@ -27,21 +30,29 @@ class ImageRefused(Exception):
 
 
 class Classifier(NamedTuple):
-    """A predictor with a door in front of it."""
+    """A predictor with a door in front of it. `encoded` and `tensors` count."""
 
     predictor: Predictor
     admission: Admission
     metrics: Metrics
     deadline: float
+    encoded: Tally
+    tensors: Tally
 
     def classify(
-        self, images: Sequence[bytes], trace: Trace, gone: Callable[[], bool] = lambda: False
+        self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool] = lambda: False
     ) -> list[Probabilities]:
-        """Probabilities, float32 [K], for each encoded image. `gone`: has the client left meanwhile?
+        """Probabilities, float32 [K], for each image, encoded or uint8 [S,S,3].
 
-        Decoding needs the slot too, for that is where the memory goes. Raises `ServerBusy`,
-        `DeadlineExceeded`, `ClientGone` or `ImageRefused`.
+        `gone`: has the client left meanwhile? Decoding needs the slot too, for that is where the memory goes.
+        Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone` or `ImageRefused`.
         """
+        with (self.tensors if isinstance(images, np.ndarray) else self.encoded).request(trace):
+            return self._classify(images, trace, gone)
+
+    def _classify(
+        self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool]
+    ) -> list[Probabilities]:
         asked = time.monotonic()
         with self.admission.slot(asked + self.deadline, self.deadline):
             trace.queue = time.monotonic() - asked
@@ -49,25 +60,32 @@ class Classifier(NamedTuple):
             if trace.queue > PATIENT and gone():
                 raise ClientGone
             answers = []
-            for index, data in enumerate(images):
+            for index, image in enumerate(images):
                 try:
-                    answers.append(self._one(data, asked, trace))
+                    answers.append(self._one(image, asked, trace))
                 except ImageError as error:
                     raise ImageRefused(index if len(images) > 1 else None, error) from None
             return answers
 
-    def _one(self, data: bytes, asked: float, trace: Trace) -> Probabilities:
+    def _one(self, image: bytes | Pixels, asked: float, trace: Trace) -> Probabilities:
         if time.monotonic() - asked > self.deadline:
             raise DeadlineExceeded(self.deadline, self.admission.retry_after())
+        pixels = self._decoded(image, trace) if isinstance(image, bytes) else image
         began = time.perf_counter()
-        seen = picture(data, self.predictor.preprocessing)
-        decoded = time.perf_counter()
-        probabilities: Probabilities = self.predictor.predict(seen.pixels[np.newaxis])[0]
-        done = time.perf_counter()
-        trace.decode += decoded - began
-        trace.inference += done - decoded
-        trace.images.append(ImageFacts(seen.format, seen.width, seen.height, len(data)))
-        self.metrics.decode.observe(decoded - began)
-        self.metrics.inference.observe(done - decoded)
+        probabilities: Probabilities = self.predictor.predict(pixels[np.newaxis])[0]
+        seconds = time.perf_counter() - began
+        trace.inference += seconds
+        if not isinstance(image, bytes):
+            trace.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
+        self.metrics.inference.observe(seconds)
         self.metrics.answer(self.predictor.top(probabilities, 1)[0])
         return probabilities
+
+    def _decoded(self, data: bytes, trace: Trace) -> Pixels:
+        began = time.perf_counter()
+        seen = picture(data, self.predictor.preprocessing)
+        seconds = time.perf_counter() - began
+        trace.decode += seconds
+        trace.images.append(ImageFacts(seen.format, seen.width, seen.height, len(data)))
+        self.metrics.decode.observe(seconds)
+        return seen.pixels

@@ -19,6 +19,14 @@
     ├── MultipartMalformed  400  multipart_malformed
     ├── ImageMissing        400  image_missing
     ├── ImagesTooMany       400  images_too_many
+    ├── EncodingUnknown     415  encoding_unknown
+    ├── EncodingMalformed   400  encoding_malformed
+    ├── ModelUnknown        404  model_unknown
+    ├── DocumentMalformed   400  document_malformed
+    ├── TensorInvalid       400  tensor_invalid
+    ├── SignatureWrong      400  signature_wrong
+    ├── TypeUnknown         415  type_unknown
+    ├── LoadingRefused      403  loading_refused
     ├── KeyMissing          401  api_key_missing
     ├── KeyUnknown          401  api_key_unknown
     ├── RateLimited         429  rate_limited
@@ -212,13 +220,90 @@ class ImageMissing(RequestError):
 
 
 class ImagesTooMany(RequestError):
-    """The form holds more images than the path takes."""
+    """The request holds more images than the path takes."""
 
     code, status = "images_too_many", 400
 
     def __init__(self, found: int, limit: int) -> None:
         hint = "/predict takes several." if limit == 1 else "Send them in several requests."
-        super().__init__(f"The form holds {found} images and this path takes {limit}. {hint}")
+        super().__init__(f"The request holds {found} images and this path takes {limit}. {hint}")
+
+
+class EncodingUnknown(RequestError):
+    """The header Content-Encoding names a compression that is not known here."""
+
+    code, status = "encoding_unknown", 415
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The only values of Content-Encoding that are known are gzip, deflate and identity.",
+            {"Accept-Encoding": "gzip, deflate"},
+        )
+
+
+class EncodingMalformed(RequestError):
+    """The body is not compressed as its Content-Encoding says."""
+
+    code, status = "encoding_malformed", 400
+
+    def __init__(self, encoding: str, reason: str) -> None:
+        super().__init__(f"The body is not {encoding}, which its Content-Encoding promises: {reason}.")
+
+
+class ModelUnknown(RequestError):
+    """There is no model of this name here, or it has not this version or label."""
+
+    code, status = "model_unknown", 404
+
+    def __init__(self, kind: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no such {kind} here; known: {', '.join(known)}.")
+
+
+class DocumentMalformed(RequestError):
+    """The body is not the document that the protocol of this path wants."""
+
+    code, status = "document_malformed", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The body is not the document that this path takes: {reason}. /docs has examples.")
+
+
+class TensorInvalid(RequestError):
+    """A tensor is not what the model takes, or what was asked for is not what it gives."""
+
+    code, status = "tensor_invalid", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The tensors do not fit the model: {reason}.")
+
+
+class SignatureWrong(RequestError):
+    """The model has no signature of this name, or none for this method."""
+
+    code, status = "signature_wrong", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}. The signature is serving_default, for predict and classify.")
+
+
+class TypeUnknown(RequestError):
+    """The header Content-Type names something else than this path takes."""
+
+    code, status = "type_unknown", 415
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"The Content-Type is not one of those that this path takes: {allowed}.")
+
+
+class LoadingRefused(RequestError):
+    """Which model is served is not decided over HTTP."""
+
+    code, status = "loading_refused", 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Models are neither loaded nor unloaded over HTTP: the pin in git says what is served."
+        )
 
 
 class KeyMissing(RequestError):

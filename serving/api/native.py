@@ -2,12 +2,10 @@
 
 import re
 from dataclasses import asdict
-from functools import partial
 
 from flask import Blueprint, Response, g, request
 
 from serving.api.answers import ClassScore, Model, Predictions, Timing
-from serving.api.body import gone
 from serving.api.errors import ParameterInvalid
 from serving.api.respond import json
 from serving.api.service import Service
@@ -48,7 +46,7 @@ def routes(service: Service) -> Blueprint:
 
 def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
     with service.images(request, limit) as images:
-        answers = service.classifier.classify(images, g.trace, partial(gone, request.environ))
+        answers = service.classify(request, images)
     return [service.predictor.top(answer, top) for answer in answers]
 
 

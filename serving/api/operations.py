@@ -7,6 +7,7 @@ from flask import Blueprint, Response, render_template, request
 from serving.api.answers import Alive, ModelCard, Outcome, Ready, Version
 from serving.api.errors import NotReady
 from serving.api.metrics import CONTENT_TYPE
+from serving.api.protocols.mlflow_scoring import VERSION as MLFLOW
 from serving.api.respond import json
 from serving.api.service import Service
 
@@ -29,6 +30,9 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/version")
     def version() -> Response:
+        if request.accept_mimetypes["text/plain"] > request.accept_mimetypes["application/json"]:
+            # MLflow's servers tell here which MLflow they are.
+            return Response(MLFLOW, mimetype="text/plain")
         return json(Version(**asdict(pin), pin_commit=service.release.pin_commit, runtime=service.runtime))
 
     @blueprint.get("/model")

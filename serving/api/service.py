@@ -1,23 +1,28 @@
 """Everything that the routes share, made once when the worker starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from platform import python_version
 from typing import Self
 
-from flask import Request
+from flask import Request, g
 
 from serving.api import uploads
 from serving.api.access import Access
 from serving.api.admission import Admission
-from serving.api.body import Bodies
+from serving.api.body import Bodies, Held, gone
+from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
+from serving.api.errors import DocumentMalformed, ImagesTooMany
 from serving.api.metrics import Metrics
+from serving.api.tally import Tally
 from serving.config import Settings
+from serving.decoder import Pixels
 from serving.drain import Drain
-from serving.predictor import Predictor
+from serving.predictor import Predictor, Probabilities
 from serving.release import Release
 
 # What answers depend on besides the bundle.
@@ -39,6 +44,7 @@ class Service:
     bodies: Bodies
     metrics: Metrics
     classifier: Classifier
+    catalogue: Catalogue
     runtime: dict[str, str]
 
     @classmethod
@@ -64,15 +70,30 @@ class Service:
             access=Access(settings.api_keys, settings.rate_limit),
             bodies=bodies,
             metrics=metrics,
-            classifier=Classifier(predictor, admission, metrics, settings.deadline),
+            classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally()),
+            catalogue=Catalogue(release.pin, predictor.preprocessing.size, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
 
     @contextmanager
-    def images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
-        """The images of a request that may ask, and for which there is a place; at most `limit`."""
+    def body(self, request: Request) -> Iterator[Held]:
+        """The body of a request that may ask, and for which there is a place."""
         self.access.check(request)
         # Before the body is read, and again when its turn is asked for.
         self.classifier.admission.check()
         with self.bodies.read(request.environ) as held:
+            yield held
+
+    @contextmanager
+    def images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
+        """The images of a form, or the body as the only one; at most `limit`."""
+        with self.body(request) as held:
             yield uploads.images(request.content_type or "", held.take(), limit)
+
+    def classify(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Probabilities]:
+        """Probabilities, float32 [K], for each image of a request, encoded or uint8 [S,S,3]."""
+        if len(images) == 0:
+            raise DocumentMalformed("it holds no image")
+        if len(images) > self.settings.max_images:
+            raise ImagesTooMany(len(images), self.settings.max_images)
+        return self.classifier.classify(images, g.trace, partial(gone, request.environ))

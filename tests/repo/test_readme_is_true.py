@@ -3,14 +3,17 @@
 import json
 import re
 import subprocess
+import tomllib
+from importlib.metadata import version
 from types import ModuleType
 
 import msgspec
 import pytest
 
-from benchmarks import hostile, image, soak
+from benchmarks import hostile, image, protocols, soak
 from benchmarks.documents import section
 from pipeline.__main__ import VERBS
+from serving.api.protocols import mlflow_scoring, model_documents
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
@@ -80,9 +83,58 @@ def test_every_setting_is_explained_with_its_default(manual: str) -> None:
         assert field.default in (None, "", (), False) or shown in defaults, field.name
 
 
-def test_every_route_is_explained(manual: str) -> None:
-    explained = set(re.findall(r"`(GET|POST) (/\w*(?:\.json)?)`", manual))
-    assert explained == ROUTES
+@pytest.fixture(scope="module")
+def guide() -> str:
+    """The text of docs/protocols.md."""
+    return (ROOT / "docs/protocols.md").read_text(encoding="utf-8")
+
+
+def written_out(path: str) -> set[str]:
+    """The paths that one stands for: what is in brackets may be left out, and has alternatives."""
+    before, bracket, rest = path.partition("[")
+    inside, _, after = rest.partition("]")
+    return {before + choice + after for choice in ("", *inside.split(r"\|"))} if bracket else {path}
+
+
+def test_every_route_is_explained(manual: str, guide: str) -> None:
+    found = re.findall(r"`(GET|POST) (/[^`]*)`", manual + guide)
+    assert {(method, path) for method, shown in found for path in written_out(shown)} == ROUTES
+
+
+# Packages whose versions the table of clients names, and the only one that may be any.
+CLIENTS = {"tritonclient", "requests", "mlflow", "huggingface_hub"}
+
+
+def test_the_table_of_clients_names_the_versions_that_are_tested(readme: str) -> None:
+    rows = re.findall(
+        r"^\| ([^|]*`[^|]+) \| (\d[\d.]+|any) \|", section_of(readme, "### Protocols"), re.MULTILINE
+    )
+    assert [version for client, version in rows if "`curl`" in client] == ["any"]
+    seen = set()
+    for client, shown in rows:
+        for name in CLIENTS & set(re.findall(r"`(\w+)", client)):
+            seen.add(name)
+            assert shown == version(name)
+    assert seen == CLIENTS
+
+
+def section_of(text: str, title: str) -> str:
+    """What stands below a title, up to the next one."""
+    return re.split(r"^#+ ", text.partition(title)[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_protocol_that_version_tells_is_that_of_the_mlflow_that_is_tested() -> None:
+    assert version("mlflow") == mlflow_scoring.VERSION
+
+
+def test_the_server_tells_its_own_version() -> None:
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert described["project"]["version"] == model_documents.VERSION
+
+
+def test_links_of_the_guide_lead_somewhere(guide: str) -> None:
+    links = [link.split("#")[0] for link in LINK.findall(guide) if "://" not in link]
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
 def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
@@ -90,7 +142,9 @@ def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-@pytest.mark.parametrize("module", [hostile, soak, image], ids=["hostile", "soak", "image"])
+@pytest.mark.parametrize(
+    "module", [hostile, soak, image, protocols], ids=["hostile", "soak", "image", "protocols"]
+)
 def test_the_manual_shows_what_was_measured(module: ModuleType) -> None:
     name = module.__name__.rpartition(".")[2]
     assert section(module.DOCUMENT, name) == module.table(json.loads(module.RESULTS.read_text()))

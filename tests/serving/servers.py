@@ -17,6 +17,7 @@ import psutil
 import requests
 
 from serving.bundle import Bundle
+from serving.config import variable
 from serving.pin import Pin
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
@@ -81,14 +82,14 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
 
-    `descriptors`: how many the system lets it have.
+    Those in capitals have a name of their own. `descriptors`: how many the system lets it have.
     """
     descriptors = settings.pop("descriptors", None)
     limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_", "AIP_"))}
     environment = inherited | {"PYTHONPATH": str(ROOT), "GOLDFISH_MODEL": "colours"}
     for name, value in settings.items():
-        environment["PORT" if name == "port" else f"GOLDFISH_{name.upper()}"] = str(value)
+        environment[name if name.isupper() else variable(name)] = str(value)
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*limit, sys.executable, "-m", "serving"],
@@ -102,7 +103,7 @@ def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Server]:
     """Starts a server without a drain window, waits until it is ready, and ends it however the test ends."""
-    port = free_port()
+    port = int(str(settings.get("port", free_port())))
     process = command(folder, **({"drain": 0, "port": port} | settings))
     server = Server(process, port, folder)
     try:

@@ -7,6 +7,7 @@ import gzip
 import socket
 import statistics
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -422,13 +423,26 @@ def test_expecting_clients_are_told_to_go_on(server: Server) -> None:
         assert read(connection).status == 200
 
 
-def test_compressed_bomb_is_not_expanded(server: Server) -> None:
-    # 1 kB that would be 100 MB; nothing here is ever decompressed but images.
-    bomb = gzip.compress(bytes(10**6)) * 100
+@pytest.mark.parametrize(
+    ("bomb", "code"),
+    [
+        (gzip.compress(bytes(10**8)), "body_too_large"),
+        # Members one after the other, each of which is small.
+        (gzip.compress(bytes(10**6)) * 100, "encoding_malformed"),
+    ],
+)
+def test_compressed_bomb_is_expanded_no_further_than_a_body_may_be(
+    server: Server, bomb: bytes, code: str
+) -> None:
     before = server.worker.memory_info().rss
     answer = ask(server, post("/inference", bomb, "Content-Encoding: gzip"))
-    assert answer.json["code"] == "image_unrecognised"
+    assert answer.json["code"] == code
     assert server.worker.memory_info().rss - before < 20 * 2**20
+
+
+def test_compressed_image_is_unpacked(server: Server) -> None:
+    for body, coding in ((gzip.compress(RED), "gzip"), (zlib.compress(RED), "Deflate"), (RED, "identity")):
+        assert ask(server, post("/inference", body, f"Content-Encoding: {coding}")).status == 200
 
 
 def test_many_good_clients_at_once(server: Server) -> None:

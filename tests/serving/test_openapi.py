@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 import requests
 
-from serving.api.openapi import every_error
+from serving.api.described import every_error
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
+from tests.serving.bundles import filled
 from tests.serving.servers import Server, publish, running
 
 KEY = "a key of the tests"
@@ -29,6 +31,8 @@ def explore(server: Server, *options: str) -> str:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
         *("--checks", "all", "--max-examples", "60", "--seed", "1", "--no-color"),
+        # There is no regression, whatever is sent; and versions and labels lead to the same views.
+        *("--exclude-path-regex", ":regress$|/versions/|/labels/"),
         *options,
     ]
     hooks = {"SCHEMATHESIS_HOOKS": "tests.serving.openapi_hooks", "PYTHONPATH": str(ROOT)}
@@ -56,7 +60,8 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         report = explore(server)
         assert "No issues found" in report
         # It did get through to the model, and was refused too.
-        for route in ("/inference", "/predict"):
+        routes = ("/inference", "/predict", "/invocations", "/hf/classify", "/v2/models/<word:name>/infer")
+        for route in (*routes, "/v1/models/<word:name>:predict", "/v1/models/<word:name>:classify"):
             assert {"200", "400", "405"} <= answered(server, route) | answered(server, "none")
             assert "500" not in answered(server, route)
 
@@ -64,8 +69,13 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 def test_schemathesis_finds_nothing_behind_a_key(tmp_path: Path) -> None:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     with running(publish(tmp_path), api_keys=digest) as server:
-        assert "No issues found" in explore(server, "-H", f"X-API-Key: {KEY}")
-        assert "401" in answered(server, "/predict")
+        only = (
+            "--include-path-regex",
+            "^/(inference|predict|invocations|hf/classify|v[12]/models/.*(infer|predict))$",
+        )
+        assert "No issues found" in explore(server, *only, "-H", f"X-API-Key: {KEY}")
+        for route in ("/predict", "/invocations", "/v2/models/<word:name>/infer"):
+            assert "401" in answered(server, route)
 
 
 def test_every_route_is_described(server: Server) -> None:
@@ -76,6 +86,8 @@ def test_every_route_is_described(server: Server) -> None:
     }
     # What Flask really routes: each described one is allowed, and a path that is not described is unknown.
     for method, path in described:
+        for place, name in {"name": "colours", "version": "3", "label": "champion"}.items():
+            path = path.replace(f"{{{place}}}", name)
         allowed = requests.options(server.url + path, timeout=10).headers["Allow"]
         assert method in allowed.split(", ")
     assert described == ROUTES
@@ -93,6 +105,18 @@ def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> No
     for error in every_error():
         if error.code.startswith("image"):
             assert f"`{error.code}`" in responses[str(error.status)]["description"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_every_command_works(server: Server, tmp_path: Path) -> None:
+    for name in ("photo.jpg", "one.jpg", "two.png"):
+        (tmp_path / name).write_bytes(filled((255, 0, 0)))
+    for path, operations in document(server)["paths"].items():
+        for about in operations.values():
+            if command := about.get("x-curl"):
+                shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
+                done = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path)
+                assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
 
 
 def test_settings_show(tmp_path: Path) -> None:

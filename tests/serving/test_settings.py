@@ -56,6 +56,14 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "host": ({"0.0.0.0": "0.0.0.0"}, []),  # noqa: S104  (not bound)
     "port": ({"0": 0, "65535": 65535}, ["-1", "65536", "tcp://10.0.0.1:80", *WHOLE]),
+    "aip_http_port": ({"0": 0, "8080": 8080}, ["-1", "65536", *WHOLE]),
+    **{
+        name: (
+            {path: path for path in ("/", "/health", "/v1/endpoints/1/deployedModels/2:predict")},
+            ["health", "http://x/y", "/a b", "/<name>", "/a?b", "/%2e", "/{x}", "/\u00e4", "/" + "x" * 256],
+        )
+        for name in ("aip_health_route", "aip_predict_route")
+    },
     "slots": ({"0": 0, "256": 256}, ["-1", "257", *WHOLE]),
     "queue": ({"0": 0, "1000": 1000}, ["-1", "1001", *WHOLE]),
     "uploads": ({"1": 1, "1000": 1000}, ["-1", "0", "1001", *WHOLE]),
@@ -184,6 +192,12 @@ def test_unknown_variable_is_named(name: str) -> None:
     sentence = reasons(**{name: SECRET})
     assert f"there is no {name}" in sentence
     assert SECRET not in sentence
+
+
+def test_what_vertex_ai_sets_goes_before_what_the_image_has() -> None:
+    assert Settings.read({"PORT": "5000", "AIP_HTTP_PORT": "8080"}).address == "127.0.0.1:8080"
+    assert Settings.read({"AIP_HTTP_PORT": "8080"}).port == 8080
+    assert Settings.read({"PORT": "5000", "AIP_HTTP_PORT": ""}).port == 5000
 
 
 def test_port_under_its_wrong_name_is_not_passed_over() -> None:

@@ -1,0 +1,62 @@
+"""JSON from clients: strict where it matters, blind to members that are not known, and bounded in memory.
+
+Python's objects for `[[],[],...]` take twenty times its bytes. So what a document may hold is counted before
+it is parsed: no list and no object is there without its bracket, no value beyond the first without a comma.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from serving.api.errors import DocumentMalformed
+
+Document = TypeVar("Document")
+
+# What one image may need of brackets and commas, and a whole document besides.
+EACH, BESIDES = 16, 1000
+# Of everything, or of objects alone where numbers are counted elsewhere.
+ALL, OBJECTS = (b"{", b"[", b","), (b"{",)
+# What RFC 2045 puts into base64 after each 76 characters, as JSON writes it.
+BREAKS = (rb"\r\n", rb"\n")
+
+
+def bound(body: bytes, images: int, marks: Sequence[bytes] = ALL) -> None:
+    """Raises `DocumentMalformed` if a document holds more than one about so many images can need."""
+    if sum(body.count(mark) for mark in marks) > EACH * images + BESIDES:
+        raise DocumentMalformed(f"it holds more than {images} images can need")
+
+
+def parse(body: bytes | msgspec.Raw, kind: type[Document]) -> Document:
+    """The document, whose members of the type `bytes` are base64; raises `DocumentMalformed`."""
+    try:
+        return _decode(body, kind)
+    except DocumentMalformed:
+        # Some encoders break base64 into lines, which is looked for only if nothing else helps.
+        data = bytes(body)
+        if not any(line_break in data for line_break in BREAKS):
+            raise
+    for line_break in BREAKS:
+        data = data.replace(line_break, b"")
+    return _decode(data, kind)
+
+
+def _decode(data: bytes | msgspec.Raw, kind: type[Document]) -> Document:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise DocumentMalformed("it is nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise DocumentMalformed(_readable(str(error))) from None
+
+
+def _readable(reason: str) -> str:
+    """What the parser says, in words that do not need it to be known."""
+    if "base64" in reason:
+        return "an image is not in base64 with the alphabet + and / and its padding" + _place(reason)
+    return reason[0].lower() + reason[1:].replace("`", "").rstrip(".")
+
+
+def _place(reason: str) -> str:
+    _, dash, place = reason.partition(" - at ")
+    return f" (at {place.replace('`', '')})" if dash else ""

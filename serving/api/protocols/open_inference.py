@@ -1,0 +1,103 @@
+"""The Open Inference Protocol, version 2, over HTTP, as KServe and Triton speak it.
+
+Nothing is decided by Content-Type, of which Triton's client sends none.
+"""
+
+from flask import Blueprint, Response, request
+
+from serving.api.errors import LoadingRefused, NotReady
+from serving.api.protocols import inference_request, model_documents, signatures, tensors
+from serving.api.protocols.inference_answer import answer
+from serving.api.respond import json
+from serving.api.service import Service
+
+PREFIX = "/v2"
+
+
+def routes(service: Service) -> Blueprint:
+    """Health, metadata, inference, and Triton's extensions that only tell something."""
+    blueprint = Blueprint("open_inference", __name__)
+    catalogue, limit = service.catalogue, service.settings.max_images
+    _about_models(blueprint, service)
+
+    @blueprint.get("/v2")
+    def server() -> Response:
+        return json(model_documents.server())
+
+    @blueprint.get("/v2/health/live")
+    def live() -> Response:
+        return json(model_documents.Live())
+
+    @blueprint.get("/v2/health/ready")
+    def ready() -> Response:
+        _check_ready(service)
+        return json(model_documents.ServerReady())
+
+    @blueprint.post("/v2/models/<word:name>/infer")
+    @blueprint.post("/v2/models/<word:name>/versions/<word:version>/infer")
+    def infer(name: str, version: str | None = None) -> Response:
+        entry = catalogue.find(name, version)
+        with service.body(request) as held:
+            header = request.headers.get(tensors.HEADER)
+            images, wanted = inference_request.read(held.take(), header, entry, limit)
+            answers = service.classify(request, images)
+        return answer(entry, wanted, answers)
+
+    @blueprint.post("/v2/repository/index")
+    def index() -> Response:
+        return json(model_documents.index(catalogue.entries, service.drain.begun))
+
+    @blueprint.post("/v2/repository/models/<word:name>/load")
+    @blueprint.post("/v2/repository/models/<word:name>/unload")
+    def load(name: str) -> Response:
+        catalogue.find(name)
+        raise LoadingRefused
+
+    return blueprint
+
+
+def _about_models(blueprint: Blueprint, service: Service) -> None:
+    find, entries = service.catalogue.find, service.catalogue.entries
+
+    @blueprint.get("/v2/models")
+    def models() -> Response:
+        return json(signatures.Names([entry.name for entry in entries]))
+
+    @blueprint.get("/v2/models/<word:name>")
+    @blueprint.get("/v2/models/<word:name>/versions/<word:version>")
+    def metadata(name: str, version: str | None = None) -> Response:
+        return json(model_documents.metadata(find(name, version)))
+
+    @blueprint.get("/v2/models/<word:name>/ready")
+    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/ready")
+    def model_ready(name: str, version: str | None = None) -> Response:
+        entry = find(name, version)
+        _check_ready(service)
+        return json(model_documents.ModelReady(entry.name))
+
+    @blueprint.get("/v2/models/<word:name>/config")
+    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/config")
+    def config(name: str, version: str | None = None) -> Response:
+        return json(model_documents.config(find(name, version), service.settings.max_images))
+
+    @blueprint.get("/v2/models/stats")
+    def all_statistics() -> Response:
+        return json(model_documents.Statistics([_statistics(service, entry.name) for entry in entries]))
+
+    @blueprint.get("/v2/models/<word:name>/stats")
+    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/stats")
+    def statistics(name: str, version: str | None = None) -> Response:
+        entry = find(name, version)
+        return json(model_documents.Statistics([_statistics(service, entry.name)]))
+
+
+def _statistics(service: Service, name: str) -> model_documents.ModelStatistics:
+    entry = service.catalogue.find(name)
+    tally = service.classifier.tensors if entry.pixels else service.classifier.encoded
+    return model_documents.statistics(entry, tally.read())
+
+
+def _check_ready(service: Service) -> None:
+    # The golden answers were checked before the first request.
+    if service.drain.begun:
+        raise NotReady
