@@ -1,5 +1,6 @@
 """The WSGI application: routes, and what holds for every request and every answer."""
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -49,6 +50,8 @@ HEADERS = {
 }
 # Where a request notes that its connection will not be kept.
 CLOSE = "goldfish.close"
+# However a path names the version of the model: it is one, and one series in Prometheus.
+WHICH = re.compile("/(?:versions|labels)/<word:[a-z]+>")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -153,7 +156,7 @@ def _follow(app: Flask, service: Service) -> None:
         if not service.bodies.drain(request.environ):
             request.environ[CLOSE] = True
         _sign(response, service, trace)
-        route = request.url_rule.rule if request.url_rule else "none"
+        route = WHICH.sub("", request.url_rule.rule).replace("<word:", "<") if request.url_rule else "none"
         method = request.method if request.method in METHODS else "other"
         _note(service, trace, method, route, response.status_code)
         return response

@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
@@ -22,6 +22,8 @@ Environ = dict[str, Any]
 # What an early answer has left of a body is read and forgotten if it is no more than this, comes within so
 # many seconds, and not too many clients want that at once. Otherwise the connection is closed.
 DRAIN_BYTES, DRAIN_SECONDS, DRAINS = 2**20, 1.0, 8
+# How many compressed bodies are unpacked at once: a little of one may stand for much work.
+UNPACKERS = 2
 # How much the newest upload counts in the mean time of one.
 WEIGHT = 0.1
 # Where a request notes that its body was read to the end, or that it never will be.
@@ -47,6 +49,7 @@ class Bodies:
         self._settings = settings
         self._doors = threading.BoundedSemaphore(settings.uploads)
         self._drains = threading.BoundedSemaphore(DRAINS)
+        self._unpackers = threading.BoundedSemaphore(UNPACKERS)
         self._lock = threading.Lock()
         self._upload_time = 0.0
         self.held = 0
@@ -65,10 +68,11 @@ class Bodies:
         try:
             with self._door():
                 for part in self._parts(environ):
-                    for piece in inflater.unpack(part):
-                        self._hold(len(piece))
-                        size += len(piece)
-                        received += piece
+                    with self._unpackers if inflater.packed else nullcontext():
+                        for piece in inflater.unpack(part):
+                            self._hold(len(piece))
+                            size += len(piece)
+                            received += piece
                 inflater.finish()
             held = Held(bytes(received))
             received.clear()

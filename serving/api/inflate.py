@@ -31,6 +31,11 @@ class Inflater:
         else:
             raise EncodingUnknown
 
+    @property
+    def packed(self) -> bool:
+        """Is there anything to unpack?"""
+        return self._stream is not None
+
     def unpack(self, part: bytes) -> Iterator[bytes]:
         """What a part of the body holds, in pieces."""
         if self._stream is None:

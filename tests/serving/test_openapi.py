@@ -60,8 +60,8 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         report = explore(server)
         assert "No issues found" in report
         # It did get through to the model, and was refused too.
-        routes = ("/inference", "/predict", "/invocations", "/hf/classify", "/v2/models/<word:name>/infer")
-        for route in (*routes, "/v1/models/<word:name>:predict", "/v1/models/<word:name>:classify"):
+        routes = ("/inference", "/predict", "/invocations", "/hf/classify", "/v2/models/<name>/infer")
+        for route in (*routes, "/v1/models/<name>:predict", "/v1/models/<name>:classify"):
             assert {"200", "400", "405"} <= answered(server, route) | answered(server, "none")
             assert "500" not in answered(server, route)
 
@@ -74,7 +74,7 @@ def test_schemathesis_finds_nothing_behind_a_key(tmp_path: Path) -> None:
             "^/(inference|predict|invocations|hf/classify|v[12]/models/.*(infer|predict))$",
         )
         assert "No issues found" in explore(server, *only, "-H", f"X-API-Key: {KEY}")
-        for route in ("/predict", "/invocations", "/v2/models/<word:name>/infer"):
+        for route in ("/predict", "/invocations", "/v2/models/<name>/infer"):
             assert "401" in answered(server, route)
 
 

@@ -4,14 +4,19 @@ Python's objects for `[[],[],...]` take twenty times its bytes. So what a docume
 it is parsed: no list and no object is there without its bracket, no value beyond the first without a comma.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from serving.api.errors import DocumentMalformed
 
 Document = TypeVar("Document")
+Found = TypeVar("Found")
+More = ParamSpec("More")
 
 # What one image may need of brackets and commas, and a whole document besides.
 EACH, BESIDES = 16, 1000
@@ -19,6 +24,24 @@ EACH, BESIDES = 16, 1000
 ALL, OBJECTS = (b"{", b"[", b","), (b"{",)
 # What RFC 2045 puts into base64 after each 76 characters, as JSON writes it.
 BREAKS = (rb"\r\n", rb"\n")
+# Characters of what the parser says, which may repeat a name of the client's.
+REASON = 160
+
+
+# No other thread runs while a library looks through megabytes, health checks neither. So large bodies, by
+# this measure, take turns: many at once would hold up everybody for seconds.
+LARGE, TURN = 2**20, threading.Lock()
+
+
+def in_turn(read: Callable[Concatenate[bytes, More], Found]) -> Callable[Concatenate[bytes, More], Found]:
+    """Has a function that reads a body do so while it is the only one, if the body is large."""
+
+    @wraps(read)
+    def reading(body: bytes, /, *arguments: More.args, **named: More.kwargs) -> Found:
+        with TURN if len(body) > LARGE else nullcontext():
+            return read(body, *arguments, **named)
+
+    return reading
 
 
 def bound(body: bytes, images: int, marks: Sequence[bytes] = ALL) -> None:
@@ -54,9 +77,9 @@ def _readable(reason: str) -> str:
     """What the parser says, in words that do not need it to be known."""
     if "base64" in reason:
         return "an image is not in base64 with the alphabet + and / and its padding" + _place(reason)
-    return reason[0].lower() + reason[1:].replace("`", "").rstrip(".")
+    return reason[0].lower() + reason[1:REASON].replace("`", "").rstrip(".")
 
 
 def _place(reason: str) -> str:
     _, dash, place = reason.partition(" - at ")
-    return f" (at {place.replace('`', '')})" if dash else ""
+    return f" (at {place[:REASON].replace('`', '')})" if dash else ""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from serving.api.protocols.documents import bound, parse
+from serving.api.protocols.documents import bound, in_turn, parse
 from serving.api.respond import json
 from serving.api.service import Service
 
@@ -52,6 +52,7 @@ def routes(service: Service) -> Blueprint:
     return blueprint
 
 
+@in_turn
 def _read(body: bytes) -> tuple[bytes, int]:
     """The image, which is the body itself or in a document: no image begins with a brace."""
     if not body[:HEAD].lstrip(b" \t\r\n").startswith(b"{"):

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from serving.api.catalogue import INPUT, OUTPUT, Entry
 from serving.api.errors import ImagesTooMany, TensorInvalid
 from serving.api.protocols import pixels, tensors
-from serving.api.protocols.documents import ALL, OBJECTS, bound, parse
+from serving.api.protocols.documents import ALL, OBJECTS, bound, in_turn, parse
 from serving.api.protocols.inference_answer import Wanted
 from serving.decoder import Pixels
 
@@ -67,6 +67,7 @@ class InferenceRequest(Struct):
     outputs: list[RequestedOutput] | None = None
 
 
+@in_turn
 def read(
     body: bytes, header: str | None, entry: Entry, limit: int
 ) -> tuple[Sequence[bytes] | Pixels, Wanted]:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from serving.api.catalogue import Entry
 from serving.api.errors import DocumentMalformed, SignatureWrong
 from serving.api.protocols import pixels
-from serving.api.protocols.documents import ALL, OBJECTS, bound, parse
+from serving.api.protocols.documents import ALL, OBJECTS, bound, in_turn, parse
 from serving.api.protocols.signatures import DEFAULT
 from serving.decoder import Pixels
 
@@ -60,6 +60,7 @@ class ClassifyRequest(Struct):
     signature_name: str = ""
 
 
+@in_turn
 def read(body: bytes, entry: Entry, limit: int) -> tuple[Sequence[bytes] | Pixels, bool]:
     """The images of a document, at most `limit` of them; and were they rows?"""
     bound(body, limit, OBJECTS if entry.pixels else ALL)
@@ -89,6 +90,7 @@ def _column_of_pixels(column: Raw) -> bytes:
     return bytes(parse(column, Named).image) if data.startswith(b"{") else data
 
 
+@in_turn
 def examples(body: bytes, limit: int) -> list[bytes]:
     """The images that are to be classified."""
     bound(body, limit)

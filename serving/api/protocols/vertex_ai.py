@@ -9,7 +9,7 @@ from werkzeug.routing import Map
 
 from serving.api.answers import Alive
 from serving.api.errors import NotReady
-from serving.api.protocols.documents import bound, parse
+from serving.api.protocols.documents import bound, in_turn, parse
 from serving.api.protocols.mlflow_scoring import TOP, ScoredImages, scores
 from serving.api.respond import json
 from serving.api.service import Service
@@ -70,6 +70,7 @@ def paths(app: Flask) -> list[str]:
     return [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("vertex_ai.")]
 
 
+@in_turn
 def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
     bound(body, limit)
     document = parse(body, VertexRequest)

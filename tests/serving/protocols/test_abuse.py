@@ -423,6 +423,22 @@ def test_options_and_head(everywhere: Server) -> None:
         assert int(asked.headers["Content-Length"]) == len(everywhere.get(path).content)
 
 
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/invocations", {"inputs": [B64], "params": {"x" * MEGABYTE: 1}}),
+        ("/invocations", {"dataframe_records": [{"x" * MEGABYTE: "?"}]}),
+        ("/hf/classify", {"inputs": B64, "parameters": {"function_to_apply": "x" * MEGABYTE}}),
+        (PREDICT, {"instances": [{"b64": B64}], "signature_name": "x" * MEGABYTE}),
+        (INFER, {"inputs": [given(name="x" * MEGABYTE)]}),
+    ],
+)
+def test_errors_do_not_repeat_what_was_sent(everywhere: Server, path: str, document: Any) -> None:  # noqa: ANN401
+    response = everywhere.post(path, json=document)
+    assert response.status_code == 400
+    assert len(response.content) < 1000
+
+
 def test_of_a_member_that_comes_twice_the_last_counts(everywhere: Server) -> None:
     blue = base64(filled(COLOURS["blue"]))
     for path, body in (
