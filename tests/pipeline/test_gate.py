@@ -19,7 +19,14 @@ from serving.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 
-SETTINGS = Evaluate(min_top1=0.9, min_top5=0.99, min_agreement=0.999, max_latency_ms=10, significance=0.05)
+SETTINGS = Evaluate(
+    min_top1=0.9,
+    min_top5=0.99,
+    min_agreement=0.999,
+    max_quantisation_loss=0.005,
+    max_latency_ms=10,
+    significance=0.05,
+)
 GOOD = {"top1": 0.95, "top5": 1.0, "agreement": {"keras_predict": 1.0, "keras_eager": 1.0}}
 
 
