@@ -99,7 +99,7 @@ def _session(graph: Path) -> ort.InferenceSession:
 
 
 def rounded(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The nearest number with a mantissa of `MANTISSA` bits; it is at most 0.2 % away."""
+    """The nearest number with a mantissa of `MANTISSA` bits; it is at most 0.4 % away."""
     mantissa, exponent = np.frexp(value)
     nearest = np.ldexp(np.round(np.ldexp(mantissa, MANTISSA)), exponent - MANTISSA)
     return np.asarray(nearest, dtype=np.float32)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline import prepare
@@ -107,6 +108,40 @@ def test_an_empty_class_folder_is_refused(raw: Path) -> None:
 def test_a_name_that_cannot_be_written_is_refused(raw: Path) -> None:
     shutil.copyfile(raw / "red/001.png", os.fsencode(raw) + b"/red/\xff.png")
     assert "cannot be written" in "".join(refusals().values())
+
+
+def single(raw: Path, valid: float, test: float) -> None:
+    """Leaves one picture of each class, to be split so."""
+    Path("params.yaml").write_text(
+        TINY.replace(
+            "valid: 0.1, test: 0.3, min_per_class: 5", f"valid: {valid}, test: {test}, min_per_class: 1"
+        )
+        # Something must be left to train unless nothing is trained.
+        .replace("method: scratch", "method: pretrained")
+        .replace("size: 32", "size: 224")
+    )
+    document = yaml.safe_load(Path("params.yaml").read_text())
+    for key in ("momentum", "seed", "batch", "dropout", "augment", "training"):
+        del document["tiny"]["build"][key]
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+    for path in sorted(raw.rglob("*.*")):
+        if path.stem != "001":
+            path.unlink()
+
+
+@pytest.mark.parametrize(("valid", "found"), [(0.0, 0), (0.999999, 3)])
+def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(
+    raw: Path, valid: float, found: int
+) -> None:
+    single(raw, valid, 1 - valid)
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    assert report["images"] == {"train": 0, "valid": found, "test": 3 - found}
+
+
+def test_where_something_is_left_to_train_the_only_image_is_missed(raw: Path) -> None:
+    single(raw, 0.9, 0.05)
+    assert "no image is left to test it" in refusals()["red/"]
 
 
 def test_one_class_is_none(raw: Path) -> None:
