@@ -73,6 +73,8 @@ def too_few(
     trained = settings.test + settings.valid < 1
     if len(counts) < 2:
         yield Refused("(all)", f"{len(counts)} class folders with images; two classes are the least")
+    if images and "test" not in splits.values():
+        yield Refused("(all)", "no image is left to test; prepare.test is too small a share")
     for label, count in sorted(counts.items()):
         if count < settings.min_per_class:
             yield Refused(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline import prepare
 from pipeline.errors import DataRefused, ModelUnknown
+from pipeline.files import sha256_of
 from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
 
@@ -110,38 +111,42 @@ def test_a_name_that_cannot_be_written_is_refused(raw: Path) -> None:
     assert "cannot be written" in "".join(refusals().values())
 
 
-def single(raw: Path, valid: float, test: float) -> None:
-    """Leaves one picture of each class, to be split so."""
-    Path("params.yaml").write_text(
-        TINY.replace(
-            "valid: 0.1, test: 0.3, min_per_class: 5", f"valid: {valid}, test: {test}, min_per_class: 1"
-        )
-        # Something must be left to train unless nothing is trained.
-        .replace("method: scratch", "method: pretrained")
-        .replace("size: 32", "size: 224")
-    )
-    document = yaml.safe_load(Path("params.yaml").read_text())
-    for key in ("momentum", "seed", "batch", "dropout", "augment", "training"):
-        del document["tiny"]["build"][key]
-    Path("params.yaml").write_text(yaml.safe_dump(document))
+@pytest.fixture
+def places(raw: Path) -> list[float]:
+    """Leaves one picture of each class; gives where the three lie between 0 and 1, in order."""
     for path in sorted(raw.rglob("*.*")):
         if path.stem != "001":
             path.unlink()
+    return sorted(int(sha256_of(path), 16) / 2**256 for path in raw.rglob("*.*"))
 
 
-@pytest.mark.parametrize(("valid", "found"), [(0.0, 0), (0.999999, 3)])
-def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(
-    raw: Path, valid: float, found: int
-) -> None:
-    single(raw, valid, 1 - valid)
+def untrained(test: float, valid: float) -> None:
+    """Describes a model that trains nothing, with such shares."""
+    document = yaml.safe_load(TINY)
+    document["tiny"] |= {
+        "prepare": {"test": test, "valid": valid, "min_per_class": 1},
+        "build": {"method": "pretrained", "size": 224, "crop": 1.0, "alpha": 1.0},
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+
+
+def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(places: list[float]) -> None:
+    test = (places[1] + places[2]) / 2
+    untrained(test, 1 - test)
     prepare.main("tiny")
     report = json.loads(Path("data/prepared/tiny/report.json").read_text())
-    assert report["images"] == {"train": 0, "valid": found, "test": 3 - found}
+    assert report["images"] == {"train": 0, "valid": 1, "test": 2}
 
 
-def test_where_something_is_left_to_train_the_only_image_is_missed(raw: Path) -> None:
-    single(raw, 0.9, 0.05)
-    assert "no image is left to test it" in refusals()["red/"]
+def test_not_all_images_may_validate(places: list[float]) -> None:
+    untrained(places[0] / 2, 1 - places[0] / 2)
+    assert refusals() == {"(all)": "no image is left to test; prepare.test is too small a share"}
+
+
+def test_where_something_may_train_the_only_image_is_missed(places: list[float]) -> None:
+    untrained((places[1] + places[2]) / 2, 0.0)
+    found = sorted(refusals().values())
+    assert found == ["no image is left to test it; add some", *2 * ["no image is left to train it; add some"]]
 
 
 def test_one_class_is_none(raw: Path) -> None:
