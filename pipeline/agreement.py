@@ -1,4 +1,4 @@
-"""Do Keras `predict`, Keras called eagerly, and ONNX give the same answers? They did not always."""
+"""Do Keras `predict`, Keras called eagerly, and float32 ONNX give the same answers? They did not always."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Agreement:
 
 
 def measure(predictor: Predictor, model_file: Path, answers: Answers) -> Agreement:
-    """Runs the bundle's Keras model on the images that ONNX has answered, in batches."""
+    """Runs the bundle's Keras model on the images that the float32 graph has answered, in batches."""
     network = keras.saving.load_model(model_file, compile=False)
     # Evenly over the classes, which are in order.
     step = -(-len(answers.files) // IMAGES)

@@ -28,6 +28,7 @@ def render(
             for name, key in SHARES
         ),
         *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
+        *_eight_bits(metrics),
         "",
         f"**Gate: {'passed' if gate['passed'] else 'refused'}.**",
         "",
@@ -41,7 +42,10 @@ def render(
         "| --- | --- | --- | --- |",
         *(
             f"| {row['name']} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
-            for row in sorted(classes, key=lambda row: (row["recall"], row["precision"], row["name"]))[:WORST]
+            for row in sorted(
+                (row for row in classes if row["images"]),
+                key=lambda row: (row["recall"], row["precision"], row["name"]),
+            )[:WORST]
         ),
         "",
         *(
@@ -69,6 +73,19 @@ NUMBERS = (
     ("F1, mean of classes", "f1_macro"),
     ("expected calibration error", "calibration_error"),
 )
+
+
+def _eight_bits(metrics: dict[str, Any]) -> list[str]:
+    """The rows of a model that answers in 8 bits: what its float32 graph has right, and the loss."""
+    if metrics["precision"] != "int8":
+        return []
+    floats, loss = metrics["float32"], metrics["quantisation"]
+    low, high = (100 * bound for bound in loss["interval"])
+    counted, points = f"{loss['lost']} images lost, {loss['gained']} gained", 100 * loss["top1_lost"]
+    return [
+        f"| top-1 in float32 | {_percent(floats['top1'])} | {_interval(floats['top1_interval'])} |",
+        f"| top-1 lost to 8 bits: {counted} | {points:.1f} points | {low:.1f} to {high:.1f} |",
+    ]
 
 
 def _percent(share: float) -> str:

@@ -9,6 +9,7 @@
     ├── SourceChanged       a download is not what the recipe promises
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
+    ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
     ├── TrainingDiverged    a network whose weights are no numbers any more
     ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
@@ -92,6 +93,15 @@ class DataRefused(PipelineError):
 class InputMissing(PipelineError):
     def __init__(self, path: Path, model: str) -> None:
         super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
+
+
+class NothingToCalibrate(PipelineError):
+    def __init__(self, prepared: Path) -> None:
+        super().__init__(
+            f"{prepared} has neither validation nor training images, and 8 bits need some to calibrate with: "
+            f"in {prepared.name}'s section of params.yaml give prepare.valid a share, or set "
+            "export.precision to float32."
+        )
 
 
 class TrainingDiverged(PipelineError):

@@ -24,8 +24,9 @@ from pipeline.entry import stage
 from pipeline.errors import InputMissing, VersionMissing
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
+from pipeline.precision import Loss
 from pipeline.registry import Registry
-from serving.bundle import to_json
+from serving.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.decoder import decode
 from serving.errors import PinMissing
 from serving.pin import Pin
@@ -48,24 +49,35 @@ def main(model: str) -> None:
             raise InputMissing(needed, model)
     predictor = Predictor.open(layout.bundle)
     predictor.check_golden()
+    precision = predictor.bundle.manifest.precision
     answers = ask(predictor, layout.test)
     measured = latency(predictor, answers.files)
-    agreed = agreement.measure(predictor, layout.bundle / "data/model.keras", answers)
+    # Keras computes with float32, and so does what it is compared with.
+    float_graph = FLOAT_GRAPH if precision == "int8" else GRAPH
+    floats = Predictor.open(layout.bundle, graph=float_graph)
+    float_answers = ask(floats, layout.test) if precision == "int8" else answers
+    agreed = agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
     comparison, compared = against_pinned(layout, predictor, answers)
 
     metrics = figures(answers) | {
         "model": model,
         "digest": predictor.bundle.digest,
+        "precision": precision,
         "agreement": {
             "keras_predict": round(agreed.predict, DIGITS),
             "keras_eager": round(agreed.eager, DIGITS),
         },
     }
     checks = gate.floors(metrics, measured["total_ms_p50"], settings)
+    if precision == "int8":
+        loss = Loss.between(float_answers, answers)
+        checks.append(gate.quantisation(loss, settings))
+        metrics |= {"float32": shares(float_answers), "quantisation": loss.figures(DIGITS)}
     metrics["gate"] = gate.verdict([*checks, gate.regression(comparison, settings)])
     machine = {
         "digest": predictor.bundle.digest,
         "latency": measured,
+        "latency_float32": latency(floats, answers.files),
         "agreement_difference": agreed.difference,
         "against_pinned": compared,
         "seconds": time.perf_counter() - begin,
@@ -89,20 +101,28 @@ def main(model: str) -> None:
 def figures(answers: Answers) -> dict[str, Any]:
     """The metrics of metrics.json that are numbers, shares as 0 to 1."""
     total, classes = answers.probabilities.shape
-    ranks = measures.ranks(answers.probabilities, answers.actual)
     found = measures.per_class(answers.predicted, answers.actual, classes)
     precision, recall, f1 = found.macro
     bins = measures.reliability(answers.probabilities.max(axis=1), answers.right)
-    result: dict[str, Any] = {"images": total, "classes": classes}
-    for name, hits in (("top1", int((ranks < 1).sum())), ("top5", int((ranks < 5).sum()))):
-        result[name] = round(hits / total, DIGITS)
-        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, total)]
-    return result | {
+    return {
+        "images": total,
+        "classes": classes,
+        **shares(answers),
         "precision_macro": round(precision, DIGITS),
         "recall_macro": round(recall, DIGITS),
         "f1_macro": round(f1, DIGITS),
         "calibration_error": round(measures.calibration_error(bins), DIGITS),
     }
+
+
+def shares(answers: Answers) -> dict[str, Any]:
+    """Top-1 and top-5 with their intervals."""
+    ranks = measures.ranks(answers.probabilities, answers.actual)
+    result: dict[str, Any] = {}
+    for name, hits in (("top1", int((ranks < 1).sum())), ("top5", int((ranks < 5).sum()))):
+        result[name] = round(hits / len(ranks), DIGITS)
+        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, len(ranks))]
+    return result
 
 
 def against_pinned(

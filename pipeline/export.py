@@ -1,6 +1,6 @@
 """Makes the bundle: one folder that is the DVC output, the MLflow model and what is served.
 
-Reads `models/<model>/build/` and test images.
+Reads `models/<model>/build/`, test images for the golden answers, and others to calibrate 8 bits with.
 Writes `models/<model>/bundle/`, see `serving/bundle.py`; the same inputs give the same bytes.
 """
 
@@ -9,20 +9,34 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import onnx_graph, params
+from pipeline import calibration, onnx_graph, params
 from pipeline.backend import keras
 from pipeline.entry import stage
 from pipeline.errors import InputMissing
-from pipeline.files import replacing, sha256_of, write
+from pipeline.files import read_json, replacing, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.mlflow_model import write_flavours
-from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, File, Manifest, to_json
+from pipeline.quantisation import quantised
+from serving.bundle import (
+    FLOAT_GRAPH,
+    GOLDEN,
+    GRAPH,
+    LABELS,
+    MANIFEST,
+    PREPROCESSING,
+    Bundle,
+    File,
+    Manifest,
+    to_json,
+)
+from serving.decoder import Preprocessing
 from serving.predictor import Predictor, Probabilities
 
 # Golden answers are rounded to three digits; one that lies nearer than this to where rounding changes
 # could be rounded otherwise on another CPU, whose float32 sums differ by some 1e-6.
 DIGITS, MARGIN = 3, 2e-5
-# What a server may differ by: rounding (0.0005), another CPU's sums, and later the 8-bit graph.
+# What a server may differ by: rounding (0.0005), and another CPU's float32 sums. An 8-bit graph differs by
+# no more; on a CPU that cuts off sums it would by up to 0.7, which is noticed.
 TOLERANCE = 0.005
 # Golden images travel with every copy of the model; among so many of them the best are looked for.
 GOLDEN_BYTES, CANDIDATES = 200_000, 64
@@ -39,7 +53,7 @@ def main(model: str) -> None:
         write(bundle / "data/keras_module.txt", b"keras")
         _copy(layout.built / "labels.json", bundle / LABELS)
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
-        write(bundle / GRAPH, onnx_graph.to_bytes(network))
+        write_graphs(bundle, onnx_graph.to_bytes(network), layout.prepared, settings)
         write_flavours(bundle)
         size, classes = network.input_shape[1], network.output_shape[1]
         # The predictor opens whole bundles only, so there is a manifest before the golden answers and after.
@@ -50,7 +64,22 @@ def main(model: str) -> None:
         write_manifest(bundle, model, size, classes)
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
-    print(f"export {model}: digest {opened.digest}, {total / 1e6:.1f} MB")
+    served = opened.manifest.files[GRAPH].size
+    print(
+        f"export {model}: digest {opened.digest}, {total / 1e6:.1f} MB, of which the served "
+        f"{opened.manifest.precision} graph {served / 1e6:.1f} MB"
+    )
+
+
+def write_graphs(bundle: Path, graph: bytes, prepared: Path, settings: params.Export) -> None:
+    """Writes the graph that is served; if that is an 8-bit one, also the float32 one that it is made from."""
+    if settings.precision == "float32":
+        write(bundle / GRAPH, graph)
+        return
+    preprocessing = Preprocessing(**read_json(bundle / PREPROCESSING))
+    images = calibration.load(prepared, settings.calibration, preprocessing)
+    write(bundle / FLOAT_GRAPH, graph)
+    write(bundle / GRAPH, quantised(graph, images))
 
 
 def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:

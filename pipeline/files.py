@@ -59,6 +59,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         try:
             fresh.rename(folder)
+        # Also when somebody interrupts it: there must be one of the two.
         except BaseException:
             if old.exists():
                 old.rename(folder)

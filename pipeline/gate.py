@@ -1,10 +1,11 @@
-"""May this model be registered? Floors from params, and no significant loss against what is pinned."""
+"""May this model be registered? Floors from params, little lost to 8 bits, no loss against what is pinned."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.measures import loss_probability
 from pipeline.params import Evaluate
+from pipeline.precision import Loss
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,22 @@ def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> li
         _floor("agreement", agreement, settings.min_agreement),
         Check("latency", fast, within if fast else f"{latency_ms:.1f} ms per image, not {within}"),
     ]
+
+
+def quantisation(loss: Loss, settings: Evaluate) -> Check:
+    """Refuses 8 bits that lose more of top-1 than params allow, on the same images as float32.
+
+    What was counted decides, not the interval: that only shows how much so many images can tell.
+    """
+    passed = loss.top1 <= settings.max_quantisation_loss
+    low, high = (100 * bound for bound in loss.interval)
+    found = (
+        f"{100 * loss.top1:.2f} points of top-1 lost to 8 bits (95 % interval {low:.2f} to {high:.2f}; "
+        f"{loss.lost} images lost, {loss.gained} gained)"
+    )
+    bound = f"{100 * settings.max_quantisation_loss:g}"
+    mend = "; export.precision: float32 loses none, and more images to calibrate with or to test may help"
+    return Check("quantisation", passed, f"{found} <= {bound}" if passed else f"{found}, not {bound}{mend}")
 
 
 def regression(comparison: Comparison | None, settings: Evaluate) -> Check:

@@ -99,6 +99,19 @@ def confusions(predicted: Classes, actual: Classes) -> list[tuple[int, int, int]
     return sorted(found, key=lambda entry: (-entry[2], entry[0], entry[1]))
 
 
+def paired_interval(lost: int, gained: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of (lost - gained) / total, the share that a second model loses on the same images.
+
+    `lost` images only the first model had right, `gained` only the second one. It is the adjusted Wald
+    interval, which adds one image to each of the two: it holds for few images too, and is not empty when
+    nothing was lost. Source: Bonett and Price 2012.
+    """
+    down, up = (lost + 1) / (total + 2), (gained + 1) / (total + 2)
+    centre = down - up
+    half = Z * math.sqrt((down + up - centre**2) / (total + 2))
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
 def loss_probability(lost: int, gained: int) -> float:
     """How probable so many losses or more are if neither model is better: McNemar's exact test, one-sided.
 

@@ -12,7 +12,7 @@ from pipeline.files import write
 
 # The modules of serving/ that answer without a server: serving.pyfunc and all that it imports. They travel in
 # the bundle, so that MLflow can load it from any directory.
-CODE = ("__init__", "bundle", "decoder", "errors", "predictor", "pyfunc")
+CODE = ("__init__", "bundle", "decoder", "errors", "predictor", "processor", "pyfunc")
 
 
 def write_flavours(bundle: Path) -> None:

@@ -121,9 +121,11 @@ class Finetune(Trained):
 
 
 class Export(Section):
-    """How many golden images the bundle carries."""
+    """How many golden images the bundle carries, what it computes with, and calibration images for 8 bits."""
 
     golden: Annotated[int, Field(ge=1, le=16)]
+    precision: Literal["int8", "float32"]
+    calibration: Annotated[int, Field(ge=1, le=1024)]
 
 
 class Evaluate(Section):
@@ -132,6 +134,7 @@ class Evaluate(Section):
     min_top1: Fraction
     min_top5: Fraction
     min_agreement: Fraction
+    max_quantisation_loss: Fraction
     max_latency_ms: Annotated[float, Field(gt=0)]
     significance: Annotated[float, Field(gt=0, lt=0.5)]
 

@@ -43,7 +43,8 @@ def _draw(axis: Axes, example: Example, colour: str) -> None:
     shown = _short(example.predicted)
     if example.actual != example.predicted:
         shown = f"{_short(example.actual)}\nnot {shown}"
-    axis.set_title(f"{shown} {example.confidence:.0%}", fontsize=9, color=colour)
+    # A dollar in a class name is no formula.
+    axis.set_title(f"{shown} {example.confidence:.0%}", fontsize=9, color=colour, parse_math=False)
 
 
 def _short(name: str) -> str:

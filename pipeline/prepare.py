@@ -69,16 +69,20 @@ def too_few(
     counts = Counter(dict.fromkeys(classes, 0))
     counts.update(image.label for image in images)
     filled = {(image.label, splits[image.name]) for image in images}
+    # Where nothing is trained, the only image of a class may be one that calibrates.
+    trained = settings.test + settings.valid < 1
     if len(counts) < 2:
         yield Refused("(all)", f"{len(counts)} class folders with images; two classes are the least")
+    if images and "test" not in splits.values():
+        yield Refused("(all)", "no image is left to test; prepare.test is too small a share")
     for label, count in sorted(counts.items()):
         if count < settings.min_per_class:
             yield Refused(
                 f"{label}/", f"{count} different images; prepare.min_per_class is {settings.min_per_class}"
             )
-        elif settings.test > 0 and (label, "test") not in filled:
+        elif (label, "test") not in filled and (trained or count > 1):
             yield Refused(f"{label}/", "no image is left to test it; add some")
-        elif settings.test + settings.valid < 1 and (label, "train") not in filled:
+        elif trained and (label, "train") not in filled:
             yield Refused(f"{label}/", "no image is left to train it; add some")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from serving.errors import (
 FORMAT = 1
 MANIFEST = "manifest.json"
 GRAPH = "serving/model.onnx"
+# Beside an 8-bit graph that is served: the float32 one it was made from, to compare with.
+FLOAT_GRAPH = "data/model.onnx"
 LABELS = "serving/labels.json"
 PREPROCESSING = "serving/preprocessing.json"
 GOLDEN = "serving/golden/golden.json"
@@ -74,6 +76,11 @@ class Manifest:
     files: dict[str, File]
     input_shape: tuple[int, int, int]
     classes: int
+
+    @property
+    def precision(self) -> Literal["int8", "float32"]:
+        """What the served graph computes with."""
+        return "int8" if FLOAT_GRAPH in self.files else "float32"
 
     def to_bytes(self) -> bytes:
         """The one way in which a manifest is written; its SHA-256 is the digest."""

@@ -1,4 +1,9 @@
-"""Pixels in, probabilities out. The predictor that measures is the one that serves."""
+"""Pixels in, probabilities out. The predictor that measures is the one that serves.
+
+An 8-bit graph computes with integers up to the last layer, so every CPU finds the same bits there. The
+softmax after it is float32, and its last digit (3e-7) the CPU's own. `tests/pipeline/test_eight_bits.py`
+compares two CPUs.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +16,7 @@ import onnxruntime as ort
 from serving.bundle import GRAPH, MANIFEST, Bundle, Label
 from serving.decoder import Pixels, Preprocessing, decode
 from serving.errors import ContractBroken, GoldenMismatch
+from serving.processor import saturates
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -34,27 +40,25 @@ class Predictor:
     session: ort.InferenceSession
 
     @classmethod
-    def open(cls, path: Path, threads: int = 1) -> Self:
+    def open(cls, path: Path, threads: int = 1, graph: str = GRAPH) -> Self:
         """Opens a bundle whose every byte is what was released, or raises a `BundleError`.
 
         `threads` is what one call of `predict` may use. One is best when several calls run at once,
-        and makes the answers independent of the number of cores.
+        and makes the answers independent of the number of cores. `graph` is the file that answers;
+        evaluation also asks `FLOAT_GRAPH`.
         """
         bundle = Bundle.open(path)
         # A server is content with the files that answer; `pipeline verify` asks for all of them.
         bundle.verify(whole=False)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        data = bundle.read(graph)
         try:
-            session = ort.InferenceSession(bundle.read(GRAPH), options, providers=["CPUExecutionProvider"])
+            session = load(data, threads, exact=saturates())
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
             raise ContractBroken(
-                path / GRAPH, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}"
+                path / graph, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}"
             ) from None
         predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
-        predictor._check_shapes()
+        predictor._check_shapes(path / graph)
         return predictor
 
     def predict(self, images: Pixels) -> Probabilities:
@@ -89,18 +93,32 @@ class Predictor:
             largest = max(largest, difference)
         return largest
 
-    def _check_shapes(self) -> None:
+    def _check_shapes(self, graph: Path) -> None:
         size, manifest = self.preprocessing.size, self.bundle.manifest
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         outputs = [(o.name, o.type, o.shape[1:]) for o in self.session.get_outputs()]
         if any(isinstance(end.shape[0], int) for end in self.session.get_inputs() if end.shape):
-            raise ContractBroken(self.bundle.path / GRAPH, "it takes batches of one size only")
+            raise ContractBroken(graph, "it takes batches of one size only")
         wanted = [("image", "tensor(uint8)", [size, size, 3])]
         if inputs != wanted:
-            raise ContractBroken(self.bundle.path / GRAPH, f"its input is {inputs}, not {wanted}")
+            raise ContractBroken(graph, f"its input is {inputs}, not {wanted}")
         if manifest.input_shape != (size, size, 3):
             stated = f"it says that the input is {list(manifest.input_shape)}, and it is {wanted[0][2]}"
             raise ContractBroken(self.bundle.path / MANIFEST, stated)
         wanted_out = [("probabilities", "tensor(float)", [len(self.labels)])]
         if outputs != wanted_out:
-            raise ContractBroken(self.bundle.path / GRAPH, f"its output is {outputs}, not {wanted_out}")
+            raise ContractBroken(graph, f"its output is {outputs}, not {wanted_out}")
+
+
+def load(graph: bytes, threads: int, exact: bool) -> ort.InferenceSession:
+    """A session for a graph. `exact`: are sums of 8-bit products to be kept whole by slower kernels?
+
+    Where the CPU keeps them whole by itself, the slower ones give the same bits in more than twice the time.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

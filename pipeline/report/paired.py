@@ -3,9 +3,7 @@
 `lost` images only the old model had right, `gained` only the new one; `images` both were asked about.
 """
 
-import math
-
-from pipeline.measures import Z
+from pipeline.measures import paired_interval
 
 # Two-sided, as the intervals are of 95 %.
 SIGNIFICANCE = 0.05
@@ -17,15 +15,9 @@ def difference(lost: int, gained: int, images: int) -> float:
 
 
 def interval(lost: int, gained: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of that difference: Wald's, with one image added to each of the two counts.
-
-    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions
-    Based on Paired Data", 2012. It holds for few images too; without any it is everything.
-    """
-    worse, better = (lost + 1) / (images + 2), (gained + 1) / (images + 2)
-    centre = better - worse
-    half = Z * math.sqrt((worse + better - centre**2) / (images + 2))
-    return max(-1.0, centre - half), min(1.0, centre + half)
+    """The 95 % interval of that difference; without any image it is everything."""
+    low, high = paired_interval(lost, gained, images)
+    return -high, -low
 
 
 def probability(lost: int, gained: int) -> float:

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 Share = Annotated[float, Meta(ge=0, le=1)]
 Milliseconds = Annotated[float, Meta(ge=0)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bundle's manifest.")]
+Precision = Annotated[Literal["int8", "float32"], Meta(description="What the model computes with.")]
 
 
 class Outcome(Struct):
@@ -69,6 +70,7 @@ class Version(Struct):
     name: str
     version: int
     digest: Digest
+    precision: Precision
     pin_commit: Annotated[str | None, Meta(description="The git commit that pinned this version.")]
     runtime: dict[str, str]
 
@@ -79,6 +81,7 @@ class ModelCard(Struct):
     name: str
     version: int
     digest: Digest
+    precision: Precision
     pin_commit: str | None
     runtime: dict[str, str]
     input: Annotated[str, Meta(description="What the network sees of an image.")]

@@ -33,7 +33,14 @@ def routes(service: Service) -> Blueprint:
         if request.accept_mimetypes["text/plain"] > request.accept_mimetypes["application/json"]:
             # MLflow's servers tell here which MLflow they are.
             return Response(MLFLOW, mimetype="text/plain")
-        return json(Version(**asdict(pin), pin_commit=service.release.pin_commit, runtime=service.runtime))
+        return json(
+            Version(
+                **asdict(pin),
+                precision=service.predictor.bundle.manifest.precision,
+                pin_commit=service.release.pin_commit,
+                runtime=service.runtime,
+            )
+        )
 
     @blueprint.get("/model")
     def model() -> Response:
@@ -61,10 +68,12 @@ def outcome() -> Response:
 
 
 def _card(service: Service) -> ModelCard:
-    shape = service.predictor.bundle.manifest.input_shape
+    manifest = service.predictor.bundle.manifest
+    shape = manifest.input_shape
     crop = service.predictor.preprocessing.crop
     return ModelCard(
         **asdict(service.release.pin),
+        precision=manifest.precision,
         pin_commit=service.release.pin_commit,
         runtime=service.runtime,
         input=f"central square, {crop:.1%} of the shorter side, as {shape[0]} x {shape[1]} pixels, RGB",

@@ -29,11 +29,12 @@ tiny:
     dropout: 0.1
     augment: {shift: 0.1, flip: true}
     training: {epochs: 1, learning_rate: 0.001}
-  export: {golden: 2}
+  export: {golden: 2, precision: int8, calibration: 16}
   evaluate:
     min_top1: 0.0
     min_top5: 0.0
     min_agreement: 0.99
+    max_quantisation_loss: 1.0
     max_latency_ms: 10000
     significance: 0.05
   register: {description: A model for tests.}

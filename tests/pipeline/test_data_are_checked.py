@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline import prepare
 from pipeline.errors import DataRefused, ModelUnknown
+from pipeline.files import sha256_of
 from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
 
@@ -107,6 +109,44 @@ def test_an_empty_class_folder_is_refused(raw: Path) -> None:
 def test_a_name_that_cannot_be_written_is_refused(raw: Path) -> None:
     shutil.copyfile(raw / "red/001.png", os.fsencode(raw) + b"/red/\xff.png")
     assert "cannot be written" in "".join(refusals().values())
+
+
+@pytest.fixture
+def places(raw: Path) -> list[float]:
+    """Leaves one picture of each class; gives where the three lie between 0 and 1, in order."""
+    for path in sorted(raw.rglob("*.*")):
+        if path.stem != "001":
+            path.unlink()
+    return sorted(int(sha256_of(path), 16) / 2**256 for path in raw.rglob("*.*"))
+
+
+def untrained(test: float, valid: float) -> None:
+    """Describes a model that trains nothing, with such shares."""
+    document = yaml.safe_load(TINY)
+    document["tiny"] |= {
+        "prepare": {"test": test, "valid": valid, "min_per_class": 1},
+        "build": {"method": "pretrained", "size": 224, "crop": 1.0, "alpha": 1.0},
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+
+
+def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(places: list[float]) -> None:
+    test = (places[1] + places[2]) / 2
+    untrained(test, 1 - test)
+    prepare.main("tiny")
+    report = json.loads(Path("data/prepared/tiny/report.json").read_text())
+    assert report["images"] == {"train": 0, "valid": 1, "test": 2}
+
+
+def test_not_all_images_may_validate(places: list[float]) -> None:
+    untrained(places[0] / 2, 1 - places[0] / 2)
+    assert refusals() == {"(all)": "no image is left to test; prepare.test is too small a share"}
+
+
+def test_where_something_may_train_the_only_image_is_missed(places: list[float]) -> None:
+    untrained((places[1] + places[2]) / 2, 0.0)
+    found = sorted(refusals().values())
+    assert found == ["no image is left to test it; add some", *2 * ["no image is left to train it; add some"]]
 
 
 def test_one_class_is_none(raw: Path) -> None:

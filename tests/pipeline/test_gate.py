@@ -1,16 +1,17 @@
-"""The gate: floors from params, and no significant loss against what is pinned, on the same images."""
+"""The gate: floors from params, little lost to 8 bits, no significant loss against what is pinned."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from pipeline import gate, pins
+from pipeline import gate, measures, pins
 from pipeline.answers import ask, latency
 from pipeline.errors import DataRefused
 from pipeline.evaluate import against_pinned, figures
 from pipeline.gate import Comparison
 from pipeline.params import Evaluate
+from pipeline.precision import Loss
 from pipeline.promotion import promote
 from pipeline.registration import ensure
 from pipeline.registry import Registry
@@ -19,7 +20,14 @@ from serving.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 
-SETTINGS = Evaluate(min_top1=0.9, min_top5=0.99, min_agreement=0.999, max_latency_ms=10, significance=0.05)
+SETTINGS = Evaluate(
+    min_top1=0.9,
+    min_top5=0.99,
+    min_agreement=0.999,
+    max_quantisation_loss=0.005,
+    max_latency_ms=10,
+    significance=0.05,
+)
 GOOD = {"top1": 0.95, "top5": 1.0, "agreement": {"keras_predict": 1.0, "keras_eager": 1.0}}
 
 
@@ -38,6 +46,30 @@ def test_floors(changed: dict[str, object], milliseconds: float, failed: str | N
     checks = gate.floors(GOOD | changed, milliseconds, SETTINGS)
     assert [check.name for check in checks if not check.passed] == ([failed] if failed else [])
     assert gate.verdict(checks)["passed"] is (failed is None)
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "gained", "passed"),
+    [
+        (330, 0, 0, True),
+        (330, 1, 0, True),
+        (330, 2, 0, False),
+        (330, 9, 8, True),
+        (330, 0, 9, True),
+        (1000, 5, 0, True),
+        (1000, 6, 0, False),
+        (1000, 12, 6, False),
+        # So few images cannot show half a point; one that is lost is more.
+        (40, 1, 0, False),
+    ],
+)
+def test_little_may_be_lost_to_8_bits(images: int, lost: int, gained: int, passed: bool) -> None:
+    check = gate.quantisation(Loss(images, lost, gained), SETTINGS)
+    assert check.passed is passed
+    low, high = measures.paired_interval(lost, gained, images)
+    assert f"{100 * (lost - gained) / images:.2f} points of top-1 lost" in check.reason
+    assert f"95 % interval {100 * low:.2f} to {100 * high:.2f}" in check.reason
+    assert ("export.precision: float32" in check.reason) is not passed
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.answers import ask
+from serving.bundle import FLOAT_GRAPH
+from serving.predictor import Predictor
 from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import Project, copy_of_the_working_tree
@@ -22,13 +25,14 @@ def copy(tmp_path: Path) -> Project:
 
 @needs_weights
 @needs_photos
-def test_a_thousand_photos_are_recognised(imagenet: Project) -> None:
+def test_photos_of_a_thousand_classes_are_recognised(imagenet: Project) -> None:
     root = imagenet.root
     metrics = json.loads((root / LAYOUT.metrics).read_text())
-    assert metrics["images"] == metrics["classes"] == 1000
-    assert metrics["top1"] >= 0.89
-    assert metrics["top5"] >= 0.98
-    assert min(metrics["agreement"].values()) >= 0.999
+    # The others calibrate 8 bits.
+    assert metrics["classes"] == 1000
+    assert metrics["images"] == sum(path.is_file() for path in (root / LAYOUT.test).rglob("*")) >= 930
+    assert metrics["top1"] >= 0.88
+    assert metrics["top5"] >= 0.97
     photo = next((root / LAYOUT.test / "n01443537").iterdir())
     assert (
         imagenet.pipeline("classify", "imagenet", str(photo)).stdout.splitlines()[0].split()[1] == "goldfish"
@@ -46,6 +50,22 @@ def test_a_thousand_photos_are_recognised(imagenet: Project) -> None:
 
 @needs_weights
 @needs_photos
+def test_keras_float32_and_8_bits_agree_on_photos(imagenet: Project) -> None:
+    root = imagenet.root
+    metrics = json.loads((root / LAYOUT.metrics).read_text())
+    # Keras `predict` and Keras called eagerly, against ONNX in float32.
+    assert set(metrics["agreement"]) == {"keras_predict", "keras_eager"}
+    assert min(metrics["agreement"].values()) >= 0.999
+    assert metrics["precision"] == "int8"
+    assert metrics["quantisation"]["top1_lost"] <= 0.005
+    served = Predictor.open(root / LAYOUT.bundle)
+    floats = Predictor.open(root / LAYOUT.bundle, graph=FLOAT_GRAPH)
+    agreed = ask(served, root / LAYOUT.test).predicted == ask(floats, root / LAYOUT.test).predicted
+    assert agreed.mean() >= 0.98
+
+
+@needs_weights
+@needs_photos
 def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -> None:
     measured = predictions(imagenet)
     with running(imagenet.root, model="imagenet") as server:
@@ -55,7 +75,7 @@ def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -
             label, confidence = next(iter(answer.items()))
             assert label == row["predicted"], image
             assert confidence == pytest.approx(float(row["confidence"]), abs=1e-4), image
-        assert server.get("/model").json()["metrics"]["images"] == len(measured) == 1000
+        assert server.get("/model").json()["metrics"]["images"] == len(measured)
 
 
 @needs_weights

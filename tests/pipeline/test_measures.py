@@ -72,3 +72,38 @@ def test_confusions_are_sorted_by_how_often() -> None:
 def test_the_loss_is_tested_exactly(lost: int, gained: int) -> None:
     expected = binomtest(lost, lost + gained, alternative="greater").pvalue if lost + gained else 1.0
     assert measures.loss_probability(lost, gained) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "total", "expected"),
+    [
+        # By hand: p = 6/102 and 2/102, sqrt((8/102 - (4/102)**2) / 102) = 0.02746.
+        (5, 1, 100, (-0.0146, 0.0930)),
+        (0, 0, 330, (-0.00835, 0.00835)),
+        (0, 0, 0, (-1.0, 1.0)),
+        (10, 0, 10, (0.5206, 1.0)),
+    ],
+)
+def test_the_paired_interval(lost: int, gained: int, total: int, expected: tuple[float, float]) -> None:
+    assert measures.paired_interval(lost, gained, total) == pytest.approx(expected, abs=5e-5)
+    low, high = measures.paired_interval(gained, lost, total)
+    assert (-high, -low) == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_paired_interval_narrows_around_the_loss() -> None:
+    widths = []
+    for scale in (1, 10, 100, 1000):
+        low, high = measures.paired_interval(3 * scale, scale, 100 * scale)
+        assert low < 0.02 < high
+        widths.append(high - low)
+    assert widths[0] > widths[1] > widths[2] > widths[3]
+    # Ten times the images, sqrt(10) less; the images that are added hardly count among many.
+    assert widths[2] / widths[3] == pytest.approx(10**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("shares", [(0.01, 0.01, 0.98), (0.03, 0.01, 0.96), (0.1, 0.3, 0.6)])
+def test_the_paired_interval_holds_the_truth_as_often_as_it_says(shares: tuple[float, float, float]) -> None:
+    drawn = np.random.default_rng(3).multinomial(300, shares, 4000)
+    truth = shares[0] - shares[1]
+    intervals = [measures.paired_interval(int(lost), int(gained), 300) for lost, gained, _ in drawn]
+    assert 0.94 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.99

@@ -377,7 +377,7 @@ def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, 
     release = Release(bundle, Pin("colours", 3, digest), None, None)
     app = create_app(Service.start(Settings(), release, 1, Drain()))
     labels = [f"class {number}" for number in range(60)]
-    card = ModelCard("colours", 3, digest, None, {"python": "3"}, "all of it", 60, labels, metrics)
+    card = ModelCard("colours", 3, digest, "int8", None, {"python": "3"}, "all of it", 60, labels, metrics)
     with app.test_request_context("/model"):
         markup = render_template("card.html", card=card)
     assert [text for text in [*texts, digest, "class 59", "<details>"] if text not in markup] == []

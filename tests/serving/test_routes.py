@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
-from serving.bundle import Bundle
+from serving.bundle import FLOAT_GRAPH, Bundle
 from serving.config import Settings
 from serving.predictor import Predictor
 from serving.release import find
@@ -538,10 +538,20 @@ def test_version(server: Server, known: Server) -> None:
         "name": "colours",
         "version": 3,
         "digest": Bundle.open(server.folder / "models/colours/bundle").digest,
+        "precision": "float32",
         "pin_commit": None,
         "runtime": {"python": python_version(), **runtime},
     }
     assert known.get("/version").json() == document | {"pin_commit": "0123456789abcdef" * 2 + "01234567"}
+
+
+def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None:
+    # An 8-bit graph has the float32 one beside it, which a server's copy of the bundle may lack.
+    folder = publish(tmp_path, extra={FLOAT_GRAPH: b"only evaluation needs it"})
+    (folder / "models/colours/bundle" / FLOAT_GRAPH).unlink()
+    with running(folder) as server:
+        assert [server.get(path).json()["precision"] for path in ("/version", "/model")] == ["int8", "int8"]
+        assert "8-bit integers" in server.get("/model", headers={"Accept": BROWSER}).text
 
 
 def test_model(server: Server, known: Server) -> None:

@@ -1,0 +1,76 @@
+"""What 8 bits are calibrated with: images of validation, then of training, never of the test."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import calibration
+from pipeline.errors import NothingToCalibrate
+from serving.decoder import Preprocessing, decode
+from tests.pipeline.pictures import COLOURS, class_folders, draw
+
+SEEN = Preprocessing(size=32, crop=1.0)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """Prepared images: two of each class to validate, four to train, three to test."""
+    for split, images in (("valid", 2), ("train", 4), ("test", 3)):
+        class_folders(tmp_path / split, images=images)
+    return tmp_path
+
+
+def taken(prepared: Path, wanted: int) -> Counter[str]:
+    """How many images of each `<split>/<class>` are among those that are taken."""
+    chosen = {image.tobytes() for image in calibration.load(prepared, wanted, SEEN)}
+    return Counter(
+        path.parent.relative_to(prepared).as_posix()
+        for path in prepared.rglob("*.*")
+        if decode(path.read_bytes(), SEEN).tobytes() in chosen
+    )
+
+
+def test_classes_take_turns(prepared: Path) -> None:
+    shutil.rmtree(prepared / "train")
+    shutil.rmtree(prepared / "test")
+    assert taken(prepared, 3) == {f"valid/{colour}": 1 for colour in COLOURS}
+    assert sorted(taken(prepared, 4).values()) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("wanted", "from_training"), [(6, 0), (9, 3), (18, 12), (1000, 12)])
+def test_training_images_fill_up(prepared: Path, wanted: int, from_training: int) -> None:
+    shutil.rmtree(prepared / "test")
+    for number, path in enumerate(sorted((prepared / "train").rglob("*.*"))):
+        # Other pictures than those of validation, which are drawn alike.
+        draw(path, path.parent.name, seed=9000 + number)
+    found = taken(prepared, wanted)
+    assert sum(count for place, count in found.items() if place.startswith("valid")) == 6
+    assert sum(count for place, count in found.items() if place.startswith("train")) == from_training
+
+
+def test_test_images_change_nothing(prepared: Path) -> None:
+    before = calibration.load(prepared, 1000, SEEN)
+    assert len(before) == 18
+    shutil.rmtree(prepared / "test")
+    np.testing.assert_array_equal(calibration.load(prepared, 1000, SEEN), before)
+
+
+def test_names_change_nothing(prepared: Path) -> None:
+    before = calibration.load(prepared, 4, SEEN)
+    for number, path in enumerate(sorted((prepared / "valid").rglob("*.*"), reverse=True)):
+        path.rename(path.with_stem(f"renamed{number}"))
+    assert sorted(map(np.ndarray.tobytes, calibration.load(prepared, 4, SEEN))) == sorted(
+        map(np.ndarray.tobytes, before)
+    )
+
+
+def test_without_images_the_error_tells_two_ways_out(prepared: Path) -> None:
+    shutil.rmtree(prepared / "valid")
+    shutil.rmtree(prepared / "train")
+    with pytest.raises(
+        NothingToCalibrate, match=r"give prepare\.valid a share, or set export\.precision to float32"
+    ):
+        calibration.load(prepared, 64, SEEN)

@@ -1,0 +1,107 @@
+"""A model that answers in 8 bits, from params to the card: measured beside float32 on the test images."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.bundle import FLOAT_GRAPH, GRAPH, Bundle
+from tests.pipeline.pictures import draw
+from tests.pipeline.projects import Project
+
+METRICS, BUNDLE = "reports/tiny/metrics.json", "models/tiny/bundle"
+
+
+def metrics(project: Project) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((project.root / METRICS).read_text())
+    return document
+
+
+@pytest.fixture
+def copy(built: Project, tmp_path: Path) -> Project:
+    """A clone of the built project that need not train again, and may be spoiled."""
+    clone = built.clone(tmp_path / "project")
+    for folder in ("data/prepared", "models", ".dvc/cache"):
+        shutil.copytree(built.root / folder, clone.root / folder, dirs_exist_ok=True)
+    return clone
+
+
+def stage(project: Project, name: str) -> str:
+    return project.succeed(sys.executable, "-m", f"pipeline.{name}", "tiny")
+
+
+def set_params(project: Project, before: str, after: str) -> None:
+    path = project.root / "params.yaml"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+
+
+def test_both_graphs_are_measured_on_the_same_images(built: Project) -> None:
+    found = metrics(built)
+    loss, images = found["quantisation"], found["images"]
+    assert found["precision"] == "int8"
+    assert loss["top1_lost"] == pytest.approx((loss["lost"] - loss["gained"]) / images, abs=1e-5)
+    assert found["float32"]["top1"] - found["top1"] == pytest.approx(loss["top1_lost"], abs=2e-5)
+    assert loss["interval"][0] < loss["top1_lost"] < loss["interval"][1]
+    assert found["gate"]["checks"]["quantisation"]["passed"]
+    machine = json.loads((built.root / "reports/tiny/machine.json").read_text())
+    assert machine["latency_float32"]["predict_ms_p50"] > 0
+
+
+def test_people_see_it_too(built: Project) -> None:
+    card, summary = (
+        (built.root / "reports/tiny/README.md").read_text(),
+        (built.root / "summary.txt").read_text(),
+    )
+    loss = metrics(built)["quantisation"]
+    assert f"| top-1 lost to 8 bits: {loss['lost']} images lost, {loss['gained']} gained |" in card
+    assert "| top-1 in float32 |" in card
+    assert f"int8     {loss['lost']} images lost, {loss['gained']} gained against float32" in summary
+
+
+def test_the_server_needs_the_served_graph_only(built: Project) -> None:
+    files = Bundle.open(built.root / BUNDLE).manifest.files
+    assert (files[GRAPH].role, files[FLOAT_GRAPH].role) == ("serving", "keras")
+    assert files[GRAPH].size < files[FLOAT_GRAPH].size / 2
+
+
+def test_test_images_do_not_calibrate(copy: Project) -> None:
+    before = (copy.root / BUNDLE / GRAPH).read_bytes()
+    for number, path in enumerate(sorted((copy.root / "data/prepared/tiny/test").rglob("*.*"))):
+        draw(path, path.parent.name, seed=4000 + number)
+    stage(copy, "export")
+    assert (copy.root / BUNDLE / GRAPH).read_bytes() == before
+    for path in sorted((copy.root / "data/prepared/tiny/valid").rglob("*.*"))[:1]:
+        draw(path, path.parent.name, seed=4000)
+    stage(copy, "export")
+    assert (copy.root / BUNDLE / GRAPH).read_bytes() != before
+
+
+def test_without_images_to_calibrate_nothing_is_exported(copy: Project) -> None:
+    before = Bundle.open(copy.root / BUNDLE).digest
+    for split in ("train", "valid"):
+        shutil.rmtree(copy.root / "data/prepared/tiny" / split)
+    done = copy.run(sys.executable, "-m", "pipeline.export", "tiny")
+    assert done.returncode == 1
+    assert "set export.precision to float32" in done.stderr
+    assert Bundle.open(copy.root / BUNDLE).digest == before
+
+
+def test_float32_has_nothing_of_8_bits(copy: Project) -> None:
+    floats = (copy.root / BUNDLE / FLOAT_GRAPH).read_bytes()
+    set_params(copy, "precision: int8", "precision: float32")
+    done = copy.pipeline("run", "tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Running stage 'build@tiny'" not in done.stdout
+    assert "int8" not in done.stdout.split("alias champion")[1]
+    found = metrics(copy)
+    assert found["precision"] == "float32"
+    assert not found.keys() & {"float32", "quantisation"}
+    assert "quantisation" not in found["gate"]["checks"]
+    assert "8 bits" not in (copy.root / "reports/tiny/README.md").read_text()
+    assert not (copy.root / BUNDLE / FLOAT_GRAPH).exists()
+    # It is the graph that 8 bits are made from.
+    assert (copy.root / BUNDLE / GRAPH).read_bytes() == floats
