@@ -8,6 +8,7 @@ from tests.serving.browser import Page, chromium
 
 PICTURE = Path(__file__).with_name("page.png")
 WIDTH, HEIGHT = 1200, 906
+SETTLED = "Promise.all(document.getAnimations().map(one => one.finished)).then(arguments[0])"
 
 
 def main(url: str, image: Path) -> None:
@@ -18,6 +19,8 @@ def main(url: str, image: Path) -> None:
         page.open()
         page.choose(Path(folder), image.name, image.read_bytes())
         page.expect("[data-state=result]:not([hidden])")
+        # The bars grow into place.
+        browser.execute_async_script(SETTLED)
         browser.save_screenshot(PICTURE)
 
 
