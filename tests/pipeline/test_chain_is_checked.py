@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.bundle import MANIFEST
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped
 
@@ -20,8 +21,8 @@ def broken(project: Project, *named: str) -> None:
 
 def registered(project: Project, name: str) -> Path:
     """The registry's copy of a file of the bundle."""
-    (path,) = [path for path in (project.root / "mlartifacts").rglob(name) if "models" in path.parts]
-    return path
+    (manifest,) = [path for path in (project.root / "mlartifacts").rglob(MANIFEST) if "models" in path.parts]
+    return manifest.parent / name
 
 
 def test_a_whole_chain_holds(built: Project) -> None:
@@ -40,14 +41,16 @@ def test_a_changed_file_of_the_bundle(built: Project, name: str) -> None:
         broken(built, f"models/tiny/bundle/{name}")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "labels.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["serving/model.onnx", "data/model.onnx", "serving/labels.json", "manifest.json"]
+)
 def test_a_changed_file_in_the_registry(built: Project, name: str) -> None:
     with flipped(registered(built, name)):
         broken(built, "models:/tiny/1", name)
 
 
 def test_a_file_missing_from_the_registry(built: Project) -> None:
-    path = registered(built, "model.onnx")
+    path = registered(built, "serving/model.onnx")
     whole = path.read_bytes()
     path.unlink()
     try:
