@@ -2,6 +2,7 @@
 
 The exporter numbers its nodes by counters that go on from one export to the next, and sorts them by those
 names. Here the graph is written anew from its output backwards, so only its structure decides the order.
+Where layers have one pixel, one export of 36 had a Reshape more that changes nothing: such ones are dropped.
 """
 
 import warnings
@@ -32,7 +33,7 @@ def to_bytes(model: Any) -> bytes:  # noqa: ANN401
 
 def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewrites a graph: nodes in the order of a walk from the output, values numbered in that order."""
-    graph = model.graph
+    graph = _without_idle_reshapes(model)
     names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -66,6 +67,23 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _without_idle_reshapes(model: onnx.ModelProto) -> onnx.GraphProto:
+    """A copy of the graph in which readers of a Reshape to the same shape read its input."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    integers = (tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64)
+    targets = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in integers}
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info
+    }
+    for node in graph.node:
+        # [-1, C, H, W] of [batch, C, H, W]; a size that is not known is 0.
+        shape = shapes.get(node.input[0], []) if node.op_type == "Reshape" else []
+        if len(shape) > 1 and all(shape[1:]) and targets.get(node.input[1]) == [-1, *shape[1:]]:
+            for reader in graph.node:
+                reader.input[:] = [node.input[0] if name == node.output[0] else name for name in reader.input]
+    return graph
 
 
 def _walk(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -83,6 +83,41 @@ def test_the_onnx_file_depends_on_the_model_alone(model: keras.Model) -> None:
     assert onnx_graph.to_bytes(model) == onnx_graph.to_bytes(model)
 
 
+def reshaped(*targets: list[int]) -> onnx.ModelProto:
+    """A graph that reshapes [N,2,1,3] to each of the shapes, one after the other."""
+    nodes, names = [onnx.helper.make_node("Cast", ["x"], ["0"], to=onnx.TensorProto.FLOAT)], []
+    for number, target in enumerate(targets):
+        names.append(onnx.numpy_helper.from_array(np.array(target, dtype=np.int64), f"to{number}"))
+        nodes.append(onnx.helper.make_node("Reshape", [str(number), f"to{number}"], [str(number + 1)]))
+    nodes.append(onnx.helper.make_node("Softmax", [str(len(targets))], ["y"], axis=1))
+    image = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["N", 2, 1, 3])
+    answer = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", *targets[-1][1:]])
+    opsets = [onnx.helper.make_opsetid("", onnx_graph.OPSET)]
+    graph = onnx.helper.make_graph(nodes, "reshaped", [image], [answer], names)
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [[-1, 2, 1, 3], [-1, 6]],
+        [[-1, 2, 1, 3], [-1, 2, 1, 3], [-1, 6]],
+        [[-1, 6], [-1, 6]],
+    ],
+)
+def test_a_reshape_that_changes_nothing_does_not_count(targets: list[list[int]]) -> None:
+    found, expected = (onnx_graph.canonical(reshaped(*shapes)) for shapes in (targets, [[-1, 6]]))
+    assert found == expected
+
+
+def test_a_reshape_that_changes_something_stays() -> None:
+    kept = onnx_graph.canonical(reshaped([-1, 1, 2, 3], [-1, 2, 1, 3], [-1, 6]))
+    assert sum(node.op_type == "Reshape" for node in kept.graph.node) == 3
+    session = onnxruntime.InferenceSession(kept.SerializeToString())
+    (answers,) = session.run(None, {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 1, 3)})
+    assert answers.shape == (2, 6)
+
+
 def test_the_onnx_file_has_the_contract_of_the_bundle(model: keras.Model) -> None:
     graph = onnx.load_from_string(onnx_graph.to_bytes(model)).graph
     (image,), (probabilities,) = graph.input, graph.output
