@@ -1,8 +1,9 @@
 """LitServe on two cores.
 
 Its documentation recommends several workers for each device where the processor has several cores, and
-leaves the number of HTTP servers to it (as many as workers). Photos come as files of a form. Tried and not
-faster: `fast_queue`, one HTTP server, three workers, photos as base64 in JSON as in its tutorial.
+leaves the number of HTTP servers to it (as many as workers). Photos come as files of a form. Tried too:
+`fast_queue` and one HTTP server, which take as much of the processor for an answer; three workers, and photos
+as base64 in JSON, which take more.
 """
 
 import os

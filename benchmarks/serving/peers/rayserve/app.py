@@ -1,8 +1,9 @@
 """Ray Serve on two cores.
 
 Its documentation recommends a replica for each core that the model may use, and to raise
-`max_ongoing_requests` from 5 where clients are many. Tried and not faster: `RAY_SERVE_THROUGHPUT_OPTIMIZED`,
-one ongoing request. The dashboard is off, it would take memory.
+`max_ongoing_requests` from 5 where clients are many; `RAY_SERVE_THROUGHPUT_OPTIMIZED`, which the benchmark
+sets, is its switch for many requests. With 5 and 1 ongoing requests it was slower. The dashboard is off, it
+would take memory.
 """
 
 import os
