@@ -23,7 +23,7 @@ from benchmarks.serving.rounds import Rounds
 
 # Long enough for steady figures, short enough for half an hour.
 ROUNDS, SECONDS = 3, 8.0
-QUICK_ROUNDS, QUICK_SECONDS = 2, 4.0
+QUICK_ROUNDS, QUICK_SECONDS = 2, 3.0
 
 
 def main(arguments: list[str] | None = None) -> int:

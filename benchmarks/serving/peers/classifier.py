@@ -1,7 +1,9 @@
 """What every peer serves: one ONNX graph behind Pillow, from the bytes of a photo to the five best classes.
 
 The picture is prepared by the steps of this project's decoder, the cheap decoding of large JPEGs included,
-so that what differs between the contenders is the server.
+so that what differs between the contenders is the server. None of them gathers requests into batches, as
+their documentation recommends for GPUs: on a core of a Zen 5 a photo takes 4.5 ms alone, and 5.2 in a batch
+of eight.
 """
 
 import io
