@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +15,9 @@ import psutil
 
 # Of prctl(2): a process whose parent has gone becomes ours, and is found below.
 SUBREAPER = 36
+# How Python ends a traceback, and the last line of a text.
+ERROR = re.compile(r"^[\w.]*(Error|Exception)\b.*: .+$", re.MULTILINE)
+LINE = re.compile(r"^.+\Z", re.MULTILINE)
 # How long a contender may take to end by itself.
 GRACE = 15.0
 
@@ -44,9 +48,10 @@ class Family:
         return self.leader.poll() is not None
 
     def last_words(self) -> str:
-        """The end of what it has written."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][-300:] if lines else "it wrote nothing"
+        """The first error that it has written, which others follow from, or else the last line."""
+        text = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        words = ERROR.search(text) or LINE.search(text)
+        return words[0].strip()[:300] if words else "it wrote nothing"
 
 
 @contextmanager

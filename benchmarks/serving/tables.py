@@ -15,14 +15,8 @@ def table(run: dict[str, Any]) -> str:
     """The README's part: the picture, the contenders, the targets, and what they are worth."""
     lines = [HEADER.format(asked=run["photos"]["asked"])]
     lines += [_row(row, run["contenders"]) for row in run["contenders"]]
-    lines += [
-        "",
-        *_failures(run),
-        *_conditions(run),
-        "",
-        "| target | | measured | |",
-        "| --- | --- | --- | --- |",
-    ]
+    lines += ["", *_failures(run), _conditions(run)]
+    lines += ["", "| | target | measured | |", "| --- | --- | --- | --- |"]
     lines += [
         f"| {target.what} | {target.target} | {target.measured} | {target.verdict} |"
         for target in targets(run["contenders"])
