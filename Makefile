@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MODEL=digits]
@@ -92,6 +92,17 @@ mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflo
 .PHONY: test
 test: $(VENV)/.dev ## set up what the tests need, and run them
 	@python -m pytest
+
+# A project in which `make run MODEL=imagenet` was done, if that was not here.
+PROJECT ?= .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## measure the server beside its peers, half an hour: make bench [PROJECT=folder]
+	@python -m benchmarks.serving --project $(PROJECT)
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.dev ## measure the server beside a tutorial's app, three minutes
+	@python -m benchmarks.serving --project $(PROJECT) --quick
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types

@@ -6,12 +6,16 @@ import subprocess
 import tomllib
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
+from PIL import Image
 
 from benchmarks import hostile, image, protocols, soak
 from benchmarks.documents import section
+from benchmarks.serving import plot, tables
+from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
 from pipeline.__main__ import VERBS
 from serving.api.protocols import mlflow_scoring, model_documents
 from serving.config import Settings, variable
@@ -148,3 +152,21 @@ def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
 def test_the_manual_shows_what_was_measured(module: ModuleType) -> None:
     name = module.__name__.rpartition(".")[2]
     assert section(module.DOCUMENT, name) == module.table(json.loads(module.RESULTS.read_text()))
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> dict[str, Any]:
+    """What the last runs of the benchmark found."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_readme_shows_what_the_benchmark_measured(benchmark: dict[str, Any]) -> None:
+    assert section(README, "bench") == tables.table(benchmark["full"])
+    assert section(README, "bench-quick") == tables.sentence(benchmark["quick"])
+    assert section(MANUAL, "growth") == tables.growth(benchmark["full"])
+
+
+def test_the_picture_is_of_the_same_run(benchmark: dict[str, Any]) -> None:
+    with Image.open(PICTURE) as picture:
+        assert picture.info[plot.NUMBERS] == plot.numbers(benchmark["full"])

@@ -1,0 +1,1 @@
+"""This server and its peers on the same model, photos and cores: `python -m benchmarks.serving`."""

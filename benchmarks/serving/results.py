@@ -1,0 +1,10 @@
+"""Where the results are, and the documents that show them."""
+
+from pathlib import Path
+
+from benchmarks.documents import ROOT
+
+RESULTS = Path(__file__).parents[1] / "results.json"
+README = ROOT / "README.md"
+MANUAL = ROOT / "docs/serving.md"
+PICTURE = ROOT / "docs/bench.png"

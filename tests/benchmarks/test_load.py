@@ -1,0 +1,74 @@
+"""What wrk prints is read, and wrk itself posts what it is given."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving import load
+from benchmarks.serving.errors import LoadFailed, ToolMissing
+from benchmarks.serving.load import Load
+from tests.serving.bundles import filled
+from tests.serving.servers import publish, running
+
+PRINTED = """\
+Running 8s test @ http://127.0.0.1:5000/inference
+  1 threads and 8 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    20.62ms    3.10ms  54.20ms   86.11%
+    Req/Sec   388.11     20.00   410.00     75.00%
+  Latency Distribution
+     50%   {p50}
+     75%   22.00ms
+     90%   24.20ms
+     99%   {p99}
+  3200 requests in 8.00s, 1.20MB read
+{more}Requests/sec:    400.00
+Transfer/sec:    153.60KB
+"""
+REFUSED = "  Non-2xx or 3xx responses: 800\n"
+BROKEN = "  Socket errors: connect 1, read 2, write 3, timeout 4\n"
+
+
+@pytest.mark.parametrize(
+    ("p50", "p99", "more", "expected"),
+    [
+        ("20.00ms", "40.50ms", "", Load(400, 20, 40.5, 0)),
+        ("850.00us", "1.20s", "", Load(400, 0.85, 1200, 0)),
+        ("5.00s", "1.50m", REFUSED, Load(300, 5000, 90_000, 800)),
+        ("20.00ms", "40.00ms", BROKEN, Load(400, 20, 40, 10)),
+        ("20.00ms", "40.00ms", BROKEN + REFUSED, Load(300, 20, 40, 810)),
+    ],
+    ids=["plain", "units", "refused", "broken", "both"],
+)
+def test_figures_are_read(p50: str, p99: str, more: str, expected: Load) -> None:
+    seen = load.parsed(PRINTED.format(p50=p50, p99=p99, more=more))
+    assert seen.rate == pytest.approx(expected.rate)
+    assert (seen.p50, seen.p99, seen.errors) == pytest.approx((expected.p50, expected.p99, expected.errors))
+
+
+@pytest.mark.parametrize("output", ["", "unable to connect", PRINTED.replace("99%   {p99}", "")])
+def test_no_figure_is_invented(output: str) -> None:
+    with pytest.raises(LoadFailed, match="did not say what it measured"):
+        load.parsed(output)
+
+
+def test_without_wrk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="`apt-get install wrk`"):
+        load.check()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_files_are_posted_in_turn(tmp_path: Path) -> None:
+    bodies = [tmp_path / "red", tmp_path / "blue", tmp_path / "broken"]
+    for body, data in zip(bodies, (filled((255, 0, 0)), filled((0, 0, 255)), b"no image"), strict=True):
+        body.write_bytes(data)
+    with running(publish(tmp_path)) as server:
+        seen = load.run(f"{server.url}/inference", "image/png", bodies, clients=2, seconds=1)
+        answered = [line for line in server.log() if line.get("route") == "/inference"]
+    statuses = [line["status"] for line in answered]
+    assert seen.rate > 0
+    # What was under way at the end is answered, and counted by the server alone.
+    assert abs(seen.errors - statuses.count(415)) <= 2
+    assert abs(statuses.count(200) - 2 * statuses.count(415)) <= 2
