@@ -55,6 +55,9 @@ class GunicornLog(Logger):  # type: ignore[misc]
     def setup(self, cfg: Any) -> None:  # noqa: ANN401  (Gunicorn's configuration)
         super().setup(cfg)
         logging.config.dictConfig(configuration())
+        # What no line shows need not be found out for each of them: thread, process, task, and who called.
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+        logging.logAsyncioTasks, logging._srcfile = False, None  # type: ignore[attr-defined]
         self._told = False
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:  # noqa: ANN401

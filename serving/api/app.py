@@ -164,18 +164,17 @@ def _follow(app: Flask, service: Service) -> None:
 
 def _sign(response: Response, service: Service, trace: Trace) -> None:
     """Says who answered, and what a browser may do with it."""
-    pin = service.release.pin
-    headers = HEADERS | {
-        "X-Model-Name": pin.name,
-        "X-Model-Version": str(pin.version),
-        "X-Model-Digest": pin.digest,
-        "X-Request-Id": trace.request_id,
-    }
+    pin, headers = service.release.pin, response.headers
+    # What a route has said of itself stays. Each look into the headers goes through all of them.
+    said = {name.lower() for name in headers.keys()}  # noqa: SIM118  (they are no dictionary)
+    headers.extend(item for item in HEADERS.items() if item[0].lower() not in said)
+    headers.add("X-Model-Name", pin.name)
+    headers.add("X-Model-Version", str(pin.version))
+    headers.add("X-Model-Digest", pin.digest)
+    headers.add("X-Request-Id", trace.request_id)
     if trace.images:
         timing = (f"{name};dur={value}" for name, value in trace.milliseconds().items())
-        headers["Server-Timing"] = ", ".join(timing)
-    for name, value in headers.items():
-        response.headers.setdefault(name, value)
+        headers.add("Server-Timing", ", ".join(timing))
 
 
 def _note(service: Service, trace: Trace, method: str, route: str, status: int) -> None:

@@ -78,7 +78,8 @@ class Classifier(NamedTuple):
         if not isinstance(image, bytes):
             trace.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
         self.metrics.inference.observe(seconds)
-        self.metrics.answer(self.predictor.top(probabilities, 1)[0])
+        best = int(probabilities.argmax())
+        self.metrics.answer(self.predictor.labels[best].name, float(probabilities[best]))
         return probabilities
 
     def _decoded(self, data: bytes, trace: Trace) -> Pixels:

@@ -9,7 +9,6 @@ from prometheus_client.process_collector import ProcessCollector
 from serving.api.admission import Admission
 from serving.api.body import Bodies
 from serving.pin import Pin
-from serving.predictor import Score
 
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -76,11 +75,11 @@ class Metrics:
         if code is not None:
             self._refusals.labels(code).inc()
 
-    def answer(self, best: Score) -> None:
-        """Counts an image that was classified."""
-        self._confidence.observe(best.score)
-        if best.label in self._labels:
-            self._predictions.labels(best.label).inc()
+    def answer(self, label: str, score: float) -> None:
+        """Counts an image that was classified, by its best class."""
+        self._confidence.observe(score)
+        if label in self._labels:
+            self._predictions.labels(label).inc()
 
     def text(self) -> bytes:
         """All series, as Prometheus reads them."""

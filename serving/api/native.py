@@ -21,6 +21,7 @@ DIGITS = 6
 def routes(service: Service) -> Blueprint:
     """The two routes."""
     blueprint = Blueprint("native", __name__)
+    model = Model(**asdict(service.release.pin))
 
     @blueprint.post("/inference")
     def inference() -> Response:
@@ -31,11 +32,10 @@ def routes(service: Service) -> Blueprint:
     def predict() -> Response:
         top = _top(len(service.predictor.labels))
         answers = _ask(service, service.settings.max_images, top)
-        pin = service.release.pin
         return json(
             Predictions(
                 [[ClassScore(s.label, s.id, round(s.score, DIGITS)) for s in scores] for scores in answers],
-                Model(**asdict(pin)),
+                model,
                 Timing(**g.trace.milliseconds()),
                 g.trace.request_id,
             )
