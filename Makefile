@@ -134,19 +134,20 @@ clean: ## remove the environment, not the data
 	rm -rf $(VENV)
 
 # The marks say from which lock the environment was filled; a changed lock fills it again.
+# What is said meanwhile goes to stderr: what some verbs print is for programs.
 $(VENV)/.serving: requirements/serving.txt | $(VENV)/.created
-	@echo "Installing the server's environment ..."
-	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@echo "Installing the server's environment ..." >&2
+	@python -m pip install --disable-pip-version-check --require-hashes -r $< >&2
 	@touch $@
 
 $(VENV)/.pipeline: requirements/pipeline.txt | $(VENV)/.created
-	@echo "Installing the pipeline's environment (2 GB, once) ..."
-	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@echo "Installing the pipeline's environment (2 GB, once) ..." >&2
+	@python -m pip install --disable-pip-version-check --require-hashes -r $< >&2
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.pipeline
-	@echo "Installing what development adds ..."
-	@python -m pip install --disable-pip-version-check --require-hashes -r $<
+	@echo "Installing what development adds ..." >&2
+	@python -m pip install --disable-pip-version-check --require-hashes -r $< >&2
 	@touch $@
 
 # A mark, for an environment that broke off while it was made has a python too.

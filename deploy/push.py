@@ -1,7 +1,7 @@
 """Publishes an image that `make smoke` has tried: `python -m deploy.push IMAGE PIN REPOSITORY`.
 
-It must hold what is pinned and committed. Its names say which code and which model it is: `sha-<commit>`,
-which stays, and `<model>-v<version>-<digest's first 8>`, which follows the newest code around that model.
+It must hold what is pinned and committed. Its names say which code and which model it is: `sha-<commit>` and
+`<model>-v<version>-<digest's first 8>`. Either follows what was published last; the digest never moves.
 Prints `name=` and `digest=`, by which the image can be pulled, signed and attested.
 """
 

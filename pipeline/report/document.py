@@ -55,7 +55,7 @@ def main(against: str | None = None, pictures: bool = True) -> None:
     }
     # What wants attention comes first, and so keeps its sections and pictures longest.
     order = sorted(models, key=lambda model: verdicts[model].mood)
-    foot = _foot(models, against, pictures)
+    foot = _foot(against, pictures)
     with replacing(FOLDER) as folder:
         subjects = [it for model in order if isinstance(it := found[model], Subject)]
         sections = list(_sections(subjects, base, folder if pictures else None))
@@ -125,13 +125,13 @@ def _params(base: Base) -> list[Difference]:
     return []
 
 
-def _foot(models: Sequence[str], against: str | None, pictures: bool) -> str:
+def _foot(against: str | None, pictures: bool) -> str:
     """How to come to the same report, and what wrote it."""
-    head, stage = repository.commit("HEAD"), f"@{models[0]}" if len(models) == 1 else ""
-    checkout = f"git checkout {head[:10]} && " if head else ""
-    command = f"{checkout}dvc repro evaluate{stage} && make report"
+    head = repository.commit("HEAD")
+    command = "make evaluate && make report"
     if against:
         command += f" AGAINST={shlex.quote(against)}"
     dirty = " The workspace has changes that are not committed." if repository.changed(["."]) else ""
     drawn = "" if pictures else " Without pictures: `make report` draws them, where the data are."
-    return f"---\n\nMade again by {code(command, 300)}.{dirty}{drawn} Written by `make report`.\n"
+    at = f" at {code(head[:10])}" if head else ""
+    return f"---\n\nMade again by {code(command, 300)}{at}.{dirty}{drawn} Written by `make report`.\n"

@@ -61,9 +61,18 @@ def image(base: str, clone: Project) -> str:
     return IMAGE
 
 
-def make(project: Project, base: str, verb: str = "image", **variables: str) -> CompletedProcess[str]:
-    """Runs a verb of the Makefile with this interpreter's environment in the place of the project's own."""
-    for mark in (".created", ".serving"):
+def make(
+    project: Project,
+    base: str,
+    verb: str = "image",
+    marks: tuple[str, ...] = (".created", ".serving"),
+    **variables: str,
+) -> CompletedProcess[str]:
+    """Runs a verb of the Makefile with this interpreter's environment in the place of the project's own.
+
+    `marks` say what make shall think is installed.
+    """
+    for mark in marks:
         (project.root / ".venv").mkdir(exist_ok=True)
         (project.root / ".venv" / mark).touch()
     settings = {
@@ -73,4 +82,5 @@ def make(project: Project, base: str, verb: str = "image", **variables: str) -> 
         "BUILD_OPTIONS": "--network host",
     } | variables
     named = [f"{name}={value}" for name, value in settings.items()]
-    return project.run("make", verb, *named, PATH=environment()["PATH"], DOCKER_BUILDKIT="1")
+    command = ("make", "--silent", "--no-print-directory", verb, *named)
+    return project.run(*command, PATH=environment()["PATH"], DOCKER_BUILDKIT="1")

@@ -88,7 +88,7 @@ def test_main_publishes_what_was_tried(
     attested = [given for action, given in runner.given if action == "actions/attest"]
     assert [published.items() <= given.items() for given in attested] == [True, True]
     (listed,) = [given for action, given in runner.given if action == "anchore/sbom-action"]
-    assert listed["image"] == f"{images.address}/{REPOSITORY}@{digest}"
+    assert listed["image"] == IMAGES[0]
     assert listed["output-file"] == attested[1]["sbom-path"]
 
 
@@ -125,3 +125,11 @@ def test_when_it_is_published(event: Event, pinned: str, published: bool) -> Non
     needs = Context(image={"result": "success", "outputs": {"pinned": pinned}})
     assert holds(job["if"], {"github": event.github, "needs": needs}, ROOT, True) is published
     assert not holds(job["if"], {"github": event.github, "needs": needs}, ROOT, False)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_private_repositories_have_no_attestations(private: bool) -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/docker.yml").read_text())["jobs"]["publish"]["steps"]
+    attesting = [step for step in steps if step.get("uses", "").startswith("actions/attest@")]
+    github = Event("push", "refs/heads/main", private=private).github
+    assert [holds(step["if"], {"github": github}, ROOT, True) for step in attesting] == [not private] * 2

@@ -1,5 +1,6 @@
 """What is published is what was tried and what git pins, under names that say so."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry
         yield started
 
 
-def push(
-    project: Project, base: str, registry: ImageRegistry, **variables: str
-) -> "subprocess.CompletedProcess[str]":
-    """Runs `make push` with nothing of the Makefile's own in its output."""
-    named = {"REPOSITORY": f"{registry.address}/{REPOSITORY}", "MAKEFLAGS": "--silent"}
-    return make(project, base, "push", **(named | variables))
+def push(project: Project, base: str, registry: ImageRegistry) -> "subprocess.CompletedProcess[str]":
+    """Runs `make push`."""
+    return make(project, base, "push", REPOSITORY=f"{registry.address}/{REPOSITORY}")
 
 
 def test_it_is_published_under_its_commit_and_its_model(
@@ -47,6 +45,18 @@ def test_it_is_published_under_its_commit_and_its_model(
         assert ask(address(container), "/version")["digest"] == pin.digest
     docker("image", "rm", f"{told['name']}@{told['digest']}")
     assert image == IMAGE
+
+
+@pytest.mark.usefixtures("image")
+def test_on_a_fresh_machine_it_prints_the_same_two_lines(
+    spoiled: Project, base: str, registry: ImageRegistry
+) -> None:
+    """What make installs before is no part of what CI reads."""
+    (spoiled.root / ".venv/.serving").unlink()
+    repository = f"{registry.address}/{REPOSITORY}"
+    done = make(spoiled, base, "push", marks=(".created",), REPOSITORY=repository)
+    assert "Installing the server's environment" in done.stderr
+    assert re.fullmatch(rf"digest=sha256:[0-9a-f]{{64}}\nname={re.escape(repository)}\n", done.stdout)
 
 
 def test_it_leaves_no_names_behind(image: str, clone: Project, base: str, registry: ImageRegistry) -> None:

@@ -78,7 +78,7 @@ return [element.id || element.getAttribute("href") || element.localName, ring];
 @contextmanager
 def chromium() -> Iterator[Chrome]:
     """Starts a browser; the test is skipped where the system has none, for Selenium shall not fetch one."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip("chromium or chromedriver is missing: `apt-get install chromium chromium-driver`")
     options = ChromeOptions()

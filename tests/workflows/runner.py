@@ -25,6 +25,7 @@ class Event:
     name: str
     ref: str
     fork: bool = False
+    private: bool = False
 
     @property
     def github(self) -> Context:
@@ -37,7 +38,10 @@ class Event:
             repository="Owner/Goldfish",
             workflow="test",
             actor="somebody",
-            event={"pull_request": {"head": {"repo": {"full_name": head}}}},
+            event={
+                "pull_request": {"head": {"repo": {"full_name": head}}},
+                "repository": {"private": self.private},
+            },
         )
 
 
@@ -160,7 +164,8 @@ class Runner:
             (workspace / ".venv" / mark).touch()
 
     def _upload(self, inputs: dict[str, str], workspace: Path) -> None:
-        for path in inputs["path"].split():
+        # What an action would have written is not there.
+        for path in (path for path in inputs["path"].split() if (workspace / path).exists()):
             _copy(workspace / path, self.folder / "artifacts" / inputs["name"] / path)
 
     def _download(self, inputs: dict[str, str], workspace: Path) -> None:
@@ -180,6 +185,7 @@ class Runner:
 ACTIONS: dict[str, Callable[[Runner, dict[str, str], Path], None]] = {
     "actions/checkout": Runner._checkout,
     "actions/setup-python": Runner._python,
+    "actions/setup-node": lambda *_: None,
     "actions/upload-artifact": Runner._upload,
     "actions/download-artifact": Runner._download,
     "actions/cache/restore": Runner._restore,
@@ -197,5 +203,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _pairs(file: Path) -> dict[str, str]:
-    """What a step has written to GITHUB_OUTPUT."""
-    return dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+    """What a step has written to GITHUB_OUTPUT, in which GitHub takes no other lines."""
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
