@@ -102,7 +102,8 @@ class Runner:
     ) -> dict[str, Any]:
         workspace, steps, good = self.folder / name, Context(), True
         for number, step in enumerate(job["steps"]):
-            seen = contexts | {"steps": steps, "env": Context({**common, **self.instead})}
+            known = {key: fill(value, contexts, workspace) for key, value in common.items()}
+            seen = contexts | {"steps": steps, "env": Context({**known, **self.instead})}
             if not holds(step.get("if", "success()"), seen, workspace, good):
                 continue
             if "uses" in step:
@@ -137,6 +138,9 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(summary),
             "GITHUB_REPOSITORY": github.repository,
             "RUNNER_TEMP": str(temporary),
+            # No make is above it there, as `make test` may be here, whose children tell where they are.
+            "MAKEFLAGS": "",
+            "MAKELEVEL": "0",
         }
         project = Project(workspace, {**self.source.environment, **environment, **variables, **self.instead})
         ran = project.run("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
