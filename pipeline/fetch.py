@@ -4,9 +4,10 @@ In this order: the workspace, the MLflow registry, DVC's cache and remote, and, 
 was built again on another kind of CPU may have other bytes; then it is not what is pinned.
 """
 
-import os
 import subprocess
 import sys
+
+import msgspec
 
 from pipeline import pins
 from pipeline.errors import CommandFailed, PinnedUnavailable
@@ -44,7 +45,7 @@ def fetch(layout: Layout, stand_in: bool = False) -> Pin:
 
 def _find(layout: Layout, _: Pin) -> None:
     """As a server that is started here would find it."""
-    find(Settings.read({**os.environ, "GOLDFISH_MODEL": layout.model}))
+    find(msgspec.structs.replace(Settings.read(), model=layout.model))
 
 
 def _pull(layout: Layout, pin: Pin) -> None:

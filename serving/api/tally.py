@@ -49,6 +49,7 @@ class Tally:
         began = time.perf_counter()
         try:
             yield
+        # A thread that is being ended has failed its client like any other; it is counted and goes on.
         except BaseException:
             with self._lock:
                 self._figures.fail.add(time.perf_counter() - began)
