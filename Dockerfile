@@ -78,8 +78,8 @@ ENV PYTHONPATH=/opt/goldfish:/opt/packages \
 
 # Which pin, and the commit that /version shows.
 ARG MODEL=digits
-ARG REVISION=
-ENV GOLDFISH_MODEL=${MODEL} GOLDFISH_PIN_COMMIT=${REVISION}
+ARG PIN_COMMIT=
+ENV GOLDFISH_MODEL=${MODEL} GOLDFISH_PIN_COMMIT=${PIN_COMMIT}
 
 # Nobody, by number: orchestrators can check a number, and no user database is needed.
 USER 65532:65532
@@ -108,7 +108,7 @@ FROM unbaked AS server
 COPY --from=model /baked /srv
 ENV GOLDFISH_MODELS=/srv/models
 
-# Who is in it. The build has compared them with the pin.
+# Who is in it, which the build has compared with the pin, and of which commit the code is.
 ARG MODEL=digits
 ARG VERSION
 ARG DIGEST

@@ -23,7 +23,8 @@ run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MO
 classify: $(VENV)/.pipeline ## answer one image: make classify IMAGE=<file> [MODEL=digits]
 	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify $(MODEL) "$(IMAGE)"
 
-# The commit of the pin is told only if the pin is as committed.
+# The commits of the code and of the pin are told only if these are as committed.
+COMMIT = $$(git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD)
 PIN_COMMIT = $$(git diff --quiet HEAD -- pins/$(MODEL).json 2>/dev/null && git log -1 --format=%H -- pins/$(MODEL).json)
 
 .PHONY: serve
@@ -38,7 +39,8 @@ LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json"));
 .PHONY: image
 image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name]
 	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) \
-		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI --build-arg REVISION=$(PIN_COMMIT) $(LABELS) .
+		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI \
+		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 
 .PHONY: smoke
 smoke: $(VENV)/.serving ## start the image as it is meant to run, and ask it: make smoke [MODEL=digits] [IMAGE=name]

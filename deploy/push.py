@@ -1,7 +1,8 @@
 """Publishes an image that `make smoke` has tried: `python -m deploy.push IMAGE PIN REPOSITORY`.
 
-It must hold what is pinned and committed. Its names say which code and which model it is: `sha-<commit>` and
-`<model>-v<version>-<digest's first 8>`. Either follows what was published last; the digest never moves.
+It must hold what is pinned, and be built of what is committed. Its names say which code and which model it
+is: `sha-<commit>` and `<model>-v<version>-<digest's first 8>`. Either follows what was published last; the
+digest never moves.
 Prints `name=` and `digest=`, by which the image can be pulled, signed and attested.
 """
 
@@ -11,9 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.smoke import SmokeFailed, check_label, docker
+from deploy.smoke import SmokeFailed, check_label, docker, label
 from serving.errors import ServingError
 from serving.pin import Pin
+
+# Where an image names the commit of its code (OCI's annotation).
+REVISION = "org.opencontainers.image.revision"
 
 
 class PushRefused(Exception):
@@ -38,6 +42,10 @@ def push(image: str, path: Path, repository: str) -> str:
     pin = Pin.read(path)
     commit = committed(path)
     check_label(image, pin)
+    if (built := label(image, REVISION)) != commit:
+        raise PushRefused(
+            f"{image} was built of {built or 'code that is not committed'}, and this is {commit}."
+        )
     digests = {_push_as(image, f"{repository}:{tag}") for tag in names(commit, pin)}
     if len(digests) != 1:
         raise PushRefused(f"{repository} took one image for several: {', '.join(sorted(digests))}")

@@ -88,8 +88,14 @@ def seconds_until_ready(container: str, host: str) -> float:
 
 def check_label(image: str, pin: Pin) -> None:
     """The image's label names what is pinned."""
+    _same(pin, "the label", [label(image, f"model.{key}") for key in ("name", "version", "digest")])
+
+
+def label(image: str, name: str) -> str | None:
+    """What an image says of itself."""
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image)) or {}
-    _same(pin, "the label", [labels.get(f"model.{key}") for key in ("name", "version", "digest")])
+    found: str | None = labels.get(name)
+    return found
 
 
 def check_version(host: str, pin: Pin) -> None:

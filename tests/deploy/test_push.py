@@ -91,6 +91,17 @@ def test_a_pin_that_is_not_committed_is_not_published(
 
 
 @pytest.mark.usefixtures("image")
+def test_an_image_of_other_code_is_not_published(
+    spoiled: Project, base: str, registry: ImageRegistry
+) -> None:
+    before = spoiled.succeed("git", "rev-parse", "HEAD").strip()
+    spoiled.commit("what came after the image was built")
+    done = push(spoiled, base, registry)
+    assert done.returncode != 0
+    assert f"{IMAGE} was built of {before}, and this is " in done.stderr
+
+
+@pytest.mark.usefixtures("image")
 def test_a_registry_that_is_not_there_is_said(clone: Project, base: str) -> None:
     done = push(clone, base, ImageRegistry("127.0.0.1:9"))
     assert done.returncode != 0
