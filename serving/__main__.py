@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    slots = settings.slots or max(1, round(available()))
+    # One more than cores: while it has to wait for the interpreter, another one computes.
+    slots = settings.slots or 1 + round(available())
     Server(settings, release, slots).run()
     return 0
 

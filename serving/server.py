@@ -51,6 +51,8 @@ class Server(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": str(MEMORY) if MEMORY.is_dir() else None,
             # It would be a socket in the home directory, which a container may not have.
             "control_socket_disable": True,
+            # Answers leave in one piece, so a file in one is read like everything else.
+            "sendfile": False,
             # X-Forwarded-* headers are for ProxyFix alone, which is told how many proxies there are.
             "forwarded_allow_ips": "",
             "proc_name": f"goldfish-{settings.model}",

@@ -1,14 +1,18 @@
-"""What comes from a client: every byte of it until a deadline, and a body in chunks within bounds.
+"""What comes from a client and goes to it: every byte until a deadline, and a body in chunks within bounds.
 
 Gunicorn's own reader of chunks looks for the end of a line in all that has come, and begins anew with every
 piece: an endless line, an endless trailer or a million tiny chunks each keep a core busy.
 """
 
+import select
 import socket
 import time
+from typing import NamedTuple
 
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import SocketUnreader
+
+from serving.crew import aside
 
 # What is read at once.
 PIECE = 64 * 1024
@@ -28,10 +32,93 @@ class ChunksInvalid(OSError):
     """A body in chunks is not framed as HTTP/1.1 has it, or hardly anything but frames."""
 
 
+class Turn(NamedTuple):
+    """When a request had come (a monotonic moment), if the queue was full by then, and how long it waited."""
+
+    came: float
+    crowded: bool = False
+    waited: float = 0.0
+
+    def begun(self) -> "Turn":
+        """Now a thread takes it."""
+        return self._replace(waited=time.monotonic() - self.came)
+
+
+class PatientSocket:
+    """A client's socket, as Gunicorn uses one. It asks the system only for what must be asked.
+
+    Whoever asks lets the GIL go, and on a busy server gets it back late. Python's socket asks twice to read
+    within a time limit, and once more each time the limit is set; Gunicorn sends head and body one by one.
+    Here the limit is kept outside the system, the socket is waited for only when it is not ready, and an
+    answer leaves in one piece: `flush` sends what `sendall` has collected.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.turn = Turn(time.monotonic())
+        self._sock = sock
+        self._seconds: float | None = None
+        self._answer: list[bytes] = []
+        self.fileno, self.shutdown, self.close = sock.fileno, sock.shutdown, sock.close
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Of each call from now on: None waits for ever, 0 does not wait."""
+        self._seconds = seconds
+
+    def gettimeout(self) -> float | None:
+        """What `settimeout` was told."""
+        return self._seconds
+
+    def setblocking(self, blocking: bool) -> None:
+        """The same, as a yes or no."""
+        self._seconds = None if blocking else 0.0
+
+    def recv(self, size: int) -> bytes:
+        """Up to `size` bytes; none when the client has ended. Raises `TimeoutError` or `BlockingIOError`."""
+        until = self._until()
+        while True:
+            try:
+                return self._sock.recv(size)
+            except BlockingIOError:
+                self._wait(select.POLLIN, until)
+
+    def send(self, data: bytes) -> int:
+        """Sends all of it now, whatever is being collected; raises like `recv`."""
+        until, left = self._until(), memoryview(data)
+        while left:
+            try:
+                left = left[self._sock.send(left) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT, until)
+        return len(data)
+
+    def sendall(self, data: bytes) -> None:
+        """Collects a piece of an answer."""
+        self._answer.append(data)
+
+    def flush(self) -> None:
+        """Sends what was collected."""
+        answer, self._answer = b"".join(self._answer), []
+        self.send(answer)
+
+    def _until(self) -> float | None:
+        return None if self._seconds is None else time.monotonic() + self._seconds
+
+    def _wait(self, event: int, until: float | None) -> None:
+        if self._seconds == 0:
+            raise BlockingIOError
+        watch = select.poll()
+        watch.register(self._sock, event)
+        with aside():
+            ready = watch.poll(None if until is None else max(0.0, 1000 * (until - time.monotonic())))
+        if not ready:
+            raise TimeoutError
+
+
 class PatientUnreader(SocketUnreader):  # type: ignore[misc]
     """Reads from a socket until a moment that has been set, not until a client falls silent."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: PatientSocket) -> None:
         super().__init__(sock, PIECE)
         self.deadline = float("inf")
 
@@ -40,13 +127,14 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]
         remaining = self.deadline - time.monotonic()
         if remaining <= 0:
             raise TooSlow
+        before = self.sock.gettimeout()
         self.sock.settimeout(remaining)
         try:
             data: bytes = super().chunk()
         except TimeoutError:
             raise TooSlow from None
         finally:
-            self.sock.settimeout(SEND_SECONDS)
+            self.sock.settimeout(before)
         return data
 
 

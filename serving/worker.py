@@ -22,7 +22,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent import futures
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
@@ -42,7 +41,8 @@ from serving.api.errors import (
     RequestMalformed,
     ServerBusy,
 )
-from serving.stream import SEND_SECONDS, Chunks, PatientUnreader
+from serving.crew import Crew, NoThread
+from serving.stream import SEND_SECONDS, Chunks, PatientSocket, PatientUnreader, Turn
 
 # Read at once of a head: what lies in Gunicorn's buffer is copied whenever some of it is taken.
 HEAD_PIECE = 8192
@@ -59,8 +59,11 @@ TICK = 0.25
 # Their answers are small, so whoever does not take them at once does not want them.
 PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 PROBE_THREADS, PROBE_SEND_SECONDS = 2, 1.0
-# Requests that may wait for a thread, as a multiple of the threads there are.
-BACKLOG = 4
+# Threads for what needs no model, and as many more as may wait for clients meanwhile.
+LIGHT_THREADS, SPARE_THREADS = 2, 16
+# How many requests more than there are slots are read and answered at once: the next one is at hand when a
+# slot gets free.
+SPARE_WORKERS = 1
 # Below the limit of connections, so that health checks still get in.
 RESERVE = 50
 # What accept() says when the system cannot give more, and when the listener itself is gone.
@@ -84,15 +87,26 @@ def probe_heads(more: str) -> re.Pattern[bytes]:
 class Connection(TConn):  # type: ignore[misc]
     """A client's connection, and the head of its next request as far as it has come."""
 
-    def __init__(self, body_seconds: float, probes: re.Pattern[bytes], *arguments: Any) -> None:  # noqa: ANN401
-        super().__init__(*arguments)
-        self.body_seconds, self.probes = body_seconds, probes
+    def __init__(self, worker: "PatientWorker", client: socket.socket, *peers: object) -> None:
+        super().__init__(worker.cfg, PatientSocket(client), *peers)
+        self.body_seconds, self.probes = worker.app.settings.body_seconds, worker.probe_heads
         self.head = bytearray()
         self.data_ready = True  # no thread shall wait for it
 
     def take(self, data: bytes) -> None:
         """Adds to the head. RFC 9112, 2.2: an empty line before a request is passed over."""
         self.head = (self.head + data).lstrip(b"\r\n")
+
+    def receive(self) -> bool:
+        """Adds to the head what has come, without waiting for it. Is the client still there?"""
+        try:
+            data = self.sock.recv(HEAD_PIECE)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        self.take(data)
+        return bool(data)
 
     @property
     def is_probe(self) -> bool:
@@ -115,12 +129,30 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
         super().__init__(*arguments, **named)
         self.lingering: deque[Connection] = deque()
-        self.in_threads = 0
+        self.next_notice = 0.0
 
     def init_process(self) -> None:
-        self.probes = futures.ThreadPoolExecutor(PROBE_THREADS, "probe")
+        self.probes = Crew("probe", PROBE_THREADS, PROBE_THREADS)
+        self.light = Crew("light", LIGHT_THREADS, LIGHT_THREADS + SPARE_THREADS)
         self.probe_heads = probe_heads(self.app.settings.aip_health_route)
         super().init_process()
+
+    def get_thread_pool(self) -> Crew:
+        """Called by the base class."""
+        return Crew("request", self.app.slots + SPARE_WORKERS, self.cfg.threads)
+
+    def load_wsgi(self) -> None:
+        """Called by the base class. Who waits for a thread waits for a slot, as the application sees it."""
+        super().load_wsgi()
+        self.wsgi.admission.line = lambda: self.tpool.waiting
+
+    def run(self) -> None:
+        """Until the end, however it comes: the process cannot end before its threads."""
+        try:
+            super().run()
+        finally:
+            for crew in (self.tpool, self.light, self.probes):
+                crew.shutdown(wait=False)
 
     def accept(self, listener: socket.socket) -> None:
         """Takes a new connection, and waits for its first head."""
@@ -136,59 +168,63 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         if self.nr_conns > self.worker_connections - RESERVE:
             self._shed()
-        seconds = self.app.settings.body_seconds
-        peers = (client, address, listener.getsockname())
-        self._await_head(Connection(seconds, self.probe_heads, self.cfg, *peers))
+        self._await_head(Connection(self, client, address, listener.getsockname()))
 
-    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
-        """A connection that was kept alive has its next request."""
+    def on_client_socket_readable(self, conn: Connection, client: PatientSocket) -> None:
+        """A connection that was kept alive has its next request, most often all of its head."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        self._await_head(conn)
+        if conn.receive():
+            self._begin(conn)
+        else:
+            self._drop(conn)
 
-    def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+    def on_pending_socket_readable(self, conn: Connection, client: PatientSocket) -> None:
         """Takes what is there of a head."""
-        try:
-            data = client.recv(HEAD_PIECE)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        conn.take(data)
-        if data and HEAD_END not in conn.head and len(conn.head) <= HEAD_BYTES:
+        more = conn.receive()
+        if more and HEAD_END not in conn.head and len(conn.head) <= HEAD_BYTES:
             return
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
-        if data:
+        if more:
             self._begin(conn)
         else:
             self._drop(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Gives a request to a thread; a health check to one that has nothing else to do."""
-        if self.in_threads > BACKLOG * self.cfg.threads and not conn.is_probe:
-            self._refuse(conn, ServerBusy(1))
-            return
-        pool = self.probes if conn.is_probe else self.tpool
-        try:
-            future = pool.submit(self.handle, conn)
-        except RuntimeError:
-            # The system gives no more threads.
-            self._refuse(conn, ServerBusy(1))
-            return
-        self.in_threads += 1
-        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+        """Gives a request to a thread; a health check to one that has nothing else to do.
 
-    def finish_request(self, conn: Connection, fs: "futures.Future[Any]") -> None:
+        What asks for no model, and what finds no place in the queue, does not stand in line for its answer.
+        """
+        conn.turn = Turn(time.monotonic(), self.wsgi.admission.full)
+        light = conn.turn.crowded or conn.head.startswith((b"GET ", b"HEAD "))
+        crew = self.probes if conn.is_probe else self.light if light else self.tpool
+        try:
+            crew.submit(partial(self._answer, conn))
+        except NoThread:
+            self._refuse(conn, ServerBusy(1))
+
+    def _answer(self, conn: Connection) -> None:
+        """In a thread: answers, and tells the loop."""
+        conn.sock.turn = conn.turn.begun()
+        kept = False
+        try:
+            kept = bool(self.handle(conn))
+        finally:
+            self.method_queue.defer(self.finish_request, conn, kept)
+
+    def finish_request(self, conn: Connection, kept: bool) -> None:
         """Goes on with the next request, or lets the client read the answer to its end and closes."""
-        self.in_threads -= 1
-        kept = self.alive and not fs.cancelled() and fs.exception() is None and fs.result()
+        kept = kept and self.alive
         # A client may send a request before it has read the answer to the one before.
         if kept and (early := conn.parser.unreader.take_buffered()):
             conn.take(early)
             self._begin(conn)
         elif kept:
-            super().finish_request(conn, fs)
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.keepalived_conns.append(conn)
+            self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
         else:
             self._linger(conn)
 
@@ -197,18 +233,26 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if isinstance(req.body.reader, ChunkedReader):
             req.body = Body(Chunks(conn.parser.unreader))
         try:
-            return super().handle_request(req, conn)
+            kept = super().handle_request(req, conn)
+            conn.sock.flush()
+            return kept
         except TimeoutError:
             # Gunicorn's word for a connection that is over.
             raise StopIteration("the client did not take its answer") from None
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
+    def handle_error(self, req: Any, client: PatientSocket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
         """Answers what is no HTTP, without the name of a host or a line of code."""
         if isinstance(exc, errors.ParseException):
             self._send(client, REFUSALS.get(type(exc), RequestMalformed)())
         else:
             self.log.exception("a request failed outside the application")
             self._send(client, Internal())
+
+    def notify(self) -> None:
+        """Tells the master that the loop turns: once a tick, not once an event."""
+        if (now := time.monotonic()) >= self.next_notice:
+            self.next_notice = now + TICK
+            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""
@@ -240,6 +284,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Waits no longer than a tick: at the end of the process the base class would wait for an event."""
         super().wait_for_and_dispatch_events(min(timeout, TICK))
+        # Those whose deadline passes while they are in line shall be told, not forgotten.
+        self.tpool.hurry(self.app.settings.deadline)
 
     def _begin(self, conn: Connection) -> None:
         """Decides what becomes of a head as it is now."""
@@ -272,7 +318,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         conn.timeout = time.monotonic() + LINGER_SECONDS
         self.lingering.append(conn)
 
-    def _on_lingering(self, conn: Connection, client: socket.socket) -> None:
+    def _on_lingering(self, conn: Connection, client: PatientSocket) -> None:
         try:
             if client.recv(LINGER_PIECE):
                 return
@@ -307,7 +353,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns -= 1
         conn.close()
 
-    def _send(self, sock: socket.socket, error: RequestError) -> None:
+    def _send(self, sock: PatientSocket, error: RequestError) -> None:
         """Sends an error that does not come from the application; the client may have gone."""
         try:
             sock.send(self.wsgi.refuse(error))

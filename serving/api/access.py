@@ -37,6 +37,8 @@ class Access:
 
     def check(self, request: Request) -> None:
         """Raises `KeyMissing`, `KeyUnknown` or `RateLimited`."""
+        if not self._keys and not self._limits:
+            return
         client = _address(request.remote_addr)
         if self._keys:
             try:

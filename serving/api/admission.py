@@ -6,7 +6,8 @@ A queue without an end would only make everybody wait until nobody waits any lon
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from serving.api.errors import DeadlineExceeded, ServerBusy
@@ -25,7 +26,10 @@ class Admission:
         self.busy = self.waiting = 0
         self._service_time = FIRST_GUESS
         self._lock = threading.Lock()
-        self._turns: list[threading.Event] = []
+        # How many wait for a thread before they come here.
+        self.line: Callable[[], int] = lambda: 0
+        # Each is shut until its turn comes.
+        self._turns: deque[threading.Lock] = deque()
 
     @contextmanager
     def slot(self, deadline: float, allowed: float) -> Iterator[None]:
@@ -40,14 +44,24 @@ class Admission:
         finally:
             self._leave(time.monotonic() - began)
 
-    def check(self) -> None:
-        """Raises `ServerBusy` if a request that came now would find no place."""
+    @property
+    def depth(self) -> int:
+        """How many requests wait, here or for a thread."""
+        return self.waiting + self.line()
+
+    @property
+    def full(self) -> bool:
+        """Would a request that comes now find no place in the queue?"""
+        return self.depth >= self.queue
+
+    def check(self, crowded: bool = False) -> None:
+        """Raises `ServerBusy` if there is no place for a request. `crowded`: there was none when it came."""
         with self._lock:
-            self._refuse_if_full()
+            self._refuse_if_full(crowded)
 
     def retry_after(self) -> int:
         """Whole seconds until a place is free, if all that wait take the mean service time."""
-        return max(1, math.ceil((self.waiting + 1) / self.slots * self._service_time))
+        return max(1, math.ceil((self.depth + 1) / self.slots * self._service_time))
 
     def _enter(self, deadline: float, allowed: float) -> None:
         with self._lock:
@@ -55,14 +69,15 @@ class Admission:
                 self.busy += 1
                 return
             self._refuse_if_full()
-            turn = threading.Event()
+            turn = threading.Lock()
+            turn.acquire()
             self._turns.append(turn)
             self.waiting += 1
         # Whoever leaves hands the slot to the first in the queue, so nobody overtakes.
-        came = turn.wait(max(0.0, deadline - time.monotonic()))
+        came = turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
         with self._lock:
             self.waiting -= 1
-            if came or turn.is_set():
+            if came or turn not in self._turns:
                 return
             self._turns.remove(turn)
         raise DeadlineExceeded(allowed, self.retry_after())
@@ -71,10 +86,10 @@ class Admission:
         with self._lock:
             self._service_time += WEIGHT * (seconds - self._service_time)
             if self._turns:
-                self._turns.pop(0).set()
+                self._turns.popleft().release()
             else:
                 self.busy -= 1
 
-    def _refuse_if_full(self) -> None:
-        if self.busy >= self.slots and self.waiting >= self.queue:
+    def _refuse_if_full(self, crowded: bool = False) -> None:
+        if self.busy >= self.slots and (crowded or self.waiting >= self.queue):
             raise ServerBusy(self.retry_after())

@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from serving.api import errors, native, operations, pages
-from serving.api.body import Environ
+from serving.api.body import Environ, turn
 from serving.api.protocols import (
     hugging_face,
     mlflow_scoring,
@@ -30,6 +30,7 @@ from serving.drain import Drain
 from serving.log import LOG
 from serving.problem import Problem
 from serving.release import Release
+from serving.stream import Turn
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -69,6 +70,7 @@ class Application:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.admission = service.classifier.admission
         self._wsgi: WSGI = create_app(service).wsgi_app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -89,7 +91,7 @@ class Application:
 
     def refuse(self, error: errors.RequestError) -> bytes:
         """A whole answer to what never became a request: counted, logged and signed like all others."""
-        trace = Trace.begin(None)
+        trace = Trace.begin(None, Turn(time.monotonic()))
         trace.code = error.code
         details = {"request_id": trace.request_id}
         response = problem(Problem(error.status, error.code, str(error), details), error.headers)
@@ -145,7 +147,7 @@ def _follow(app: Flask, service: Service) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.trace = Trace.begin(request.headers.get("X-Request-Id"))
+        g.trace = Trace.begin(request.headers.get("X-Request-Id"), turn(request.environ))
         # RFC 9112, 3.2. Without it a proxy and this server may disagree about whom the request is for.
         if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
             raise errors.RequestInvalid

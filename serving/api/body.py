@@ -15,7 +15,7 @@ from typing import Any
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
 from serving.api.inflate import Inflater
 from serving.config import Settings
-from serving.stream import PIECE, ChunksInvalid, TooSlow
+from serving.stream import PIECE, ChunksInvalid, PatientSocket, TooSlow, Turn
 
 Environ = dict[str, Any]
 
@@ -157,6 +157,12 @@ def gone(environ: Environ) -> bool:
     # Only Linux tells it before something is written; others notice broken connections alone.
     watch.register(sock, getattr(select, "POLLRDHUP", 0))
     return bool(watch.poll(0))
+
+
+def turn(environ: Environ) -> Turn:
+    """When the request had come, and how it was received."""
+    sock = environ.get("gunicorn.socket")
+    return sock.turn if isinstance(sock, PatientSocket) else Turn(time.monotonic())
 
 
 def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)

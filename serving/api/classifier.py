@@ -53,7 +53,8 @@ class Classifier(NamedTuple):
     def _classify(
         self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool]
     ) -> list[Probabilities]:
-        asked = time.monotonic()
+        # Waiting for a thread was waiting for a slot; reading the body was not.
+        asked = time.monotonic() - trace.turn.waited
         with self.admission.slot(asked + self.deadline, self.deadline):
             trace.queue = time.monotonic() - asked
             self.metrics.queue.observe(trace.queue)

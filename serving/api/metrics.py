@@ -61,7 +61,7 @@ class Metrics:
     def watch(self, admission: Admission, bodies: Bodies) -> None:
         """Shows how full the server is, as it is when somebody looks."""
         for name, text, read in (
-            ("queue_depth", "Requests that wait for a slot.", lambda: admission.waiting),
+            ("queue_depth", "Requests that wait for a slot.", lambda: admission.depth),
             ("slots_busy", "Requests that are being decoded and classified.", lambda: admission.busy),
             ("slots", "Requests that may be decoded and classified at once.", lambda: admission.slots),
             ("body_bytes", "Bytes of all bodies that are held.", lambda: bodies.held),

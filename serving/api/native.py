@@ -51,7 +51,10 @@ def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
 
 
 def _top(classes: int) -> int:
-    text = request.args.get("top", str(min(TOP, classes)))
+    # Without a query, as mostly, it need not be taken apart.
+    text = request.args.get("top") if request.query_string else None
+    if text is None:
+        return min(TOP, classes)
     if not TOP_FORM.fullmatch(text) or not 1 <= int(text) <= classes:
         raise ParameterInvalid("top", f"a whole number from 1 to {classes}, the number of classes")
     return int(text)

@@ -13,7 +13,7 @@ from flask import Request, g
 from serving.api import uploads
 from serving.api.access import Access
 from serving.api.admission import Admission
-from serving.api.body import Bodies, Held, gone
+from serving.api.body import Bodies, Held, gone, turn
 from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
 from serving.api.errors import DocumentMalformed, ImagesTooMany
@@ -80,7 +80,7 @@ class Service:
         """The body of a request that may ask, and for which there is a place."""
         self.access.check(request)
         # Before the body is read, and again when its turn is asked for.
-        self.classifier.admission.check()
+        self.classifier.admission.check(turn(request.environ).crowded)
         with self.bodies.read(request.environ) as held:
             yield held
 

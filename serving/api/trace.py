@@ -1,9 +1,11 @@
 """What becomes known of one request on its way: for its log line, its headers and the metrics."""
 
+import random
 import re
-import secrets
 import time
 from dataclasses import dataclass, field
+
+from serving.stream import Turn
 
 # What a proxy in front may have called the request; anything else could be an attack on the log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -24,7 +26,7 @@ class Trace:
     """Times are in seconds. `code` is that of an error."""
 
     request_id: str
-    began: float = field(default_factory=time.perf_counter)
+    turn: Turn
     queue: float = 0.0
     decode: float = 0.0
     inference: float = 0.0
@@ -32,16 +34,16 @@ class Trace:
     code: str | None = None
 
     @classmethod
-    def begin(cls, given_id: str | None) -> "Trace":
+    def begin(cls, given_id: str | None, turn: Turn) -> "Trace":
         """Takes over the id that a request came with, if it is one."""
-        if given_id and REQUEST_ID.fullmatch(given_id):
-            return cls(given_id)
-        return cls(secrets.token_hex(8))
+        if not given_id or not REQUEST_ID.fullmatch(given_id):
+            given_id = f"{random.getrandbits(64):016x}"
+        return cls(given_id, turn)
 
     @property
     def seconds(self) -> float:
         """Since the head of the request had come."""
-        return time.perf_counter() - self.began
+        return time.monotonic() - self.turn.came
 
     def milliseconds(self) -> dict[str, float]:
         """The times of the parts."""

@@ -1,0 +1,149 @@
+"""Threads that answer requests, few of them at once, because all of them share one interpreter.
+
+Each thread with something to do in Python takes the interpreter from the others. With a thread for every
+request the cores stood idle for a fifth of the time, while threads that held a slot waited behind others that
+had none. Here the next request begins when one is done, in the same thread, without a change of threads.
+Whoever waits for a client steps aside meanwhile: a slow network holds up nobody else.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from serving.log import LOG
+
+Task = Callable[[], object]
+
+
+class NoThread(RuntimeError):
+    """The system gives not a single thread."""
+
+
+class Crew:
+    """Up to `size` tasks are at work, the others wait in line; `most`: threads, those aside included."""
+
+    def __init__(self, name: str, size: int, most: int) -> None:
+        self._name, self._size, self._most = name, size, most
+        self._lock = threading.Lock()
+        self._line: deque[tuple[float, Task]] = deque()
+        self._idle: list[_Member] = []
+        self._members = self._working = 0
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks are in the line."""
+        return len(self._line)
+
+    def submit(self, task: Task) -> None:
+        """Has a task done in its turn; raises `NoThread` if that would be never."""
+        with self._lock:
+            if self._working < self._size and self._begin(task):
+                return
+            if not self._members:
+                raise NoThread
+            self._line.append((time.monotonic(), task))
+
+    def hurry(self, seconds: float) -> None:
+        """Begins what has been in the line for so long, as far as there are threads."""
+        with self._lock:
+            while self._line and self._line[0][0] + seconds <= time.monotonic() and self._begin_first():
+                pass
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Lets another task go on, while the caller, which does one, waits for what is not the processor."""
+        with self._lock:
+            self._working -= 1
+            if self._line and self._working < self._size:
+                self._begin_first()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working += 1
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Ends each thread once it has nothing to do. Gunicorn calls it, and does not `wait`."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._members -= len(idle)
+        for member in idle:
+            member.bell.release()
+        for member in idle if wait else ():
+            member.join()
+
+    def next(self, member: "_Member") -> Task | None:
+        """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
+        with self._lock:
+            if self._line and self._working <= self._size:
+                return self._line.popleft()[1]
+            self._working -= 1
+            if self._closed or len(self._idle) >= self._size:
+                self._members -= 1
+                return None
+            member.task = None
+            self._idle.append(member)
+        member.bell.acquire()
+        return member.task
+
+    def _begin_first(self) -> bool:
+        """Is there a thread for the first in line?"""
+        if begun := self._begin(self._line[0][1]):
+            self._line.popleft()
+        return begun
+
+    def _begin(self, task: Task) -> bool:
+        """Is there a thread for it?"""
+        if self._idle:
+            # The one that was busy last: its stack is still in the cache.
+            member = self._idle.pop()
+            member.task = task
+            member.bell.release()
+        elif self._members < self._most:
+            try:
+                _Member(self, task, self._name).start()
+            except RuntimeError:
+                return False
+            self._members += 1
+        else:
+            return False
+        self._working += 1
+        return True
+
+
+class _Member(threading.Thread):
+    """A thread of a crew."""
+
+    def __init__(self, crew: Crew, task: Task, name: str) -> None:
+        super().__init__(name=name)
+        self.crew = crew
+        self.task: Task | None = task
+        # Shut until there is something to do.
+        self.bell = threading.Lock()
+        self.bell.acquire()
+
+    def run(self) -> None:
+        """One task after another."""
+        task = self.task
+        while task is not None:
+            try:
+                task()
+            # A thread less would be missing for ever.
+            except Exception:  # noqa: BLE001
+                LOG.exception("a task failed")
+            task = self.crew.next(self)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """The thread waits for a client. If it is one of a crew, another one may go on."""
+    thread = threading.current_thread()
+    if isinstance(thread, _Member):
+        with thread.crew.aside():
+            yield
+    else:
+        yield
