@@ -106,6 +106,10 @@ bench: $(VENV)/.dev ## measure the server beside its peers, half an hour: make b
 bench-quick: $(VENV)/.dev ## measure the server beside a tutorial's app, three minutes
 	@python -m benchmarks.serving --project $(PROJECT) --quick
 
+.PHONY: bench-sweep
+bench-sweep: $(VENV)/.dev ## try processes, slots and threads on one core and two, six minutes
+	@python -m benchmarks.serving.sweep --project $(PROJECT)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
 	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile deploy/mlflow/Dockerfile

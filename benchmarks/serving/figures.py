@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.serving.contender import LIMIT, OURS, PEER, TUTORIAL
+from benchmarks.serving.load import Load
 from benchmarks.serving.project import EIGHT, FLOAT
 from benchmarks.serving.visit import Visit
 
@@ -21,13 +22,15 @@ def summary(visits: Sequence[Visit]) -> Row:
         "start_seconds": _median([visit.start_seconds for visit in visits], 2),
         "idle_mb": _median([visit.idle_mb for visit in visits], 0),
         "load_mb": _median([visit.load_mb for visit in visits], 0),
-        "clients": {str(clients): _loads(clients, visits) for clients in visits[0].loads},
+        "clients": {
+            str(clients): medians([visit.loads[clients] for visit in visits]) for clients in visits[0].loads
+        },
         "answers": asdict(answers) if answers else None,
     }
 
 
-def _loads(clients: int, visits: Sequence[Visit]) -> Row:
-    loads = [visit.loads[clients] for visit in visits]
+def medians(loads: Sequence[Load]) -> Row:
+    """Of the same load in all rounds."""
     return {
         "rate": _median([load.rate for load in loads], 1),
         "p50_ms": _median([load.p50 for load in loads], 1),

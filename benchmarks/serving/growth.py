@@ -1,8 +1,7 @@
 """How one server grows: with clients, with the size of photos, with slots and with cores."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image
 from benchmarks.serving.asking import Reference
 from benchmarks.serving.contender import Contender
 from benchmarks.serving.contenders import QUEUE, limit, ours
+from benchmarks.serving.cores import pinned, usable
 from benchmarks.serving.project import Project
 from benchmarks.serving.visit import WARM_UP, Running, running, visit_limit
 from serving.config import Settings
@@ -84,10 +84,10 @@ def resized(photo: bytes, width: int, height: int) -> bytes:
 
 def _slots(project: Project, reference: Reference, seconds: float, tell: Tell) -> Iterable[Seen]:
     """Images in work at once, on all cores and pinned to the first one."""
-    for cores, pinned in (("all", []), ("one", ["taskset", "--cpu-list", "0"])):
+    for cores, numbers in (("all", usable()), ("one", usable(1))):
         for slots in SLOTS:
             contender = ours(project.default, project.root / "reports", GOLDFISH_SLOTS=str(slots))
-            with running(_prefixed(contender, pinned), project.sent, reference) as server:
+            with running(pinned(contender, numbers), project.sent, reference) as server:
                 server.load(USUAL, WARM_UP)
                 tell(f"{slots} slots, cores: {cores}")
                 yield {"cores": cores, "slots": slots} | _loaded(server, USUAL, seconds, tell)
@@ -99,10 +99,6 @@ def _loops(project: Project, seconds: float, tell: Tell) -> Iterable[Seen]:
         tell(f"{threads} threads in a loop, {inner} in each prediction")
         seen = visit_limit(limit(project.default, project.sent, seconds, threads, inner), tell).loads[0]
         yield {"threads": threads, "inner": inner, "rate": round(seen.rate, 1), "p50_ms": round(seen.p50, 1)}
-
-
-def _prefixed(contender: Contender, prefix: Sequence[str]) -> Contender:
-    return replace(contender, command=lambda place: [*prefix, *contender.command(place)])
 
 
 def _loaded(server: Running, clients: int, seconds: float, tell: Tell) -> Seen:

@@ -1,11 +1,13 @@
 """The load generator: wrk, which posts the same photos in turn to every contender."""
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.serving.errors import LoadFailed, ToolMissing
 
@@ -25,19 +27,25 @@ class Load:
     errors: int
 
 
-def run(url: str, kind: str, bodies: Sequence[Path], clients: int, seconds: float) -> Load:
-    """Sends bodies of one content type from so many clients; each waits for its answer before it goes on."""
-    # One thread: it needs a tenth of a core, and the cores are the contender's.
+def run(urls: Sequence[str], kind: str, bodies: Sequence[Path], clients: int, seconds: float) -> Load:
+    """Sends bodies of one content type from so many clients; each waits for its answer before it goes on.
+
+    Several URLs, of servers on this machine, get as many clients each; they differ in nothing but the port.
+    """
+    # One thread for each: it needs a tenth of a core, and the cores are the contender's.
     command = [
         "wrk",
-        "-t1",
+        f"-t{len(urls)}",
         f"-c{clients}",
         f"-d{max(1, round(seconds))}s",
         f"--timeout={TIMEOUT}s",
         "--latency",
     ]
-    command += ["-s", str(SCRIPT), url, "--", kind, *map(str, bodies)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 3 * TIMEOUT)
+    command += ["-s", str(SCRIPT), urls[0], "--", kind, *map(str, bodies)]
+    environment = os.environ | {"PORTS": " ".join(str(urlsplit(url).port) for url in urls)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 3 * TIMEOUT
+    )
     return parsed(done.stdout if done.returncode == 0 else done.stderr)
 
 

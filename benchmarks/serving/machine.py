@@ -1,4 +1,4 @@
-"""Where and when something was measured."""
+"""Where, when and with what something was measured."""
 
 import platform
 import subprocess
@@ -8,11 +8,26 @@ from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving import load
+from benchmarks.serving.project import Project
 from serving.cores import available
 
 CPU = Path("/proc/cpuinfo")
 # What decides the speed of ours; those of the others stand in their lists.
 PACKAGES = ("flask", "gunicorn", "numpy", "onnxruntime", "pillow")
+
+
+def circumstances(project: Project, rounds: int, seconds: float) -> dict[str, object]:
+    """What every run notes before its figures."""
+    return moment() | {
+        "machine": machine(),
+        "rounds": rounds,
+        "seconds": seconds,
+        "photos": {
+            "asked": len(project.asked),
+            "sent": len(project.sent),
+            "mean_bytes": round(sum(path.stat().st_size for path in project.sent) / len(project.sent)),
+        },
+    }
 
 
 def machine() -> dict[str, object]:

@@ -2,6 +2,17 @@
 -- All requests are made before the clock starts, so that the generator costs the server little.
 
 local requests, turn = {}, 0
+local threads = 0
+
+-- Each thread has a server of its own; PORTS tells where on this machine they listen. Arguments come later.
+function setup(thread)
+  threads = threads + 1
+  local ports = {}
+  for port in os.getenv("PORTS"):gmatch("%d+") do
+    ports[#ports + 1] = port
+  end
+  thread.addr = wrk.lookup("127.0.0.1", ports[threads])[1]
+end
 
 function init(arguments)
   local headers = { ["Content-Type"] = arguments[1] }

@@ -24,16 +24,20 @@ GRACE = 15.0
 
 @dataclass(frozen=True)
 class Family:
-    """A process and all that it has started, also what has left its group, as daemons do."""
+    """A process and all that it has started, also what has left its group, as daemons do.
+
+    A family that is started while this one runs is weighed with it, and ends alone: `others` are those
+    that ran before.
+    """
 
     leader: "subprocess.Popen[bytes]"
     log: Path
+    others: frozenset[psutil.Process] = frozenset()
 
     @property
     def members(self) -> list[psutil.Process]:
-        """All that run now. What shares our session is no contender, but the load generator."""
-        found = psutil.Process().children(recursive=True)
-        return [process for process in found if _session(process.pid) != os.getsid(0)]
+        """All that run now."""
+        return [process for process in _started_by_us() if process not in self.others]
 
     def pss(self) -> float:
         """Proportional set size of all of them, MB: pages that they share count once."""
@@ -60,6 +64,7 @@ def family(
 ) -> Iterator[Family]:
     """Starts a command, and ends it with all of its descendants however the block ends."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    others = frozenset(_started_by_us())
     with log.open("wb") as out:
         leader = subprocess.Popen(
             command,
@@ -69,7 +74,7 @@ def family(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started = Family(leader, log)
+    started = Family(leader, log, others)
     try:
         yield started
     finally:
@@ -96,6 +101,12 @@ def _end(family: Family) -> None:
                     os.waitpid(process.pid, os.WNOHANG)
         family.leader.poll()
     family.leader.wait()
+
+
+def _started_by_us() -> list[psutil.Process]:
+    """What shares our session is no contender, but the load generator."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if _session(process.pid) != os.getsid(0)]
 
 
 def _session(pid: int) -> int:

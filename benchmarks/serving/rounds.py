@@ -3,8 +3,9 @@
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.documents import ROOT
 from benchmarks.serving import environments
@@ -16,6 +17,25 @@ from benchmarks.serving.project import Project
 from benchmarks.serving.visit import Visit, visit, visit_limit
 
 SEED = 1
+Item = TypeVar("Item")
+
+
+def in_turn(items: Sequence[Item], rounds: int, name: Callable[[Item], str]) -> Iterator[tuple[int, Item]]:
+    """Each item once in every round, with the round's number; says before each how far it is."""
+    chance = random.Random(SEED)  # noqa: S311  (the same order every time)
+    steps = [(number, item) for number in range(rounds) for item in chance.sample(items, len(items))]
+    began = time.monotonic()
+    for done, (number, item) in enumerate(steps):
+        print(f"[{done + 1}/{len(steps)}] {name(item)}{_left(began, done, len(steps))}", flush=True)
+        yield number, item
+
+
+def _left(began: float, done: int, steps: int) -> str:
+    """About how long the rest will take, once that can be told."""
+    if not done:
+        return ""
+    minutes = (time.monotonic() - began) / done * (steps - done) / 60
+    return f", about {minutes:.0f} min left of the rounds"
 
 
 class Rounds:
@@ -33,20 +53,11 @@ class Rounds:
         self.seconds, self.rounds = seconds, rounds
         self.visits: dict[str, list[Visit]] = {contender.name: [] for contender in contenders}
         self.failed: dict[str, str] = {}
-        self.began = time.monotonic()
 
     def rows(self) -> list[Row]:
         """Runs all rounds; gives a row for each contender, in the order in which they were given."""
         self._install()
-        self.began = time.monotonic()
-        chance = random.Random(SEED)  # noqa: S311  (the same order every time)
-        steps = [
-            (number, contender)
-            for number in range(self.rounds)
-            for contender in chance.sample(self.contenders, len(self.contenders))
-        ]
-        for done, (number, contender) in enumerate(steps):
-            print(f"[{done + 1}/{len(steps)}] {contender.name}{self._left(done, len(steps))}", flush=True)
+        for number, contender in in_turn(self.contenders, self.rounds, lambda contender: contender.name):
             if contender.name not in self.failed:
                 self._measure(contender, number)
         return [self._row(contender) for contender in self.contenders]
@@ -74,13 +85,6 @@ class Rounds:
 
     def _noting(self, contender: Contender) -> "_Noting":
         return _Noting(self, contender)
-
-    def _left(self, done: int, steps: int) -> str:
-        """About how long the rest will take, once that can be told."""
-        if not done:
-            return ""
-        minutes = (time.monotonic() - self.began) / done * (steps - done) / 60
-        return f", about {minutes:.0f} min left of the rounds"
 
     def _row(self, contender: Contender) -> Row:
         row: Row = {

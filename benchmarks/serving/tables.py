@@ -61,14 +61,21 @@ def _failures(run: dict[str, Any]) -> list[str]:
 
 def _conditions(run: dict[str, Any]) -> str:
     """What one must know to read the figures."""
+    return (
+        f"{circumstances(run)} The others share one ONNX file (float32) and our way to decode, and are set "
+        "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
+        "Memory is PSS of all processes."
+    )
+
+
+def circumstances(run: dict[str, Any]) -> str:
+    """When and where, how long and with what."""
     machine, photos = run["machine"], run["photos"]
     return (
         f"{run['date']}, commit {run['commit']}, {machine['cpu']}, {machine['cores']:g} cores that the load "
         f"generator ({machine['load_generator']}) shares; medians of {run['rounds']} shuffled rounds of "
         f"{run['seconds']:g} s. {photos['sent']} JPEGs of {photos['mean_bytes'] / 1000:.0f} kB on average, "
-        "in turn. The others share one ONNX file (float32) and our way to decode, and are set up as their "
-        "documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). Memory is "
-        "PSS of all processes."
+        "in turn."
     )
 
 
@@ -89,16 +96,16 @@ def growth(run: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {seen['clients']} | {seen['queue']} | {_load(seen)} | {seen['errors']:,} |"
+        f"| {seen['clients']} | {seen['queue']} | {load(seen)} | {seen['errors']:,} |"
         for seen in grown["clients"]
     ]
     lines += ["", "| photo | bytes | requests/s | p50, p99 | memory |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {seen['width']} x {seen['height']} | {seen['bytes'] / 1000:,.0f} kB | {_load(seen)} |"
+        f"| {seen['width']} x {seen['height']} | {seen['bytes'] / 1000:,.0f} kB | {load(seen)} |"
         for seen in grown["photos"]
     ]
     lines += ["", "| cores | slots | requests/s | p50, p99 | memory |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {seen['cores']} | {seen['slots']} | {_load(seen)} |" for seen in grown["slots"]]
+    lines += [f"| {seen['cores']} | {seen['slots']} | {load(seen)} |" for seen in grown["slots"]]
     lines += ["", "| threads in a bare loop | threads in each prediction | photos/s | p50 |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += [
@@ -108,6 +115,7 @@ def growth(run: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _load(seen: Row) -> str:
+def load(seen: Row) -> str:
+    """Requests per second, latency and memory: three cells."""
     latency = f"{seen['p50_ms']:.0f}, {seen['p99_ms']:.0f} ms"
     return f"{seen['rate']:.0f} | {latency} | {_megabytes(seen['load_mb'])}"

@@ -45,10 +45,14 @@ class Running:
     bodies: Sequence[Path]
     start_seconds: float
 
-    def load(self, clients: int, seconds: float) -> tuple[Load, float]:
-        """What wrk measures, and the most memory meanwhile, MB."""
+    def load(self, clients: int, seconds: float, beside: Sequence["Running"] = ()) -> tuple[Load, float]:
+        """What wrk measures, and the most memory meanwhile, MB.
+
+        `beside`: those that were started after this one, and share the clients with it.
+        """
+        urls = [self.url, *(other.url for other in beside)]
         with weighed(self.family) as weights:
-            seen = load.run(self.url, self.contender.wire.kind, self.bodies, clients, seconds)
+            seen = load.run(urls, self.contender.wire.kind, self.bodies, clients, seconds)
         return seen, max(weights)
 
 

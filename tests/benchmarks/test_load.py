@@ -65,10 +65,23 @@ def test_files_are_posted_in_turn(tmp_path: Path) -> None:
     for body, data in zip(bodies, (filled((255, 0, 0)), filled((0, 0, 255)), b"no image"), strict=True):
         body.write_bytes(data)
     with running(publish(tmp_path)) as server:
-        seen = load.run(f"{server.url}/inference", "image/png", bodies, clients=2, seconds=1)
+        seen = load.run([f"{server.url}/inference"], "image/png", bodies, clients=2, seconds=1)
         answered = [line for line in server.log() if line.get("route") == "/inference"]
     statuses = [line["status"] for line in answered]
     assert seen.rate > 0
     # What was under way at the end is answered, and counted by the server alone.
     assert abs(seen.errors - statuses.count(415)) <= 2
     assert abs(statuses.count(200) - 2 * statuses.count(415)) <= 2
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_servers_share_the_clients(tmp_path: Path) -> None:
+    (tmp_path / "broken").write_bytes(b"no image")
+    folders = [publish(tmp_path / "one"), publish(tmp_path / "two")]
+    with running(folders[0]) as one, running(folders[1]) as two:
+        urls = [f"{server.url}/inference" for server in (one, two)]
+        seen = load.run(urls, "image/png", [tmp_path / "broken"], clients=2, seconds=1)
+        counts = [sum(line.get("status") == 415 for line in server.log()) for server in (one, two)]
+    assert min(counts) > 0
+    # As above; what both refuse is added up.
+    assert abs(seen.errors - sum(counts)) <= 2

@@ -61,3 +61,15 @@ def test_what_ended_by_itself_leaves_its_last_words(tmp_path: Path, code: str, w
         assert started.ended()
         assert started.last_words() == words
         assert started.members == []
+
+
+def test_a_second_family_is_weighed_with_the_first_and_ends_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
+    with family(command, tmp_path, os.environ, tmp_path / "one") as first:
+        with family(command, tmp_path, os.environ, tmp_path / "two") as second:
+            patiently(first, "here")
+            patiently(second, "here")
+            assert {process.pid for process in second.members} == {second.leader.pid}
+            assert {process.pid for process in first.members} == {first.leader.pid, second.leader.pid}
+        assert second.ended()
+        assert not first.ended()
