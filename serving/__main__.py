@@ -6,6 +6,7 @@ import sys
 from serving.config import Settings, variable
 from serving.cores import available
 from serving.errors import ServingError
+from serving.memory import keep
 from serving.release import find
 from serving.server import Server
 
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
         return 1
     # One more than cores: while it has to wait for the interpreter, another one computes.
     slots = settings.slots or 1 + round(available())
+    keep()
     Server(settings, release, slots).run()
     return 0
 

@@ -1,6 +1,7 @@
 """Keeps the memory of a process with many threads near what it uses."""
 
 import ctypes
+import gc
 
 # glibc's parameters (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -18,3 +19,12 @@ def give_back() -> None:
         libc.mallopt(M_ARENA_MAX, 2)
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.mallopt(M_TRIM_THRESHOLD, SPARE)
+
+
+def keep() -> None:
+    """Has the collector leave alone what is there now and stays: looking through all of it takes 30 ms.
+
+    Called before a fork, it also keeps pages shared that the collector would write to.
+    """
+    gc.collect()
+    gc.freeze()

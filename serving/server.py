@@ -13,7 +13,7 @@ from serving.config import Settings
 from serving.drain import Drain
 from serving.errors import ServingError
 from serving.log import GunicornLog
-from serving.memory import give_back
+from serving.memory import give_back, keep
 from serving.release import Release
 
 # Threads besides those that wait for a slot or for a body: they answer what needs no model.
@@ -69,10 +69,12 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         give_back()
         try:
-            return application(self.settings, self.release, self.slots, self.drain)
+            app = application(self.settings, self.release, self.slots, self.drain)
         except ServingError as error:
             print(error, file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        keep()
+        return app
 
     def _when_ready(self, arbiter: Arbiter) -> None:
         """On SIGTERM: readiness goes false, and only after the drain window Gunicorn hears of it."""

@@ -1,4 +1,4 @@
-"""How one server grows: with clients, with the size of photos, with slots and with cores."""
+"""How one server grows with clients and with the size of photos, and what a loop without it can do."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -10,7 +10,6 @@ from PIL import Image
 from benchmarks.serving.asking import Reference
 from benchmarks.serving.contender import Contender
 from benchmarks.serving.contenders import QUEUE, limit, ours
-from benchmarks.serving.cores import pinned, usable
 from benchmarks.serving.project import Project
 from benchmarks.serving.visit import WARM_UP, Running, running, visit_limit
 from serving.config import Settings
@@ -22,7 +21,6 @@ USUAL = 8
 # From a thumbnail of 10 kB to what phones take, 12 megapixels.
 SIZES = ((200, 150), (320, 240), (640, 480), (1280, 960), (2560, 1920), (4000, 3000))
 QUALITY = 92
-SLOTS = (1, 2, 3, 4)
 THREADS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1))
 
 Seen = dict[str, Any]
@@ -31,7 +29,7 @@ Tell = Callable[[str], None]
 
 def measure(project: Project, reference: Reference, seconds: float, folder: Path, tell: Tell) -> Seen:
     """All sections, with the project's own bundle."""
-    steps = len(CLIENTS) + len(CROWDS) + len(SIZES) + 2 * len(SLOTS) + len(THREADS)
+    steps = len(CLIENTS) + len(CROWDS) + len(SIZES) + len(THREADS)
     # A start takes a second, a warm-up two.
     print(f"how ours grows, about {steps * (seconds + 3) / 60:.0f} min", flush=True)
     patient = ours(project.default, project.root / "reports", **QUEUE)
@@ -51,7 +49,6 @@ def measure(project: Project, reference: Reference, seconds: float, folder: Path
             *with_clients(impatient, CROWDS, str(Settings().queue)),
         ],
         "photos": _photos(project, reference, patient, seconds, folder, tell),
-        "slots": list(_slots(project, reference, seconds, tell)),
         "loops": list(_loops(project, seconds, tell)),
     }
 
@@ -80,17 +77,6 @@ def resized(photo: bytes, width: int, height: int) -> bytes:
             out, "JPEG", quality=QUALITY
         )
     return out.getvalue()
-
-
-def _slots(project: Project, reference: Reference, seconds: float, tell: Tell) -> Iterable[Seen]:
-    """Images in work at once, on all cores and pinned to the first one."""
-    for cores, numbers in (("all", usable()), ("one", usable(1))):
-        for slots in SLOTS:
-            contender = ours(project.default, project.root / "reports", GOLDFISH_SLOTS=str(slots))
-            with running(pinned(contender, numbers), project.sent, reference) as server:
-                server.load(USUAL, WARM_UP)
-                tell(f"{slots} slots, cores: {cores}")
-                yield {"cores": cores, "slots": slots} | _loaded(server, USUAL, seconds, tell)
 
 
 def _loops(project: Project, seconds: float, tell: Tell) -> Iterable[Seen]:

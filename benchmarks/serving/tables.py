@@ -89,7 +89,7 @@ def sentence(run: dict[str, Any]) -> str:
 
 
 def growth(run: dict[str, Any]) -> str:
-    """The manual's part: how one server grows with clients, photos and slots."""
+    """The manual's part: how one server grows with clients and photos."""
     grown = run["growth"]
     lines = [
         "| clients | queue | answers/s | p50, p99 | memory | refused |",
@@ -104,8 +104,6 @@ def growth(run: dict[str, Any]) -> str:
         f"| {seen['width']} x {seen['height']} | {seen['bytes'] / 1000:,.0f} kB | {load(seen)} |"
         for seen in grown["photos"]
     ]
-    lines += ["", "| cores | slots | requests/s | p50, p99 | memory |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {seen['cores']} | {seen['slots']} | {load(seen)} |" for seen in grown["slots"]]
     lines += ["", "| threads in a bare loop | threads in each prediction | photos/s | p50 |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += [

@@ -46,7 +46,8 @@ class Tally:
     @contextmanager
     def request(self, trace: Trace) -> Iterator[None]:
         """Counts one request, whatever becomes of it."""
-        began = time.perf_counter()
+        # Waiting for a thread is part of it.
+        began = time.perf_counter() - trace.turn.waited
         try:
             yield
         # A thread that is being ended has failed its client like any other; it is counted and goes on.

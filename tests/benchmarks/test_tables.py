@@ -63,13 +63,11 @@ def test_growth_has_a_line_for_each_step() -> None:
     grown = {
         "clients": [seen | {"clients": 256, "queue": 32, "errors": 1234}],
         "photos": [seen | {"width": 4000, "height": 3000, "bytes": 3_000_000}],
-        "slots": [seen | {"cores": "one", "slots": 2}],
         "loops": [{"threads": 2, "inner": 1, "rate": 400, "p50_ms": 5}],
     }
     shown = growth({"growth": grown})
     assert "| 256 | 32 | 100 | 20, 40 ms | 120 MB | 1,234 |" in shown
     assert "| 4000 x 3000 | 3,000 kB | 100 | 20, 40 ms | 120 MB |" in shown
-    assert "| one | 2 | 100 | 20, 40 ms | 120 MB |" in shown
     assert "| 2 | 1 | 400 | 5.0 ms |" in shown
 
 

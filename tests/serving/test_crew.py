@@ -1,0 +1,149 @@
+"""A crew does few tasks at once, in their order; whoever waits for a client holds up nobody."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from serving.crew import Crew, NoThread, aside
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    """Two at work, four threads at most."""
+    started = Crew("test", 2, 4)
+    yield started
+    started.shutdown()
+
+
+class Task:
+    """A task that says when it begins, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.over.wait(PATIENCE)
+
+
+class Patient(Task):
+    """The same, but it waits for a client."""
+
+    def __call__(self) -> None:
+        with aside():
+            super().__call__()
+
+
+def begun(tasks: list[Task]) -> list[bool]:
+    """Which of them have begun, after all that could begin had the time to."""
+    time.sleep(0.1)
+    return [task.begun.is_set() for task in tasks]
+
+
+def end(*tasks: Task) -> None:
+    for task in tasks:
+        task.over.set()
+
+
+def test_few_at_once_and_the_others_in_their_order(crew: Crew) -> None:
+    tasks = [Task() for _ in range(5)]
+    for task in tasks:
+        crew.submit(task)
+    assert begun(tasks) == [True, True, False, False, False]
+    assert crew.waiting == 3
+    end(tasks[1])
+    assert tasks[2].begun.wait(PATIENCE)
+    assert begun(tasks) == [True, True, True, False, False]
+    end(*tasks)
+    assert all(task.begun.wait(PATIENCE) for task in tasks)
+    assert crew.waiting == 0
+
+
+def test_whoever_waits_for_a_client_is_not_counted(crew: Crew) -> None:
+    patient = [Patient(), Patient()]
+    tasks = [Task() for _ in range(3)]
+    for task in [*patient, *tasks]:
+        crew.submit(task)
+    assert begun([*patient, *tasks]) == [True, True, True, True, False]
+    end(*patient)
+    assert begun(tasks) == [True, True, False]
+    end(*tasks)
+    assert tasks[2].begun.wait(PATIENCE)
+
+
+def test_no_more_threads_than_there_may_be(crew: Crew) -> None:
+    patient = [Patient() for _ in range(6)]
+    for task in patient:
+        crew.submit(task)
+    assert begun([*patient]) == [True] * 4 + [False] * 2
+    end(*patient)
+    assert all(task.begun.wait(PATIENCE) for task in patient)
+
+
+def test_what_is_overdue_begins_beside_the_others(crew: Crew) -> None:
+    tasks = [Task() for _ in range(3)]
+    for task in tasks:
+        crew.submit(task)
+    crew.hurry(60)
+    assert begun(tasks) == [True, True, False]
+    crew.hurry(0.05)
+    assert begun(tasks) == [True, True, True]
+    end(*tasks)
+
+
+def test_a_failure_costs_no_thread(crew: Crew) -> None:
+    def fail() -> None:
+        raise ValueError("of the task")
+
+    for _ in range(8):
+        crew.submit(fail)
+    tasks = [Task(), Task()]
+    for task in tasks:
+        crew.submit(task)
+    assert begun([*tasks]) == [True, True]
+    end(*tasks)
+
+
+def test_nothing_is_lost_under_pressure() -> None:
+    crew, done = Crew("test", 2, 8), []
+
+    def work(number: int) -> None:
+        if number % 3 == 0:
+            with aside():
+                time.sleep(0.001)
+        done.append(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: crew.submit(lambda: work(number)), range(2000)))
+    until = time.monotonic() + PATIENCE
+    while len(done) < 2000 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert sorted(done) == list(range(2000))
+    crew.shutdown()
+
+
+def test_at_the_end_no_thread_is_left() -> None:
+    before = threading.active_count()
+    crew, task = Crew("test", 2, 4), Task()
+    crew.submit(task)
+    assert task.begun.wait(PATIENCE)
+    crew.shutdown(wait=False)
+    end(task)
+    until = time.monotonic() + PATIENCE
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(NoThread):
+        Crew("test", 2, 4).submit(Task())
