@@ -29,7 +29,9 @@ class Crew:
         self._lock = threading.Lock()
         self._line: deque[tuple[float, Task]] = deque()
         self._idle: list[_Member] = []
-        self._members = self._working = 0
+        self._members = 0
+        # How many tasks are begun and not aside.
+        self.working = 0
         self._closed = False
 
     @property
@@ -37,10 +39,15 @@ class Crew:
         """How many tasks are in the line."""
         return len(self._line)
 
+    @property
+    def full(self) -> bool:
+        """Would a task that comes now have to wait?"""
+        return self.working >= self._size
+
     def submit(self, task: Task) -> None:
         """Has a task done in its turn; raises `NoThread` if that would be never."""
         with self._lock:
-            if self._working < self._size and self._begin(task):
+            if self.working < self._size and self._begin(task):
                 return
             if not self._members:
                 raise NoThread
@@ -56,14 +63,14 @@ class Crew:
     def aside(self) -> Iterator[None]:
         """Lets another task go on, while the caller, which does one, waits for what is not the processor."""
         with self._lock:
-            self._working -= 1
-            if self._line and self._working < self._size:
+            self.working -= 1
+            if self._line and self.working < self._size:
                 self._begin_first()
         try:
             yield
         finally:
             with self._lock:
-                self._working += 1
+                self.working += 1
 
     def shutdown(self, wait: bool = True) -> None:
         """Ends each thread once it has nothing to do. Gunicorn calls it, and does not `wait`."""
@@ -79,9 +86,9 @@ class Crew:
     def next(self, member: "_Member") -> Task | None:
         """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
         with self._lock:
-            if self._line and self._working <= self._size:
+            if self._line and self.working <= self._size:
                 return self._line.popleft()[1]
-            self._working -= 1
+            self.working -= 1
             if self._closed or len(self._idle) >= self._size:
                 self._members -= 1
                 return None
@@ -111,7 +118,7 @@ class Crew:
             self._members += 1
         else:
             return False
-        self._working += 1
+        self.working += 1
         return True
 
 
@@ -147,3 +154,15 @@ def aside() -> Iterator[None]:
             yield
     else:
         yield
+
+
+@contextmanager
+def holding(lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
+    """Holds a lock that others may hold for long; whoever has to wait for it steps aside."""
+    if not lock.acquire(blocking=False):
+        with aside():
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

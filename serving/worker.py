@@ -6,10 +6,11 @@ together with the one before, and ends when the system is out of descriptors. So
 server, its health checks included. Here
 
 - heads are collected by the event loop; a thread gets a request once its head is complete;
+- few requests are answered at once (serving/crew.py), more where some wait for their clients;
 - every byte has a deadline, of the head, the body and the answer, however often a client moves a little;
 - the event loop lingers over all closed connections at once;
-- health checks have threads of their own;
-- when connections or descriptors run out the oldest silent ones go, when threads do, requests are refused;
+- health checks have threads of their own, and so has what needs no model;
+- when connections or descriptors run out the oldest silent ones go, without threads requests are refused;
 - what is no HTTP is answered in the same JSON as every other error, counted and logged;
 - idle connections do not hold up the end of the process.
 
@@ -196,9 +197,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
         What asks for no model, and what finds no place in the queue, does not stand in line for its answer.
         """
-        conn.turn = Turn(time.monotonic(), self.wsgi.admission.full)
+        crew = self.tpool
+        # Those at work beyond the slots wait for one, or will in a moment.
+        waiting = crew.waiting + crew.working - self.app.slots
+        conn.turn = Turn(time.monotonic(), crew.full and waiting >= self.app.settings.queue)
         light = conn.turn.crowded or conn.head.startswith((b"GET ", b"HEAD "))
-        crew = self.probes if conn.is_probe else self.light if light else self.tpool
+        crew = self.probes if conn.is_probe else self.light if light else crew
         try:
             crew.submit(partial(self._answer, conn))
         except NoThread:

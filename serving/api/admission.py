@@ -49,15 +49,12 @@ class Admission:
         """How many requests wait, here or for a thread."""
         return self.waiting + self.line()
 
-    @property
-    def full(self) -> bool:
-        """Would a request that comes now find no place in the queue?"""
-        return self.depth >= self.queue
-
     def check(self, crowded: bool = False) -> None:
         """Raises `ServerBusy` if there is no place for a request. `crowded`: there was none when it came."""
         with self._lock:
-            self._refuse_if_full(crowded)
+            if crowded:
+                raise ServerBusy(self.retry_after())
+            self._refuse_if_full()
 
     def retry_after(self) -> int:
         """Whole seconds until a place is free, if all that wait take the mean service time."""
@@ -90,6 +87,6 @@ class Admission:
             else:
                 self.busy -= 1
 
-    def _refuse_if_full(self, crowded: bool = False) -> None:
-        if self.busy >= self.slots and (crowded or self.waiting >= self.queue):
+    def _refuse_if_full(self) -> None:
+        if self.busy >= self.slots and self.waiting >= self.queue:
             raise ServerBusy(self.retry_after())

@@ -15,6 +15,7 @@ from typing import Any
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
 from serving.api.inflate import Inflater
 from serving.config import Settings
+from serving.crew import holding
 from serving.stream import PIECE, ChunksInvalid, PatientSocket, TooSlow, Turn
 
 Environ = dict[str, Any]
@@ -68,7 +69,7 @@ class Bodies:
         try:
             with self._door():
                 for part in self._parts(environ):
-                    with self._unpackers if inflater.packed else nullcontext():
+                    with holding(self._unpackers) if inflater.packed else nullcontext():
                         for piece in inflater.unpack(part):
                             self._hold(len(piece))
                             size += len(piece)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.crew import Crew, NoThread, aside
+from serving.crew import Crew, NoThread, aside, holding
 
 PATIENCE = 10.0
 
@@ -147,3 +147,20 @@ def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(NoThread):
         Crew("test", 2, 4).submit(Task())
+
+
+def test_whoever_waits_for_a_lock_is_not_counted(crew: Crew) -> None:
+    lock, task = threading.Lock(), Task()
+
+    def locked() -> None:
+        with holding(lock):
+            pass
+
+    with lock:
+        crew.submit(locked)
+        crew.submit(locked)
+        crew.submit(task)
+        assert task.begun.wait(PATIENCE)
+    end(task)
+    with lock:
+        assert crew.waiting == 0

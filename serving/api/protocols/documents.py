@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from serving.api.errors import DocumentMalformed
+from serving.crew import holding
 
 Document = TypeVar("Document")
 Found = TypeVar("Found")
@@ -38,7 +39,7 @@ def in_turn(read: Callable[Concatenate[bytes, More], Found]) -> Callable[Concate
 
     @wraps(read)
     def reading(body: bytes, /, *arguments: More.args, **named: More.kwargs) -> Found:
-        with TURN if len(body) > LARGE else nullcontext():
+        with holding(TURN) if len(body) > LARGE else nullcontext():
             return read(body, *arguments, **named)
 
     return reading
