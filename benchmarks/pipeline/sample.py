@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.documents import ROOT
 from benchmarks.pipeline.commands import ours, output
-from benchmarks.serving.contenders import limit
 from benchmarks.serving.project import LAYOUT, Project, Served
-from benchmarks.serving.visit import visit_limit
+from serving.cores import available
 
 # Short rounds in turn, so that whatever else the machine does falls on both alike.
 ROUNDS, SECONDS = 5, 3.0
@@ -36,25 +36,34 @@ def listed(photos: Sequence[Path], count: int, folder: Path) -> Path:
 
 def rates(served: Served, photos: Sequence[Path], folder: Path, tell: Tell) -> Seen:
     """Photos per second of both, in turn; ours reads each file, the limit has all of them in memory."""
-    ours_, bare = [], []
+    own: list[float] = []
+    bare: list[float] = []
     for number in range(ROUNDS):
         tell(f"answers, round {number + 1} of {ROUNDS}")
-        bare.append(visit_limit(limit(served, photos, SECONDS), tell).loads[0].rate)
+        bare.append(limit(served, photos))
         seen = asked("answers", folder, served.path)
-        ours_.append(seen["images"] / seen["seconds"])
-        tell(f"{ours_[-1]:.0f}/s with the stage's own function")
-    shares = [one / other for one, other in zip(ours_, bare, strict=True)]
+        own.append(seen["images"] / seen["seconds"])
+        tell(f"{own[-1]:.0f} of {bare[-1]:.0f} photos/s")
+    shares = [one / other for one, other in zip(own, bare, strict=True)]
     return {
         "precision": served.precision,
         "digest": served.digest,
         "photos": len(photos),
         "mean_bytes": round(statistics.mean(path.stat().st_size for path in photos)),
         "rounds": ROUNDS,
-        "rate": round(statistics.median(ours_), 1),
+        "rate": round(statistics.median(own), 1),
         "limit": round(statistics.median(bare), 1),
         "share": round(statistics.median(shares), 3),
         "shares": [round(share, 3) for share in shares],
     }
+
+
+def limit(served: Served, photos: Sequence[Path]) -> float:
+    """Photos per second of a bare loop on all cores."""
+    threads = max(1, round(available()))
+    arguments = [served.path, SECONDS, threads, 1, *photos]
+    command, variables = ours("benchmarks.serving.limit", *map(str, arguments))
+    return float(json.loads(output(command, ROOT, variables))["rate"])
 
 
 def grown(served: Served, photos: Sequence[Path], folder: Path, tell: Tell) -> list[Seen]:
