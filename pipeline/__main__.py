@@ -1,28 +1,38 @@
-"""The commands: `python -m pipeline <verb> [model]`. Stages are run by DVC, not from here."""
+"""The commands: `python -m pipeline <verb> [model]`. Stages are run by DVC, not from here.
+
+Whatever needs MLflow is imported by the verbs that ask the registry: it takes a second, for which the others
+need not wait.
+"""
 
 import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline import chain, params, pins, promotion, run
+from pipeline import params, pins
 from pipeline.entry import guarded
 from pipeline.errors import ChainBroken
 from pipeline.fetch import fetch
 from pipeline.layout import Layout
-from pipeline.registration import ensure
-from pipeline.registry import Registry
 from pipeline.staleness import stale
 from serving.predictor import Predictor
 
+if TYPE_CHECKING:
+    from pipeline.registry import Registry
 
-def _connect() -> Registry:
+
+def _connect() -> "Registry":
+    from pipeline.registry import Registry
+
     return Registry.connect(params.Environment.read())
 
 
 def _run(options: argparse.Namespace) -> None:
     """build, register, promote and ask a model: the main job"""
-    run.run(options.model)
+    from pipeline.run import run
+
+    run(options.model)
 
 
 def _classify(options: argparse.Namespace) -> None:
@@ -34,6 +44,9 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
+    from pipeline import promotion
+    from pipeline.registration import ensure
+
     layout, registry = Layout(options.model), _connect()
     version = (
         ensure(layout, registry)
@@ -46,6 +59,8 @@ def _promote(options: argparse.Namespace) -> None:
 
 def _rollback(options: argparse.Namespace) -> None:
     """pin what was pinned before"""
+    from pipeline import promotion
+
     layout = Layout(options.model)
     pin = promotion.rollback(layout, _connect())
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
@@ -53,6 +68,8 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """check every digest of the chain, and list all that is broken"""
+    from pipeline import chain
+
     broken = 0
     for link in chain.links(Layout(options.model), _connect):
         try:
@@ -65,6 +82,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> None:
     """walk from the data to the pin, and stop where the chain is broken"""
+    from pipeline import chain
+
     for link in chain.links(Layout(options.model), _connect):
         print(f"{link.name}: {link.hold()}")
 

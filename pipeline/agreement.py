@@ -10,9 +10,9 @@ from pipeline.backend import keras
 from serving.decoder import decode
 from serving.predictor import Predictor
 
-# Two more passes through Keras are slow; so many images are enough to notice one in a hundred that differs.
-IMAGES = 1000
-BATCH = 32
+# Pixels of a batch, eight photos for most networks. What Keras computes between its layers is a hundred times
+# as large: 32 photos took 4.0 GB and, as memory for large blocks is cleared each time, twice the time.
+PIXELS = 8 * 224**2
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,27 @@ class Agreement:
 
 
 def measure(predictor: Predictor, model_file: Path, answers: Answers) -> Agreement:
-    """Runs the bundle's Keras model on the images that the float32 graph has answered, in batches."""
+    """Runs the bundle's Keras model on images that the float32 graph has answered, in batches."""
     network = keras.saving.load_model(model_file, compile=False)
-    # Evenly over the classes, which are in order.
-    step = -(-len(answers.files) // IMAGES)
-    chosen = range(0, len(answers.files), step)
+    chosen, size = list(answers.whole), predictor.preprocessing.size
+    # All batches have one size, for Keras compiles `predict` anew for another one.
+    pixels = np.zeros((batch(len(chosen), size), size, size, 3), dtype=np.uint8)
     same, difference = np.zeros(2), 0.0
-    for begin in range(0, len(chosen), BATCH):
-        rows = list(chosen[begin : begin + BATCH])
-        pixels = np.stack([decode(answers.files[row].read_bytes(), predictor.preprocessing) for row in rows])
-        expected = answers.probabilities[rows]
+    for begin in range(0, len(chosen), len(pixels)):
+        rows = chosen[begin : begin + len(pixels)]
+        for place, row in enumerate(rows):
+            pixels[place] = decode(answers.files[row].read_bytes(), predictor.preprocessing)
+        expected = np.stack([answers.whole[row] for row in rows])
         # An eager call without `training=False` is what many servers do, so it is what must be right.
         for way, found in enumerate((network.predict_on_batch(pixels), network(pixels).numpy())):
+            found = found[: len(rows)]
             same[way] += (found.argmax(axis=1) == expected.argmax(axis=1)).sum()
             difference = max(difference, float(np.abs(found - expected).max()))
     shares = same / len(chosen)
     return Agreement(float(shares[0]), float(shares[1]), difference)
+
+
+def batch(images: int, size: int) -> int:
+    """How many images of `size` x `size` pixels a batch takes, so that the last one is hardly smaller."""
+    most = max(1, PIXELS // size**2)
+    return -(-images // -(-images // most))

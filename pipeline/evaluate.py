@@ -25,7 +25,6 @@ from pipeline.errors import InputMissing, VersionMissing
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.precision import Loss
-from pipeline.registry import Registry
 from serving.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.decoder import decode
 from serving.errors import PinMissing
@@ -100,13 +99,12 @@ def main(model: str) -> None:
 
 def figures(answers: Answers) -> dict[str, Any]:
     """The metrics of metrics.json that are numbers, shares as 0 to 1."""
-    total, classes = answers.probabilities.shape
-    found = measures.per_class(answers.predicted, answers.actual, classes)
+    found = measures.per_class(answers.predicted, answers.actual, answers.classes)
     precision, recall, f1 = found.macro
-    bins = measures.reliability(answers.probabilities.max(axis=1), answers.right)
+    bins = measures.reliability(answers.confidence, answers.right)
     return {
-        "images": total,
-        "classes": classes,
+        "images": len(answers.files),
+        "classes": answers.classes,
         **shares(answers),
         "precision_macro": round(precision, DIGITS),
         "recall_macro": round(recall, DIGITS),
@@ -117,11 +115,12 @@ def figures(answers: Answers) -> dict[str, Any]:
 
 def shares(answers: Answers) -> dict[str, Any]:
     """Top-1 and top-5 with their intervals."""
-    ranks = measures.ranks(answers.probabilities, answers.actual)
+    total = len(answers.ranks)
     result: dict[str, Any] = {}
-    for name, hits in (("top1", int((ranks < 1).sum())), ("top5", int((ranks < 5).sum()))):
-        result[name] = round(hits / len(ranks), DIGITS)
-        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, len(ranks))]
+    for name, places in (("top1", 1), ("top5", 5)):
+        hits = int((answers.ranks < places).sum())
+        result[name] = round(hits / total, DIGITS)
+        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, total)]
     return result
 
 
@@ -133,6 +132,9 @@ def against_pinned(
         pin = Pin.read(layout.pin)
         if pin.digest == predictor.bundle.digest:
             return None, "this is the pinned version"
+        # Imported here because it takes a second, and most runs compare with nothing.
+        from pipeline.registry import Registry
+
         with Registry.connect(params.Environment.read()).downloaded(pin.name, pin.digest) as folder:
             # It may be older than a class that the data have by now.
             pinned = ask(Predictor.open(folder), layout.test, strict=False)
@@ -169,14 +171,13 @@ def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[s
 
 def prediction_rows(folder: Path, names: list[str], answers: Answers) -> Rows:
     """One row per image, in the order of the files."""
-    ranks = measures.ranks(answers.probabilities, answers.actual)
     return [
         {
             "image": path.relative_to(folder).as_posix(),
             "actual": names[answers.actual[row]],
             "predicted": names[answers.predicted[row]],
-            "confidence": f"{answers.probabilities[row].max():.4f}",
-            "rank": int(ranks[row]) + 1,
+            "confidence": f"{answers.confidence[row]:.4f}",
+            "rank": int(answers.ranks[row]) + 1,
         }
         for row, path in enumerate(answers.files)
     ]
@@ -219,7 +220,7 @@ def matrix_rows(names: list[str], answers: Answers, confused: Rows) -> Rows:
 
 def reliability_rows(answers: Answers) -> Rows:
     """Confidence and accuracy of answers that are about equally sure."""
-    bins = measures.reliability(answers.probabilities.max(axis=1), answers.right)
+    bins = measures.reliability(answers.confidence, answers.right)
     return [
         {
             "confidence": round(entry.confidence, DIGITS),
@@ -232,7 +233,7 @@ def reliability_rows(answers: Answers) -> Rows:
 
 def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
     """Right answers, spread over the classes, and the wrong ones that were surest."""
-    sure = answers.probabilities.max(axis=1)
+    sure = answers.confidence
     right = np.flatnonzero(answers.right)
     spread = right[np.linspace(0, len(right) - 1, pictures.COLUMNS).astype(int)] if len(right) else right
     wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -sure[row])[: pictures.COLUMNS]

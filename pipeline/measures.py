@@ -1,4 +1,4 @@
-"""How good answers are: pure functions of probabilities [N,K] and actual class numbers [N]."""
+"""How good answers are: pure functions of winners and confidences [N], and actual class numbers [N]."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,12 @@ Z = 1.959964
 BINS = 15
 
 
-def ranks(probabilities: npt.NDArray[np.float32], actual: Classes) -> Classes:
-    """The place of the actual class in each answer, 0 for the winner; equals in the order of the classes."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    return np.asarray(np.argmax(order == actual[:, None], axis=1), dtype=np.int64)
+def rank(probabilities: npt.NDArray[np.float32], actual: int) -> int:
+    """The place of the actual class in an answer [K], 0 for the winner; equals in order of the classes."""
+    own = probabilities[actual]
+    # Counted from below: an answer that is no number is less than nothing, and must not come first.
+    behind = (probabilities < own).sum() + (probabilities[actual:] == own).sum()
+    return int(len(probabilities) - behind)
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:

@@ -15,13 +15,18 @@ PREDICTED = PROBABILITIES.argmax(axis=1)
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_ranks_give_top_k(k: int) -> None:
-    ours = (measures.ranks(PROBABILITIES, ACTUAL) < k).mean()
-    assert ours == pytest.approx(top_k_accuracy_score(ACTUAL, PROBABILITIES, k=k))
+    ranks = [measures.rank(row, actual) for row, actual in zip(PROBABILITIES, ACTUAL, strict=True)]
+    assert (np.array(ranks) < k).mean() == pytest.approx(top_k_accuracy_score(ACTUAL, PROBABILITIES, k=k))
 
 
 def test_equal_probabilities_rank_in_the_order_of_the_classes() -> None:
-    flat = np.full((3, 4), 0.25, dtype=np.float32)
-    assert measures.ranks(flat, np.array([0, 1, 3])).tolist() == [0, 1, 3]
+    flat = np.full(4, 0.25, dtype=np.float32)
+    assert [measures.rank(flat, actual) for actual in (0, 1, 3)] == [0, 1, 3]
+
+
+def test_an_answer_that_is_no_number_comes_first_nowhere() -> None:
+    broken = np.full(4, np.nan, dtype=np.float32)
+    assert [measures.rank(broken, actual) for actual in range(4)] == [4, 4, 4, 4]
 
 
 def test_per_class_figures_are_those_of_scikit_learn() -> None:

@@ -1,0 +1,98 @@
+"""What evaluation keeps of a bundle's answers: little of each image, and the same as the bundle says."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.agreement import batch, measure
+from pipeline.answers import WHOLE, ask
+from serving.bundle import FLOAT_GRAPH
+from serving.errors import ImageError
+from serving.predictor import Predictor
+from tests.pipeline.projects import Project
+from tests.serving.bundles import write_bundle
+
+# So many that not all of them are kept whole, and that the last block of a thread is not full.
+IMAGES = 2 * WHOLE + 3
+COLOURS = ((255, 90, 0), (90, 255, 0), (90, 90, 255))
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """The tiny bundle, which tells red, green and blue apart."""
+    return Predictor.open(write_bundle(tmp_path_factory.mktemp("bundle") / "bundle", "tiny"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many small pictures; a third of them are in the folder of another colour."""
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(IMAGES):
+        path = folder / f"c{number % 3}" / f"{number:05d}.png"
+        path.parent.mkdir(exist_ok=True)
+        shown = (number + (number % 9 < 3)) % 3
+        Image.new("RGB", (8, 8), COLOURS[shown]).save(path)
+    return folder
+
+
+def test_what_is_kept_is_what_the_bundle_answers(predictor: Predictor, images: Path) -> None:
+    answers = ask(predictor, images)
+    assert answers.files == sorted(images.rglob("*.png"))
+    assert answers.classes == 3
+    assert round(answers.right.mean(), 2) == 0.67
+    for row in range(0, IMAGES, 97):
+        said = predictor.answer(answers.files[row].read_bytes())
+        order = list(np.argsort(-said, kind="stable"))
+        assert answers.predicted[row] == order[0]
+        assert answers.confidence[row] == said.max()
+        assert answers.ranks[row] == order.index(answers.actual[row])
+
+
+def test_few_answers_are_kept_whole_evenly_over_the_images(predictor: Predictor, images: Path) -> None:
+    answers = ask(predictor, images)
+    assert list(answers.whole) == list(range(0, IMAGES, 3))
+    for row, probabilities in answers.whole.items():
+        assert probabilities.shape == (3,)
+        assert probabilities.argmax() == answers.predicted[row]
+
+
+def test_of_each_image_a_few_bytes_are_kept(predictor: Predictor, images: Path) -> None:
+    answers = ask(predictor, images)
+    kept = (answers.actual, answers.predicted, answers.confidence, answers.ranks)
+    assert sum(column.nbytes for column in kept) == 28 * IMAGES
+    assert len(answers.whole) <= WHOLE
+
+
+def test_a_file_that_is_no_image_stops_it(predictor: Predictor, images: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(images.rglob("*.png"))[:50]):
+        (tmp_path / "c0").mkdir(exist_ok=True)
+        os.link(path, tmp_path / f"c0/{number:02d}.png")
+    (tmp_path / "c0/20.txt").write_text("no picture")
+    with pytest.raises(ImageError):
+        ask(predictor, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "expected"),
+    [(953, 224, 8), (330, 48, 165), (100, 48, 100), (3, 1000, 1), (1, 224, 1)],
+)
+def test_a_batch_is_bounded_in_pixels(images: int, size: int, expected: int) -> None:
+    assert batch(images, size) == expected
+
+
+def test_keras_agrees_also_in_a_last_batch_that_is_not_full(built: Project, tmp_path: Path) -> None:
+    bundle = built.root / "models/tiny/bundle"
+    floats = Predictor.open(bundle, graph=FLOAT_GRAPH)
+    files = sorted(path for path in (built.root / "data/prepared/tiny/test").rglob("*") if path.is_file())
+    total = 1 + batch(10**6, floats.preprocessing.size)
+    for number in range(total):
+        path = files[number % len(files)]
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        os.link(path, tmp_path / path.parent.name / f"{number:04d}{path.suffix}")
+    agreed = measure(floats, bundle / "data/model.keras", ask(floats, tmp_path))
+    assert total % batch(total, floats.preprocessing.size) != 0
+    assert (agreed.predict, agreed.eager) == (1.0, 1.0)
+    assert 0 <= agreed.difference < 1e-4

@@ -1,0 +1,24 @@
+"""MLflow takes a second to import: only what asks the registry waits for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.repo.imports import ROOT
+
+REPORTED = "; import sys; print('mlflow' in sys.modules)"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("from pipeline.__main__ import main; main(['history', 'digits'])", "False"),
+        ("import pipeline.evaluate", "False"),
+        ("import pipeline.register", "True"),
+    ],
+)
+def test_mlflow_is_imported_by_what_needs_it(code: str, expected: str) -> None:
+    command = [sys.executable, "-c", code + REPORTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=120)
+    assert done.stdout.splitlines()[-1] == expected
