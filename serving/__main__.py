@@ -34,8 +34,7 @@ def main(arguments: list[str]) -> int:
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    # One more than cores: while it has to wait for the interpreter, another one computes.
-    slots = settings.slots or 1 + round(available())
+    slots = settings.slots or max(1, round(available()))
     keep()
     Server(settings, release, slots).run()
     return 0

@@ -77,9 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     aip_health_route: Route = ""
     aip_predict_route: Route = ""
 
-    # Images in work at once; 0 means one more than the control group grants cores (docs/serving.md).
+    # Images in work at once; 0 means one for each core that the control group grants.
     slots: Annotated[int, Meta(ge=0, le=256)] = 0
-    # Requests that may wait for a slot: at 10 ms each and three slots, the last one waits 0.1 s.
+    # Requests that may wait for a slot: at 10 ms each and two slots, the last one waits 0.16 s.
     queue: Annotated[int, Meta(ge=0, le=1000)] = 32
     # Requests that may be sending their body at once. A slow network holds a thread that long.
     uploads: Annotated[int, Meta(ge=1, le=1000)] = 32

@@ -30,7 +30,7 @@ class Crew:
         self._line: deque[tuple[float, Task]] = deque()
         self._idle: list[_Member] = []
         self._members = 0
-        # How many tasks are begun and not aside.
+        # How many tasks are at work: begun, not aside, not all but done.
         self.working = 0
         self._closed = False
 
@@ -47,7 +47,8 @@ class Crew:
     def submit(self, task: Task) -> None:
         """Has a task done in its turn; raises `NoThread` if that would be never."""
         with self._lock:
-            if self.working < self._size and self._begin(task):
+            # Behind those that wait, even if a place is free: whoever left it takes the first of them.
+            if not self._line and not self.full and self._begin(task):
                 return
             if not self._members:
                 raise NoThread
@@ -60,17 +61,23 @@ class Crew:
                 pass
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Lets another task go on, while the caller, which does one, waits for what is not the processor."""
+    def aside(self, member: "_Member") -> Iterator[None]:
+        """Another task may go on while a thread waits for what is not the processor."""
         with self._lock:
-            self.working -= 1
-            if self._line and self.working < self._size:
+            counted = member.counted
+            self._count(member, False)
+            if self._line and not self.full:
                 self._begin_first()
         try:
             yield
         finally:
             with self._lock:
-                self.working += 1
+                self._count(member, counted)
+
+    def leave(self, member: "_Member") -> None:
+        """What a thread does is all but done, and a place is free for what comes now."""
+        with self._lock:
+            self._count(member, False)
 
     def shutdown(self, wait: bool = True) -> None:
         """Ends each thread once it has nothing to do. Gunicorn calls it, and does not `wait`."""
@@ -86,9 +93,10 @@ class Crew:
     def next(self, member: "_Member") -> Task | None:
         """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
         with self._lock:
-            if self._line and self.working <= self._size:
+            self._count(member, False)
+            if self._line and not self.full:
+                self._count(member, True)
                 return self._line.popleft()[1]
-            self.working -= 1
             if self._closed or len(self._idle) >= self._size:
                 self._members -= 1
                 return None
@@ -96,6 +104,10 @@ class Crew:
             self._idle.append(member)
         member.bell.acquire()
         return member.task
+
+    def _count(self, member: "_Member", works: bool) -> None:
+        self.working += works - member.counted
+        member.counted = works
 
     def _begin_first(self) -> bool:
         """Is there a thread for the first in line?"""
@@ -109,16 +121,18 @@ class Crew:
             # The one that was busy last: its stack is still in the cache.
             member = self._idle.pop()
             member.task = task
+            self._count(member, True)
             member.bell.release()
         elif self._members < self._most:
+            member = _Member(self, task, self._name)
             try:
-                _Member(self, task, self._name).start()
+                member.start()
             except RuntimeError:
                 return False
             self._members += 1
+            self._count(member, True)
         else:
             return False
-        self.working += 1
         return True
 
 
@@ -129,6 +143,7 @@ class _Member(threading.Thread):
         super().__init__(name=name)
         self.crew = crew
         self.task: Task | None = task
+        self.counted = False
         # Shut until there is something to do.
         self.bell = threading.Lock()
         self.bell.acquire()
@@ -150,10 +165,17 @@ def aside() -> Iterator[None]:
     """The thread waits for a client. If it is one of a crew, another one may go on."""
     thread = threading.current_thread()
     if isinstance(thread, _Member):
-        with thread.crew.aside():
+        with thread.crew.aside(thread):
             yield
     else:
         yield
+
+
+def leave() -> None:
+    """The thread has all but done its task. If it is one of a crew, another task may begin."""
+    thread = threading.current_thread()
+    if isinstance(thread, _Member):
+        thread.crew.leave(thread)
 
 
 @contextmanager

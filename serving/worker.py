@@ -42,7 +42,7 @@ from serving.api.errors import (
     RequestMalformed,
     ServerBusy,
 )
-from serving.crew import Crew, NoThread
+from serving.crew import Crew, NoThread, leave
 from serving.stream import SEND_SECONDS, Chunks, PatientSocket, PatientUnreader, Turn
 
 # Read at once of a head: what lies in Gunicorn's buffer is copied whenever some of it is taken.
@@ -62,9 +62,6 @@ PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/live"
 PROBE_THREADS, PROBE_SEND_SECONDS = 2, 1.0
 # Threads for what needs no model, and as many more as may wait for clients meanwhile.
 LIGHT_THREADS, SPARE_THREADS = 2, 16
-# How many requests more than there are slots are read and answered at once: the next one is at hand when a
-# slot gets free.
-SPARE_WORKERS = 1
 # Below the limit of connections, so that health checks still get in.
 RESERVE = 50
 # What accept() says when the system cannot give more, and when the listener itself is gone.
@@ -140,7 +137,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def get_thread_pool(self) -> Crew:
         """Called by the base class."""
-        return Crew("request", self.app.slots + SPARE_WORKERS, self.cfg.threads)
+        return Crew("request", self.app.slots, self.cfg.threads)
 
     def load_wsgi(self) -> None:
         """Called by the base class. Who waits for a thread waits for a slot, as the application sees it."""
@@ -198,9 +195,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         What asks for no model, and what finds no place in the queue, does not stand in line for its answer.
         """
         crew = self.tpool
-        # Those at work beyond the slots wait for one, or will in a moment.
-        waiting = crew.waiting + crew.working - self.app.slots
-        conn.turn = Turn(time.monotonic(), crew.full and waiting >= self.app.settings.queue)
+        conn.turn = Turn(time.monotonic(), crew.full and crew.waiting >= self.app.settings.queue)
         light = conn.turn.crowded or conn.head.startswith((b"GET ", b"HEAD "))
         crew = self.probes if conn.is_probe else self.light if light else crew
         try:
@@ -238,6 +233,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             req.body = Body(Chunks(conn.parser.unreader))
         try:
             kept = super().handle_request(req, conn)
+            # From here on the client can send its next request.
+            leave()
             conn.sock.flush()
             return kept
         except TimeoutError:

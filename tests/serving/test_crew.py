@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving.crew import Crew, NoThread, aside, holding
+from serving.crew import Crew, NoThread, aside, holding, leave
 
 PATIENCE = 10.0
 
@@ -164,3 +164,22 @@ def test_whoever_waits_for_a_lock_is_not_counted(crew: Crew) -> None:
     end(task)
     with lock:
         assert crew.waiting == 0
+
+
+def test_whoever_has_all_but_done_makes_place() -> None:
+    crew, leaving, later = Crew("test", 1, 2), Task(), Task()
+    left = threading.Event()
+
+    def task() -> None:
+        leave()
+        left.set()
+        leaving()
+
+    crew.submit(task)
+    assert left.wait(PATIENCE)
+    assert not crew.full
+    crew.submit(later)
+    assert later.begun.wait(PATIENCE)
+    assert crew.full
+    end(leaving, later)
+    crew.shutdown()

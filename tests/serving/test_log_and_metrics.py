@@ -423,7 +423,7 @@ def test_gauges_come_back_to_rest(server: Server) -> None:
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda _: ask(server, post("/inference", LARGE)), range(40)))
     shown = series(server)
-    assert shown["goldfish_slots"] == 1 + round(available())
+    assert shown["goldfish_slots"] == max(1, round(available()))
     for name in ("queue_depth", "slots_busy", "body_bytes"):
         assert shown[f"goldfish_{name}"] == 0
 
