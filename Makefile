@@ -110,6 +110,10 @@ bench-quick: $(VENV)/.dev ## measure the server beside a tutorial's app, three m
 bench-sweep: $(VENV)/.dev ## try processes, slots and threads on one core and two, six minutes
 	@python -m benchmarks.serving.sweep --project $(PROJECT)
 
+.PHONY: bench-pipeline
+bench-pipeline: $(VENV)/.dev ## measure the stages, evaluation and large samples, four minutes
+	@python -m benchmarks.pipeline --project $(PROJECT)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
 	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile deploy/mlflow/Dockerfile

@@ -1,7 +1,7 @@
 """Measures the pipeline: `python -m benchmarks.pipeline [--project DIR]`, six minutes.
 
 Reads a project in which `make run MODEL=imagenet` was done; the digits are built in a clone of this one.
-Writes `benchmarks/pipeline.json`, and tables in `docs/pipeline.md`.
+Writes `benchmarks/pipeline.json`, and tables in `docs/pipeline.md` and `README.md`.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.documents import show
 from benchmarks.pipeline import sample, stages
-from benchmarks.pipeline.results import DOCUMENT, RESULTS, place
-from benchmarks.pipeline.tables import table
+from benchmarks.pipeline.results import DOCUMENT, README, RESULTS, place
+from benchmarks.pipeline.tables import table, targets
 from benchmarks.serving import project
 from benchmarks.serving.errors import BenchmarkError
 from benchmarks.serving.machine import moment
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     RESULTS.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     show(DOCUMENT, "pipeline", table(run))
+    show(README, "pipeline", targets(run))
     print(table(run))
     return 0
 

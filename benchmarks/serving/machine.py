@@ -33,7 +33,7 @@ def circumstances(project: Project, rounds: int, seconds: float) -> dict[str, ob
 def machine() -> dict[str, object]:
     """Processor, cores, kernel and versions."""
     return {
-        "cpu": _processor(),
+        "cpu": processor(),
         "cores": available(),
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -49,7 +49,7 @@ def moment() -> dict[str, str]:
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit + changed}
 
 
-def _processor() -> str:
+def processor() -> str:
     """What the kernel calls it, with the family that tells generations apart."""
     lines = (line.partition(":") for line in CPU.read_text(encoding="utf-8").splitlines())
     facts = {name.strip(): value.strip() for name, _, value in lines}

@@ -15,8 +15,8 @@ from benchmarks.pipeline import sample, stages
 from benchmarks.pipeline.__main__ import main
 from benchmarks.pipeline.commands import output
 from benchmarks.pipeline.errors import CommandFailed
-from benchmarks.pipeline.results import DOCUMENT, RESULTS
-from benchmarks.pipeline.tables import table
+from benchmarks.pipeline.results import DOCUMENT, README, RESULTS
+from benchmarks.pipeline.tables import table, targets
 from benchmarks.serving.project import ASKED, LAYOUT, find
 from tests.repo.stages import STAGES
 
@@ -38,6 +38,16 @@ RUN: dict[str, Any] = {
 
 def test_the_manual_shows_what_was_measured() -> None:
     assert section(DOCUMENT, "pipeline") == table(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    assert section(README, "pipeline") == targets(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def test_the_readme_says_which_targets_are_met() -> None:
+    shown = targets(RUN | {"commands": RUN["commands"] | {"again": 6.0}})
+    assert "| `make run` after set-up, from nothing | ≤ 180 s | 69.0 s | met |" in shown
+    assert "| `dvc repro`, nothing changed | ≤ 3 s | 6.0 s | missed by 100 % |" in shown
 
 
 def test_links_of_the_manual_lead_somewhere() -> None:
