@@ -21,7 +21,22 @@ def table(run: dict[str, Any]) -> str:
         f"| {target.what} | {target.target} | {target.measured} | {target.verdict} |"
         for target in targets(run["contenders"])
     ]
+    lines += _reach(run["contenders"])
     return "\n".join(lines) + "\n"
+
+
+def _reach(rows: list[Row]) -> list[str]:
+    """How far the tutorial's app is from what the bundle could do without any server."""
+    limits, apps = measured(rows, LIMIT), measured(rows, TUTORIAL)
+    if not limits or not apps:
+        return []
+    times, part = rate(limits[0]) / rate(apps[0]), apps[0]["load_mb"] / limits[0]["load_mb"]
+    return [
+        "",
+        f"The bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of its "
+        "memory. What the server's time goes into, and what was tried, is in "
+        "[docs/serving.md](docs/serving.md#what-takes-the-time).",
+    ]
 
 
 def _row(row: Row, rows: list[Row]) -> str:

@@ -50,6 +50,15 @@ def test_targets_that_are_missed_say_by_how_much() -> None:
     )
 
 
+def test_the_limit_says_what_can_be_reached() -> None:
+    rows = everybody()
+    limit = next(seen for seen in rows if seen["kind"] == "limit")
+    app = next(seen for seen in rows if seen["kind"] == "tutorial")
+    limit["clients"]["0"]["rate"] = 600
+    limit["load_mb"], app["load_mb"], app["clients"]["8"]["rate"] = 50, 2000, 20
+    assert "is 30 times the tutorial's app, in 1/40 of its memory" in table(run(rows))
+
+
 def test_a_quick_run_is_a_sentence() -> None:
     rows = [
         row("Goldfish, float32", "ours", "float32", 330.4, 1),
