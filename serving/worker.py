@@ -61,7 +61,7 @@ TICK = 0.25
 PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 PROBE_THREADS, PROBE_SEND_SECONDS = 2, 1.0
 # Threads for what needs no model, and as many more as may wait for clients meanwhile.
-LIGHT_THREADS, SPARE_THREADS = 2, 16
+LIGHT_THREADS, SPARE_THREADS = 2, 64
 # Below the limit of connections, so that health checks still get in.
 RESERVE = 50
 # What accept() says when the system cannot give more, and when the listener itself is gone.
