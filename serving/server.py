@@ -16,7 +16,7 @@ from serving.log import GunicornLog
 from serving.memory import give_back, keep
 from serving.release import Release
 
-# Threads besides those that wait for a slot or for a body: they answer what needs no model.
+# Threads besides those that have a slot, wait for a body, or are told that they have waited too long.
 SPARE_THREADS = 8
 # Connections at most, at least, and descriptors that are for other things.
 MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
@@ -36,7 +36,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         settings = self.settings
         chosen: dict[str, Any] = {
             "bind": settings.address,
-            # One process: a second one would hold the model twice, and metrics would need files.
+            # One process: a second one gives no more answers (benchmarks/sweep.json), would hold the model
+            # twice, and metrics would need files.
             "workers": 1,
             "worker_class": "serving.worker.PatientWorker",
             "threads": self.slots + settings.queue + settings.uploads + SPARE_THREADS,
