@@ -9,37 +9,36 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.documents import show
 from benchmarks.pipeline import sample, stages
 from benchmarks.pipeline.results import DOCUMENT, README, RESULTS, place
 from benchmarks.pipeline.tables import table, targets
 from benchmarks.serving import project
-from benchmarks.serving.errors import BenchmarkError
+from benchmarks.serving.command import Run, carry_out
 from benchmarks.serving.machine import moment
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and writes; 1 and a sentence if something is missing."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def measured() -> Run:
         with tempfile.TemporaryDirectory(prefix="goldfish-") as folder:
-            run = measure(project.find(options.project), Path(folder))
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+            return measure(project.find(options.project), Path(folder))
+
+    return carry_out(measured, write)
+
+
+def write(run: Run) -> None:
+    """Keeps the figures, and shows them where they belong."""
     RESULTS.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     show(DOCUMENT, "pipeline", table(run))
     show(README, "pipeline", targets(run))
     print(table(run))
-    return 0
 
 
-def measure(found: project.Project, folder: Path) -> dict[str, Any]:
+def measure(found: project.Project, folder: Path) -> Run:
     """The figures of one run."""
     photos = sample.photos_of(found)
     rates = sample.rates(found.default, photos, found.root / project.LAYOUT.test, _tell)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.documents import show
-from benchmarks.serving import growth, plot, project, tables, twin
+from benchmarks.serving import growth, load, plot, project, tables, twin
 from benchmarks.serving.asking import Reference
 from benchmarks.serving.command import Run, carry_out, parser
 from benchmarks.serving.contenders import all_of
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def measured() -> Run:
+        load.check()
         return measure(twin.with_float(project.find(options.project, options.bundle)), options)
 
     def written(run: Run) -> None:

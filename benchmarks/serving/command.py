@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import load
 from benchmarks.serving.errors import BenchmarkError
 
 Run = dict[str, Any]
@@ -29,7 +28,6 @@ def carry_out(measure: Callable[[], Run], write: Callable[[Run], None]) -> int:
     # Whoever ends the benchmark means the contenders too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        load.check()
         run = measure()
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)

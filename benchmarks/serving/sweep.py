@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from benchmarks.documents import show
-from benchmarks.serving import findings, project
+from benchmarks.serving import findings, load, project
 from benchmarks.serving.asking import Reference
 from benchmarks.serving.command import Run, carry_out, parser
 from benchmarks.serving.cores import clocks, idle_share, usable
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     ).parse_args(arguments)
 
     def measured() -> Run:
+        load.check()
         found, tried = project.find(options.project), combinations(available())
         return measure(found, tried, options.rounds or ROUNDS, options.seconds or SECONDS)
 
