@@ -26,7 +26,8 @@ class Crew:
 
     def __init__(self, name: str, size: int, most: int) -> None:
         self._name, self._size, self._most = name, size, most
-        self._lock = threading.Lock()
+        # Reentrant: a signal may end the process while its main thread is in here.
+        self._lock = threading.RLock()
         self._line: deque[tuple[float, Task]] = deque()
         self._idle: list[_Member] = []
         self._members = 0

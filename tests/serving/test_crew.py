@@ -1,5 +1,7 @@
 """A crew does few tasks at once, in their order; whoever waits for a client holds up nobody."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -138,6 +140,32 @@ def test_at_the_end_no_thread_is_left() -> None:
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+# A thread is started, and meanwhile somebody ends the process, whose handler dismisses the crew.
+INTERRUPTED = """
+import os, signal, sys, threading
+from serving.crew import Crew
+
+crew, start = Crew("test", 2, 4), threading.Thread.start
+
+def interrupted(thread):
+    os.kill(os.getpid(), signal.SIGQUIT)
+    start(thread)
+
+def end(*_):
+    crew.shutdown(wait=False)
+    sys.exit(7)
+
+signal.signal(signal.SIGQUIT, end)
+threading.Thread.start = interrupted
+crew.submit(lambda: None)
+"""
+
+
+def test_a_signal_in_the_midst_ends_the_process() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    assert subprocess.run(command, timeout=PATIENCE, check=False).returncode == 7
 
 
 def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
