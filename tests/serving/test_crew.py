@@ -43,7 +43,7 @@ class Patient(Task):
 
 def begun(tasks: list[Task]) -> list[bool]:
     """Which of them have begun, after all that could begin had the time to."""
-    time.sleep(0.1)
+    time.sleep(0.3)
     return [task.begun.is_set() for task in tasks]
 
 
@@ -178,20 +178,21 @@ def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whoever_waits_for_a_lock_is_not_counted(crew: Crew) -> None:
-    lock, task = threading.Lock(), Task()
+    lock, task, done = threading.Lock(), Task(), threading.Semaphore(0)
 
     def locked() -> None:
         with holding(lock):
-            pass
+            done.release()
 
     with lock:
         crew.submit(locked)
         crew.submit(locked)
         crew.submit(task)
         assert task.begun.wait(PATIENCE)
+        assert not done.acquire(blocking=False)
+    assert done.acquire(timeout=PATIENCE)
+    assert done.acquire(timeout=PATIENCE)
     end(task)
-    with lock:
-        assert crew.waiting == 0
 
 
 def test_whoever_has_all_but_done_makes_place() -> None:
