@@ -55,6 +55,7 @@ class PatientSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
+        # Of the request that is being answered: the socket is what the application sees of a connection.
         self.turn = Turn(time.monotonic())
         self._sock = sock
         self._seconds: float | None = None

@@ -195,8 +195,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         What asks for no model, and what finds no place in the queue, does not stand in line for its answer.
         """
         crew = self.tpool
-        conn.turn = Turn(time.monotonic(), crew.full and crew.waiting >= self.app.settings.queue)
-        light = conn.turn.crowded or conn.head.startswith((b"GET ", b"HEAD "))
+        crowded = crew.full and crew.waiting >= self.app.settings.queue
+        conn.sock.turn = Turn(time.monotonic(), crowded)
+        light = crowded or conn.head.startswith((b"GET ", b"HEAD "))
         crew = self.probes if conn.is_probe else self.light if light else crew
         try:
             crew.submit(partial(self._answer, conn))
@@ -205,7 +206,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _answer(self, conn: Connection) -> None:
         """In a thread: answers, and tells the loop."""
-        conn.sock.turn = conn.turn.begun()
+        conn.sock.turn = conn.sock.turn.begun()
         kept = False
         try:
             kept = bool(self.handle(conn))

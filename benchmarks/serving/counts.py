@@ -31,7 +31,7 @@ class Counts:
 
     def __str__(self) -> str:
         return ", ".join(
-            _counted(number, noun)
+            counted(number, noun)
             for number, noun in (
                 (self.cores, "core"),
                 (self.processes, "process"),
@@ -54,6 +54,7 @@ def contender(counts: Counts, project: Project) -> Contender:
     return pinned(replace(one, command=lambda place: command), usable(counts.cores))
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and its noun."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"

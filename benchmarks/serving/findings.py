@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.serving.counts import counted
 from benchmarks.serving.figures import Row
 from benchmarks.serving.tables import circumstances, load
 
@@ -35,8 +36,8 @@ def _of_cores(cores: int, rows: Sequence[Row]) -> str:
     best = _best(plain)
     enough = min(row["slots"] for row in plain if row["rate"] >= ENOUGH * best["rate"])
     said = [
-        f"On {_counted(cores, 'core')}, one process with one thread in each prediction gives most with "
-        f"{_counted(best['slots'], 'slot')}, and {100 * ENOUGH:.0f} % of that with {enough}."
+        f"On {counted(cores, 'core')}, one process with one thread in each prediction gives most with "
+        f"{counted(best['slots'], 'slot')}, and {100 * ENOUGH:.0f} % of that with {enough}."
     ]
     if doubled := _measured(rows, cores, processes=2, threads=1):
         other = _best(doubled)
@@ -58,10 +59,6 @@ def _best(rows: Sequence[Row]) -> Row:
 
 def _part(row: Row, whole: Row, figure: str) -> str:
     return f"{100 * row[figure] / whole[figure]:.0f} %"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _conditions(run: dict[str, Any]) -> str:
