@@ -50,7 +50,7 @@ class Service:
     @classmethod
     def start(cls, settings: Settings, release: Release, slots: int, drain: Drain) -> Self:
         """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.open(release.path)
+        predictor = Predictor.of(release.bundle)
         golden = predictor.bundle.golden()
         difference = predictor.check_golden()
         admission = Admission(slots, settings.queue)
