@@ -74,9 +74,7 @@ def _bundle(settings: Settings, pin: Pin, file: Path) -> Bundle:
             return found
     try:
         to = place(settings.models, pin)
-        return Bundle.open(
-            pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr)
-        )
+        return Bundle.open(pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr))
     except (ServingError, OSError) as error:
         raise PinnedMissing(workspace, file, error) from error
 

@@ -1,4 +1,4 @@
-"""Whoever starts the worker again, and whatever lies in the folder by then: what answers is what was pinned."""
+"""Whoever starts the worker again, whatever lies in the folder by then: what answers is what was pinned."""
 
 import os
 import signal
