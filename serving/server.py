@@ -15,6 +15,7 @@ from serving.errors import ServingError
 from serving.log import GunicornLog
 from serving.master import Master
 from serving.memory import give_back, keep
+from serving.output import Output
 from serving.release import Release
 from serving.restarts import Restarts
 from serving.watchdog import patience
@@ -77,7 +78,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         try:
             app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
-            print(error, file=sys.stderr, flush=True)
+            told = Output(sys.stderr.fileno())
+            told.write(f"{error}\n".encode())
+            told.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         keep()
         return app
