@@ -66,7 +66,7 @@ HEAD_END = b"\r\n\r\n"
 LINGER_SECONDS, LINGER_PIECE = 5.0, 256 * 1024
 # The same when the process ends, which a client must not hold up that says nothing or does not hang up.
 LAST_SECONDS = 1.0
-# How often the loop looks for what is overdue.
+# How often the loop looks for what is overdue, and tells the master that it turns.
 TICK = 0.25
 # Their answers are small, so whoever does not take them at once does not want them.
 PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
@@ -140,7 +140,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.lingering: deque[Connection] = deque()
         # Those whose request a thread has, or will have.
         self.answering: set[Connection] = set()
-        self.next_notice = 0.0
+        self.next_look = 0.0
         # Is the process to end without waiting for work in flight?
         self.quick = False
 
@@ -172,8 +172,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             while self.alive and self.is_parent_alive():
                 self._turn()
-                if self._stuck():
-                    break
             self._finish()
         finally:
             for crew in (self.tpool, self.light, self.probes):
@@ -181,20 +179,23 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _turn(self) -> None:
         """One round of the event loop."""
-        self.notify()
         self.set_accept_enabled(self.alive and self.nr_conns < self.worker_connections)
         self.wait_for_and_dispatch_events(TICK)
-        self.murder_keepalived()
-        self.murder_pending()
+        # Once a tick, not once an event.
+        if (now := time.monotonic()) >= self.next_look:
+            self.next_look = now + TICK
+            self.notify()
+            self.murder_keepalived()
+            self.murder_pending()
+            if self.alive and self.wsgi.watchdog.stuck:
+                self._replace()
 
-    def _stuck(self) -> bool:
-        """Does a request hold a slot for ever? Then only a new process gets it back."""
-        if not self.wsgi.watchdog.stuck:
-            return False
+    def _replace(self) -> None:
+        """Ends the process, because nothing else gets back a slot that is held for ever."""
+        self.alive = False
         self.wsgi.restarts.found_stuck()
         fields = {"code": WorkerStuck.code, "seconds": round(self.wsgi.watchdog.longest, 1)}
         LOG.error("a request holds a slot, and the worker is replaced", extra={"fields": fields})
-        return True
 
     def _finish(self) -> None:
         """Answers what was let in, and tells those whom it cannot answer."""
@@ -361,12 +362,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             error = Internal()
         if client.claim():
             self._send(client, error)
-
-    def notify(self) -> None:
-        """Tells the master that the loop turns: once a tick, not once an event."""
-        if (now := time.monotonic()) >= self.next_notice:
-            self.next_notice = now + TICK
-            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""
