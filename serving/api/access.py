@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import math
 import time
 
@@ -12,10 +11,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from serving.api.errors import KeyMissing, KeyUnknown, RateLimited
+from serving.client import client_of
 from serving.config import SettingsInvalid, variable
-
-# An IPv6 customer usually has this much of the address; a limit for each single one would be none.
-IPV6_PREFIX = 64
 
 
 class Access:
@@ -35,11 +32,12 @@ class Access:
     def wants_key(self) -> bool:
         return bool(self._keys)
 
-    def check(self, request: Request) -> None:
-        """Raises `KeyMissing`, `KeyUnknown` or `RateLimited`."""
-        if not self._keys and not self._limits:
-            return
-        client = _address(request.remote_addr)
+    def check(self, request: Request) -> str:
+        """The client: its key where keys are set, otherwise its address.
+
+        Raises `KeyMissing`, `KeyUnknown` or `RateLimited`.
+        """
+        client = client_of(request.remote_addr)
         if self._keys:
             try:
                 client = self._authenticate(request)
@@ -48,6 +46,7 @@ class Access:
                 self._count(client)
                 raise
         self._count(client)
+        return client
 
     def _count(self, client: str) -> None:
         for limit in self._limits:
@@ -70,20 +69,6 @@ class Access:
 def _bearer(header: str) -> str:
     scheme, _, value = header.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
-
-
-def _address(text: str | None) -> str:
-    """What one client has: an IPv4 address, or the network of an IPv6 one. Some proxies add a port."""
-    host = (text or "").partition(":")[0] if (text or "").count(":") == 1 else (text or "")
-    try:
-        address = ipaddress.ip_address(host.partition("]")[0].removeprefix("["))
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
 
 
 def _parse(text: str) -> list[RateLimitItem]:
