@@ -28,7 +28,7 @@ from serving.api.respond import problem
 from serving.api.service import Service
 from serving.api.shapes import Shape, Shapes, answer_errors
 from serving.api.trace import Trace
-from serving.config import Settings
+from serving.config import Settings, SettingsInvalid, variable
 from serving.drain import Drain
 from serving.log import LOG
 from serving.problem import Problem
@@ -126,12 +126,20 @@ def create_app(service: Service) -> Flask:
     for module in (pages, native, operations, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
+    _check_prefix(app, service.settings.prefix)
     if hops := service.settings.proxy_hops:
         # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
         app.wsgi_app = ProxyFix(KnownSchemes(app.wsgi_app), hops, hops, 0, 0, 0)  # type: ignore[method-assign]
     answer_errors(app, _shapes(app))
     _follow(app, service)
     return app
+
+
+def _check_prefix(app: Flask, prefix: str) -> None:
+    """Raises `SettingsInvalid` if a path could be one with the prefix, and another one without."""
+    if prefix and prefix.split("/")[1] in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
+        name = variable("prefix")
+        raise SettingsInvalid([f"{name} is {prefix!r}, and paths of this server's own begin so"])
 
 
 def _shapes(app: Flask) -> Shapes:

@@ -57,7 +57,7 @@ class Cors:
         """Adds to the headers of an answer, also of an error, what the browser has to know."""
         if not self._origins:
             return
-        headers.add("Vary", "Origin")
+        headers.set("Vary", ", ".join([*headers.getlist("Vary"), "Origin"]))
         if not (allowed := self._allowed(question.origin)):
             return
         headers.set("Access-Control-Allow-Origin", allowed)
