@@ -76,10 +76,10 @@ REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
 }
 
 
-def probe_heads(more: str) -> re.Pattern[bytes]:
+def probe_heads(more: str, prefix: str = "") -> re.Pattern[bytes]:
     """How the heads of health checks begin; `more`: one that somebody else has named."""
     paths = "|".join(re.escape(path.strip("/")) for path in (*PROBES, more) if path.strip("/"))
-    return re.compile(rf"(?:GET|HEAD) /(?:{paths})/?(?:\?\S*)? HTTP/".encode())
+    return re.compile(rf"(?:GET|HEAD) (?:{re.escape(prefix)})?/(?:{paths})/?(?:\?\S*)? HTTP/".encode())
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -132,7 +132,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self.probes = Crew("probe", PROBE_THREADS, PROBE_THREADS)
         self.light = Crew("light", LIGHT_THREADS, LIGHT_THREADS + SPARE_THREADS)
-        self.probe_heads = probe_heads(self.app.settings.aip_health_route)
+        self.probe_heads = probe_heads(self.app.settings.aip_health_route, self.app.settings.prefix)
         super().init_process()
 
     def get_thread_pool(self) -> Crew:
@@ -197,7 +197,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         crew = self.tpool
         crowded = crew.full and crew.waiting >= self.app.settings.queue
         conn.sock.turn = Turn(time.monotonic(), crowded)
-        light = crowded or conn.head.startswith((b"GET ", b"HEAD "))
+        light = crowded or conn.head.startswith((b"GET ", b"HEAD ", b"OPTIONS "))
         crew = self.probes if conn.is_probe else self.light if light else crew
         try:
             crew.submit(partial(self._answer, conn))

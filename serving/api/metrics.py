@@ -13,6 +13,9 @@ from serving.pin import Pin
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+# Names of keys that are counted one by one, each with its statuses, and what all others are called. No key
+# can have that name.
+KEYS, OTHERS = 100, "(other)"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -38,6 +41,10 @@ class Metrics:
         self._refusals = Counter(
             "goldfish_refusals", "Requests that were refused, by code.", ["code"], registry=registry
         )
+        self._key_requests = Counter(
+            "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=registry
+        )
+        self._keys: set[str] = set()
         self.queue = self._histogram("queue", "From the body of a request to its turn.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
         self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
@@ -74,6 +81,12 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
         if code is not None:
             self._refusals.labels(code).inc()
+
+    def key(self, name: str, status: int) -> None:
+        """Counts a request that came with a key."""
+        if len(self._keys) < KEYS:
+            self._keys.add(name)
+        self._key_requests.labels(name if name in self._keys else OTHERS, str(status)).inc()
 
     def answer(self, label: str, score: float) -> None:
         """Counts an image that was classified, by its best class."""

@@ -16,6 +16,7 @@ from serving.api.admission import Admission
 from serving.api.body import Bodies, Held, gone, turn
 from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
+from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
@@ -41,6 +42,7 @@ class Service:
     tolerance: float
     drain: Drain
     access: Access
+    cors: Cors
     bodies: Bodies
     metrics: Metrics
     classifier: Classifier
@@ -67,7 +69,8 @@ class Service:
             golden_images=len(golden),
             tolerance=min(entry.tolerance for entry in golden),
             drain=drain,
-            access=Access(settings.api_keys, settings.rate_limit),
+            access=Access(settings.api_keys, settings.rate_limit, settings.api_keys_file),
+            cors=Cors(settings.cors_origins),
             bodies=bodies,
             metrics=metrics,
             classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally()),

@@ -14,7 +14,7 @@ from werkzeug.http import parse_options_header
 from serving.api.answers import ClassScore
 from serving.api.errors import DocumentMalformed, NotReady, TypeUnknown
 from serving.api.protocols import sagemaker
-from serving.api.protocols.documents import bound, in_turn, parse
+from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.protocols.refusals import LATE
 from serving.api.respond import json
 from serving.api.service import Service
@@ -130,7 +130,7 @@ def _healthy(service: Service) -> Response:
 @in_turn
 def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
     """The images of a document, and how many classes of each are wanted."""
-    bound(body, limit)
+    check(body, limit)
     document = parse(body, Invocation)
     params = document.params or Params()
     given = [name for name in FORMS if getattr(document, name) is not UNSET]
