@@ -4,7 +4,6 @@ Reads the pin, and the bundle of the workspace or of the registry, as the server
 Writes `DIR/pins/`, `DIR/models/` with the bundle's serving files, `DIR/reports/` if they are of its digest.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -27,12 +26,12 @@ class LabelWrong(ServingError):
 
 def bake(release: Release, folder: Path) -> None:
     """Copies the files that serve, each after its SHA-256 was found right."""
-    bundle, name = Bundle.open(release.path), release.pin.name
+    bundle, name = release.bundle, release.pin.name
     target = folder / "models" / name / "bundle"
     for file, entry in bundle.manifest.files.items():
         if entry.role == SERVING:
             _write(target / file, bundle.read(file))
-    shutil.copyfile(bundle.path / MANIFEST, target / MANIFEST)
+    _write(target / MANIFEST, bundle.manifest.to_bytes())
     Bundle.open(target).verify(whole=False)
     _write(folder / "pins" / f"{name}.json", release.pin.to_bytes())
     if release.metrics is not None:

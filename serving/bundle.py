@@ -6,9 +6,9 @@ meet here: `pipeline` writes what this module reads.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
@@ -116,11 +116,15 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. Every file is checked as it is read, and before anything parses it."""
+    """An opened bundle. Every file is checked as it is read, and before anything parses it.
+
+    `held` are files that are in memory, by name: they are not read from the folder again.
+    """
 
     path: Path
     manifest: Manifest
     digest: str
+    held: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -130,6 +134,16 @@ class Bundle:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise BundleMissing(path) from None
         return cls(path, Manifest.from_bytes(data, path / MANIFEST), hashlib.sha256(data).hexdigest())
+
+    def in_memory(self) -> Self:
+        """The bundle with the files that answer in memory, so that no change of the folder reaches them.
+
+        Raises as `verify` does.
+        """
+        names = [name for name, file in self.manifest.files.items() if file.role == SERVING]
+        bundle = replace(self, held={name: self.read(name) for name in names})
+        bundle.verify(whole=False)
+        return bundle
 
     def verify(self, bytecode: bool = True, whole: bool = True) -> None:
         """Reads every file. Raises for one that is changed, missing or not in the manifest.
@@ -154,6 +168,8 @@ class Bundle:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file, after their SHA-256 was found right."""
+        if name in self.held:
+            return self.held[name]
         path, entry = self.path / name, self.manifest.files.get(name)
         if entry is None:
             raise ManifestInvalid(self.path / MANIFEST, f"it does not name {name}")

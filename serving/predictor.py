@@ -50,15 +50,18 @@ class Predictor:
         bundle = Bundle.open(path)
         # A server is content with the files that answer; `pipeline verify` asks for all of them.
         bundle.verify(whole=False)
-        data = bundle.read(graph)
+        return cls.of(bundle, threads, graph)
+
+    @classmethod
+    def of(cls, bundle: Bundle, threads: int = 1, graph: str = GRAPH) -> Self:
+        """The same for a bundle that was verified. Every file is checked as it is read."""
+        path, data = bundle.path / graph, bundle.read(graph)
         try:
             session = load(data, threads, exact=saturates())
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
-            raise ContractBroken(
-                path / graph, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}"
-            ) from None
+            raise ContractBroken(path, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}") from None
         predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
-        predictor._check_shapes(path / graph)
+        predictor._check_shapes(path)
         return predictor
 
     def predict(self, images: Pixels) -> Probabilities:

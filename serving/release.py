@@ -21,7 +21,10 @@ class DigestNotPinned(ServingError):
     code = "digest_not_pinned"
 
     def __init__(self, path: Path, found: str, pin: Path, pinned: str) -> None:
-        super().__init__(f"{path / MANIFEST} has the digest {found}, but {pin} names {pinned}.")
+        super().__init__(
+            f"{path / MANIFEST} has the digest {found}, but {pin} names {pinned}. "
+            "Serve the bundle that is pinned, or pin this one with `python -m pipeline promote`."
+        )
 
 
 class PinnedMissing(ServingError):
@@ -38,9 +41,13 @@ class PinnedMissing(ServingError):
 
 @dataclass(frozen=True)
 class Release:
-    """A verified bundle, and what is known of it besides its bytes."""
+    """The pinned bundle, verified, and what is known of it besides its bytes.
 
-    path: Path
+    `find` has the files that answer in memory, once for all processes that are forked later: a worker that is
+    started again answers with the same bytes, whatever lies in the folder by then.
+    """
+
+    bundle: Bundle
     pin: Pin
     pin_commit: str | None
     metrics: dict[str, Any] | None
@@ -50,25 +57,24 @@ def find(settings: Settings) -> Release:
     """Finds the pinned bundle, pulls it if the workspace has another one, and checks every byte of it."""
     file = settings.pins / f"{settings.model}.json"
     pin = Pin.read(file)
-    path = _folder(settings, pin, file)
-    Bundle.open(path).verify(whole=False)
-    return Release(path, pin, settings.pin_commit or None, _metrics(settings, pin))
+    bundle = _bundle(settings, pin, file)
+    # Of the bytes that this manifest was read from, which no other process can change any more.
+    if bundle.digest != pin.digest:
+        raise DigestNotPinned(bundle.path, bundle.digest, file, pin.digest)
+    return Release(bundle.in_memory(), pin, settings.pin_commit or None, _metrics(settings, pin))
 
 
-def _folder(settings: Settings, pin: Pin, file: Path) -> Path:
+def _bundle(settings: Settings, pin: Pin, file: Path) -> Bundle:
     if settings.bundle is not None:
-        found = Bundle.open(settings.bundle)
-        if found.digest != pin.digest:
-            raise DigestNotPinned(found.path, found.digest, file, pin.digest)
-        return found.path
+        return Bundle.open(settings.bundle)
     workspace = settings.models / settings.model / "bundle"
     # After a rollback, say, the workspace has a newer one.
     with suppress(BundleMissing):
-        if Bundle.open(workspace).digest == pin.digest:
-            return workspace
+        if (found := Bundle.open(workspace)).digest == pin.digest:
+            return found
     try:
         to = place(settings.models, pin)
-        return pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr)
+        return Bundle.open(pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr))
     except (ServingError, OSError) as error:
         raise PinnedMissing(workspace, file, error) from error
 

@@ -1,7 +1,7 @@
 """Gunicorn, told how to serve one model: one process, many threads, few of them at work."""
 
+import math
 import resource
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,18 @@ from serving.config import Settings
 from serving.drain import Drain
 from serving.errors import ServingError
 from serving.log import GunicornLog
+from serving.master import Master
 from serving.memory import give_back, keep
 from serving.release import Release
+from serving.restarts import Restarts
+from serving.watchdog import patience
 
 # Threads besides those that have a slot, wait for a body, or are told that they have waited too long.
 SPARE_THREADS = 8
 # Connections at most, at least, and descriptors that are for other things.
 MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
+# Seconds beyond those for work in flight, in which the worker tells whom it could not answer and ends.
+END_SECONDS = 2
 MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -28,7 +33,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings, release: Release, slots: int) -> None:
         self.settings, self.release, self.slots = settings, release, slots
-        self.drain = Drain()
+        self.drain, self.restarts = Drain(), Restarts()
         super().__init__()
 
     def load_config(self) -> None:
@@ -44,10 +49,11 @@ class Server(BaseApplication):  # type: ignore[misc]
             # Each costs a file descriptor, and little else until the head of a request is complete.
             "worker_connections": max(MIN_CONNECTIONS, _descriptors() - SPARE_DESCRIPTORS),
             "keepalive": settings.keepalive,
-            # The worker's heartbeat comes from its event loop, which no request holds up; before its first
-            # one the model is loaded and proves itself.
-            "timeout": 120,
-            "graceful_timeout": settings.grace,
+            # The worker's heartbeat comes from its event loop, which no request holds up. Gunicorn looks for
+            # it after the first one, so loading a model may take longer.
+            "timeout": math.ceil(patience(settings.deadline)),
+            # The worker takes `grace`; this is when it is killed.
+            "graceful_timeout": settings.grace + END_SECONDS,
             # The heartbeat's file; on a read-only disk this is what can be written.
             "worker_tmp_dir": str(MEMORY) if MEMORY.is_dir() else None,
             # It would be a socket in the home directory, which a container may not have.
@@ -58,7 +64,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "forwarded_allow_ips": "",
             "proc_name": f"goldfish-{settings.model}",
             "logger_class": GunicornLog,
-            "when_ready": self._when_ready,
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
@@ -70,30 +75,16 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         give_back()
         try:
-            app = application(self.settings, self.release, self.slots, self.drain)
+            app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
             print(error, file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         keep()
         return app
 
-    def _when_ready(self, arbiter: Arbiter) -> None:
-        """On SIGTERM: readiness goes false, and only after the drain window Gunicorn hears of it."""
-
-        def stop(*_: object) -> None:
-            self.drain.begin(0)
-            arbiter.signal(signal.SIGTERM, None)
-
-        def drain(*_: object) -> None:
-            # Who asks twice does not want to wait.
-            if self.drain.begun or not self.settings.drain:
-                stop()
-            else:
-                self.drain.begin(self.settings.drain)
-                signal.setitimer(signal.ITIMER_REAL, self.settings.drain)
-
-        signal.signal(signal.SIGALRM, stop)
-        signal.signal(signal.SIGTERM, drain)
+    def run(self) -> None:
+        """Serves until a signal ends it, and ends the process."""
+        Master(self).run()
 
 
 def _descriptors() -> int:

@@ -6,6 +6,7 @@ piece: an endless line, an endless trailer or a million tiny chunks each keep a 
 
 import select
 import socket
+import threading
 import time
 from typing import NamedTuple
 
@@ -60,6 +61,8 @@ class PatientSocket:
         self._sock = sock
         self._seconds: float | None = None
         self._answer: list[bytes] = []
+        # Held by whoever answers the request.
+        self._claimed = threading.Lock()
         self.fileno, self.shutdown, self.close = sock.fileno, sock.shutdown, sock.close
 
     def settimeout(self, seconds: float | None) -> None:
@@ -98,9 +101,18 @@ class PatientSocket:
         self._answer.append(data)
 
     def flush(self) -> None:
-        """Sends what was collected."""
+        """Sends what was collected, unless the request was answered meanwhile."""
         answer, self._answer = b"".join(self._answer), []
-        self.send(answer)
+        if self.claim():
+            self.send(answer)
+
+    def begin(self) -> None:
+        """There is a new request to be answered."""
+        self._claimed = threading.Lock()
+
+    def claim(self) -> bool:
+        """May the caller answer the request? At the end of the process two would: a thread and the loop."""
+        return self._claimed.acquire(blocking=False)
 
     def _until(self) -> float | None:
         return None if self._seconds is None else time.monotonic() + self._seconds

@@ -12,14 +12,19 @@ server, its health checks included. Here
 - health checks have threads of their own, and so has what needs no model;
 - when connections or descriptors run out the oldest silent ones go, without threads requests are refused;
 - what is no HTTP is answered in the same JSON as every other error, counted and logged;
-- idle connections do not hold up the end of the process.
+- at the end of the process whoever was let in is answered, and who says nothing does not hold it up;
+- a request that holds a slot for ever has the process replaced (serving/watchdog.py).
 
 Built on and tested with Gunicorn 26.2; `pyproject.toml` allows nothing newer until somebody has looked.
 """
 
 import errno
+import logging
+import os
 import re
+import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -37,12 +42,18 @@ from serving.api.errors import (
     HeadTooLarge,
     HeadTooSlow,
     Internal,
+    NotReady,
     RequestError,
     RequestLineTooLong,
     RequestMalformed,
     ServerBusy,
+    WorkerReplaced,
+    WorkerStuck,
 )
 from serving.crew import Crew, NoThread, leave
+from serving.listener import close
+from serving.log import LOG
+from serving.master import IGNORED
 from serving.stream import SEND_SECONDS, Chunks, PatientSocket, PatientUnreader, Turn
 
 # Read at once of a head: what lies in Gunicorn's buffer is copied whenever some of it is taken.
@@ -53,7 +64,7 @@ HEAD_END = b"\r\n\r\n"
 # After the last byte of an answer, until the connection is closed on a client that still sends; what it sends
 # is thrown away in pieces of this size.
 LINGER_SECONDS, LINGER_PIECE = 5.0, 256 * 1024
-# The same when the process ends, which a client that does not hang up must not hold up.
+# The same when the process ends, which a client must not hold up that says nothing or does not hang up.
 LAST_SECONDS = 1.0
 # How often the loop looks for what is overdue.
 TICK = 0.25
@@ -127,7 +138,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
         super().__init__(*arguments, **named)
         self.lingering: deque[Connection] = deque()
+        # Those whose request a thread has, or will have.
+        self.answering: set[Connection] = set()
         self.next_notice = 0.0
+        # Is the process to end without waiting for work in flight?
+        self.quick = False
 
     def init_process(self) -> None:
         self.probes = Crew("probe", PROBE_THREADS, PROBE_THREADS)
@@ -144,13 +159,100 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         self.wsgi.admission.line = lambda: self.tpool.waiting
 
+    def init_signals(self) -> None:
+        """Signals are meant for the master; a worker that one of them ends gets a successor."""
+        super().init_signals()
+        signal.signal(signal.SIGHUP, self.handle_exit)
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+
     def run(self) -> None:
         """Until the end, however it comes: the process cannot end before its threads."""
+        self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
         try:
-            super().run()
+            while self.alive and self.is_parent_alive():
+                self._turn()
+                if self._stuck():
+                    break
+            self._finish()
         finally:
             for crew in (self.tpool, self.light, self.probes):
                 crew.shutdown(wait=False)
+
+    def _turn(self) -> None:
+        """One round of the event loop."""
+        self.notify()
+        self.set_accept_enabled(self.alive and self.nr_conns < self.worker_connections)
+        self.wait_for_and_dispatch_events(TICK)
+        self.murder_keepalived()
+        self.murder_pending()
+
+    def _stuck(self) -> bool:
+        """Does a request hold a slot for ever? Then only a new process gets it back."""
+        if not self.wsgi.watchdog.stuck:
+            return False
+        self.wsgi.restarts.found_stuck()
+        fields = {"code": WorkerStuck.code, "seconds": round(self.wsgi.watchdog.longest, 1)}
+        LOG.error("a request holds a slot, and the worker is replaced", extra={"fields": fields})
+        return True
+
+    def _finish(self) -> None:
+        """Answers what was let in, and tells those whom it cannot answer."""
+        self.alive, self.wsgi.closing = False, True
+        self.set_accept_enabled(False)
+        for conn in (*self.pending_conns, *self.keepalived_conns, *self.lingering):
+            conn.timeout = conn.timeout if conn.head else min(conn.timeout, self._until(LAST_SECONDS))
+        settings = self.app.settings
+        # Whoever comes while a worker is replaced waits for the next one, so that must not take long.
+        began, soon = time.monotonic(), min(settings.grace, settings.deadline)
+        while not self.quick and time.monotonic() < began + (settings.grace if self._last else soon):
+            if self._last:
+                self._stop_listening()
+            # What holds a slot for ever is not waited for.
+            if self.nr_conns <= self.wsgi.watchdog.stuck:
+                break
+            self._turn()
+        self._give_up()
+
+    @property
+    def _last(self) -> bool:
+        """Will there be no next worker?"""
+        return bool(self.app.drain.over) or self.ppid != os.getppid()
+
+    def _stop_listening(self) -> None:
+        """The master does not listen any more, and here ends what it had in common with this process."""
+        for listener in self.sockets:
+            close(listener, self.accept)
+        self.sockets: list[socket.socket] = []
+
+    def _give_up(self) -> None:
+        """Refuses what is still at work, and ends the process: its threads may never end."""
+        given_up, self.answering = self.answering, set()
+        for conn in given_up:
+            if conn.sock.claim():
+                conn.sock.setblocking(False)
+                self._refuse(conn, NotReady() if self._last or self.quick else WorkerReplaced())
+        end = time.monotonic() + LAST_SECONDS
+        while given_up and self.lingering and time.monotonic() < end:
+            self._turn()
+        if given_up:
+            logging.shutdown()
+            os._exit(0)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
+        """Ends without waiting for work in flight."""
+        self.quick = True
+        self._end()
+
+    def _end(self) -> None:
+        if not self.booted:
+            sys.exit(0)
+        self.alive = False
+        self.method_queue.defer(lambda: None)
+
+    def _until(self, seconds: float) -> float:
+        """Until when a client may say nothing: at the end of the process not for long."""
+        return time.monotonic() + (seconds if self.alive else min(seconds, LAST_SECONDS))
 
     def accept(self, listener: socket.socket) -> None:
         """Takes a new connection, and waits for its first head."""
@@ -199,9 +301,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         conn.sock.turn = Turn(time.monotonic(), crowded)
         light = crowded or conn.head.startswith((b"GET ", b"HEAD ", b"OPTIONS "))
         crew = self.probes if conn.is_probe else self.light if light else crew
+        conn.sock.begin()
+        self.answering.add(conn)
         try:
             crew.submit(partial(self._answer, conn))
         except NoThread:
+            self.answering.discard(conn)
             self._refuse(conn, ServerBusy(1))
 
     def _answer(self, conn: Connection) -> None:
@@ -214,15 +319,20 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.method_queue.defer(self.finish_request, conn, kept)
 
     def finish_request(self, conn: Connection, kept: bool) -> None:
-        """Goes on with the next request, or lets the client read the answer to its end and closes."""
-        kept = kept and self.alive
+        """Goes on with the next request, or lets the client read the answer to its end and closes.
+
+        `kept` is what the client was told: at the end of the process too its next request may be on its way.
+        """
+        if conn not in self.answering:
+            return
+        self.answering.discard(conn)
         # A client may send a request before it has read the answer to the one before.
         if kept and (early := conn.parser.unreader.take_buffered()):
             conn.take(early)
             self._begin(conn)
         elif kept:
             conn.sock.setblocking(False)
-            conn.set_timeout()
+            conn.timeout = self._until(self.cfg.keepalive)
             self.keepalived_conns.append(conn)
             self.poller.register(conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn))
         else:
@@ -245,10 +355,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: PatientSocket, addr: Any, exc: Exception) -> None:  # noqa: ANN401
         """Answers what is no HTTP, without the name of a host or a line of code."""
         if isinstance(exc, errors.ParseException):
-            self._send(client, REFUSALS.get(type(exc), RequestMalformed)())
+            error = REFUSALS.get(type(exc), RequestMalformed)()
         else:
             self.log.exception("a request failed outside the application")
-            self._send(client, Internal())
+            error = Internal()
+        if client.claim():
+            self._send(client, error)
 
     def notify(self) -> None:
         """Tells the master that the loop turns: once a tick, not once an event."""
@@ -258,34 +370,28 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""
-        if self.app.drain.begun and not self.app.drain.over:
-            return
-        super().handle_exit(sig, frame)
+        if not self.app.drain.begun or self.app.drain.over:
+            self._end()
 
     def murder_pending(self) -> None:
-        """Closes connections whose head or whose end has taken too long; at the end all that say nothing."""
-        if not self.alive:
-            for conn in self.pending_conns:
-                conn.timeout = conn.timeout if conn.head else 0.0
-            for conn in self.lingering:
-                conn.timeout = min(conn.timeout, time.monotonic() + LAST_SECONDS)
+        """Closes connections whose head or whose end has taken too long."""
         for conn in self._overdue(self.pending_conns):
             if conn.head:
                 self._send(conn.sock, HeadTooSlow(self.app.settings.head_seconds))
-            self._drop(conn)
+                self._drop(conn)
+            else:
+                self._let_go(conn)
         for conn in self._overdue(self.lingering):
             self._drop(conn)
 
     def murder_keepalived(self) -> None:
-        """Closes connections that have been idle for too long, or all idle ones when the process ends."""
-        if not self.alive:
-            for conn in self.keepalived_conns:
-                conn.timeout = 0.0
-        super().murder_keepalived()
+        """Closes connections that have been idle for too long."""
+        for conn in self._overdue(self.keepalived_conns):
+            self._let_go(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Waits no longer than a tick: at the end of the process the base class would wait for an event."""
-        super().wait_for_and_dispatch_events(min(timeout, TICK))
+        """Looks after those that wait for a thread, too."""
+        super().wait_for_and_dispatch_events(timeout)
         # Those whose deadline passes while they are in line shall be told, not forgotten.
         self.tpool.hurry(self.app.settings.deadline)
 
@@ -300,7 +406,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _await_head(self, conn: Connection) -> None:
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self.app.settings.head_seconds
+        seconds = self.app.settings.head_seconds
+        conn.timeout = time.monotonic() + seconds if conn.head else self._until(seconds)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
@@ -317,7 +424,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         except (OSError, ValueError):
             self._drop(conn)
             return
-        conn.timeout = time.monotonic() + LINGER_SECONDS
+        conn.timeout = self._until(LINGER_SECONDS)
         self.lingering.append(conn)
 
     def _on_lingering(self, conn: Connection, client: PatientSocket) -> None:
@@ -350,6 +457,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 self._drop(conn)
                 return True
         return False
+
+    def _let_go(self, conn: Connection) -> None:
+        """Closes a silent connection, unless a request has come since the loop looked for one."""
+        if conn.receive() and conn.head:
+            self._begin(conn)
+        else:
+            self._drop(conn)
 
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1

@@ -32,6 +32,8 @@ class Admission:
         self.line: Callable[[], int] = lambda: 0
         # Each is shut until its turn comes.
         self._turns: deque[threading.Lock] = deque()
+        # When each slot that is held was taken, the first one first.
+        self._held: dict[object, float] = {}
 
     @contextmanager
     def slot(self, deadline: float, allowed: float) -> Iterator[None]:
@@ -40,11 +42,19 @@ class Admission:
         Raises `ServerBusy` at once when the queue is full, `DeadlineExceeded` when the turn does not come.
         """
         self._enter(deadline, allowed)
-        began = time.monotonic()
+        began, holder = time.monotonic(), object()
+        self._held[holder] = began
         try:
             yield
         finally:
+            del self._held[holder]
             self._leave(time.monotonic() - began)
+
+    def held(self) -> list[float]:
+        """For how many seconds each slot has been held that is held now."""
+        now = time.monotonic()
+        # A copy in one step: other threads come and go.
+        return [now - began for began in list(self._held.values())]
 
     @property
     def depth(self) -> int:

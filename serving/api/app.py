@@ -33,6 +33,7 @@ from serving.drain import Drain
 from serving.log import LOG
 from serving.problem import Problem
 from serving.release import Release
+from serving.restarts import Restarts
 from serving.stream import Turn
 
 StartResponse = Callable[..., Any]
@@ -74,6 +75,9 @@ class Application:
     def __init__(self, service: Service) -> None:
         self._service = service
         self.admission = service.classifier.admission
+        self.watchdog, self.restarts = service.watchdog, service.restarts
+        # Set by the worker: no connection is kept any more.
+        self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -85,7 +89,8 @@ class Application:
 
         def start(*arguments: Any) -> Any:  # noqa: ANN401  (WSGI's own)
             response = getattr(start_response, "__self__", None)
-            if isinstance(response, GunicornResponse) and (environ.get(CLOSE) or self._service.drain.begun):
+            close = environ.get(CLOSE) or self.closing or self._service.drain.begun
+            if close and isinstance(response, GunicornResponse):
                 response.force_close()
             return start_response(*arguments)
 
@@ -106,10 +111,12 @@ class Application:
         return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode("latin-1") + response.get_data()
 
 
-def application(settings: Settings, release: Release, slots: int, drain: Drain) -> Application:
+def application(
+    settings: Settings, release: Release, slots: int, drain: Drain, restarts: Restarts
+) -> Application:
     """Loads the model and has it prove itself. Raises a `ServingError`."""
     began = time.perf_counter()
-    app = Application(Service.start(settings, release, slots, drain))
+    app = Application(Service.start(settings, release, slots, drain, restarts))
     pin = release.pin
     fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, "slots": slots}
     fields |= {"url": f"http://{settings.address}", "seconds": time.perf_counter() - began}

@@ -23,6 +23,8 @@ BODY: tuple[Kind, ...] = (
     errors.DeadlineExceeded, errors.EncodingMalformed, errors.EncodingUnknown, errors.ImagesTooMany,
     errors.ServerBusy,
 )  # fmt: skip
+# What keeps a load balancer away.
+UNREADY: tuple[Kind, ...] = (errors.NotReady, errors.WorkerStuck)
 FORM: tuple[Kind, ...] = (errors.ImageMissing, errors.MultipartMalformed)
 
 

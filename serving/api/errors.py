@@ -35,6 +35,8 @@
     ├── ServerBusy          503  server_busy
     ├── DeadlineExceeded    503  deadline_exceeded
     ├── NotReady            503  not_ready
+    ├── WorkerStuck         503  worker_stuck
+    ├── WorkerReplaced      503  worker_replaced
     ├── ClientGone          400  client_gone
     └── Internal            500  internal
 
@@ -389,6 +391,30 @@ class NotReady(RequestError):
 
     def __init__(self) -> None:
         super().__init__("This server is about to stop. Ask another one.")
+
+
+class WorkerStuck(RequestError):
+    """A request has held a slot for several deadlines; the worker is about to be replaced."""
+
+    code, status = "worker_stuck", 503
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"A request has been at work for {seconds:.0f} s, so this server's worker will be replaced. "
+            "Ask another server meanwhile."
+        )
+
+
+class WorkerReplaced(RequestError):
+    """The worker was replaced before the request was answered; Retry-After says when to ask again."""
+
+    code, status = "worker_replaced", 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server's worker was replaced before the request was answered. Ask again in 1 s.",
+            {"Retry-After": "1"},
+        )
 
 
 class ClientGone(RequestError):

@@ -1,14 +1,19 @@
 """What Prometheus reads. Labels have few values: routes, statuses and codes, never what a client wrote."""
 
+from collections.abc import Callable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from serving.api.admission import Admission
 from serving.api.body import Bodies
 from serving.pin import Pin
+from serving.restarts import Restarts
 
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -17,6 +22,16 @@ CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # can have that name.
 KEYS, OTHERS = 100, "(other)"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Counted(Collector):
+    """A counter that is kept elsewhere, and read when somebody looks."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], int]) -> None:
+        self._name, self._text, self._read = f"goldfish_{name}", text, read
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, self._read())
 
 
 class Metrics:
@@ -65,7 +80,7 @@ class Metrics:
             **identity
         ).set(1)
 
-    def watch(self, admission: Admission, bodies: Bodies) -> None:
+    def watch(self, admission: Admission, bodies: Bodies, restarts: Restarts) -> None:
         """Shows how full the server is, as it is when somebody looks."""
         for name, text, read in (
             ("queue_depth", "Requests that wait for a slot.", lambda: admission.depth),
@@ -74,6 +89,12 @@ class Metrics:
             ("body_bytes", "Bytes of all bodies that are held.", lambda: bodies.held),
         ):
             Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read)
+        self._registry.register(
+            Counted("worker_restarts", "Workers that took another's place.", lambda: restarts.count)
+        )
+        self._registry.register(
+            Counted("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck)
+        )
 
     def request(self, route: str, status: int, seconds: float, code: str | None) -> None:
         """Counts a request that was answered."""

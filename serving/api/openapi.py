@@ -11,6 +11,7 @@ from serving.api import answers, errors
 from serving.api.described import (
     HTML,
     JSON,
+    UNREADY,
     Document,
     Kind,
     answer,
@@ -77,7 +78,7 @@ def _paths(service: Service, named: Document) -> Document:
         "/inference": {"post": _inference(service)},
         "/predict": {"post": _predict(service, named)},
         "/livez": {"get": _plain("Is the process alive?", named["Alive"])},
-        "/readyz": {"get": _plain("Does it answer as it was measured?", named["Ready"], errors.NotReady)},
+        "/readyz": {"get": _plain("Does it answer as it was measured?", named["Ready"], *UNREADY)},
         "/version": {"get": _version(named)},
         "/model": {"get": _page("What is known of the model?", named["ModelCard"], "curl {url}/model")},
         "/metrics": {"get": _other("How busy is it?", "Series for Prometheus.", CONTENT_TYPE)},
@@ -140,7 +141,7 @@ def _image(limit: int) -> Document:
     return {"required": True, "content": content | {kind: {} for kind in PICTURES}}
 
 
-def _plain(summary: str, schema: Document, *refusals: type[errors.RequestError]) -> Document:
+def _plain(summary: str, schema: Document, *refusals: Kind) -> Document:
     return {"summary": summary, "responses": responses(answer(schema), refusals)}
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from flask import Blueprint, Response, render_template, request
 
 from serving.api.answers import Alive, ModelCard, Outcome, Ready, Version
-from serving.api.errors import NotReady
 from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols.mlflow_scoring import VERSION as MLFLOW
 from serving.api.respond import json
@@ -23,9 +22,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
-        # The golden answers were checked before the first request: a worker that fails them never gets here.
-        if service.drain.begun:
-            raise NotReady
+        service.check_ready()
         return json(Ready("ready", service.golden_images, service.tolerance, service.difference))
 
     @blueprint.get("/version")

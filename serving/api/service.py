@@ -17,7 +17,7 @@ from serving.api.body import Bodies, Held, gone, turn
 from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
 from serving.api.cors import Cors
-from serving.api.errors import DocumentMalformed, ImagesTooMany
+from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, WorkerStuck
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
 from serving.config import Settings
@@ -25,6 +25,8 @@ from serving.decoder import Pixels
 from serving.drain import Drain
 from serving.predictor import Predictor, Probabilities
 from serving.release import Release
+from serving.restarts import Restarts
+from serving.watchdog import Watchdog
 
 # What answers depend on besides the bundle.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
@@ -41,6 +43,8 @@ class Service:
     golden_images: int
     tolerance: float
     drain: Drain
+    restarts: Restarts
+    watchdog: Watchdog
     access: Access
     cors: Cors
     bodies: Bodies
@@ -50,9 +54,16 @@ class Service:
     runtime: dict[str, str]
 
     @classmethod
-    def start(cls, settings: Settings, release: Release, slots: int, drain: Drain) -> Self:
+    def start(
+        cls,
+        settings: Settings,
+        release: Release,
+        slots: int,
+        drain: Drain,
+        restarts: Restarts | None = None,
+    ) -> Self:
         """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.open(release.path)
+        predictor = Predictor.of(release.bundle)
         golden = predictor.bundle.golden()
         difference = predictor.check_golden()
         admission = Admission(slots, settings.queue)
@@ -60,7 +71,8 @@ class Service:
         names = tuple(label.name for label in predictor.labels)
         few = len(names) <= settings.metrics_classes
         metrics = Metrics(release.pin, names if few else ())
-        metrics.watch(admission, bodies)
+        restarts = restarts or Restarts()
+        metrics.watch(admission, bodies, restarts)
         return cls(
             settings=settings,
             release=release,
@@ -69,6 +81,8 @@ class Service:
             golden_images=len(golden),
             tolerance=min(entry.tolerance for entry in golden),
             drain=drain,
+            restarts=restarts,
+            watchdog=Watchdog(admission.held, settings.deadline),
             access=Access(settings.api_keys, settings.rate_limit, settings.api_keys_file),
             cors=Cors(settings.cors_origins),
             bodies=bodies,
@@ -77,6 +91,21 @@ class Service:
             catalogue=Catalogue(release.pin, predictor.preprocessing.size, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
+
+    @property
+    def unready(self) -> NotReady | WorkerStuck | None:
+        """Why nobody should be sent here, if so.
+
+        The golden images were answered before the first request: a worker that fails them never gets here.
+        """
+        if self.drain.begun:
+            return NotReady()
+        return WorkerStuck(self.watchdog.longest) if self.watchdog.unready else None
+
+    def check_ready(self) -> None:
+        """Raises `NotReady` or `WorkerStuck` if nobody should be sent here."""
+        if reason := self.unready:
+            raise reason
 
     @contextmanager
     def body(self, request: Request) -> Iterator[Held]:

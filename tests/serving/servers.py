@@ -82,8 +82,10 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
 
-    Those in capitals have a name of their own. `descriptors`: how many the system lets it have.
+    Those in capitals have a name of their own. `descriptors`: how many the system lets it have; `module`:
+    what is run, `serving` if not given; `stdout`: the descriptor that it writes to, not the log.
     """
+    module, stdout = settings.pop("module", "serving"), settings.pop("stdout", None)
     descriptors = settings.pop("descriptors", None)
     limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_", "AIP_"))}
@@ -92,11 +94,11 @@ def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
         environment[name if name.isupper() else variable(name)] = str(value)
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*limit, sys.executable, "-m", "serving"],
+            [*limit, sys.executable, "-m", str(module)],
             cwd=folder,
             env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=log if stdout is None else int(str(stdout)),
+            stderr=subprocess.STDOUT if stdout is None else log,
         )
 
 

@@ -110,6 +110,8 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.ServerBusy(7), "in 7 s", {"Retry-After": "7"}),
     (errors.DeadlineExceeded(2.5, 7), "within 2.5 s", {"Retry-After": "7"}),
     (errors.NotReady(), "about to stop", {}),
+    (errors.WorkerStuck(20.4), "for 20 s", {}),
+    (errors.WorkerReplaced(), "in 1 s", {"Retry-After": "1"}),
     (errors.ClientGone(), "closed", {}),
     (errors.Internal(), "request_id", {}),
 ]

@@ -374,7 +374,7 @@ METRICS = {
 )
 def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, texts: list[str]) -> None:
     digest = Bundle.open(bundle).digest
-    release = Release(bundle, Pin("colours", 3, digest), None, None)
+    release = Release(Bundle.open(bundle), Pin("colours", 3, digest), None, None)
     app = create_app(Service.start(Settings(), release, 1, Drain()))
     labels = [f"class {number}" for number in range(60)]
     card = ModelCard("colours", 3, digest, "int8", None, {"python": "3"}, "all of it", 60, labels, metrics)

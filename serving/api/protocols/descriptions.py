@@ -10,6 +10,7 @@ from serving.api import answers, errors
 from serving.api.catalogue import ALIAS
 from serving.api.described import (
     JSON,
+    UNREADY,
     Document,
     Form,
     Kind,
@@ -90,7 +91,7 @@ def _three(after: str = "") -> tuple[str, ...]:
 
 
 UNKNOWN: tuple[Kind, ...] = (errors.ModelUnknown,)
-UNREADY: tuple[Kind, ...] = (errors.ModelUnknown, errors.NotReady)
+NAMED: tuple[Kind, ...] = (errors.ModelUnknown, *UNREADY)
 MALFORMED: tuple[Kind, ...] = (errors.DocumentMalformed,)
 ASKING: tuple[Kind, ...] = (errors.ModelUnknown, errors.DocumentMalformed, errors.TensorInvalid)
 SIGNED: tuple[Kind, ...] = (*ASKING, errors.SignatureWrong)
@@ -102,10 +103,10 @@ SIGNATURE, ASKED = "What goes in and comes out?", "How often was it asked, and h
 OPERATIONS = (
     Operation(OPEN, "get", ("/v2",), "Which server is it?", "ServerMetadata"),
     Operation(OPEN, "get", ("/v2/health/live",), "Is the process alive?", "Live"),
-    Operation(OPEN, "get", ("/v2/health/ready",), READY, "ServerReady", (errors.NotReady,)),
+    Operation(OPEN, "get", ("/v2/health/ready",), READY, "ServerReady", UNREADY),
     Operation(OPEN, "get", ("/v2/models",), LISTED, "Names"),
     Operation(OPEN, "get", _two(), SIGNATURE, "ModelMetadata", UNKNOWN),
-    Operation(OPEN, "get", _two("/ready"), READY, "ModelReady", UNREADY),
+    Operation(OPEN, "get", _two("/ready"), READY, "ModelReady", NAMED),
     Operation(OPEN, "post", _two("/infer"), "Probabilities.", "InferenceResponse", ASKING, "infer"),
     Operation(OPEN, "get", _two("/config"), "The same in Triton's words.", "ModelConfig", UNKNOWN),
     Operation(OPEN, "get", _two("/stats"), ASKED, "Statistics", UNKNOWN),
@@ -116,13 +117,13 @@ OPERATIONS = (
         (errors.LoadingRefused, errors.ModelUnknown),
     ),
     Operation(TENSORFLOW, "get", ("/v1/models",), LISTED, "Names"),
-    Operation(TENSORFLOW, "get", _three(), READY, "Status", UNREADY),
+    Operation(TENSORFLOW, "get", _three(), READY, "Status", NAMED),
     Operation(TENSORFLOW, "get", _three("/metadata"), SIGNATURE, "Metadata", UNKNOWN),
     Operation(TENSORFLOW, "post", _three(":predict"), "Probabilities.", "Rows", SIGNED, "predict"),
     Operation(TENSORFLOW, "post", _three(":classify"), "All classes.", "Classes", SIGNED, "classify"),
     Operation(TENSORFLOW, "post", _three(":regress"), "Always refused.", None, REGRESS),
-    Operation(MLFLOW, "get", ("/ping",), READY, "", (errors.NotReady,)),
-    Operation(MLFLOW, "get", ("/health",), READY, "", (errors.NotReady,)),
+    Operation(MLFLOW, "get", ("/ping",), READY, "", UNREADY),
+    Operation(MLFLOW, "get", ("/health",), READY, "", UNREADY),
     Operation(
         MLFLOW, "post", ("/invocations",), "The best classes of each image.", "ScoredImages",
         (*MALFORMED, errors.TypeUnknown), "invocations",

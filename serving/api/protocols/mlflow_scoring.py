@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.http import parse_options_header
 
 from serving.api.answers import ClassScore
-from serving.api.errors import DocumentMalformed, NotReady, TypeUnknown
+from serving.api.errors import DocumentMalformed, TypeUnknown
 from serving.api.protocols import sagemaker
 from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.protocols.refusals import LATE
@@ -122,8 +122,7 @@ def _is_utf_8(options: dict[str, str]) -> bool:
 
 
 def _healthy(service: Service) -> Response:
-    if service.drain.begun:
-        raise NotReady
+    service.check_ready()
     return Response("\n", mimetype=JSON)
 
 

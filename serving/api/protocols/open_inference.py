@@ -5,7 +5,7 @@ Nothing is decided by Content-Type, of which Triton's client sends none.
 
 from flask import Blueprint, Response, request
 
-from serving.api.errors import LoadingRefused, NotReady
+from serving.api.errors import LoadingRefused
 from serving.api.protocols import inference_request, model_documents, signatures, tensors
 from serving.api.protocols.inference_answer import answer
 from serving.api.respond import json
@@ -30,7 +30,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/v2/health/ready")
     def ready() -> Response:
-        _check_ready(service)
+        service.check_ready()
         return json(model_documents.ServerReady())
 
     @blueprint.post("/v2/models/<word:name>/infer")
@@ -45,7 +45,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.post("/v2/repository/index")
     def index() -> Response:
-        return json(model_documents.index(catalogue.entries, service.drain.begun))
+        return json(model_documents.index(catalogue.entries, service.unready is not None))
 
     @blueprint.post("/v2/repository/models/<word:name>/load")
     @blueprint.post("/v2/repository/models/<word:name>/unload")
@@ -72,7 +72,7 @@ def _about_models(blueprint: Blueprint, service: Service) -> None:
     @blueprint.get("/v2/models/<word:name>/versions/<word:version>/ready")
     def model_ready(name: str, version: str | None = None) -> Response:
         entry = find(name, version)
-        _check_ready(service)
+        service.check_ready()
         return json(model_documents.ModelReady(entry.name))
 
     @blueprint.get("/v2/models/<word:name>/config")
@@ -95,9 +95,3 @@ def _statistics(service: Service, name: str) -> model_documents.ModelStatistics:
     entry = service.catalogue.find(name)
     tally = service.classifier.tensors if entry.pixels else service.classifier.encoded
     return model_documents.statistics(entry, tally.read())
-
-
-def _check_ready(service: Service) -> None:
-    # The golden answers were checked before the first request.
-    if service.drain.begun:
-        raise NotReady

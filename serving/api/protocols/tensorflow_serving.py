@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from msgspec import Struct
 
 from serving.api.body import Environ
-from serving.api.errors import NotReady, SignatureWrong
+from serving.api.errors import SignatureWrong
 from serving.api.protocols import signatures
 from serving.api.protocols.tensorflow_requests import examples, read
 from serving.api.respond import json
@@ -48,8 +48,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.get("/v1/models/<word:name>/labels/<word:label>")
     def status(name: str, version: str | None = None, label: str | None = None) -> Response:
         entry = find(name, version, label)
-        if service.drain.begun:
-            raise NotReady
+        service.check_ready()
         return json(signatures.status(entry))
 
     @blueprint.get("/v1/models/<word:name>/metadata")

@@ -8,7 +8,6 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
 from serving.api.answers import Alive
-from serving.api.errors import NotReady
 from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.protocols.mlflow_scoring import TOP, ScoredImages, scores
 from serving.api.respond import json
@@ -49,8 +48,7 @@ def routes(service: Service, taken: Map) -> Blueprint:
 
         @blueprint.get(settings.aip_health_route)
         def health() -> Response:
-            if service.drain.begun:
-                raise NotReady
+            service.check_ready()
             return json(Alive("alive"))
 
     if _free(taken, "aip_predict_route", settings.aip_predict_route, "POST", PREDICT):
