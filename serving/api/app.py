@@ -168,9 +168,6 @@ def _follow(app: Flask, service: Service) -> None:
     def begin() -> None:
         given_id, parent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
         g.trace = Trace.begin(turn(request.environ), given_id, parent)
-        # RFC 9112, 3.2. Without it a proxy and this server may disagree about whom the request is for.
-        if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
-            raise errors.RequestInvalid
         if not at_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 
