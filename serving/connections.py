@@ -72,7 +72,8 @@ class Connection(TConn):  # type: ignore[misc]
         """Gives the head to the parser; called by the thread that answers."""
         if not isinstance(self.parser.unreader, PatientUnreader):
             self.parser.unreader = PatientUnreader(self.sock)
-        self.parser.unreader.begin(body_seconds)
+        body = len(self.head) - self.head.find(HEAD_END) - len(HEAD_END)
+        self.parser.unreader.begin(body_seconds, body)
         self.parser.unreader.unread(bytes(self.head))
         self.head.clear()
         self.complete, self.plausible = False, True

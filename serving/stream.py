@@ -127,15 +127,15 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]
         super().__init__(sock, PIECE)
         self.begin(float("inf"))
 
-    def begin(self, seconds: float) -> None:
-        """There is a new request, whose body may take so long."""
+    def begin(self, seconds: float, received: int = 0) -> None:
+        """There is a new request, whose body may take so long; some of it has come with its head."""
         self.began = time.monotonic()
         self.deadline = self.began + seconds
-        self.received = 0
+        self.received = received
         # Does the client wait for a word before it sends its body (RFC 9110, 10.1.1)?
         self.expected = False
-        # Called before each wait for the client; raises if it shall not be waited for.
-        self.permit: Callable[[], None] = lambda: None
+        # Called before each wait for the client, with the bytes that came; raises if there shall be none.
+        self.permit: Callable[[int], None] = lambda _: None
 
     def chunk(self) -> bytes:
         """What the client has sent, or `TooSlow`."""
@@ -151,7 +151,7 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]
                 return data
 
     def _wait(self) -> None:
-        self.permit()
+        self.permit(self.received)
         if self.expected:
             self.expected = False
             self.sock.push(CONTINUE)
@@ -160,7 +160,7 @@ class PatientUnreader(SocketUnreader):  # type: ignore[misc]
         while not self.sock.readable(min(LOOK_SECONDS, until - time.monotonic())):
             if until <= time.monotonic():
                 raise TooSlow
-            self.permit()
+            self.permit(self.received)
 
 
 class Chunks:

@@ -110,10 +110,10 @@ class Service:
     @contextmanager
     def body(self, request: Request) -> Iterator[Held]:
         """The body of a request that may ask, and for which there is a place."""
-        self.access.check(request)
+        client = self.access.check(request)
         # Before the body is read, and again when its turn is asked for.
         self.classifier.admission.check(turn(request.environ).crowded)
-        with self.bodies.read(request.environ) as held:
+        with self.bodies.read(request.environ, client) as held:
             yield held
 
     @contextmanager
