@@ -315,21 +315,34 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             return
         self.answering.add(conn)
         try:
-            crew.submit(partial(self._answer, conn))
+            crew.submit(partial(self._answer, conn), conn.owner)
         except NoThread:
             self.answering.discard(conn)
             self._refuse(conn, ServerBusy(1))
 
     def _crew(self, conn: Connection) -> Crew:
         """Who answers a request, which is told whether the queue was full when it came."""
-        crowded = self.tpool.full and self.tpool.waiting >= self.app.settings.queue
-        conn.sock.turn = Turn(time.monotonic(), crowded)
+        conn.sock.turn = Turn(time.monotonic())
         if self.probe_heads.match(conn.head):
             return self.probes
         if self.metrics_heads.match(conn.head):
             return self.figures
-        light = crowded or conn.head.startswith((b"GET ", b"HEAD ", b"OPTIONS "))
-        return self.light if light else self.tpool
+        if conn.head.startswith((b"GET ", b"HEAD ", b"OPTIONS ")):
+            return self.light
+        if self.tpool.full and self.tpool.waiting >= self.app.settings.queue:
+            if not (other := self.tpool.displace(conn.owner)):
+                conn.sock.turn = conn.sock.turn._replace(crowded=True)
+                return self.light
+            self._turn_away(other)
+        requests: Crew = self.tpool
+        return requests
+
+    def _turn_away(self, task: Callable[[], None]) -> None:
+        """Has a request of the client that has most of them in the queue refused."""
+        assert isinstance(task, partial)  # noqa: S101
+        conn: Connection = task.args[0]
+        conn.sock.turn = conn.sock.turn._replace(crowded=True)
+        self.light.submit(task, conn.owner)
 
     def _overfull(self, conn: Connection, crew: Crew) -> bool:
         """Is there no place for a request, not even in line?"""

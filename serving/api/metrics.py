@@ -1,5 +1,7 @@
 """What Prometheus reads. Labels have few values: routes, statuses and codes, never what a client wrote."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from serving.api.admission import Admission
 from serving.api.body import Bodies
+from serving.crew import aside, holding
 from serving.pin import Pin
 from serving.restarts import Restarts
 
@@ -21,6 +24,8 @@ CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # Names of keys that are counted one by one, each with its statuses, and what all others are called. No key
 # can have that name.
 KEYS, OTHERS = 100, "(other)"
+# Seconds from one reading to the next: each takes some milliseconds of the interpreter from all others.
+PAUSE = 0.05
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -43,6 +48,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        self._reading, self._read, self._text = threading.Lock(), 0.0, b""
         self._requests = Counter(
             "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=registry
         )
@@ -115,9 +121,18 @@ class Metrics:
         if label in self._labels:
             self._predictions.labels(label).inc()
 
-    def text(self) -> bytes:
-        """All series, as Prometheus reads them."""
-        return generate_latest(self._registry)
+    def text(self, asked: float) -> bytes:
+        """All series, as Prometheus reads them and as they were at a monotonic moment or later.
+
+        Whoever asked before the last reading began gets that one, so many collectors cost no more than one.
+        """
+        with holding(self._reading):
+            if self._read < asked:
+                with aside():
+                    time.sleep(max(0.0, self._read + PAUSE - time.monotonic()))
+                self._read = time.monotonic()
+                self._text = generate_latest(self._registry)
+            return self._text
 
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(f"goldfish_{name}_seconds", text, buckets=BUCKETS, registry=self._registry)

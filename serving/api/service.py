@@ -17,7 +17,7 @@ from serving.api.body import Bodies, Held, gone, turn
 from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
 from serving.api.cors import Cors
-from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, WorkerStuck
+from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
 from serving.config import Settings
@@ -108,9 +108,14 @@ class Service:
             raise reason
 
     @contextmanager
-    def body(self, request: Request) -> Iterator[Held]:
-        """The body of a request that may ask, and for which there is a place."""
+    def body(self, request: Request, refusal: RequestError | None = None) -> Iterator[Held]:
+        """The body of a request that may ask, and for which there is a place.
+
+        `refusal` is raised to whoever may ask: nobody shall send a body to hear what the head has shown.
+        """
         client = self.access.check(request)
+        if refusal:
+            raise refusal
         # Before the body is read, and again when its turn is asked for.
         self.classifier.admission.check(turn(request.environ).crowded)
         with self.bodies.read(request.environ, client) as held:

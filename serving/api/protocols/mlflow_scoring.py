@@ -90,14 +90,14 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/invocations")
     def invocations() -> Response:
         kind, options = parse_options_header(request.content_type or "")
-        top = TOP
-        with service.body(request) as held:
-            if sagemaker.is_image(kind):
+        top, image = TOP, sagemaker.is_image(kind)
+        known = image or (kind == JSON and _is_utf_8(options))
+        refusal = None if known else TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
+        with service.body(request, refusal) as held:
+            if image:
                 images = [held.take()]
-            elif kind == JSON and _is_utf_8(options):
-                images, top = _read(held.take(), service.settings.max_images)
             else:
-                raise TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
+                images, top = _read(held.take(), service.settings.max_images)
             answers = service.classify(request, images)
         return json(ScoredImages([scores(service, answer, top) for answer in answers]))
 
