@@ -16,9 +16,9 @@ class AddressTaken(ServingError):
 
     code = "address_taken"
 
-    def __init__(self, settings: Settings, reason: str) -> None:
-        host, port = variable("host"), variable("port")
-        super().__init__(f"Cannot listen at {settings.address} ({reason}): set another {host} or {port}.")
+    def __init__(self, settings: Settings, port: int, reason: str) -> None:
+        host, other = variable("host"), variable("port" if port == settings.port else "metrics_port")
+        super().__init__(f"Cannot listen at {settings.at(port)} ({reason}): set another {host} or {other}.")
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +30,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = Settings.read()
         release = find(settings)
-        _try_address(settings)
+        for port in settings.ports:
+            _try_address(settings, port)
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
@@ -40,16 +41,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _try_address(settings: Settings) -> None:
+def _try_address(settings: Settings, port: int) -> None:
     """Gunicorn would try for five seconds, and say ten times that it cannot."""
     try:
-        found = socket.getaddrinfo(settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(settings.host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (OSError, UnicodeError) as error:
-        raise AddressTaken(settings, getattr(error, "strerror", None) or str(error)) from None
+        raise AddressTaken(settings, port, getattr(error, "strerror", None) or str(error)) from None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Each thread with something to do in Python takes the interpreter from the others. With a thread for every
 request the cores stood idle for a fifth of the time, while threads that held a slot waited behind others that
 had none. Here the next request begins when one is done, in the same thread, without a change of threads.
-Whoever waits for a client steps aside meanwhile: a slow network holds up nobody else.
+Whoever waits for a client steps aside meanwhile: a slow network holds up nobody else. Each client has a line
+of its own, and they take turns: one that asks much waits for itself.
 """
 
 import threading
@@ -28,7 +29,10 @@ class Crew:
         self._name, self._size, self._most = name, size, most
         # Reentrant: a signal may end the process while its main thread is in here.
         self._lock = threading.RLock()
-        self._line: deque[tuple[float, Task]] = deque()
+        # What waits, by client, each with the moment when it came. The first client is the next.
+        self._lines: dict[str, deque[tuple[float, Task]]] = {}
+        # How many tasks wait.
+        self.waiting = 0
         self._idle: list[_Member] = []
         self._members = 0
         # How many tasks are at work: begun, not aside, not all but done.
@@ -36,30 +40,37 @@ class Crew:
         self._closed = False
 
     @property
-    def waiting(self) -> int:
-        """How many tasks are in the line."""
-        return len(self._line)
-
-    @property
     def full(self) -> bool:
         """Would a task that comes now have to wait?"""
         return self.working >= self._size
 
-    def submit(self, task: Task) -> None:
-        """Has a task done in its turn; raises `NoThread` if that would be never."""
+    def submit(self, task: Task, client: str = "") -> None:
+        """Has a task done in its client's turn; raises `NoThread` if that would be never."""
         with self._lock:
             # Behind those that wait, even if a place is free: whoever left it takes the first of them.
-            if not self._line and not self.full and self._begin(task):
+            if not self.waiting and not self.full and self._begin(task):
                 return
             if not self._members:
                 raise NoThread
-            self._line.append((time.monotonic(), task))
+            self._lines.setdefault(client, deque()).append((time.monotonic(), task))
+            self.waiting += 1
+
+    def displace(self, client: str) -> Task | None:
+        """Takes out the newest task of the client with most of them, if these are more than `client` has."""
+        with self._lock:
+            most = max(self._lines.values(), key=len, default=None)
+            if most is None or len(most) <= len(self._lines.get(client, ())) + 1:
+                return None
+            self.waiting -= 1
+            return most.pop()[1]
 
     def hurry(self, seconds: float) -> None:
         """Begins what has been in the line for so long, as far as there are threads."""
         with self._lock:
-            while self._line and self._line[0][0] + seconds <= time.monotonic() and self._begin_first():
-                pass
+            while self.waiting:
+                client = min(self._lines, key=lambda client: self._lines[client][0][0])
+                if self._lines[client][0][0] + seconds > time.monotonic() or not self._begin_first(client):
+                    return
 
     @contextmanager
     def aside(self, member: "_Member") -> Iterator[None]:
@@ -67,8 +78,8 @@ class Crew:
         with self._lock:
             counted = member.counted
             self._count(member, False)
-            if self._line and not self.full:
-                self._begin_first()
+            if self.waiting and not self.full:
+                self._begin_first(self._next_client)
         try:
             yield
         finally:
@@ -95,9 +106,9 @@ class Crew:
         """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
         with self._lock:
             self._count(member, False)
-            if self._line and not self.full:
+            if self.waiting and not self.full:
                 self._count(member, True)
-                return self._line.popleft()[1]
+                return self._take(self._next_client)
             if self._closed or len(self._idle) >= self._size:
                 self._members -= 1
                 return None
@@ -110,10 +121,23 @@ class Crew:
         self.working += works - member.counted
         member.counted = works
 
-    def _begin_first(self) -> bool:
-        """Is there a thread for the first in line?"""
-        if begun := self._begin(self._line[0][1]):
-            self._line.popleft()
+    @property
+    def _next_client(self) -> str:
+        return next(iter(self._lines))
+
+    def _take(self, client: str) -> Task:
+        """The first task of a client, whose next one comes after those of all others."""
+        line = self._lines.pop(client)
+        self.waiting -= 1
+        task = line.popleft()[1]
+        if line:
+            self._lines[client] = line
+        return task
+
+    def _begin_first(self, client: str) -> bool:
+        """Is there a thread for the first task of a client?"""
+        if begun := self._begin(self._lines[client][0][1]):
+            self._take(client)
         return begun
 
     def _begin(self, task: Task) -> bool:

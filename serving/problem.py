@@ -9,12 +9,16 @@ import msgspec
 
 @dataclass(frozen=True)
 class Problem:
-    """One error. `detail` says what came, what is allowed and what to do; `extra` are further members."""
+    """One error. `detail` says what came, what is allowed and what to do; `extra` are further members.
+
+    `prefix` is what stands before all paths of the server.
+    """
 
     status: int
     code: str
     detail: str
     extra: Mapping[str, object] = field(default_factory=dict)
+    prefix: str = ""
 
     media_type = "application/problem+json"
 
@@ -26,7 +30,7 @@ class Problem:
     def to_bytes(self) -> bytes:
         """The JSON document. `type` leads to the code's line in the documentation that the server has."""
         document = {
-            "type": f"/docs#{self.code}",
+            "type": f"{self.prefix}/docs#{self.code}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

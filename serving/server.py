@@ -41,7 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Every setting that is not Gunicorn's default, with its reason."""
         settings = self.settings
         chosen: dict[str, Any] = {
-            "bind": settings.address,
+            "bind": [settings.at(port) for port in settings.ports],
             # One process: a second one gives no more answers (benchmarks/sweep.json), would hold the model
             # twice, and metrics would need files.
             "workers": 1,

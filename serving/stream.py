@@ -8,17 +8,25 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 
 from serving.crew import aside
+from serving.framing import chunk_size, is_trailer
 
 # What is read at once.
 PIECE = 64 * 1024
 # How long an answer may take to be taken: for clients that read nothing.
 SEND_SECONDS = 10.0
+# Bytes a second that a body must come with, counted over all of it, after so many seconds that are free. The
+# slowest mobile network has ten times as much.
+LEAST_RATE, FREE_SECONDS = 1000, 5.0
+# How often a thread that waits for a body looks if it still may.
+LOOK_SECONDS = 0.1
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Of a line with the size of a chunk and what its extensions say, and of all trailers.
 LINE_BYTES, TRAILER_BYTES = 1024, 8192
 # Bytes of frames for each byte of body, beyond an allowance: a chunk of one byte has five of them.
@@ -46,55 +54,38 @@ class Turn(NamedTuple):
 
 
 class PatientSocket:
-    """A client's socket, as Gunicorn uses one. It asks the system only for what must be asked.
+    """A client's socket, as Gunicorn uses one: nothing here waits for the client but `readable`.
 
-    Whoever asks lets the GIL go, and on a busy server gets it back late. Python's socket asks twice to read
-    within a time limit, and once more each time the limit is set; Gunicorn sends head and body one by one.
-    Here the limit is kept outside the system, the socket is waited for only when it is not ready, and an
-    answer leaves in one piece: `flush` sends what `sendall` has collected.
+    Whoever asks the system lets the GIL go, and on a busy server gets it back late; Python's socket asks
+    twice to read within a time limit, and once more each time the limit is set; Gunicorn sends head and body
+    one by one. Here an answer leaves in one piece: `flush` sends what `sendall` has collected, as far as the
+    client takes it, and leaves the rest to the event loop.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         # Of the request that is being answered: the socket is what the application sees of a connection.
         self.turn = Turn(time.monotonic())
+        # What the client has not taken of an answer.
+        self.unsent = memoryview(b"")
         self._sock = sock
-        self._seconds: float | None = None
         self._answer: list[bytes] = []
         # Held by whoever answers the request.
         self._claimed = threading.Lock()
-        self.fileno, self.shutdown, self.close = sock.fileno, sock.shutdown, sock.close
-
-    def settimeout(self, seconds: float | None) -> None:
-        """Of each call from now on: None waits for ever, 0 does not wait."""
-        self._seconds = seconds
-
-    def gettimeout(self) -> float | None:
-        """What `settimeout` was told."""
-        return self._seconds
+        self.fileno, self.shutdown, self.close, self.recv = sock.fileno, sock.shutdown, sock.close, sock.recv
 
     def setblocking(self, blocking: bool) -> None:
-        """The same, as a yes or no."""
-        self._seconds = None if blocking else 0.0
+        """Nothing: Gunicorn would wait for the client here."""
 
-    def recv(self, size: int) -> bytes:
-        """Up to `size` bytes; none when the client has ended. Raises `TimeoutError` or `BlockingIOError`."""
-        until = self._until()
-        while True:
-            try:
-                return self._sock.recv(size)
-            except BlockingIOError:
-                self._wait(select.POLLIN, until)
+    def settimeout(self, seconds: float | None) -> None:
+        """Nothing, for the same reason."""
 
-    def send(self, data: bytes) -> int:
-        """Sends all of it now, whatever is being collected; raises like `recv`."""
-        until, left = self._until(), memoryview(data)
-        while left:
-            try:
-                left = left[self._sock.send(left) :]
-            except BlockingIOError:
-                self._wait(select.POLLOUT, until)
-        return len(data)
+    def readable(self, seconds: float) -> bool:
+        """Waits for the client to send something, or to end, while other threads go on."""
+        watch = select.poll()
+        watch.register(self._sock, select.POLLIN)
+        with aside():
+            return bool(watch.poll(max(0.0, 1000 * seconds)))
 
     def sendall(self, data: bytes) -> None:
         """Collects a piece of an answer."""
@@ -104,7 +95,21 @@ class PatientSocket:
         """Sends what was collected, unless the request was answered meanwhile."""
         answer, self._answer = b"".join(self._answer), []
         if self.claim():
-            self.send(answer)
+            self.push(answer)
+
+    def answer(self, data: bytes) -> None:
+        """Sends this instead of what was collected."""
+        self._answer = [data]
+        self.flush()
+
+    def push(self, data: bytes = b"") -> None:
+        """Sends as much as the client takes now of what is left and of `data`; `OSError` if it has gone."""
+        left, self.unsent = memoryview(bytes(self.unsent) + data) if data else self.unsent, memoryview(b"")
+        try:
+            while left:
+                left = left[self._sock.send(left) :]
+        except (BlockingIOError, InterruptedError):
+            self.unsent = left
 
     def begin(self) -> None:
         """There is a new request to be answered."""
@@ -114,41 +119,48 @@ class PatientSocket:
         """May the caller answer the request? At the end of the process two would: a thread and the loop."""
         return self._claimed.acquire(blocking=False)
 
-    def _until(self) -> float | None:
-        return None if self._seconds is None else time.monotonic() + self._seconds
-
-    def _wait(self, event: int, until: float | None) -> None:
-        if self._seconds == 0:
-            raise BlockingIOError
-        watch = select.poll()
-        watch.register(self._sock, event)
-        with aside():
-            ready = watch.poll(None if until is None else max(0.0, 1000 * (until - time.monotonic())))
-        if not ready:
-            raise TimeoutError
-
 
 class PatientUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads from a socket until a moment that has been set, not until a client falls silent."""
+    """Reads a body: what has come at once, the rest within bounds of time that a client cannot extend."""
 
     def __init__(self, sock: PatientSocket) -> None:
         super().__init__(sock, PIECE)
-        self.deadline = float("inf")
+        self.begin(float("inf"))
+
+    def begin(self, seconds: float, received: int = 0) -> None:
+        """There is a new request, whose body may take so long; some of it has come with its head."""
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds
+        self.received = received
+        # Does the client wait for a word before it sends its body (RFC 9110, 10.1.1)?
+        self.expected = False
+        # Called before each wait for the client, with the bytes that came; raises if there shall be none.
+        self.permit: Callable[[int], None] = lambda _: None
 
     def chunk(self) -> bytes:
         """What the client has sent, or `TooSlow`."""
-        remaining = self.deadline - time.monotonic()
-        if remaining <= 0:
+        if self.deadline <= time.monotonic():
             raise TooSlow
-        before = self.sock.gettimeout()
-        self.sock.settimeout(remaining)
-        try:
-            data: bytes = super().chunk()
-        except TimeoutError:
-            raise TooSlow from None
-        finally:
-            self.sock.settimeout(before)
-        return data
+        while True:
+            try:
+                data: bytes = self.sock.recv(self.mxchunk)
+            except BlockingIOError:
+                self._wait()
+            else:
+                self.received += len(data)
+                return data
+
+    def _wait(self) -> None:
+        self.permit(self.received)
+        if self.expected:
+            self.expected = False
+            self.sock.push(CONTINUE)
+        least = self.began + FREE_SECONDS + self.received / LEAST_RATE
+        until = min(self.deadline, least)
+        while not self.sock.readable(min(LOOK_SECONDS, until - time.monotonic())):
+            if until <= time.monotonic():
+                raise TooSlow
+            self.permit(self.received)
 
 
 class Chunks:
@@ -181,17 +193,19 @@ class Chunks:
         if self._begun and self._line(2):
             raise ChunksInvalid("a chunk is longer than it says")
         self._begun = True
-        size = self._line(LINE_BYTES).partition(b";")[0].rstrip(b" \t")
-        if not size or len(size) > 8 or size.strip(b"0123456789abcdefABCDEF"):
-            raise ChunksInvalid("a chunk has no size")
-        self._left = int(size, 16)
-        if not self._left:
+        size = chunk_size(self._line(LINE_BYTES))
+        if size is None:
+            raise ChunksInvalid("a chunk has no size, or extensions that are none")
+        self._left = size
+        if not size:
             self._end()
 
     def _end(self) -> None:
         left = TRAILER_BYTES
         while line := self._line(left):
             left -= len(line)
+            if not is_trailer(line):
+                raise ChunksInvalid("a trailer is no field, or one that must come before the body")
         self._ended = True
         # It belongs to the next request.
         self.unreader.unread(self._buffer[self._at :])

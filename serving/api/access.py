@@ -1,70 +1,89 @@
 """Who may ask, and how often: API keys and a rate limit, each off until a setting turns it on."""
 
 import hashlib
-import hmac
 import ipaddress
 import math
-import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from flask import Request
-from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 
-from serving.api.errors import KeyMissing, KeyUnknown, RateLimited
+from serving import rates
+from serving.api.errors import KeyExpired, KeyMissing, KeyUnknown, QuotaExceeded, RateLimited, RequestError
+from serving.api.key_ring import KeyRing
+from serving.api.rate_limit import Counts, RateLimiter
+from serving.client import client_of
 from serving.config import SettingsInvalid, variable
+from serving.keys import MOST_KEYS, Key
+from serving.rates import Rate
 
-# An IPv6 customer usually has this much of the address; a limit for each single one would be none.
-IPV6_PREFIX = 64
+# Where a request notes the name of the key that it came with.
+KEY = "goldfish.key"
+# What a network of many customers has, and what a provider has.
+WIDER = {4: (24, 16), 6: (48, 32)}
 
 
 class Access:
-    """Checks a request before anything of it is read. `keys` are SHA-256 digests in hexadecimal.
+    """Checks a request before anything of it is read. `keys` are SHA-256 digests, or stand in a file.
 
     A plain SHA-256 is right for keys: they are random and long, unlike passwords.
     """
 
-    def __init__(self, keys: tuple[str, ...], rate_limit: str) -> None:
-        self._keys = [bytes.fromhex(key) for key in keys]
+    def __init__(self, keys: tuple[str, ...], rate_limit: str, keys_file: Path | None = None) -> None:
+        self._keys = KeyRing(keys, keys_file) if keys or keys_file else None
         self._shown = rate_limit
-        self._limits = _parse(rate_limit) if rate_limit else []
-        # The store starts a thread that forgets old clients, so there is none without a limit.
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if rate_limit else None
+        self._limits = [Counts(rate) for rate in _parse(rate_limit)] if rate_limit else []
+        # Clients with a key are counted apart: strangers, of whom there may be any number, take no place of
+        # theirs.
+        self._of_keys = [Counts(each.limit, MOST_KEYS) for each in self._limits]
+        self._quotas: dict[Rate, Counts] = {}
+        self._limiter = RateLimiter()
 
     @property
     def wants_key(self) -> bool:
-        return bool(self._keys)
+        return self._keys is not None
 
-    def check(self, request: Request) -> None:
-        """Raises `KeyMissing`, `KeyUnknown` or `RateLimited`."""
-        if not self._keys and not self._limits:
-            return
-        client = _address(request.remote_addr)
-        if self._keys:
-            try:
-                client = self._authenticate(request)
-            except (KeyMissing, KeyUnknown):
-                # Who guesses keys is counted too, by address.
-                self._count(client)
-                raise
-        self._count(client)
+    def check(self, request: Request) -> str:
+        """Who asks: a key or an address, of which each has a limit of its own.
 
-    def _count(self, client: str) -> None:
-        for limit in self._limits:
-            if self._limiter and not self._limiter.hit(limit, client):
-                reset = self._limiter.get_window_stats(limit, client).reset_time
-                raise RateLimited(self._shown, max(1, math.ceil(reset - time.time())))
+        Raises `KeyMissing`, `KeyUnknown`, `KeyExpired`, `QuotaExceeded` or `RateLimited`.
+        """
+        client = client_of(request.remote_addr)
+        if not self._keys:
+            self._count(self._limits, client)
+            return client
+        try:
+            key = self._authenticate(request, self._keys)
+        except RequestError:
+            # Who guesses keys is counted too, by address.
+            self._count(self._limits, client)
+            raise
+        client = f"key {key.name}"
+        self._count(self._of_keys, client)
+        self._use(key)
+        return client
 
-    def _authenticate(self, request: Request) -> str:
+    def _count(self, limits: list[Counts], client: str) -> None:
+        if limits and (wait := self._limiter.hit(limits, client, networks)):
+            raise RateLimited(self._shown, math.ceil(wait))
+
+    def _authenticate(self, request: Request, keys: KeyRing) -> Key:
         given = request.headers.get("X-API-Key") or _bearer(request.headers.get("Authorization", ""))
         if not given:
             raise KeyMissing
-        digest = hashlib.sha256(given.encode()).digest()
-        # All of them are compared, so that the time does not tell which one it was.
-        matches = [hmac.compare_digest(digest, key) for key in self._keys]
-        if not any(matches):
+        key = keys.find(hashlib.sha256(given.encode()).hexdigest())
+        if not key:
             raise KeyUnknown
-        return digest.hex()
+        request.environ[KEY] = key.name
+        if keys.is_over(key):
+            raise KeyExpired(key.name)
+        return key
+
+    def _use(self, key: Key) -> None:
+        if key.quota:
+            counts = self._quotas.setdefault(key.quota, Counts(key.quota, MOST_KEYS))
+            if wait := self._limiter.hit([counts], key.name):
+                raise QuotaExceeded(str(key.quota), math.ceil(wait))
 
 
 def _bearer(header: str) -> str:
@@ -72,26 +91,21 @@ def _bearer(header: str) -> str:
     return value.strip() if scheme.lower() == "bearer" else ""
 
 
-def _address(text: str | None) -> str:
-    """What one client has: an IPv4 address, or the network of an IPv6 one. Some proxies add a port."""
-    host = (text or "").partition(":")[0] if (text or "").count(":") == 1 else (text or "")
+def networks(client: str) -> Iterator[str]:
+    """The networks in which an address is, the narrowest first; none if it is no address."""
     try:
-        address = ipaddress.ip_address(host.partition("]")[0].removeprefix("["))
+        network = ipaddress.ip_network(client)
     except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+        return
+    for prefix in WIDER[network.version]:
+        yield str(network.supernet(new_prefix=prefix))
 
 
-def _parse(text: str) -> list[RateLimitItem]:
+def _parse(text: str) -> list[Rate]:
     try:
-        limits = parse_many(text)
+        return rates.parse_several(text)
     except ValueError:
-        limits = []
-    if not limits or any(limit.amount < 1 for limit in limits):
         name = variable("rate_limit")
-        raise SettingsInvalid([f'{name} is {text!r}: write it like "60/minute" or "5/second; 1000/day"'])
-    return limits
+        raise SettingsInvalid(
+            [f'{name} is {text!r}: write it like "60/minute" or "5/second; 1000/day"']
+        ) from None

@@ -12,7 +12,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from serving.api import errors, native, operations, pages
+from serving.api.access import KEY
 from serving.api.body import Environ, turn
+from serving.api.cors import Question
+from serving.api.front import KnownSchemes, at_its_port, take_off
 from serving.api.protocols import (
     hugging_face,
     mlflow_scoring,
@@ -25,7 +28,7 @@ from serving.api.respond import problem
 from serving.api.service import Service
 from serving.api.shapes import Shape, Shapes, answer_errors
 from serving.api.trace import Trace
-from serving.config import Settings
+from serving.config import Settings, SettingsInvalid, variable
 from serving.drain import Drain
 from serving.log import LOG
 from serving.problem import Problem
@@ -91,16 +94,17 @@ class Application:
                 response.force_close()
             return start_response(*arguments)
 
+        take_off(environ, self._service.settings.prefix)
         tensorflow_serving.any_case(environ)
         return self._wsgi(environ, start)
 
     def refuse(self, error: errors.RequestError) -> bytes:
         """A whole answer to what never became a request: counted, logged and signed like all others."""
-        trace = Trace.begin(None, Turn(time.monotonic()))
+        trace = Trace.begin(Turn(time.monotonic()))
         trace.code = error.code
-        details = {"request_id": trace.request_id}
-        response = problem(Problem(error.status, error.code, str(error), details), error.headers)
-        _sign(response, self._service, trace)
+        details, prefix = {"request_id": trace.request_id}, self._service.settings.prefix
+        response = problem(Problem(error.status, error.code, str(error), details, prefix), error.headers)
+        _sign(response, self._service, trace, Question(self._service.cors.only))
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()
         _note(self._service, trace, "none", "none", error.status)
@@ -129,12 +133,20 @@ def create_app(service: Service) -> Flask:
     for module in (pages, native, operations, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
+    _check_prefix(app, service.settings.prefix)
     if hops := service.settings.proxy_hops:
         # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, 0, 0, 0)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(KnownSchemes(app.wsgi_app), hops, hops, 0, 0, 0)  # type: ignore[method-assign]
     answer_errors(app, _shapes(app))
     _follow(app, service)
     return app
+
+
+def _check_prefix(app: Flask, prefix: str) -> None:
+    """Raises `SettingsInvalid` if a path could be one with the prefix, and another one without."""
+    if prefix and prefix.split("/")[1] in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
+        name = variable("prefix")
+        raise SettingsInvalid([f"{name} is {prefix!r}, and paths of this server's own begin so"])
 
 
 def _shapes(app: Flask) -> Shapes:
@@ -154,24 +166,29 @@ def _follow(app: Flask, service: Service) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.trace = Trace.begin(request.headers.get("X-Request-Id"), turn(request.environ))
-        # RFC 9112, 3.2. Without it a proxy and this server may disagree about whom the request is for.
-        if "HTTP_HOST" not in request.environ and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
-            raise errors.RequestInvalid
+        given_id, parent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
+        g.trace = Trace.begin(turn(request.environ), given_id, parent)
+        if not at_its_port(request.environ, service.settings.metrics_port):
+            raise errors.RouteUnknown
 
     @app.after_request
     def finish(response: Response) -> Response:
         trace: Trace = g.trace
         if not service.bodies.drain(request.environ):
             request.environ[CLOSE] = True
-        _sign(response, service, trace)
+        _sign(response, service, trace, _question())
         route = WHICH.sub("", request.url_rule.rule).replace("<word:", "<") if request.url_rule else "none"
         method = request.method if request.method in METHODS else "other"
-        _note(service, trace, method, route, response.status_code)
+        _note(service, trace, method, route, response.status_code, request.environ.get(KEY))
         return response
 
 
-def _sign(response: Response, service: Service, trace: Trace) -> None:
+def _question() -> Question:
+    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return Question(request.headers.get("Origin"), asked)
+
+
+def _sign(response: Response, service: Service, trace: Trace, question: Question) -> None:
     """Says who answered, and what a browser may do with it."""
     pin, headers = service.release.pin, response.headers
     # What a route has said of itself stays. Each look into the headers goes through all of them.
@@ -181,12 +198,15 @@ def _sign(response: Response, service: Service, trace: Trace) -> None:
     headers.add("X-Model-Version", str(pin.version))
     headers.add("X-Model-Digest", pin.digest)
     headers.add("X-Request-Id", trace.request_id)
+    service.cors.answer(headers, question)
     if trace.images:
         timing = (f"{name};dur={value}" for name, value in trace.milliseconds().items())
         headers.add("Server-Timing", ", ".join(timing))
 
 
-def _note(service: Service, trace: Trace, method: str, route: str, status: int) -> None:
+def _note(
+    service: Service, trace: Trace, method: str, route: str, status: int, key: str | None = None
+) -> None:
     """Counts and logs: the route, not the path, which a client can fill with anything."""
     service.metrics.request(route, status, trace.seconds, trace.code)
     fields = {
@@ -199,4 +219,9 @@ def _note(service: Service, trace: Trace, method: str, route: str, status: int) 
         "images": [vars(facts) for facts in trace.images],
         "digest": service.release.pin.digest,
     }
+    if trace.trace_id:
+        fields["trace_id"] = trace.trace_id
+    if key:
+        fields["key"] = key
+        service.metrics.key(key, status)
     LOG.info("request", extra={"fields": fields})

@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
-from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow, ServerBusy
+from serving.api.body_budget import BodyBudget, Upload
+from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.api.inflate import Inflater
 from serving.config import Settings
-from serving.crew import holding
-from serving.stream import PIECE, ChunksInvalid, PatientSocket, TooSlow, Turn
+from serving.crew import aside, holding
+from serving.stream import PIECE, ChunksInvalid, PatientSocket, PatientUnreader, TooSlow, Turn
 
 Environ = dict[str, Any]
 
@@ -25,8 +27,8 @@ Environ = dict[str, Any]
 DRAIN_BYTES, DRAIN_SECONDS, DRAINS = 2**20, 1.0, 8
 # How many compressed bodies are unpacked at once: a little of one may stand for much work.
 UNPACKERS = 2
-# How much the newest upload counts in the mean time of one.
-WEIGHT = 0.1
+# Seconds; a pause may end early because others have gone.
+LONGEST_PAUSE = 0.25
 # Where a request notes that its body was read to the end, or that it never will be.
 DONE, FAILED = "goldfish.body_done", "goldfish.body_failed"
 
@@ -44,42 +46,45 @@ class Held:
 
 
 class Bodies:
-    """All bodies that the server holds, and the doors through which they come in."""
+    """Reads bodies, within the budget that they share."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._doors = threading.BoundedSemaphore(settings.uploads)
+        self._budget = BodyBudget(settings.uploads, settings.bodies)
         self._drains = threading.BoundedSemaphore(DRAINS)
         self._unpackers = threading.BoundedSemaphore(UNPACKERS)
-        self._lock = threading.Lock()
-        self._upload_time = 0.0
-        self.held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of all bodies that are kept now."""
+        return self._budget.held
 
     @contextmanager
-    def read(self, environ: Environ) -> Iterator[Held]:
+    def read(self, environ: Environ, client: str) -> Iterator[Held]:
         """The whole body, unpacked if it is compressed, which counts as held until the block ends.
 
         Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed`, `BodyTooSlow`, `EncodingUnknown` or
         `EncodingMalformed`, and `ServerBusy` if there is no place.
         """
         inflater = Inflater(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body)
-        size = 0
+        unreader, declared = _unreader(environ), _declared(environ)
+        deadline = unreader.deadline if unreader else math.inf
         # One block that grows, because thousands of small ones would leave holes in the memory.
         received = bytearray()
-        try:
-            with self._door():
-                for part in self._parts(environ):
-                    with holding(self._unpackers) if inflater.packed else nullcontext():
-                        for piece in inflater.unpack(part):
-                            self._hold(len(piece))
-                            size += len(piece)
-                            received += piece
-                inflater.finish()
+        with self._budget.upload(client, declared, deadline) as upload:
+            if unreader:
+                unreader.permit = partial(self._budget.wait, upload)
+            for part in self._parts(environ):
+                self._pause(upload, len(part))
+                with holding(self._unpackers) if inflater.packed else nullcontext():
+                    for piece in inflater.unpack(part):
+                        self._budget.hold(upload, len(piece))
+                        received += piece
+            inflater.finish()
+            self._budget.finish(upload)
             held = Held(bytes(received))
             received.clear()
             yield held
-        finally:
-            self._hold(-size)
 
     def drain(self, environ: Environ) -> bool:
         """Reads what an early answer has left of a body. Is the connection good for another request?"""
@@ -88,11 +93,15 @@ class Bodies:
             return True
         if declared is None or declared > DRAIN_BYTES or environ.get(FAILED):
             return False
+        unreader = _unreader(environ)
+        # Whoever waits for a word before the body does not send it now, or does; nobody can tell.
+        if unreader and unreader.expected:
+            return False
         # A health check has threads of its own, which nobody shall keep.
         if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._drains.acquire(blocking=False):
             return False
         try:
-            if unreader := getattr(_stream(environ), "unreader", None):
+            if unreader:
                 unreader.deadline = min(unreader.deadline, time.monotonic() + DRAIN_SECONDS)
             for _ in self._parts(environ):
                 pass
@@ -107,12 +116,13 @@ class Bodies:
         environ[FAILED] = True
         if declared is not None and declared > limit:
             raise BodyTooLarge(limit)
-        received, stream = 0, _stream(environ)
+        received, stream, unreader, began = 0, _stream(environ), _unreader(environ), time.monotonic()
         while declared is None or received < declared:
             try:
                 part = stream.read(PIECE)
             except TooSlow:
-                raise BodyTooSlow(received, self._settings.body_seconds) from None
+                came = unreader.received if unreader else received
+                raise BodyTooSlow(came, round(time.monotonic() - began, 1)) from None
             except ChunksInvalid as error:
                 raise BodyMalformed(str(error)) from None
             except OSError:
@@ -127,26 +137,12 @@ class Bodies:
             raise BodyIncomplete(received)
         environ[DONE], environ[FAILED] = True, False
 
-    def _hold(self, size: int) -> None:
-        with self._lock:
-            if size > 0 and self.held + size > self._settings.bodies:
-                raise ServerBusy(self._retry_after())
-            self.held += size
-
-    @contextmanager
-    def _door(self) -> Iterator[None]:
-        if not self._doors.acquire(blocking=False):
-            raise ServerBusy(self._retry_after())
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._doors.release()
-            self._upload_time += WEIGHT * (time.monotonic() - began - self._upload_time)
-
-    def _retry_after(self) -> int:
-        """Whole seconds until a door opens, if those who send take the mean time of an upload."""
-        return max(1, math.ceil(self._upload_time))
+    def _pause(self, upload: Upload, size: int) -> None:
+        """Leaves what comes next to the others, if a client has sent more than its share."""
+        if (pause := self._budget.pause(upload, size)) > 0:
+            self._budget.wait(upload, upload.received)
+            with aside():
+                time.sleep(min(pause, LONGEST_PAUSE))
 
 
 def gone(environ: Environ) -> bool:
@@ -170,6 +166,12 @@ def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
     """The body's bytes. Gunicorn's file goes through them by the kilobyte; its reader beneath does not."""
     file = environ["wsgi.input"]
     return getattr(file, "reader", file)
+
+
+def _unreader(environ: Environ) -> PatientUnreader | None:
+    """What the body's bytes are read by, where this server's worker does it."""
+    unreader = getattr(_stream(environ), "unreader", None)
+    return unreader if isinstance(unreader, PatientUnreader) else None
 
 
 def _declared(environ: Environ) -> int | None:

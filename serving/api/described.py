@@ -46,7 +46,7 @@ def sending(service: Service, more: tuple[Kind, ...] = FORM) -> tuple[Kind, ...]
     """What may happen to a request with images."""
     wanted: list[Kind] = [*ImageError.__subclasses__(), *BODY, *more]
     if service.access.wants_key:
-        wanted += [errors.KeyMissing, errors.KeyUnknown]
+        wanted += [errors.KeyMissing, errors.KeyUnknown, errors.KeyExpired, errors.QuotaExceeded]
     if service.settings.rate_limit:
         wanted += [errors.RateLimited]
     return tuple(wanted)

@@ -29,6 +29,8 @@
     ├── LoadingRefused      403  loading_refused
     ├── KeyMissing          401  api_key_missing
     ├── KeyUnknown          401  api_key_unknown
+    ├── KeyExpired          401  key_expired
+    ├── QuotaExceeded       429  quota_exceeded
     ├── RateLimited         429  rate_limited
     ├── ServerBusy          503  server_busy
     ├── DeadlineExceeded    503  deadline_exceeded
@@ -326,6 +328,27 @@ class KeyUnknown(RequestError):
 
     def __init__(self) -> None:
         super().__init__("The API key is not one of this server's.", CHALLENGE)
+
+
+class KeyExpired(RequestError):
+    """The API key was good until a moment that has passed."""
+
+    code, status = "key_expired", 401
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The API key {name} has expired. Ask for a new one.", CHALLENGE)
+
+
+class QuotaExceeded(RequestError):
+    """The requests that the API key may make are used up; Retry-After says when it may make another one."""
+
+    code, status = "quota_exceeded", 429
+
+    def __init__(self, allowed: str, seconds: int) -> None:
+        super().__init__(
+            f"The quota of this API key is {allowed}, and it is used up. Ask again in {seconds} s.",
+            {"Retry-After": str(seconds)},
+        )
 
 
 class RateLimited(RequestError):

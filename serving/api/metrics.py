@@ -1,5 +1,7 @@
 """What Prometheus reads. Labels have few values: routes, statuses and codes, never what a client wrote."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from serving.api.admission import Admission
 from serving.api.body import Bodies
+from serving.crew import aside, holding
 from serving.log import output
 from serving.pin import Pin
 from serving.restarts import Restarts
@@ -19,6 +22,11 @@ from serving.restarts import Restarts
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+# Names of keys that are counted one by one, each with its statuses, and what all others are called. No key
+# can have that name.
+KEYS, OTHERS = 100, "(other)"
+# Seconds from one reading to the next: each takes some milliseconds of the interpreter from all others.
+PAUSE = 0.05
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -41,6 +49,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        self._reading, self._read, self._text = threading.Lock(), 0.0, b""
         self._requests = Counter(
             "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=registry
         )
@@ -54,6 +63,10 @@ class Metrics:
         self._refusals = Counter(
             "goldfish_refusals", "Requests that were refused, by code.", ["code"], registry=registry
         )
+        self._key_requests = Counter(
+            "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=registry
+        )
+        self._keys: set[str] = set()
         self.queue = self._histogram("queue", "From the body of a request to its turn.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
         self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
@@ -100,15 +113,30 @@ class Metrics:
         if code is not None:
             self._refusals.labels(code).inc()
 
+    def key(self, name: str, status: int) -> None:
+        """Counts a request that came with a key."""
+        if len(self._keys) < KEYS:
+            self._keys.add(name)
+        self._key_requests.labels(name if name in self._keys else OTHERS, str(status)).inc()
+
     def answer(self, label: str, score: float) -> None:
         """Counts an image that was classified, by its best class."""
         self._confidence.observe(score)
         if label in self._labels:
             self._predictions.labels(label).inc()
 
-    def text(self) -> bytes:
-        """All series, as Prometheus reads them."""
-        return generate_latest(self._registry)
+    def text(self, asked: float) -> bytes:
+        """All series, as Prometheus reads them and as they were at a monotonic moment or later.
+
+        Whoever asked before the last reading began gets that one, so many collectors cost no more than one.
+        """
+        with holding(self._reading):
+            if self._read < asked:
+                with aside():
+                    time.sleep(max(0.0, self._read + PAUSE - time.monotonic()))
+                self._read = time.monotonic()
+                self._text = generate_latest(self._registry)
+            return self._text
 
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(f"goldfish_{name}_seconds", text, buckets=BUCKETS, registry=self._registry)

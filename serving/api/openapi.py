@@ -57,6 +57,8 @@ def document(service: Service) -> Document:
             "version": f"{pin.version}+{pin.digest[:12]}",
             "description": INFO,
         },
+        # Relative to where the document is.
+        "servers": [{"url": service.settings.prefix or "/"}],
         "tags": descriptions.tags(),
         "paths": _paths(service, named) | descriptions.paths(service, named),
         "components": {"schemas": components, "headers": headers()},
@@ -71,7 +73,7 @@ def document(service: Service) -> Document:
 
 
 def _paths(service: Service, named: Document) -> Document:
-    return {
+    paths = {
         "/": {"get": _page("Is it there?", named["Outcome"], "curl {url}/")},
         "/inference": {"post": _inference(service)},
         "/predict": {"post": _predict(service, named)},
@@ -83,6 +85,9 @@ def _paths(service: Service, named: Document) -> Document:
         "/docs": {"get": _other("This documentation, to be read.", "A page.", HTML)},
         "/openapi.json": {"get": _other("This documentation, for programs.", "An OpenAPI document.", JSON)},
     }
+    if service.settings.metrics_port:
+        del paths["/metrics"]
+    return paths
 
 
 def _inference(service: Service) -> Document:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.answers import Alive, ModelCard, Outcome, Ready, Version
 from serving.api.metrics import CONTENT_TYPE
@@ -48,7 +48,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.text(), content_type=CONTENT_TYPE)
+        return Response(service.metrics.text(g.trace.turn.came), content_type=CONTENT_TYPE)
 
     return blueprint
 

@@ -16,7 +16,8 @@ from serving.api.admission import Admission
 from serving.api.body import Bodies, Held, gone, turn
 from serving.api.catalogue import Catalogue
 from serving.api.classifier import Classifier
-from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, WorkerStuck
+from serving.api.cors import Cors
+from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
 from serving.config import Settings
@@ -45,6 +46,7 @@ class Service:
     restarts: Restarts
     watchdog: Watchdog
     access: Access
+    cors: Cors
     bodies: Bodies
     metrics: Metrics
     classifier: Classifier
@@ -81,7 +83,8 @@ class Service:
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held, settings.deadline),
-            access=Access(settings.api_keys, settings.rate_limit),
+            access=Access(settings.api_keys, settings.rate_limit, settings.api_keys_file),
+            cors=Cors(settings.cors_origins),
             bodies=bodies,
             metrics=metrics,
             classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally()),
@@ -105,12 +108,17 @@ class Service:
             raise reason
 
     @contextmanager
-    def body(self, request: Request) -> Iterator[Held]:
-        """The body of a request that may ask, and for which there is a place."""
-        self.access.check(request)
+    def body(self, request: Request, refusal: RequestError | None = None) -> Iterator[Held]:
+        """The body of a request that may ask, and for which there is a place.
+
+        `refusal` is raised to whoever may ask: nobody shall send a body to hear what the head has shown.
+        """
+        client = self.access.check(request)
+        if refusal:
+            raise refusal
         # Before the body is read, and again when its turn is asked for.
         self.classifier.admission.check(turn(request.environ).crowded)
-        with self.bodies.read(request.environ) as held:
+        with self.bodies.read(request.environ, client) as held:
             yield held
 
     @contextmanager

@@ -41,7 +41,8 @@ def answer_errors(app: Flask, shapes: Shapes) -> None:
         trace.code = error.code
         details = {**extra, "request_id": trace.request_id}
         headers = error.headers if isinstance(error, errors.RequestError) else {}
-        return shapes.find(request.path)(Problem(error.status, error.code, str(error), details), headers)
+        found = Problem(error.status, error.code, str(error), details, request.script_root)
+        return shapes.find(request.path)(found, headers)
 
     @app.errorhandler(errors.RequestError)
     def wrong_request(error: errors.RequestError) -> Response:

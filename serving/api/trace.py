@@ -10,6 +10,11 @@ from serving.stream import Turn
 # What a proxy in front may have called the request; anything else could be an attack on the log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
+# W3C Trace Context, 3.2: version, trace, span and flags; of versions to come perhaps more.
+TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
+)
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -23,7 +28,7 @@ class ImageFacts:
 
 @dataclass
 class Trace:
-    """Times are in seconds. `code` is that of an error."""
+    """Times are in seconds. `code` is that of an error, `trace_id` the id of `traceparent`."""
 
     request_id: str
     turn: Turn
@@ -32,13 +37,14 @@ class Trace:
     inference: float = 0.0
     images: list[ImageFacts] = field(default_factory=list)
     code: str | None = None
+    trace_id: str | None = None
 
     @classmethod
-    def begin(cls, given_id: str | None, turn: Turn) -> "Trace":
-        """Takes over the id that a request came with, if it is one."""
+    def begin(cls, turn: Turn, given_id: str | None = None, parent: str | None = None) -> "Trace":
+        """Takes over the id that a request came with, and that of `traceparent`, where they are such."""
         if not given_id or not REQUEST_ID.fullmatch(given_id):
             given_id = f"{random.getrandbits(64):016x}"
-        return cls(given_id, turn)
+        return cls(given_id, turn, trace_id=_trace_id(parent) if parent else None)
 
     @property
     def seconds(self) -> float:
@@ -49,3 +55,8 @@ class Trace:
         """The times of the parts."""
         parts = {"queue": self.queue, "decode": self.decode, "inference": self.inference}
         return {name: round(1000 * seconds, 3) for name, seconds in parts.items()}
+
+
+def _trace_id(parent: str) -> str | None:
+    found = TRACEPARENT.fullmatch(parent)
+    return found[2] if found and (found[1] != "00" or not found[3]) else None

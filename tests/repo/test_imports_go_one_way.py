@@ -27,10 +27,9 @@ ADAPTERS = {
     "dvclive": {"pipeline/training.py"},
     "dvc": set(),
     "prometheus_client": {"serving/api/metrics.py"},
-    "limits": {"serving/api/access.py"},
 }
 # What serves over HTTP, and the modules that travel with the model and know nothing of it.
-WEB = {"flask", "werkzeug", "gunicorn", "prometheus_client", "limits", "msgspec"}
+WEB = {"flask", "werkzeug", "gunicorn", "prometheus_client", "msgspec"}
 
 EVERY = [path for half in HALVES for path in modules(half)]
 

@@ -104,6 +104,8 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.LoadingRefused(), "the pin in git", {}),
     (errors.KeyMissing(), "X-API-Key: <key>", {"WWW-Authenticate": "Bearer"}),
     (errors.KeyUnknown(), "not one of", {"WWW-Authenticate": "Bearer"}),
+    (errors.KeyExpired("alice"), "alice has expired", {"WWW-Authenticate": "Bearer"}),
+    (errors.QuotaExceeded("10/day", 7), "10/day", {"Retry-After": "7"}),
     (errors.RateLimited("60/minute", 7), "60/minute", {"Retry-After": "7"}),
     (errors.ServerBusy(7), "in 7 s", {"Retry-After": "7"}),
     (errors.DeadlineExceeded(2.5, 7), "within 2.5 s", {"Retry-After": "7"}),

@@ -117,6 +117,39 @@ def test_id_of_a_proxy_is_in_the_line(server: Server) -> None:
     assert line_of(server, "from-the-proxy-1")["route"] == "/livez"
 
 
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+PARENTS: dict[str, bool] = {
+    f"00-{TRACE}-{SPAN}-01": True,
+    f"00-{TRACE}-{SPAN}-00": True,
+    f"cc-{TRACE}-{SPAN}-01": True,
+    f"cc-{TRACE}-{SPAN}-01-what-comes-later": True,
+    f"00-{TRACE}-{SPAN}-01-more": False,
+    f"cc-{TRACE}-{SPAN}-01.more": False,
+    f"ff-{TRACE}-{SPAN}-01": False,
+    f"00-{'0' * 32}-{SPAN}-01": False,
+    f"00-{TRACE}-{'0' * 16}-01": False,
+    f"00-{TRACE.upper()}-{SPAN}-01": False,
+    f"00-{TRACE[:-1]}-{SPAN}-01": False,
+    f"00-{TRACE}-{SPAN}-1": False,
+    f"00-{TRACE}-{SPAN}-0g": False,
+    f"00-{TRACE}-{SPAN}": False,
+    f"0-{TRACE}-{SPAN}-01": False,
+    f"00-{TRACE}-{SPAN}-01, 00-{TRACE}-{SPAN}-01": False,
+    f'00-{TRACE}-{SPAN}-01","x":"y': False,
+    "": False,
+    "x" * 5000: False,
+}
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+def test_trace_of_a_client_is_in_the_line(server: Server, parent: str) -> None:
+    answer = ask(server, head("GET", "/livez", f"traceparent: {parent}"))
+    line = line_of(server, answer.headers["x-request-id"])
+    assert line.keys() == (MEMBERS | {"trace_id"} if PARENTS[parent] else MEMBERS)
+    assert line.get("trace_id", TRACE) == TRACE
+    assert TRACE not in str(answer)
+
+
 def test_lines_of_requests_at_once_do_not_mix(server: Server) -> None:
     ids = [f"at-once-{number:04}" for number in range(200)]
     with ThreadPoolExecutor(20) as pool:

@@ -85,7 +85,32 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
             *("", " ", ",", " , "),
         ],
     ),
+    # A file that can be read: see below.
+    "api_keys_file": ({}, ["nowhere", ".", "", " "]),
     "proxy_hops": ({"0": 0, "10": 10}, ["-1", "11", *WHOLE]),
+    "prefix": (
+        {"": "", "/vision": "/vision", "/vision/flowers-2/v1.0": "/vision/flowers-2/v1.0", "/.x": "/.x"},
+        [
+            *("vision", "/", "/vision/", "//vision", "/vision//x", "/../x", "/x/..", "/.", "/a b", "/%2e"),
+            *("/<x>", "/x?y", "/x#y", "/\u00e4", "http://x/y", "/x\\y", "/" + "x" * 65, "/x" * 9),
+        ],
+    ),
+    "cors_origins": (
+        {
+            "*": ("*",),
+            "https://app.example": ("https://app.example",),
+            "http://localhost:3000, https://[::1]:8443": ("http://localhost:3000", "https://[::1]:8443"),
+            "capacitor://localhost": ("capacitor://localhost",),
+        },
+        [
+            *("null", "app.example", "https://app.example/", "https://app.example/path", "//app.example"),
+            *("https://", "https://*.example", "https://App.example", "HTTPS://app.example", "https://a b"),
+            *("https://app.example:443", "http://app.example:80", "https://app.example:", "https://u@x"),
+            *("*, https://app.example", "https://app.example, null", "https://x:0", "https://x:123456"),
+            *("https://\u00e4.example", "https://x?y", "https://x#y", "localhost:3000"),
+        ],
+    ),
+    "metrics_port": ({"0": 0, "9090": 9090}, ["-1", "65536", *WHOLE]),
     "metrics_classes": ({"0": 0, "10000": 10_000}, ["-1", "10001", *WHOLE]),
 }
 WITHIN = [(name, text, value) for name, (good, _) in BOUNDS.items() for text, value in good.items()]
@@ -115,7 +140,7 @@ def test_line_break_at_the_end_is_no_part_of_a_name(name: str) -> None:
     assert repr(f"{good}\n") in reasons(**{variable(name): f"{good}\n"})
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "api_keys"])
+@pytest.mark.parametrize("name", [name for name in FIELDS if not name.startswith("api_keys")])
 @pytest.mark.parametrize("text", ["", " "])
 def test_empty_is_not_set(name: str, text: str) -> None:
     assert read(**{name: text}) == Settings()
@@ -127,6 +152,25 @@ def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{SECRET}\n")
     found = Settings.read({"MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")})
     assert found.credentials.password == SECRET
+
+
+def test_a_file_of_keys_with_names(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"# ours\nalice {DIGEST} quota=10/day\n\n{DIGEST[::-1]}\n")
+    found = Settings.read({"GOLDFISH_API_KEYS_FILE": str(tmp_path / "keys"), "GOLDFISH_API_KEYS": ""})
+    assert (found.api_keys, found.api_keys_file) == ((DIGEST, DIGEST[::-1]), tmp_path / "keys")
+
+
+@pytest.mark.parametrize("port", ["9090", "0"])
+def test_metrics_have_a_port_of_their_own(port: str) -> None:
+    sentence = reasons(PORT="9090", GOLDFISH_METRICS_PORT="9090")
+    assert "GOLDFISH_METRICS_PORT is the port that everything else has" in sentence
+    found = Settings.read({"PORT": port, "GOLDFISH_METRICS_PORT": "9091", "GOLDFISH_HOST": "::1"})
+    assert [found.at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
+
+
+def test_who_needs_few_settings_does_not_fail_because_of_others() -> None:
+    environment = {"GOLDFISH_API_KEYS_FILE": "nowhere", "GOLDFISH_SLOTS": "x", "PORT": "1", "GOLDFISH_X": "y"}
+    assert Settings.read(environment, only=("port",)) == Settings(port=1)
 
 
 @pytest.mark.parametrize("file", ["nowhere", "."])

@@ -5,6 +5,7 @@ it is parsed: no list and no object is there without its bracket, no value beyon
 """
 
 import threading
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import wraps
@@ -25,6 +26,8 @@ EACH, BESIDES = 16, 1000
 ALL, OBJECTS = (b"{", b"[", b","), (b"{",)
 # What RFC 2045 puts into base64 after each 76 characters, as JSON writes it.
 BREAKS = (rb"\r\n", rb"\n")
+# Bytes of a document that are decoded at once, to see whether they are UTF-8.
+PIECE = 64 * 1024
 # Characters of what the parser says, which may repeat a name of the client's.
 REASON = 160
 
@@ -45,10 +48,24 @@ def in_turn(read: Callable[Concatenate[bytes, More], Found]) -> Callable[Concate
     return reading
 
 
-def bound(body: bytes, images: int, marks: Sequence[bytes] = ALL) -> None:
-    """Raises `DocumentMalformed` if a document holds more than one about so many images can need."""
+def check(body: bytes, images: int, marks: Sequence[bytes] = ALL) -> None:
+    """Raises `DocumentMalformed` if a document is no UTF-8, or holds more than so many images can need."""
+    # The parser does not look into what it passes over, and what is not known is passed over.
+    if not body.isascii() and not _is_utf_8(body):
+        raise DocumentMalformed("it is not UTF-8")
     if sum(body.count(mark) for mark in marks) > EACH * images + BESIDES:
         raise DocumentMalformed(f"it holds more than {images} images can need")
+
+
+def _is_utf_8(body: bytes) -> bool:
+    """In pieces: as one text it would take up to four times its bytes."""
+    decoder, data = getincrementaldecoder("utf-8")(), memoryview(body)
+    try:
+        for start in range(0, len(data), PIECE):
+            decoder.decode(data[start : start + PIECE], final=start + PIECE >= len(data))
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def parse(body: bytes | msgspec.Raw, kind: type[Document]) -> Document:
@@ -70,7 +87,8 @@ def _decode(data: bytes | msgspec.Raw, kind: type[Document]) -> Document:
         return msgspec.json.decode(data, type=kind)
     except RecursionError:
         raise DocumentMalformed("it is nested too deeply") from None
-    except msgspec.DecodeError as error:
+    # Not all that the parser raises is an error of its own.
+    except ValueError as error:
         raise DocumentMalformed(_readable(str(error))) from None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from serving.api.protocols.documents import bound, in_turn, parse
+from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.respond import json
 from serving.api.service import Service
 
@@ -57,7 +57,7 @@ def _read(body: bytes) -> tuple[bytes, int]:
     """The image, which is the body itself or in a document: no image begins with a brace."""
     if not body[:HEAD].lstrip(b" \t\r\n").startswith(b"{"):
         return body, TOP
-    bound(body, 1)
+    check(body, 1)
     question = parse(body, ClassificationRequest)
     parameters = question.parameters or ClassificationParameters()
     return question.inputs, parameters.top_k or TOP

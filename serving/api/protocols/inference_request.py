@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from serving.api.catalogue import INPUT, OUTPUT, Entry
 from serving.api.errors import ImagesTooMany, TensorInvalid
 from serving.api.protocols import pixels, tensors
-from serving.api.protocols.documents import ALL, OBJECTS, bound, in_turn, parse
+from serving.api.protocols.documents import ALL, OBJECTS, check, in_turn, parse
 from serving.api.protocols.inference_answer import Wanted
 from serving.decoder import Pixels
 
@@ -76,7 +76,7 @@ def read(
     if header is not None and not head:
         # A request without a document: the body is the tensor, and BYTES the one image.
         return (_binary_pixels(tail, entry, None) if entry.pixels else [body]), Wanted(binary=True)
-    bound(head, limit, OBJECTS if entry.pixels else ALL)
+    check(head, limit, OBJECTS if entry.pixels else ALL)
     document = parse(head, InferenceRequest)
     wanted = _wanted(document)
     if [given.name for given in document.inputs] != [INPUT]:

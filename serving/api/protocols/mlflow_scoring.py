@@ -14,7 +14,7 @@ from werkzeug.http import parse_options_header
 from serving.api.answers import ClassScore
 from serving.api.errors import DocumentMalformed, TypeUnknown
 from serving.api.protocols import sagemaker
-from serving.api.protocols.documents import bound, in_turn, parse
+from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.protocols.refusals import LATE
 from serving.api.respond import json
 from serving.api.service import Service
@@ -90,14 +90,14 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/invocations")
     def invocations() -> Response:
         kind, options = parse_options_header(request.content_type or "")
-        top = TOP
-        with service.body(request) as held:
-            if sagemaker.is_image(kind):
+        top, image = TOP, sagemaker.is_image(kind)
+        known = image or (kind == JSON and _is_utf_8(options))
+        refusal = None if known else TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
+        with service.body(request, refusal) as held:
+            if image:
                 images = [held.take()]
-            elif kind == JSON and _is_utf_8(options):
-                images, top = _read(held.take(), service.settings.max_images)
             else:
-                raise TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
+                images, top = _read(held.take(), service.settings.max_images)
             answers = service.classify(request, images)
         return json(ScoredImages([scores(service, answer, top) for answer in answers]))
 
@@ -129,7 +129,7 @@ def _healthy(service: Service) -> Response:
 @in_turn
 def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
     """The images of a document, and how many classes of each are wanted."""
-    bound(body, limit)
+    check(body, limit)
     document = parse(body, Invocation)
     params = document.params or Params()
     given = [name for name in FORMS if getattr(document, name) is not UNSET]

@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from serving.api.catalogue import Entry
 from serving.api.errors import DocumentMalformed, SignatureWrong
 from serving.api.protocols import pixels
-from serving.api.protocols.documents import ALL, OBJECTS, bound, in_turn, parse
+from serving.api.protocols.documents import ALL, OBJECTS, check, in_turn, parse
 from serving.api.protocols.signatures import DEFAULT
 from serving.decoder import Pixels
 
@@ -63,7 +63,7 @@ class ClassifyRequest(Struct):
 @in_turn
 def read(body: bytes, entry: Entry, limit: int) -> tuple[Sequence[bytes] | Pixels, bool]:
     """The images of a document, at most `limit` of them; and were they rows?"""
-    bound(body, limit, OBJECTS if entry.pixels else ALL)
+    check(body, limit, OBJECTS if entry.pixels else ALL)
     question = parse(body, PredictRequest)
     _check_signature(question.signature_name)
     rows, columns = question.instances, question.inputs
@@ -93,7 +93,7 @@ def _column_of_pixels(column: Raw) -> bytes:
 @in_turn
 def examples(body: bytes, limit: int) -> list[bytes]:
     """The images that are to be classified."""
-    bound(body, limit)
+    check(body, limit)
     document = parse(body, ClassifyRequest)
     _check_signature(document.signature_name)
     return [_image(example) for example in document.examples]

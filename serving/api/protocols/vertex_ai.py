@@ -8,7 +8,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
 from serving.api.answers import Alive
-from serving.api.protocols.documents import bound, in_turn, parse
+from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.protocols.mlflow_scoring import TOP, ScoredImages, scores
 from serving.api.respond import json
 from serving.api.service import Service
@@ -70,7 +70,7 @@ def paths(app: Flask) -> list[str]:
 
 @in_turn
 def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
-    bound(body, limit)
+    check(body, limit)
     document = parse(body, VertexRequest)
     return [instance.b64 for instance in document.instances], (document.parameters or VertexParameters()).top
 

@@ -1,8 +1,10 @@
 """One image, asked by every protocol: what is sent, and the probabilities in what comes back."""
 
+import re
 import struct
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -138,3 +140,96 @@ CALLS = {
         lambda a: by_label(a.json["predictions"][0]),
     ),
 }
+
+# What no JSON text may hold (RFC 8259, 8.1 and 8.2): bytes that are no UTF-8, and half a surrogate pair.
+NO_UTF_8 = {
+    "stray byte": b"\xff",
+    "lone continuation": b"a\x80",
+    "cut sequence": b"\xe2\x82",
+    "overlong slash": b"\xc0\xaf",
+    "surrogate": b"\xed\xa0\x80",
+    "beyond Unicode": b"\xf4\x90\x80\x80",
+    "Latin-1": b"caf\xe9",
+}
+HALF_PAIRS = {
+    "first half": rb"\ud83d",
+    "second half": rb"\ude00",
+    "halves swapped": rb"\ude00\ud83d",
+    "half and text": rb"\ud83d!",
+}
+# What it may hold, and what is odd about it.
+ODD = {
+    "zero": rb"\u0000",
+    "raw control character": b"\x01",
+    "raw line break": b"\n",
+    "whole pair": rb"\ud83d\ude00",
+    "no escape": rb"\x41",
+    "mark": "\ufeff".encode(),
+    "no character": "\uffff".encode(),
+}
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Values in the place of any other one.
+ODD_VALUES = {
+    "NaN": b"NaN",
+    "infinity": b"-Infinity",
+    "huge integer": b"9" * 5000,
+    "huge exponent": b"1e999999999",
+    "tiny": b"1e-999999999",
+    "many digits": b"0." + b"1" * 5000,
+    "deep": b"[" * 5000 + b"]" * 5000,
+    "null": b"null",
+    "negative zero": b"-0",
+}
+
+
+class Document(NamedTuple):
+    """A call's JSON document, and the whole request with another one in its place."""
+
+    path: str
+    data: bytes
+    request: Callable[[bytes], bytes]
+
+
+def documents(image: bytes) -> dict[str, Document]:
+    """By the names of the calls, of those whose body has a document."""
+    found = {}
+    for name, call in CALLS.items():
+        body = call.body(image)
+        if name == "open inference, binary":
+            found[name] = Document(call.path, body[:300].rstrip(), partial(_with_tail, call.path, body[300:]))
+        elif body.startswith(b"{"):
+            found[name] = Document(call.path, body, partial(_alone, call))
+    return found
+
+
+def _alone(call: Call, data: bytes) -> bytes:
+    return post(call.path, data, *call.lines)
+
+
+def _with_tail(path: str, tail: bytes, data: bytes) -> bytes:
+    return post(path, data + tail, f"{HEADER}: {len(data)}")
+
+
+def with_text(document: bytes, text: bytes) -> dict[str, bytes]:
+    """A document with some text in the place of each string, and as one that is not known."""
+    found = {}
+    for string in STRING.finditer(document):
+        for place, kept in (("for", b""), ("before", string[0][1:-1])):
+            changed = b'"' + text + kept + b'"'
+            name = f"{place} {string.start()}"
+            found[name] = document[: string.start()] + changed + document[string.end() :]
+    found["a name that is not known"] = b'{"' + text + b'": 1, ' + document[1:]
+    found["a value that is not known"] = b'{"unknown": {"a": ["' + text + b'"]}, ' + document[1:]
+    return found
+
+
+def with_value(document: bytes, value: bytes) -> dict[str, bytes]:
+    """A document with a value in the place of each string, and in members that come twice or are unknown."""
+    found = {"not known": b'{"unknown": ' + value + b", " + document[1:]}
+    for string in STRING.finditer(document):
+        if document[string.end() : string.end() + 1] == b":":
+            twice = string[0] + b": " + value + b", "
+            found[f"twice {string.start()}"] = document[: string.start()] + twice + document[string.start() :]
+        else:
+            found[f"for {string.start()}"] = document[: string.start()] + value + document[string.end() :]
+    return found

@@ -10,7 +10,22 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.serving.bundles import COLOURS, SIZE, filled
-from tests.serving.protocols.asked import CALLS, HEADER, JSON, MODEL, TENSOR, base64, tensor
+from tests.serving.protocols.asked import (
+    CALLS,
+    HALF_PAIRS,
+    HEADER,
+    JSON,
+    MODEL,
+    NO_UTF_8,
+    ODD,
+    ODD_VALUES,
+    TENSOR,
+    base64,
+    documents,
+    tensor,
+    with_text,
+    with_value,
+)
 from tests.serving.servers import Server
 from tests.serving.wire import HOST, Answer, head, post, read
 
@@ -365,6 +380,64 @@ def test_documents(everywhere: Server) -> None:
             check(everywhere, case)
         except AssertionError as error:
             raise AssertionError(name) from error
+
+
+TEXTS = documents(RED)
+
+
+def ask_all(server: Server, name: str, bodies: dict[str, bytes]) -> dict[str, Answer]:
+    """Sends one call with each of some documents, on one connection."""
+    found = {}
+    with server.connect() as connection:
+        for place, body in bodies.items():
+            connection.sendall(TEXTS[name].request(body))
+            found[place] = read(connection)
+            assert not found[place].closed, place
+    return found
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_document_that_is_no_unicode_is_malformed(everywhere: Server, name: str) -> None:
+    document = TEXTS[name]
+    bodies = {
+        f"{kind} {place}": body
+        for kind, text in (NO_UTF_8 | HALF_PAIRS).items()
+        for place, body in with_text(document.data, text).items()
+    }
+    bodies |= {encoding: document.data.decode().encode(encoding) for encoding in ("utf-16", "utf-32")}
+    # RFC 8259, 8.1: not to be sent, and a parser may refuse it.
+    bodies |= {"utf-8-sig": document.data.decode().encode("utf-8-sig")}
+    bodies |= {
+        "at the end": document.data + b"\xff",
+        "within": document.data[:1] + b"\xff" + document.data[1:],
+    }
+    for place, answer in ask_all(everywhere, name, bodies).items():
+        if name == "hugging face, document" and place in ("utf-16", "utf-32", "utf-8-sig"):
+            # What does not begin with a brace is an image there.
+            assert answer.status == 415
+            continue
+        assert (answer.status, answer.json["code"]) == (400, DATA), (place, answer.body)
+        shape_is_the_protocols(document.path, answer, DATA)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_document_is_a_fault_of_the_server(everywhere: Server, name: str) -> None:
+    document = TEXTS[name].data
+    bodies = {
+        f"{kind} {place}": body
+        for kind, text in ODD.items()
+        for place, body in with_text(document, text).items()
+    }
+    bodies |= {
+        f"{kind} {place}": body
+        for kind, value in ODD_VALUES.items()
+        for place, body in with_value(document, value).items()
+    }
+    bodies |= {f"cut at {size}": document[:size] for size in range(0, len(document), 7)}
+    for place, answer in ask_all(everywhere, name, bodies).items():
+        assert answer.status in (200, 400, 415), (place, answer.body)
+        if answer.status != 200:
+            shape_is_the_protocols(TEXTS[name].path, answer, "")
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -1,0 +1,23 @@
+"""Who counts as one client, however the address is written."""
+
+import pytest
+
+from serving.client import UNKNOWN, client_of
+
+ADDRESSES = {
+    "192.0.2.7": "192.0.2.7",
+    "192.0.2.7:5000": "192.0.2.7",
+    "::ffff:192.0.2.7": "192.0.2.7",
+    "[::ffff:192.0.2.7]:5000": "192.0.2.7",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+    "[2001:db8:1:2::9]:5000": "2001:db8:1:2::/64",
+    "fe80::1%eth0": "fe80::/64",
+    "::1": "::/64",
+    "": UNKNOWN,
+    "not an address": UNKNOWN,
+}
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_address_belongs_to_a_client(text: str) -> None:
+    assert client_of(text) == ADDRESSES[text]

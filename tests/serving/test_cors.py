@@ -1,0 +1,185 @@
+"""Which pages of other origins may ask, as HTTP says it and as a real browser takes it."""
+
+import hashlib
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from tests.serving.browser import Page, chromium
+from tests.serving.bundles import COLOURS, filled
+from tests.serving.servers import Server, publish, running
+from tests.serving.wire import Answer, ask, head, post
+
+RED = filled(COLOURS["red"])
+KEY = "a-key-of-the-tests"
+OURS, OTHERS = "https://app.example", "http://localhost:3000"
+ALLOW, EXPOSE = "access-control-allow-origin", "access-control-expose-headers"
+PREFLIGHT = (
+    "Access-Control-Request-Method: POST",
+    "Access-Control-Request-Headers: authorization,content-type,traceparent,x-api-key",
+)
+STRANGERS = (
+    "null", "https://app.example.evil.example", "https://evil.example", "http://app.example", "https://APP.example",
+    "https://app.example:8443", "https://app.example/", "https://app.example, https://evil.example", "*", "",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for two origins, with a key and a limit."""
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    folder = publish(tmp_path_factory.mktemp("shared"))
+    with running(
+        folder, cors_origins=f"{OURS}, {OTHERS}", api_keys=digest, rate_limit="30/day", max_body_mb=1
+    ) as started:
+        yield started
+
+
+def listed(answer: Answer, name: str) -> set[str]:
+    return {part.strip().lower() for part in answer.headers.get(name, "").split(",") if part}
+
+
+def preflight(server: Server, origin: str, path: str = "/predict") -> Answer:
+    return ask(server, head("OPTIONS", path, f"Origin: {origin}", *PREFLIGHT))
+
+
+@pytest.mark.parametrize("origin", [OURS, OTHERS])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/inference", "/v2/models/colours/infer", "/invocations", "/metrics"]
+)
+def test_preflight_asks_for_no_key(shared: Server, origin: str, path: str) -> None:
+    answer = preflight(shared, origin, path)
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers[ALLOW] == origin
+    assert listed(answer, "access-control-allow-headers") >= {
+        *("x-api-key", "authorization", "content-type", "traceparent"),
+    }
+    assert "post" in listed(answer, "access-control-allow-methods")
+    assert int(answer.headers["access-control-max-age"]) > 0
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_preflights_are_not_counted(shared: Server) -> None:
+    assert {preflight(shared, OURS).status for _ in range(50)} == {200}
+    assert ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}")).status == 200
+
+
+@pytest.mark.parametrize("origin", STRANGERS)
+def test_strangers_are_told_nothing(shared: Server, origin: str) -> None:
+    for answer in (
+        preflight(shared, origin),
+        ask(shared, head("GET", "/version", f"Origin: {origin}")),
+        ask(shared, post("/predict", RED, f"Origin: {origin}")),
+    ):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert listed(answer, "vary") == {"accept", "origin"}
+
+
+def test_what_can_be_read(shared: Server) -> None:
+    answer = ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}"))
+    assert (answer.status, answer.headers[ALLOW]) == (200, OURS)
+    assert listed(answer, EXPOSE) >= {
+        *("x-model-name", "x-model-version", "x-model-digest", "x-request-id", "retry-after"),
+    }
+    assert listed(answer, "vary") == {"accept", "origin"}
+    for path in ("/", "/docs", "/livez", "/static/page.js"):
+        assert ask(shared, head("GET", path, f"Origin: {OURS}")).headers[ALLOW] == OURS
+
+
+def test_errors_can_be_read_too(shared: Server) -> None:
+    def code(request: bytes) -> str:
+        answer = ask(shared, request)
+        assert (answer.headers[ALLOW], "retry-after" in listed(answer, EXPOSE)) == (OURS, True)
+        return str(answer.json["code"])
+
+    good = (f"Origin: {OURS}", f"X-API-Key: {KEY}")
+    assert code(post("/predict", RED, good[0])) == "api_key_missing"
+    assert code(head("POST", "/predict", *good, "Content-Length: 2000000")) == "body_too_large"
+    assert code(post("/predict", b"?", *good)) == "image_unrecognised"
+    assert code(head("GET", "/nowhere", *good)) == "route_unknown"
+    assert code(head("DELETE", "/predict", *good)) == "method_not_allowed"
+    while ask(shared, post("/predict", RED, *good)).status == 200:
+        pass
+    assert code(post("/predict", RED, *good)) == "rate_limited"
+
+
+def test_everybody(tmp_path: Path) -> None:
+    with running(publish(tmp_path), cors_origins="*") as server:
+        for answer in (
+            preflight(server, "https://anybody.example"),
+            ask(server, post("/predict", RED, "Origin: https://anybody.example", "Cookie: a=b")),
+            # What never became a request.
+            ask(server, b"NONSENSE\r\n\r\n"),
+        ):
+            assert answer.headers[ALLOW] == "*"
+            assert "access-control-allow-credentials" not in answer.headers
+        assert ALLOW not in preflight(server, "null").headers
+
+
+def test_only_one(tmp_path: Path) -> None:
+    with running(publish(tmp_path), cors_origins=OURS) as server:
+        assert ask(server, b"NONSENSE\r\n\r\n").headers[ALLOW] == OURS
+        assert ALLOW not in ask(server, head("GET", "/livez")).headers
+
+
+def test_by_default_nothing_is_said_of_it(server: Server) -> None:
+    for answer in (preflight(server, OURS), ask(server, post("/predict", RED, f"Origin: {OURS}"))):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert listed(answer, "vary") == {"accept"}
+
+
+ASK = """
+const [url, key, image, done] = arguments;
+const body = Uint8Array.from(atob(image), c => c.charCodeAt(0));
+fetch(url, {method: "POST", body, headers: {"X-API-Key": key, "Content-Type": "image/png"}})
+  .then(async answer => [answer.status, answer.headers.get("X-Model-Name"), (await answer.json()).code ?? ""])
+  .catch(error => [0, null, error.name])
+  .then(done);
+"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[str]:
+    """The origin of a web server with a page of its own."""
+    (folder / "index.html").write_text("<!doctype html><title>elsewhere</title>")
+    with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_of_another_origin_asks(tmp_path: Path) -> None:
+    page, digest = tmp_path / "page", hashlib.sha256(KEY.encode()).hexdigest()
+    page.mkdir()
+    with (
+        elsewhere(page) as origin,
+        elsewhere(page) as stranger,
+        running(publish(tmp_path), cors_origins=origin, api_keys=digest) as server,
+        chromium() as browser,
+    ):
+
+        def asks(origin: str, key: str) -> list[object]:
+            Page(browser, origin).open("/index.html")
+            image = b64encode(RED).decode()
+            return list(browser.execute_async_script(ASK, f"{server.url}/predict", key, image))
+
+        assert asks(origin, KEY) == [200, "colours", ""]
+        # The page can read the server's own error.
+        assert asks(origin, "guessed") == [401, "colours", "api_key_unknown"]
+        # Another port is another origin.
+        assert asks(stranger, KEY) == [0, None, "TypeError"]
