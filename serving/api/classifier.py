@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.api.admission import Admission
-from serving.api.errors import ClientGone, DeadlineExceeded
+from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
+from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
 from serving.api.trace import ImageFacts, Trace
 from serving.decoder import Pixels, picture
-from serving.errors import ImageError
+from serving.errors import ImageError, ImageUnrecognised
 from serving.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which it is worth asking whether the client is still there.
@@ -45,7 +46,7 @@ class Classifier(NamedTuple):
         """Probabilities, float32 [K], for each image, encoded or uint8 [S,S,3].
 
         `gone`: has the client left meanwhile? Decoding needs the slot too, for that is where the memory goes.
-        Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone` or `ImageRefused`.
+        Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
         with (self.tensors if isinstance(images, np.ndarray) else self.encoded).request(trace):
             return self._classify(images, trace, gone)
@@ -65,6 +66,8 @@ class Classifier(NamedTuple):
                 try:
                     answers.append(self._one(image, asked, trace))
                 except ImageError as error:
+                    if isinstance(error, ImageUnrecognised) and isinstance(image, bytes) and is_url(image):
+                        raise ImageUrlRefused from None
                     raise ImageRefused(index if len(images) > 1 else None, error) from None
             return answers
 
