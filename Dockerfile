@@ -12,12 +12,14 @@ FROM ${BASE} AS packages
 # pip of an own environment, because distributions forbid the one of the system.
 RUN ["python3", "-m", "venv", "/opt/pip"]
 
-# The lock alone, so that a change of code does not install anew.
-COPY requirements/serving.txt /build/serving.txt
+# The lock alone, so that a change of code does not install anew. `heic` is `serving` and the decoder of iPhones'
+# photos.
+ARG LOCK=serving
+COPY requirements/${LOCK}.txt /build/lock.txt
 
 # Hashes, so that nothing else than what was tested gets in; a folder that can be copied as a whole.
 RUN ["/opt/pip/bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", \
-     "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/serving.txt"]
+     "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/lock.txt"]
 
 # What no server calls, a third of all: tests, the tools of ONNX Runtime, and its library for C programs, which
 # the Python module does not load. `make smoke` asks what is left.

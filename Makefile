@@ -37,8 +37,9 @@ LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json"));
 	print(*(f"--build-arg {key.upper()}={pin[key]}" for key in ("version", "digest")))')
 
 .PHONY: image
-image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name]
+image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes]
 	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) \
+		$(if $(HEIC),--build-arg LOCK=heic) \
 		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI \
 		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 
@@ -136,6 +137,7 @@ lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml, and that of 
 	@$(COMPILE) pyproject.toml --upgrade --extra pipeline --group dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
+	@$(COMPILE) pyproject.toml --extra heic -c requirements/dev.txt -o requirements/heic.txt
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
 

@@ -44,6 +44,10 @@ MAX_PIXELS = 25_000_000
 MAX_PIXELS_COPIED = {"WEBP": 12_000_000, "AVIF": 12_000_000}
 # A JPEG in one scan decodes at 1/2, 1/4 or 1/8 of its size, so 50 to 200 megapixels of phones cost no more.
 MAX_PIXELS_SCALED = 200_000_000
+# Pixels times passes: a progressive picture of 25 megapixels may have 40 scans, and usually has 10.
+MAX_PASSED_PIXELS = 1_000_000_000
+# The decoder of HEIC takes a second for 24 megapixels in 10 MB; phones write a third of that.
+MAX_BYTES_HEIC = 10 * 2**20
 # Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
 MAX_ASPECT = 50
 MIN_SIDE = 8
@@ -53,8 +57,12 @@ STRIP = 256
 # Pillow's own limit is the second line behind ours: it raises above twice this number, and warns before.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS_SCALED
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Each slot of the server has a core; the decoder of AVIF would start a thread for every core.
+# Each slot of the server has a core; these decoders would start threads of their own.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+if READS_HEIC:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
 # What people send by mistake and their software can convert: by the brand in an ISO media file (bytes 8 to
 # 12), or by the bytes at the start.
@@ -129,8 +137,12 @@ def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
         _check(file)
         # Pillow's plugin for HEIC is called after the container.
         with Image.open(io.BytesIO(file.data), formats=["HEIF" if name == "HEIC" else name]) as image:
-            pixels = _pixels(image, file, preprocessing)
-        return Picture(pixels, file.format, file.width, file.height)
+            width, height = image.size
+            # Less where the decoder of HEIC cuts off what fills up the last blocks.
+            if width * height > file.width * file.height:
+                raise ImageDamaged(f"it states {file.width} x {file.height} and {width} x {height} pixels")
+            pixels = _pixels(image, file.orientation, preprocessing)
+        return Picture(pixels, file.format, width, height)
     # Memory that this machine lacks is no fault of the image.
     except (ImageError, MemoryError):
         raise
@@ -143,9 +155,14 @@ def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
 def _check(file: PictureFile) -> None:
     """Refuses what must not be decoded."""
     width, height = file.width, file.height
+    if file.format == "HEIC" and len(file.data) > MAX_BYTES_HEIC:
+        raise ImageTooLarge(len(file.data), MAX_BYTES_HEIC)
     limit = MAX_PIXELS_SCALED if file.scaled else MAX_PIXELS_COPIED.get(file.format, MAX_PIXELS)
     if max(width * height, file.pixels) > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
+    if file.passes * width * height > MAX_PASSED_PIXELS:
+        passes = f"{file.passes} scans over {width} x {height} pixels"
+        raise ImageTooManyPixels(passes, f"{MAX_PASSED_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmall(width, height, MIN_SIDE)
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -168,10 +185,8 @@ def _unknown(data: bytes) -> ImageError:
     return ImageFormatUnsupported(name, ACCEPTED) if name else ImageUnrecognised(ACCEPTED)
 
 
-def _pixels(image: Image.Image, file: PictureFile, preprocessing: Preprocessing) -> Pixels:
+def _pixels(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
     size, crop = preprocessing.size, preprocessing.crop
-    if image.size != (file.width, file.height):
-        raise ImageDamaged(f"it states two sizes, {file.width} x {file.height} and {image.size}")
     # JPEG: the smallest decoding that still has as many pixels as the resize needs.
     short = round(size / crop)
     scale = short / min(image.size)
@@ -182,8 +197,8 @@ def _pixels(image: Image.Image, file: PictureFile, preprocessing: Preprocessing)
     left, top = (plain.width - side) / 2, (plain.height - side) / 2
     small = plain.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     # The central square stays itself when turned, so the small picture is turned, not the large one.
-    if file.orientation in UPRIGHT:
-        small = small.transpose(UPRIGHT[file.orientation])
+    if orientation in UPRIGHT:
+        small = small.transpose(UPRIGHT[orientation])
     return np.asarray(small.convert("RGB"))
 
 

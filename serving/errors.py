@@ -19,7 +19,8 @@
         ├── ImageTooManyPixels      image_too_many_pixels
         ├── ImageTooSmall           image_too_small
         ├── ImageTruncated          image_truncated
-        └── ImageDamaged            image_damaged
+        ├── ImageDamaged            image_damaged
+        └── ImageTooCostly          image_too_costly
 
 Each class builds its own sentence and has a stable `code`, which clients may test for.
 An `ImageError` also has the HTTP `status` that fits it.
@@ -192,3 +193,14 @@ class ImageDamaged(ImageError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The image begins well and is damaged further on ({reason}). Send it again.")
+
+
+class ImageTooCostly(ImageError):
+    """Decoding the image takes more memory than a picture may take."""
+
+    code, status = "image_too_costly", 413
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Decoding the image takes more memory than a picture may take. Save it anew with another program."
+        )

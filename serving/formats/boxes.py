@@ -43,8 +43,8 @@ def boxes(view: memoryview, start: int, pieces: Pieces) -> Iterator[Box]:
 class Reader:
     """Takes big-endian numbers from the front of a box's content; a short one is damaged."""
 
-    def __init__(self, box: Box) -> None:
-        self.view, self.at = box.content, 0
+    def __init__(self, box: Box, at: int = 0) -> None:
+        self.view, self.at = box.content, at
 
     def take(self, size: int) -> int:
         """A number of `size` bytes, which is 0 if it has none."""

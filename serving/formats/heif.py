@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from serving.errors import ImageDamaged, ImageFormatUnsupported
+from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTruncated
 from serving.formats.boxes import Box, Reader, boxes
 from serving.formats.picture_file import PictureFile, Pieces
 from serving.formats.video import Size, av1_sizes, hevc_sizes
@@ -85,7 +85,8 @@ class _Walk:
             elif box.kind != b"mdat":
                 self.data[box.start + 4 : box.start + 8] = UNUSED
         if self.kinds.get(self.primary) not in ITEMS:
-            raise ImageFormatUnsupported("a film or a composition", "a still picture")
+            kind = "AVIF" if is_avif(self.original) else "HEIC"
+            raise ImageFormatUnsupported(f"{kind} without a still picture", "the photo itself")
         return self
 
     def size(self, item: int) -> Size:
@@ -120,21 +121,22 @@ class _Walk:
 
     def _video_sizes(self, item: int) -> Iterator[Size]:
         data = memoryview(b"".join(self.extents[item]))
-        if self.kinds.get(item) == AV1:
-            for box in self._properties(item, b"av1C"):
-                yield from av1_sizes(box.content[4:], self.pieces)
+        for box in self._properties(item, b"av1C"):
+            yield from av1_sizes(box.content[4:], self.pieces)
             yield from av1_sizes(data, self.pieces)
         for box in self._properties(item, b"hvcC"):
-            # Behind a header of 22 bytes units are kept in arrays, each unit with its length in two bytes.
-            reader, length_bytes = Reader(box), (box.content[21] & 3) + 1 if len(box.content) > 21 else 4
-            reader.at = 22
-            for _ in range(reader.take(1)):
-                reader.take(1)
-                for _ in range(reader.take(2)):
-                    start = reader.at
-                    reader.at += reader.take(2)
-                    yield from hevc_sizes(box.content[start : reader.at], 2, self.pieces)
+            length_bytes = (Reader(box, 21).take(1) & 3) + 1
             yield from hevc_sizes(data, length_bytes, self.pieces)
+            yield from self._configured_sizes(Reader(box, 22))
+
+    def _configured_sizes(self, reader: Reader) -> Iterator[Size]:
+        """From arrays of HEVC units, each with its length in two bytes."""
+        for _ in range(reader.take(1)):
+            reader.take(1)
+            for _ in range(reader.take(2)):
+                start = reader.at
+                reader.take(reader.take(2))
+                yield from hevc_sizes(reader.view[start : reader.at], 2, self.pieces)
 
     def _properties(self, item: int, kind: bytes) -> list[Box]:
         indices = [index - 1 for index in self.used[item] if 0 < index <= len(self.properties)]
@@ -185,8 +187,10 @@ class _Walk:
                 self._place(item, (memoryview(self.original), inside, None)[min(source, 2)], start, length)
 
     def _place(self, item: int, where: memoryview | None, start: int, length: int) -> None:
-        if where is None or start + length > len(where):
-            raise ImageDamaged("an item lies outside of the file")
+        if where is None:
+            raise ImageDamaged("an item is a part of another one")
+        if start + length > len(where):
+            raise ImageTruncated
         self.left -= length or len(where) - start
         if self.left < 0:
             raise ImageDamaged("its items refer to the same bytes again and again")

@@ -1,6 +1,7 @@
 """PNG (W3C): header, palette, transparency and image data are kept; text, profiles and more frames not."""
 
 import struct
+import zlib
 
 from serving.errors import ImageDamaged, ImageTruncated
 from serving.formats import exif
@@ -12,6 +13,11 @@ KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 BEFORE, AFTER = 8, 4
 XMP = b"XML:com.adobe.xmp\0"
 END = b"\0\0\0\0IEND\xaeB`\x82"
+# Deflate can describe nothing at length: 20 MB of empty blocks cost seconds. Beyond the first bytes a piece
+# must give a quarter of its size; what compressors write gives all of it or more.
+UNCHECKED, PIECE, LEAST = 2**20, 2**16, 2**14
+# Of a pixel at most, with its share of a row's filter; and of the largest picture that is decoded.
+PIXEL_BYTES, MOST = 9, 2**28
 
 
 def accepts(data: bytes) -> bool:
@@ -42,6 +48,9 @@ def read(data: bytes) -> PictureFile:
             break
         at = end
     width, height = _size(kept)
+    if len(data) > UNCHECKED:
+        packed = b"".join(chunk[BEFORE:-AFTER] for chunk in kept if chunk[4:8] == b"IDAT")
+        _check_density(packed, min(PIXEL_BYTES * width * height, MOST))
     return PictureFile("PNG", b"".join(kept), width, height, tagged or packet or 1)
 
 
@@ -54,3 +63,22 @@ def _size(chunks: list[Span]) -> tuple[int, int]:
     if any(chunk[4:8] == b"IHDR" for chunk in chunks[2:]):
         raise ImageDamaged("it has two headers")
     return width, height
+
+
+def _check_density(packed: bytes, needed: int) -> None:
+    """Refuses image data that consist of next to nothing; what is broken the decoder says."""
+    inflater = zlib.decompressobj()
+    for start in range(0, len(packed) - PIECE + 1, PIECE):
+        given, piece = 0, packed[start : start + PIECE]
+        try:
+            while piece and needed > 0:
+                found = len(inflater.decompress(piece, 16 * PIECE))
+                given, needed = given + found, needed - found
+                piece = inflater.unconsumed_tail
+        except zlib.error:
+            return
+        # The decoder stops here too.
+        if inflater.eof or needed <= 0:
+            return
+        if given < LEAST:
+            raise ImageDamaged("its image data are empty blocks")

@@ -12,6 +12,8 @@ from serving.formats.picture_file import Pieces
 Size = tuple[int, int]
 # What is read of the sequence headers of AV1 (AV1 specification, 5.5.1) and HEVC (ITU H.265, 7.3.2.2).
 HEADER_BYTES = 256
+# `chroma_format_idc` of HEVC: 4:2:0, which cameras use, and 4:4:4.
+QUARTER_COLOUR, FULL_COLOUR = 1, 3
 AV1_SEQUENCE_HEADER, HEVC_SEQUENCE_PARAMETERS = 1, 33
 
 
@@ -95,6 +97,8 @@ def _hevc_size(unit: bytes) -> Size:
     for profile, level in present:
         bits.take(88 * profile + 8 * level)
     bits.golomb()
-    if bits.golomb() == 3:  # chroma_format_idc
+    chroma = bits.golomb()
+    if chroma == FULL_COLOUR:
         bits.take(1)
-    return bits.golomb(), bits.golomb()
+    # With more colours than the usual quarter, as many bytes as twice the pixels have.
+    return bits.golomb() * (2 if chroma > QUARTER_COLOUR else 1), bits.golomb()
