@@ -1,16 +1,21 @@
 """WebP (RIFF): the first frame is kept, with its transparency; metadata and further frames are not."""
 
 import struct
+from collections.abc import Iterator
 
 from serving.errors import ImageDamaged, ImageTruncated
-from serving.formats import exif
-from serving.formats.picture_file import PictureFile, Pieces, Span
+from serving.formats import exif, vp8l
+from serving.formats.picture_file import PictureFile, Pieces
 
 # "RIFF", the length of what follows, "WEBP"; then chunks, each with kind and length before its data.
 HEADER, BEFORE = 12, 8
-EXTENDED, LOSSY, LOSSLESS, FRAME = b"VP8X", b"VP8 ", b"VP8L", b"ANMF"
+EXTENDED, LOSSY, LOSSLESS, ALPHA, FRAME = b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANMF"
 IMAGES = frozenset({LOSSY, LOSSLESS, FRAME})
-KEPT = frozenset({EXTENDED, b"ANIM", b"ALPH"}) | IMAGES
+KEPT = frozenset({EXTENDED, b"ANIM", ALPHA}) | IMAGES
+# Bytes before the packed data of a lossless picture, and before the chunks of an animation's frame.
+LOSSLESS_HEADER, FRAME_HEADER = 5, 16
+# How transparency is stored if it is packed like a lossless picture.
+PACKED = 1
 # The flags of the extended header for colour profile, EXIF and XMP.
 DROPPED_FLAGS = 0x20 | 0x08 | 0x04
 
@@ -25,43 +30,63 @@ def read(data: bytes) -> PictureFile:
     length = 8 + int.from_bytes(data[4:8], "little")
     if length > len(data):
         raise ImageTruncated
-    view, pieces, at = memoryview(data)[:length], Pieces(len(data)), HEADER
-    kept: list[Span] = []
+    view, pieces = memoryview(data)[HEADER:length], Pieces(len(data))
+    kept: list[memoryview] = []
     complete = False
     tagged: int | None = None
     packet: int | None = None
-    while at + BEFORE <= length:
-        pieces.count()
-        kind, size = struct.unpack_from("<4sI", view, at)
-        # Chunks begin at even places.
-        end = at + BEFORE + size + size % 2
-        if at + BEFORE + size > length:
-            raise ImageTruncated
+    for kind, chunk in _chunks(view, pieces):
         if kind in KEPT and not complete:
-            kept.append(view[at:end])
+            kept.append(chunk)
             complete = kind in IMAGES
         elif kind == b"EXIF" and tagged is None:
-            tagged = exif.orientation(view[at + BEFORE : end].tobytes())
+            tagged = exif.orientation(chunk[BEFORE:].tobytes())
         elif kind == b"XMP " and packet is None:
-            packet = exif.orientation_in_xmp(view[at + BEFORE : end].tobytes())
-        at = end
+            packet = exif.orientation_in_xmp(chunk[BEFORE:].tobytes())
     if not complete:
         raise ImageDamaged("it has no frame")
     width, height = _size(kept[0])
+    for chunk in kept:
+        _check_lossless(chunk, width, height, pieces)
     return PictureFile("WEBP", _file(kept), width, height, tagged or packet or 1)
 
 
-def _file(chunks: list[Span]) -> bytes:
+def _chunks(view: memoryview, pieces: Pieces) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and bytes of each chunk, with kind and length in front; they begin at even places."""
+    at = 0
+    while at + BEFORE <= len(view):
+        pieces.count()
+        kind, size = struct.unpack_from("<4sI", view, at)
+        end = at + BEFORE + size
+        if end > len(view):
+            raise ImageTruncated
+        yield kind, view[at : end + size % 2]
+        at = end + size % 2
+
+
+def _check_lossless(chunk: memoryview, width: int, height: int, pieces: Pieces) -> None:
+    """Looks into what is packed without loss: a picture, or the transparency of another one."""
+    kind, content = bytes(chunk[:4]), chunk[BEFORE:]
+    if kind == LOSSLESS:
+        vp8l.check(content[LOSSLESS_HEADER:], *_size(chunk))
+    elif kind == ALPHA and content and content[0] & 3 == PACKED:
+        vp8l.check(content[1:], width, height)
+    elif kind == FRAME:
+        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (6, 9))
+        for _, part in _chunks(content[FRAME_HEADER:], pieces):
+            _check_lossless(part, width, height, pieces)
+
+
+def _file(chunks: list[memoryview]) -> bytes:
     """The chunks as a file of their own."""
-    if chunks[0][:4] == EXTENDED:
-        header = bytearray(chunks[0])
-        header[BEFORE] &= ~DROPPED_FLAGS
-        chunks[0] = bytes(header)
-    body = b"".join([b"WEBP", *chunks])
+    first = bytearray(chunks[0])
+    if first.startswith(EXTENDED):
+        first[BEFORE] &= ~DROPPED_FLAGS
+    body = b"".join([b"WEBP", first, *chunks[1:]])
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _size(chunk: Span) -> tuple[int, int]:
+def _size(chunk: memoryview) -> tuple[int, int]:
     """Width and height by the first chunk, of whichever kind it is."""
     # Bytes that are missing make a picture without pixels, which is too small.
     kind, content = bytes(chunk[:4]), bytes(chunk[BEFORE : BEFORE + 10]).ljust(10, b"\0")

@@ -240,6 +240,64 @@ class Bits:
         return self._value.to_bytes((self._count + 7) // 8, "little")
 
 
+# The code for lengths in lossless WebP, in the order in which it is written.
+LENGTHS = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8)
+
+
+def many_tables(tiles: int) -> bytes:
+    """The packed data of a lossless WebP of `tiles` x `tiles` parts, 65,536 of them with tables."""
+    bits = Bits()
+    # No transformation and no cache; parts of 4 pixels with tables of their own, whose picture has no cache.
+    for value, width in ((0, 1), (0, 1), (1, 1), (0, 3), (0, 1)):
+        bits.put(value, width)
+    for size in (280, 256):
+        # 256 symbols of 8 bits, and none beyond.
+        for value, width in ((0, 1), (len(LENGTHS) - 4, 4)):
+            bits.put(value, width)
+        for length in LENGTHS:
+            bits.put(length in (8, 18), 3)
+        bits.put(0, 1)
+        bits.put(0, 256)
+        if size > 256:
+            bits.put(1, 1)
+            bits.put(size - 256 - 11, 7)
+    # Blue, alpha and distance have one symbol.
+    bits.put(0b000100010001, 12)
+    for number in range(tiles * tiles):
+        for byte in (min(number, 65_535) & 255, min(number, 65_535) >> 8):
+            bits.put(int(f"{byte:08b}"[::-1], 2), 8)
+    # Five tables of one symbol each.
+    for _ in range(65_536):
+        bits.put(0b00010001000100010001, 20)
+    return bits.to_bytes() + bytes(16)
+
+
+def lossless(tiles: int) -> tuple[bytes, bytes]:
+    """The same as a chunk with its header."""
+    header = Bits()
+    for value, width in ((0x2F, 8), (4 * tiles - 1, 14), (4 * tiles - 1, 14), (0, 4)):
+        header.put(value, width)
+    return b"VP8L", header.to_bytes() + many_tables(tiles)
+
+
+def canvas(flags: int, side: int) -> tuple[bytes, bytes]:
+    """The header of an extended WebP."""
+    return b"VP8X", struct.pack("<I", flags) + 2 * (side - 1).to_bytes(3, "little")
+
+
+def animated(chunk: tuple[bytes, bytes], side: int) -> bytes:
+    """A WebP whose first frame is this chunk."""
+    frame = bytes(6) + 2 * (side - 1).to_bytes(3, "little") + bytes(4)
+    inside = riff(chunk)[12:]
+    return riff(canvas(2, side), (b"ANIM", bytes(6)), (b"ANMF", frame + inside))
+
+
+def transparent(tiles: int) -> bytes:
+    """A lossy WebP whose transparency has that many tables."""
+    opaque = encoded(Image.new("RGB", (4 * tiles, 4 * tiles)), "WEBP")
+    return riff(canvas(0x10, 4 * tiles), (b"ALPH", b"\1" + many_tables(tiles)), (b"VP8 ", opaque[20:]))
+
+
 def large_video(side: int) -> bytes:
     """An AVIF whose video states another size than its container: `side` instead of 64 pixels."""
     bits = 0
@@ -274,8 +332,10 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "png, rows of 200,000 pixels", lambda: png(200_000, 100, 8, RGB, bytes(600_001 * 100))
     yield "gif, a canvas of 4 gigapixels", lambda: GIF[:6] + b"\xff" * 4 + GIF[10:]
     yield "gif, a frame outside of its canvas", lambda: GIF[: AT + 1] + b"\xff" * 4 + GIF[AT + 5 :]
-    canvas = (b"VP8X", b"\2\0\0\0" + b"\xff\x3f\0" * 2)
-    yield "webp, a canvas of 268 megapixels", lambda: riff(canvas, FRAME)
+    yield "webp, a canvas of 268 megapixels", lambda: riff(canvas(2, 2**14), FRAME)
+    yield "webp, 65,536 tables", lambda: riff(lossless(256))
+    yield "webp, 65,536 tables in a frame", lambda: animated(lossless(256), 1024)
+    yield "webp, 65,536 tables of transparency", lambda: transparent(256)
     yield "avif, video of 4 gigapixels", lambda: large_video(65_536)
     yield "bmp, run lengths of 16 MB", lambda: run_lengths(4000, 16_000_000)
     yield "bmp, run lengths of 250 kB", lambda: run_lengths(1000, 250_000)

@@ -145,3 +145,27 @@ def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
         decode(encoded(Image.fromarray(pixels), "PNG"), WHOLE).astype(int) for pixels in (stored, over)
     )
     assert np.abs(found - reference).max() <= 1
+
+
+# So large that the walk over the file reads what it says of its transformations.
+WIDE = asymmetric().resize((480, 320), Image.Resampling.BICUBIC)
+SPECKLED = Image.fromarray(
+    np.asarray(WIDE) // 2 + np.random.default_rng(1).integers(0, 100, (320, 480, 3), dtype=np.uint8)
+)
+
+
+@pytest.mark.parametrize("method", [0, 3, 6])
+@pytest.mark.parametrize("kind", ["plain", "speckled", "few colours", "two colours", "transparent"])
+def test_lossless_webp_is_read_whatever_its_transformations(kind: str, method: int) -> None:
+    image = {
+        "plain": WIDE,
+        "speckled": SPECKLED,
+        "few colours": SPECKLED.quantize(13).convert("RGB"),
+        "two colours": SPECKLED.convert("1").convert("RGB"),
+        "transparent": Image.merge("RGBA", (*SPECKLED.split(), SPECKLED.convert("L"))),
+    }[kind]
+    stored = encoded(image, "WEBP", lossless=True, exact=True, method=method)
+    assert (decode(stored, WHOLE) == decode(encoded(image, "PNG"), WHOLE)).all()
+    # Transparency of a lossy picture is packed in the same way.
+    if image.mode == "RGBA":
+        assert decode(encoded(image, "WEBP", method=method), WHOLE).shape == (SIZE, SIZE, 3)
