@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import AvifImagePlugin, Image
 
-from serving import formats
 from serving.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -26,7 +25,8 @@ from serving.errors import (
     ImageTruncated,
     ImageUnrecognised,
 )
-from serving.formats import PictureFile
+from serving.formats import reading
+from serving.formats.picture_file import PictureFile
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -130,10 +130,10 @@ def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
     if len(data) > MAX_BYTES:
         raise ImageTooLarge(len(data), MAX_BYTES)
     try:
-        name = formats.find(data)
+        name = reading.find(data)
         if name not in FORMATS:
             raise _unknown(data)
-        file = formats.read(name, data)
+        file = reading.read(name, data)
         _check(file)
         # Pillow's plugin for HEIC is called after the container.
         with Image.open(io.BytesIO(file.data), formats=["HEIF" if name == "HEIC" else name]) as image:
