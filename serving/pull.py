@@ -18,14 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
-from serving.bundle import GRAPH, MANIFEST, SERVING, Bundle, File, Manifest
+from serving.bundle import GRAPH, MANIFEST, MANIFEST_BYTES, SERVING, Bundle, File, Manifest
 from serving.config import Settings
-from serving.errors import BundleError, ServingError
+from serving.errors import BundleError, ModelMismatch, ServingError
 from serving.pin import Pin
 from serving.registry import NOBODY, Credentials, Version, find
-
-# A manifest has about 150 bytes for each file.
-MANIFEST_BYTES = 2**20
 
 
 class DestinationTaken(ServingError):
@@ -90,6 +87,8 @@ def _download(version: Version, digest: str, folder: Path, whole: bool, log: Tex
     """Writes the files of a version into a new folder, each after its SHA-256 was found right."""
     data = version.read(MANIFEST, digest, MANIFEST_BYTES, lambda _: None)
     manifest = Manifest.from_bytes(data, Path(MANIFEST))
+    if manifest.name != version.name:
+        raise ModelMismatch(Path(MANIFEST), manifest.name, version.name)
     files = {name: file for name, file in manifest.files.items() if whole or file.role == SERVING}
     with _Meter.running(version, files, log) as meter:
         for name, file in files.items():
