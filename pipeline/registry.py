@@ -192,6 +192,7 @@ class Registry:
                     raise VersionDamaged(
                         version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                     )
+                bundle.check_name(version.name)
                 bundle.verify(bytecode=False)
             except ServingError as error:
                 # The download is a temporary copy; the file is known by its name in the version.

@@ -9,13 +9,15 @@ Writes `models/<model>/pulled/<digest>/`, whole or not at all, and no byte that 
 
 import argparse
 import fcntl
+import glob
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TextIO
 
 from serving.bundle import GRAPH, MANIFEST, MANIFEST_BYTES, SERVING, Bundle, File, Manifest
@@ -23,6 +25,9 @@ from serving.config import Settings
 from serving.errors import BundleError, ModelMismatch, ServingError
 from serving.pin import Pin
 from serving.registry import NOBODY, Credentials, Version, find
+
+# In the hidden folder of a pull: the bundle that is coming, and the one whose place it takes.
+NEW, OLD = "new", "old"
 
 
 class DestinationTaken(ServingError):
@@ -48,21 +53,79 @@ def pull(
     Raises a `ServingError`, or an `OSError` if the disk is full or may not be written.
     """
     folder = destination.resolve()
+    _clean(folder)
     if _holds(folder, pin.digest, whole):
         _tell(log, f"{pin.name} {pin.digest[:12]} is there already")
         return destination
     _refuse_strangers(folder)
     version = find(pin.name, pin.digest, tracking_uri, credentials)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, because only within one file system can a folder be renamed.
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name:
-        fresh = Path(name) / "new"
-        _download(version, pin.digest, fresh, whole, log)
+    with _workspace(folder) as workspace:
+        _download(version, pin.digest, workspace / NEW, whole, log)
         with _alone(folder.parent):
             # Another process may have been faster, and its bundle may be in use.
             if not _holds(folder, pin.digest, whole):
-                _replace(folder, fresh, Path(name) / "old")
+                _replace(folder, workspace / NEW, workspace / OLD)
     return destination
+
+
+@contextmanager
+def _workspace(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder`, because only within one file system can a folder be renamed.
+
+    It is locked while this process lives. A lock ends with its process, however that ends.
+    """
+    name, held = "", None
+    try:
+        while held is None:
+            name = mkdtemp(prefix=_prefix(folder), dir=folder.parent)
+            # Another pull may have taken it for a leftover before it was locked, and removed it.
+            held = _locked(Path(name), fcntl.LOCK_EX)
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _clean(folder: Path) -> None:
+    """Removes what killed pulls to `folder` have left; a bundle that one had put aside goes back."""
+    for leftover in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
+        # On a file system that locks no folder, nobody knows what is in use.
+        held = None if leftover.is_symlink() else _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB, must=True)
+        if held is None:
+            continue
+        with suppress(OSError):
+            if not os.path.lexists(folder):
+                (leftover / OLD).rename(folder)
+        shutil.rmtree(leftover, ignore_errors=True)
+        os.close(held)
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.pulling-"
+
+
+def _locked(folder: Path, how: int, must: bool = False) -> int | None:
+    """A descriptor that locks a folder; None if that is gone, or another process has it.
+
+    On a file system that locks no folder (NFS) there is none either if it `must` be locked.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        if must:
+            os.close(handle)
+            return None
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+    os.close(handle)
+    return None
 
 
 def _holds(folder: Path, digest: str, whole: bool) -> bool:

@@ -12,14 +12,16 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from serving import registry
 from serving.bundle import GRAPH, LABELS, MANIFEST, Bundle
+from serving.errors import ModelMismatch
 from serving.pin import Pin
 from serving.predictor import Predictor
 from serving.pull import DestinationTaken, main, pull
@@ -639,6 +641,75 @@ def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, t
         out, error = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert error.splitlines()[-1] == "interrupted; what was there before is still whole"
+
+
+@contextmanager
+def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A pull in a process of its own that has begun and does not come to its end."""
+
+    def instead(exchange: Exchange) -> bool:
+        return trickle(exchange) if exchange.path.endswith(GRAPH) else False
+
+    with relay(server.uri, instead) as front:
+        process = command(pins, to, front.uri)
+        while not any(path.endswith(GRAPH) for path in front.asked):
+            assert process.poll() is None
+            time.sleep(0.02)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pins: Path, to: Path) -> None:
+    with pulling(server, pins, to):
+        pass
+    assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
+    pull(server.pin, server.uri, to)
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
+def test_what_a_pull_is_using_is_left_alone(server: Registered, pins: Path, to: Path) -> None:
+    for name in (".bundle.backup", ".bundle", ".other.pulling-1", "bundle.pulling-1"):
+        (to.parent / name).mkdir()
+    (to.parent / ".bundle.pulling-link").symlink_to(pins)
+    mine = set(to.parent.iterdir())
+    with pulling(server, pins, to) as process:
+        (used,) = set(to.parent.iterdir()) - mine
+        pull(server.pin, server.uri, to)
+        assert used.is_dir()
+        assert process.poll() is None
+    # Once it is there, nothing is pulled, and still what is left is removed.
+    pull(server.pin, NOBODY_LISTENS, to)
+    assert set(to.parent.iterdir()) == {*mine, to}
+    assert (pins / "tiny.json").exists()
+
+
+def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
+    before = write_bundle(to.parent / ".bundle.pulling-x/old", "another")
+    digest = Bundle.open(before).digest
+    with pytest.raises(RegistryUnavailable):
+        pull(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
+    assert Bundle.open(to).digest == digest
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
+def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
+    # The pin was written by hand, and somebody registered the version under another name.
+    with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
+        pull(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
+
+
+def uri_of(name: str, registered: Registered) -> str:
+    """Registers the same files under another name, as no pipeline does; gives the registry's address."""
+    client = connect(registered.uri).client
+    with suppress(MlflowException):
+        client.create_registered_model(name)
+    source = str(client.get_model_version("tiny", "1").source)
+    model = source.removeprefix("models:/")
+    client.create_model_version(name, source, tags={"digest": registered.pin.digest}, model_id=model)
+    return registered.uri
 
 
 def test_the_command_prints_the_path(
