@@ -14,6 +14,7 @@
     ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
+    ├── RegistryRefused     MLflow is not asked, for others could read or answer
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
@@ -132,6 +133,11 @@ class RegistryUnavailable(PipelineError):
             f"The MLflow registry at {uri} does not answer as it should: {reason}\n"
             "Is it running, and MLFLOW_TRACKING_URI right? Without that the embedded one, mlflow.db, is used."
         )
+
+
+class RegistryRefused(PipelineError):
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(f"The MLflow registry at {uri} is not used: {reason}.")
 
 
 class VersionMissing(PipelineError):

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,9 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
+import pipeline.errors
+import pipeline.params
+import pipeline.registry
 from serving import registry
 from serving.bundle import GRAPH, LABELS, MANIFEST, Bundle
 from serving.errors import ModelMismatch
@@ -349,19 +353,152 @@ def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
     assert "s3cr" not in str(raised.value)
 
 
-def test_another_host_for_the_files_gets_no_password(server: Registered, to: Path) -> None:
+def naming(location: str) -> Instead:
+    """A registry that says where the files of its version are."""
+
     def instead(exchange: Exchange) -> bool:
         if "get-download-uri" not in exchange.path:
             return False
-        path = server.files.relative_to(server.files.parents[3])
-        location = f"mlflow-artifacts://u:p@{elsewhere.uri.removeprefix('http://')}/{path}"
-        exchange.answer(200, f'{{"artifact_uri": "{location}"}}'.encode())
+        exchange.answer(200, json.dumps({"artifact_uri": location}).encode())
         return True
 
-    with relay(server.uri) as elsewhere, relay(server.uri, instead) as front:
-        pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
-    assert set(front.authorizations) == {BASIC}
-    assert set(elsewhere.authorizations) == {None}
+    return instead
+
+
+def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -> None:
+    path = server.files.relative_to(server.files.parents[3])
+    with relay(server.uri) as elsewhere:
+        location = f"mlflow-artifacts://u:s3cret@{elsewhere.uri.removeprefix('http://')}/{path}"
+        with (
+            relay(server.uri, naming(location)) as front,
+            leaving_nothing(to),
+            pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
+        ):
+            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+    assert elsewhere.asked == []
+    assert "s3cr" not in str(raised.value)
+
+
+@pytest.mark.parametrize("written", ["u:p@{host}", "{host}"])
+def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, written: str) -> None:
+    path = server.files.relative_to(server.files.parents[3])
+    with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
+        location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
+        pull(server.pin, front.uri, to)
+    Bundle.open(to).verify(whole=False)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "mlflow-artifacts://host:99999/x",
+        "mlflow-artifacts://[::1/x",
+        "file://[x/y",
+        "file:///a\0b",
+        "",
+        "x" * 10**5,
+    ],
+)
+def test_an_odd_place_for_the_files_is_one_sentence(server: Registered, to: Path, location: str) -> None:
+    with (
+        relay(server.uri, naming(location)) as front,
+        leaving_nothing(to),
+        pytest.raises((RegistryUnavailable, VersionDamaged)) as raised,
+    ):
+        pull(server.pin, front.uri, to)
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 1000
+
+
+OTHER = "http://mlflow.example:5000"
+
+
+@pytest.mark.parametrize(
+    ("location", "uri", "stranger"),
+    [
+        ("mlflow-artifacts:/1/x", OTHER, False),
+        ("mlflow-artifacts://mlflow.example:5000/1/x", OTHER, False),
+        ("mlflow-artifacts://MLflow.Example.:5000/1/x", OTHER, False),
+        ("mlflow-artifacts://mlflow.example/1/x", "https://u:p@mlflow.example:443/prefix", False),
+        ("mlflow-artifacts://mlflow.example/1/x", OTHER, True),
+        ("mlflow-artifacts://other.example:5000/1/x", OTHER, True),
+        ("mlflow-artifacts://mlflow.example:5000@other.example/x", OTHER, True),
+        ("http://mlflow.example:5000/x", OTHER, False),
+        ("http://other.example/x", OTHER, True),
+        ("http://mlflow.example/x", "https://mlflow.example", True),
+        ("http://other.example/x", "sqlite:///mlflow.db", True),
+        ("s3://bucket/x", OTHER, False),
+        ("/srv/x", OTHER, False),
+        ("file:///srv/x", "sqlite:///mlflow.db", False),
+    ],
+)
+def test_whose_host_it_is(location: str, uri: str, stranger: bool) -> None:
+    assert registry.elsewhere(location, uri) is stranger
+
+
+GIVEN = [
+    Credentials("user", SECRET),
+    Credentials(token=SECRET),
+    Credentials("user"),
+    Credentials(password=SECRET),
+]
+FAR = ["http://mlflow.example", "http://192.0.2.1:5000", "http://[2001:db8::1]/x", "http://localhost.example",
+       "http://127.1", "HTTP://0x7f000001", "http://127.0.0.1.example", "http://0.0.0.0"]  # fmt: skip
+NEAR = ["http://localhost:5000", "http://LOCALHOST.", "http://127.0.0.1", "http://127.8.8.8", "http://[::1]:1",
+        "http://[::ffff:127.0.0.1]", "http://x.localhost", "https://mlflow.example", "sqlite:"]  # fmt: skip
+
+
+@pytest.mark.parametrize("uri", FAR)
+def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str) -> None:
+    for credentials in GIVEN:
+        with (
+            leaving_nothing(to),
+            pytest.raises(RegistryUnavailable, match="GOLDFISH_REGISTRY_PLAIN_") as raised,
+        ):
+            pull(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
+        assert "s3cr" not in str(raised.value)
+        assert registry.exposed(uri, replace(credentials, plain_http=True)) is None
+    assert registry.exposed(uri, Credentials()) is None
+    assert registry.exposed(uri.replace("//", "//user:s3cret@"), Credentials())
+
+
+@pytest.mark.parametrize("uri", NEAR)
+def test_credentials_are_sent_where_nobody_else_can_read_them(uri: str) -> None:
+    assert [registry.exposed(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_pipeline_has_the_same_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@nowhere.invalid:9")
+    monkeypatch.setenv("GOLDFISH_REGISTRY_PLAIN_HTTP", str(allowed))
+    expected = pipeline.errors.RegistryUnavailable if allowed else pipeline.errors.RegistryRefused
+    with pytest.raises(expected, match=r"nowhere\.invalid") as raised:
+        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("TOKEN", "s3cret"), ("USERNAME", "user"), ("PASSWORD", "s3cret")]
+)
+def test_the_pipeline_sends_nothing_of_the_environment_either(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid:9")
+    with pytest.raises(pipeline.errors.RegistryRefused):
+        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+
+
+def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
+    location = "mlflow-artifacts://nowhere.invalid/x"
+    with relay(server.uri, naming(location)) as front:
+        asking = connect(front.uri)
+        with pytest.raises(
+            pipeline.errors.RegistryRefused, match=r"nowhere\.invalid/x for files, another host"
+        ):
+            asking.verify(asking.get("tiny", server.pin.digest))
 
 
 def stalled(exchange: Exchange) -> bool:
