@@ -7,6 +7,7 @@
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
     ├── SourceUnavailable   data or weights cannot be had
     ├── SourceChanged       a download is not what the recipe promises
+    ├── WeightsUnknown      weights or class names that are not the published ones
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
@@ -73,6 +74,15 @@ class SourceChanged(PipelineError):
         super().__init__(
             f"{path} is not what the recipe promises: its SHA-256 should be {expected} and is {found}. "
             "If it was cut off or exchanged, delete it and run again."
+        )
+
+
+class WeightsUnknown(PipelineError):
+    def __init__(self, path: Path, known: Sequence[str], found: str) -> None:
+        super().__init__(
+            f"{path} is not what is published: its SHA-256 should be {' or '.join(known)} and is {found}. "
+            "If it was cut off or exchanged, delete it and run again. If you know whose it is and trust it, "
+            "add its SHA-256 to pipeline/imagenet.py."
         )
 
 
