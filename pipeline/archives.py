@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pipeline import junk
 from pipeline.errors import ArchiveInvalid
 from serving.decoder import MAX_BYTES
 
@@ -66,7 +67,12 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 def photos(archive: zipfile.ZipFile, path: Path, wanted: re.Pattern[str], folder: Path) -> list[Photo]:
     """What is to be unpacked into `folder`, in the order of names; `ArchiveInvalid` unless all is well."""
     members = sorted(archive.infolist(), key=lambda member: member.filename)
-    found = [(member, wanted.search(member.filename)) for member in members if not member.is_dir()]
+    found = [
+        (member, wanted.search(member.filename))
+        for member in members
+        # macOS puts a file beside each photo, of almost the same name.
+        if not member.is_dir() and junk.kind(PurePosixPath(member.filename).parts) is None
+    ]
     chosen = [Photo(member, match["class"], _last(member)) for member, match in found if match is not None]
     total = sum(photo.member.file_size for photo in chosen)
     for reason in (

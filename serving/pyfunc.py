@@ -1,7 +1,7 @@
 """The bundle as an MLflow `python_function`: encoded images in, the five best classes out.
 
 MLflow finds this module in the bundle's own `code/` folder, so it works from any directory. That also means
-that MLflow runs what lies there before anything can be checked: SECURITY.md says how to load what was checked.
+that MLflow runs what lies there before anything can be checked; SECURITY.md says how to check it first.
 """
 
 from collections.abc import Iterable

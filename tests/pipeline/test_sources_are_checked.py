@@ -358,8 +358,9 @@ def test_a_photo_that_is_longer_than_it_says_is_not_unpacked_to_its_end(tmp_path
         tracemalloc.stop()
 
 
-def test_links_that_nobody_asks_for_do_no_harm(tmp_path: Path) -> None:
-    data = with_members(member("link", kind=stat.S_IFLNK), member("top/n1_x.jpg"))
+def test_what_nobody_asks_for_does_no_harm(tmp_path: Path) -> None:
+    beside = member("__MACOSX/top/._n1_x.jpg")
+    data = with_members(member("link", kind=stat.S_IFLNK), member("top/n1_x.jpg"), beside)
     with serving(Files(data)) as url:
         raw = recipe(tmp_path / "raw", url, content(("n1_x.jpg", b"data")))
         assert unpacked(raw, tmp_path / "keras") == {"n1/n1_x.jpg": b"data"}
