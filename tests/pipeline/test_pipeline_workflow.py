@@ -17,8 +17,8 @@ from tests.workflows.runner import HEAD, Event, Runner
 MAIN = Event("push", "refs/heads/main")
 PULL, FORK = (Event("pull_request", "refs/pull/1/merge", fork=fork) for fork in (False, True))
 
-# CML and gh themselves want GitHub. What is tested is what they are told, and that they send the same bytes: what
-# is appended to a report here is what CML 0.20.6 appends.
+# CML and gh themselves want GitHub. What is tested is what they are told, and that they send the same bytes:
+# what is appended to a report here is what CML 0.20.6 appends.
 CML = f"""\
 const fs = require("fs");
 const given = process.env;
