@@ -43,10 +43,10 @@ def refusal(folder: Path, **settings: object) -> str:
     return said.rstrip("\n")
 
 
-def pin(folder: Path, digest: str = "") -> None:
+def pin(folder: Path, digest: str = "", version: int = 3) -> None:
     """Pins what the bundle is now, or another digest."""
     digest = digest or Bundle.open(folder / BUNDLE).digest
-    (folder / PIN).write_bytes(Pin("colours", 3, digest).to_bytes())
+    (folder / PIN).write_bytes(Pin("colours", version, digest).to_bytes())
 
 
 def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]:  # noqa: ANN401  (those of seal)
@@ -162,10 +162,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
         a_link_to_itself_instead(f"{BUNDLE}/{LABELS}"),
         *({}, LABELS, "symbolic links"),
     ),
-    "a negative version": (
-        written(PIN, Pin("colours", -1, "0" * 64).to_bytes()),
-        *({}, PIN, "-1 is no version"),
-    ),
+    "a negative version": (lambda folder: pin(folder, version=-1), {}, PIN, "-1 is no version"),
+    "a version of 2^70": (lambda folder: pin(folder, version=2**70), {}, PIN, f"{2**70} is no version"),
     "a manifest of another model": (resealed({}, name="digits"), {}, MANIFEST, "of the model 'digits'"),
     "a tolerance of 1e9": (tolerant, {}, GOLDEN, "its tolerance is 1000000000.0"),
     "another digest pinned, no registry": (
