@@ -52,7 +52,8 @@ def pull(
     Downloads nothing if it is there. Another or a damaged bundle is replaced once the new one is complete.
     Raises a `ServingError`, or an `OSError` if the disk is full or may not be written.
     """
-    folder = destination.resolve()
+    # Not Path.resolve, which makes an error of its own of a link to itself.
+    folder = Path(os.path.realpath(destination))
     _clean(folder)
     if _holds(folder, pin.digest, whole):
         _tell(log, f"{pin.name} {pin.digest[:12]} is there already")
@@ -80,7 +81,8 @@ def _workspace(folder: Path) -> Iterator[Path]:
         while held is None:
             name = mkdtemp(prefix=_prefix(folder), dir=folder.parent)
             # Another pull may have taken it for a leftover before it was locked, and removed it.
-            held = _locked(Path(name), fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                held = _locked(Path(name), fcntl.LOCK_EX)
         yield Path(name)
     finally:
         shutil.rmtree(name, ignore_errors=True)
@@ -91,36 +93,31 @@ def _workspace(folder: Path) -> Iterator[Path]:
 def _clean(folder: Path) -> None:
     """Removes what killed pulls to `folder` have left; a bundle that one had put aside goes back."""
     for leftover in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
-        # On a file system that locks no folder, nobody knows what is in use.
-        held = None if leftover.is_symlink() else _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB, must=True)
-        if held is None:
-            continue
         with suppress(OSError):
-            if not os.path.lexists(folder):
-                (leftover / OLD).rename(folder)
-        shutil.rmtree(leftover, ignore_errors=True)
-        os.close(held)
+            held = _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if held is None:
+                continue
+            with suppress(OSError):
+                if not os.path.lexists(folder):
+                    (leftover / OLD).rename(folder)
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(held)
 
 
 def _prefix(folder: Path) -> str:
     return f".{folder.name}.pulling-"
 
 
-def _locked(folder: Path, how: int, must: bool = False) -> int | None:
-    """A descriptor that locks a folder; None if that is gone, or another process has it.
-
-    On a file system that locks no folder (NFS) there is none either if it `must` be locked.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
+def _locked(folder: Path, how: int) -> int | None:
+    """A descriptor that locks a folder; None if that is gone. An `OSError` if another process has it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, how)
     except OSError:
-        if must:
+        # NFS locks no folder. A pull goes on without; nobody there knows then what is in use.
+        if how & fcntl.LOCK_NB:
             os.close(handle)
-            return None
+            raise
     with suppress(FileNotFoundError):
         if os.path.samestat(os.fstat(handle), folder.stat()):
             return handle

@@ -832,6 +832,13 @@ def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
+def test_a_link_to_itself_is_no_place(database: Registered, to: Path) -> None:
+    to.symlink_to(to)
+    with pytest.raises((DestinationTaken, OSError)):
+        pull(database.pin, database.uri, to)
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
 def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
     # The pin was written by hand, and somebody registered the version under another name.
     with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
