@@ -36,9 +36,11 @@ RUN ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash
 # The model: from the build context if its digest is the pinned one, otherwise pulled from the registry.
 FROM packages AS model
 
-# Which pin; where the registry is, if the context has no bundle. Neither is a secret.
+# Which pin. Where the registry is comes as a secret, for its address may hold a password.
 ARG MODEL=digits
-ARG MLFLOW_TRACKING_URI=
+
+# Whether credentials may travel to it by http, as for the server.
+ARG GOLDFISH_REGISTRY_PLAIN_HTTP=
 
 # What the labels below will say; a build that would lie fails.
 ARG VERSION
@@ -50,8 +52,9 @@ COPY pins model[s] report[s] /context/
 # For the two modules that are run next.
 ENV PYTHONPATH=/opt/goldfish:/opt/packages GOLDFISH_PINS=/context GOLDFISH_MODELS=/context GOLDFISH_REPORTS=/context
 
-# Credentials come as secrets, which are in no layer. It fails closed: no pinned digest, no image.
-RUN --mount=type=secret,id=MLFLOW_TRACKING_USERNAME \
+# Secrets are in no layer and in no cache. It fails closed: no pinned digest, no image.
+RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
+    --mount=type=secret,id=MLFLOW_TRACKING_USERNAME \
     --mount=type=secret,id=MLFLOW_TRACKING_PASSWORD \
     --mount=type=secret,id=MLFLOW_TRACKING_TOKEN \
     for secret in /run/secrets/MLFLOW_TRACKING_*; do \

@@ -36,11 +36,15 @@ IMAGE ?= goldfish-$(MODEL)
 LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json")); \
 	print(*(f"--build-arg {key.upper()}={pin[key]}" for key in ("version", "digest")))')
 
+# Where the registry is may hold a password too, and build arguments stay in the build cache and the image's history.
+COMMA := ,
+SECRETS = $(foreach name,$(addprefix MLFLOW_TRACKING_,URI USERNAME PASSWORD TOKEN),\
+	$(if $(value $(name)),--secret 'id=$(name)$(COMMA)env=$(name)'))
+
 .PHONY: image
 image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes]
-	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) \
-		$(if $(HEIC),--build-arg LOCK=heic) \
-		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI \
+	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(SECRETS) $(BUILD_OPTIONS) \
+		$(if $(HEIC),--build-arg LOCK=heic) --build-arg MODEL=$(MODEL) \
 		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 
 .PHONY: smoke
