@@ -13,11 +13,13 @@ from serving.config import Settings
 from serving.drain import Drain
 from serving.errors import ServingError
 from serving.log import GunicornLog
-from serving.memory import give_back, keep
+from serving.memory import give_back, keep, limit
 from serving.release import Release
 
 # Threads besides those that have a slot, wait for a body, or are told that they have waited too long.
 SPARE_THREADS = 8
+# Threads for what needs no model and for health checks, at most.
+LIGHT_AND_PROBES = 80
 # Connections at most, at least, and descriptors that are for other things.
 MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -75,6 +77,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             print(error, file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         keep()
+        limit(self.slots, self.settings.bodies, self.cfg.threads + LIGHT_AND_PROBES)
         return app
 
     def _when_ready(self, arbiter: Arbiter) -> None:
