@@ -83,8 +83,8 @@ def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
 
     Those in capitals have a name of their own. `descriptors` and `data`: how many descriptors and bytes of
-    memory the system lets it have; `module`: what is run; `stdout`: the descriptor that
-    it writes to instead of the log, a descriptor.
+    memory the system lets it have; `module`: what is run; `stdout`: the descriptor that it
+    writes to, instead of the log.
     """
     module, stdout = settings.pop("module", "serving"), settings.pop("stdout", None)
     granted = {"nofile": settings.pop("descriptors", None), "data": settings.pop("data", None)}
