@@ -1,4 +1,4 @@
-"""SECURITY.md speaks of what there is: its links lead somewhere, its tests and commands exist."""
+"""What is promised is shown by something: links lead somewhere, tests and commands that are named exist."""
 
 import re
 
@@ -20,7 +20,9 @@ def test_links_lead_somewhere(text: str) -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_tests_that_it_names_exist(text: str) -> None:
+@pytest.mark.parametrize("document", ["SECURITY.md", "docs/serving.md"])
+def test_the_tests_that_it_names_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
     named = re.findall(r"`(?:tests/\w+/)?(test_\w+\.py)`", text)
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert len(named) > 5
