@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.report.markdown import code
+from pipeline.report.markdown import code, plain
 
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
@@ -28,7 +28,10 @@ def render(
         *(
             f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |"
             for name, key in SHARES
+            if key in metrics
         ),
+        f"| top-1 of always answering {code(metrics['majority']['class'])}, the commonest class "
+        f"| {_percent(metrics['majority']['share'])} | |",
         *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
         *_eight_bits(metrics),
         "",
@@ -67,6 +70,12 @@ def render(
         f"Built again by `make run MODEL={model}`. Written by the stage `evaluate`; edits are overwritten.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def baseline(metrics: dict[str, Any]) -> str:
+    """What top-1 has to be compared with, in words for a terminal."""
+    majority = metrics["majority"]
+    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
 
 
 SHARES = (("top-1", "top1"), ("top-5", "top5"))

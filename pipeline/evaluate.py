@@ -58,7 +58,7 @@ def main(model: str) -> None:
     agreed = agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
     comparison, compared = against_pinned(layout, predictor, answers)
 
-    metrics = figures(answers) | {
+    metrics = figures(answers, [label.name for label in predictor.labels]) | {
         "model": model,
         "digest": predictor.bundle.digest,
         "precision": precision,
@@ -88,17 +88,20 @@ def main(model: str) -> None:
     }
     save(layout, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
+    top5 = f", top-5 {metrics['top5']:.1%}" if "top5" in metrics else ""
     print(
-        f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} "
-        f"on {metrics['images']} images; {measured['total_ms_p50']:.1f} ms per image; {compared}"
+        f"evaluate {model}: top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
+        f"on {metrics['images']} images ({card.baseline(metrics)}); "
+        f"{measured['total_ms_p50']:.1f} ms per image; {compared}"
     )
     if not metrics["gate"]["passed"]:
         failed = [check["reason"] for check in metrics["gate"]["checks"].values() if not check["passed"]]
         print("the gate refuses it: " + "; ".join(failed))
 
 
-def figures(answers: Answers) -> dict[str, Any]:
-    """The metrics of metrics.json that are numbers, shares as 0 to 1."""
+def figures(answers: Answers, names: list[str]) -> dict[str, Any]:
+    """The metrics of metrics.json that are about answers, shares as 0 to 1; `names` are of the classes."""
+    commonest, share = measures.majority(answers.actual)
     found = measures.per_class(answers.predicted, answers.actual, answers.classes)
     precision, recall, f1 = found.macro
     bins = measures.reliability(answers.confidence, answers.right)
@@ -110,14 +113,18 @@ def figures(answers: Answers) -> dict[str, Any]:
         "recall_macro": round(recall, DIGITS),
         "f1_macro": round(f1, DIGITS),
         "calibration_error": round(measures.calibration_error(bins), DIGITS),
+        "majority": {"class": names[commonest], "share": round(share, DIGITS)},
+        "chance": round(measures.chance_probability(answers.predicted, answers.actual), DIGITS),
     }
 
 
 def shares(answers: Answers) -> dict[str, Any]:
-    """Top-1 and top-5 with their intervals."""
+    """Top-1 and, where there are more than five classes, top-5, with their intervals."""
     total = len(answers.ranks)
     result: dict[str, Any] = {}
     for name, places in (("top1", 1), ("top5", 5)):
+        if places > 1 and answers.classes <= places:
+            continue
         hits = int((answers.ranks < places).sum())
         result[name] = round(hits / total, DIGITS)
         result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, total)]

@@ -99,6 +99,8 @@ class Trained(Build):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     batch: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    # balanced: an image counts the more, the fewer its class has, so that all classes count alike.
+    class_weights: Literal["none", "balanced"]
     augment: Augment
 
 
@@ -132,7 +134,12 @@ class Evaluate(Section):
     """The gate's floors, and the level of the test against the pinned version."""
 
     min_top1: Fraction
+    # Not asked of a model with five classes or fewer.
     min_top5: Fraction
+    # Mean of the classes: each counts alike, however few its images are.
+    min_recall: Fraction
+    # Of the images that always answering the commonest class gets wrong; 0 does not ask for it.
+    min_over_majority: Fraction
     min_agreement: Fraction
     max_quantisation_loss: Fraction
     max_latency_ms: Annotated[float, Field(gt=0)]
