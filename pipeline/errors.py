@@ -11,6 +11,7 @@
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
+    ├── NotProbabilities    a model whose answers do not add up to 1
     ├── TrainingDiverged    a network whose weights are no numbers any more
     ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
@@ -112,6 +113,15 @@ class NothingToCalibrate(PipelineError):
             f"{prepared} has neither validation nor training images, and 8 bits need some to calibrate with: "
             f"in {prepared.name}'s section of params.yaml give prepare.valid a share, or set "
             "export.precision to float32."
+        )
+
+
+class NotProbabilities(PipelineError):
+    def __init__(self, image: Path, low: float, high: float, total: float) -> None:
+        super().__init__(
+            f"The model answers {image} with values from {low:.4g} to {high:.4g} that add up to {total:.4g}: "
+            "these are no probabilities, which are from 0 to 1 and add up to 1. Logits need a softmax as the "
+            "last layer of the network; independent labels (sigmoid) are not what this pipeline measures."
         )
 
 

@@ -238,20 +238,25 @@ def reliability_rows(answers: Answers) -> Rows:
     ]
 
 
-def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
-    """Right answers, spread over the classes, and the wrong ones that were surest."""
-    sure = answers.confidence
+def shown(answers: Answers) -> tuple[list[int], list[int]]:
+    """Numbers of images, each once: right ones, spread over the classes, and the wrong ones, surest first."""
     right = np.flatnonzero(answers.right)
-    spread = right[np.linspace(0, len(right) - 1, pictures.COLUMNS).astype(int)] if len(right) else right
-    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -sure[row])[: pictures.COLUMNS]
+    places = np.unique(np.linspace(0, max(0, len(right) - 1), pictures.COLUMNS).astype(int))
+    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -answers.confidence[row])
+    return right[places[: len(right)]].tolist(), [int(row) for row in wrong[: pictures.COLUMNS]]
+
+
+def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
+    """What `shown` chooses, decoded."""
+    right, wrong = shown(answers)
     names = [label.name for label in predictor.labels]
 
     def example(row: int) -> pictures.Example:
         pixels = decode(answers.files[row].read_bytes(), predictor.preprocessing)
         actual, predicted = names[answers.actual[row]], names[answers.predicted[row]]
-        return pictures.Example(pixels, actual, predicted, float(sure[row]))
+        return pictures.Example(pixels, actual, predicted, float(answers.confidence[row]))
 
-    return [example(int(row)) for row in spread], [example(int(row)) for row in wrong]
+    return [example(row) for row in right], [example(row) for row in wrong]
 
 
 def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:

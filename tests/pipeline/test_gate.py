@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import gate, measures, pins
 from pipeline.answers import Answers, ask, latency
 from pipeline.errors import DataRefused
-from pipeline.evaluate import against_pinned, figures
+from pipeline.evaluate import against_pinned, figures, shown
 from pipeline.gate import Comparison
 from pipeline.params import Evaluate
 from pipeline.precision import Loss
@@ -77,6 +77,22 @@ def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> An
     files = [Path(f"{number}.png") for number in range(len(truth))]
     sure = np.full(len(truth), 0.9, dtype=np.float32)
     return Answers(classes, files, truth, winners, sure, ranks, {})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        (0, 0, ([], [])),
+        (0, 2, ([], [0, 1])),
+        (1, 0, ([0], [])),
+        (2, 1, ([0, 1], [2])),
+        (7, 0, (list(range(7)), [])),
+        (8, 9, (list(range(8)), list(range(8, 16)))),
+        (15, 0, ([0, 2, 4, 6, 8, 10, 12, 14], [])),
+    ],
+)
+def test_each_example_is_shown_once(right: int, wrong: int, expected: tuple[list[int], list[int]]) -> None:
+    assert shown(answers([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
 
 
 def refused(given: Answers, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
