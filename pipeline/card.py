@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.report.markdown import code, plain
+from pipeline.report.markdown import code, codes, plain
 
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
@@ -18,6 +18,7 @@ def render(
     """Writes the card. `classes` and `confusions` are the rows of the files of these names."""
     gate = metrics["gate"]
     images = data["images"]
+    missed = never_answered(classes, confusions)
     lines = [
         f"# {model}",
         "",
@@ -54,6 +55,7 @@ def render(
             )[:WORST]
         ),
         "",
+        *([f"Never answered: {codes(missed, WORST)}.", ""] if missed else []),
         *(
             f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
             for row in confusions[:WORST]
@@ -76,6 +78,13 @@ def baseline(metrics: dict[str, Any]) -> str:
     """What top-1 has to be compared with, in words for a terminal."""
     majority = metrics["majority"]
     return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+
+
+def never_answered(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
+    """The classes that have images and are the answer to none, as always the same answer leaves them."""
+    named = {row["predicted"] for row in confusions}
+    missed = (row["name"] for row in classes if row["images"] and not row["recall"])
+    return [name for name in missed if name not in named]
 
 
 SHARES = (("top-1", "top1"), ("top-5", "top5"))

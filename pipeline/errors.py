@@ -143,7 +143,9 @@ class GateRefused(PipelineError):
         listed = "".join(f"\n  {reason}" for reason in reasons)
         super().__init__(
             f"{model} {digest[:12]} did not pass its gate and is not registered:{listed}\n"
-            f"To measure it again, on a machine with nothing else to do: `dvc repro -f -s evaluate@{model}`"
+            f"More images of the classes that do badly in reports/{model}/README.md help, or other params in "
+            f"{model}.build; the floors are in {model}.evaluate of params.yaml. If only the latency is too "
+            f"high, measure it again on a machine with nothing else to do: `dvc repro -f -s evaluate@{model}`"
         )
 
 

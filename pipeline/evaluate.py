@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from pipeline.errors import InputMissing, VersionMissing
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.precision import Loss
+from pipeline.refusals import refusals
+from pipeline.report.markdown import plain
 from serving.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.decoder import decode
 from serving.errors import PinMissing
@@ -58,7 +60,8 @@ def main(model: str) -> None:
     agreed = agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
     comparison, compared = against_pinned(layout, predictor, answers)
 
-    metrics = figures(answers, [label.name for label in predictor.labels]) | {
+    names = [label.name for label in predictor.labels]
+    metrics = figures(answers, names) | {
         "model": model,
         "digest": predictor.bundle.digest,
         "precision": precision,
@@ -88,15 +91,24 @@ def main(model: str) -> None:
     }
     save(layout, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
+    missed = card.never_answered(class_rows(predictor, answers), confusion_rows(names, answers))
+    for line in said(metrics, missed):
+        print(f"evaluate {model}: {line}")
+    print(f"evaluate {model}: {measured['total_ms_p50']:.1f} ms per image; {compared}")
+
+
+def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
+    """What a terminal shows of the metrics; `missed` are the classes that are never answered."""
     top5 = f", top-5 {metrics['top5']:.1%}" if "top5" in metrics else ""
-    print(
-        f"evaluate {model}: top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
-        f"on {metrics['images']} images ({card.baseline(metrics)}); "
-        f"{measured['total_ms_p50']:.1f} ms per image; {compared}"
+    yield (
+        f"top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
+        f"on {metrics['images']} images; {card.baseline(metrics)}"
     )
-    if not metrics["gate"]["passed"]:
-        failed = [check["reason"] for check in metrics["gate"]["checks"].values() if not check["passed"]]
-        print("the gate refuses it: " + "; ".join(failed))
+    if missed:
+        more = f" and {len(missed) - card.WORST} more" if len(missed) > card.WORST else ""
+        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: card.WORST])}{more}"
+    if failed := refusals(metrics["gate"]):
+        yield f"the gate refuses it: {'; '.join(failed)}"
 
 
 def figures(answers: Answers, names: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import gate, measures, pins
 from pipeline.answers import Answers, ask, latency
 from pipeline.errors import DataRefused
-from pipeline.evaluate import against_pinned, figures, shown
+from pipeline.evaluate import against_pinned, figures, said, shown
 from pipeline.gate import Comparison
 from pipeline.params import Evaluate
 from pipeline.precision import Loss
@@ -112,6 +112,28 @@ def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> 
     assert refused(answers([1, *actual[1:]], actual, 2)) == []
     # Two cats called dogs: as often right as without looking.
     assert refused(answers([1, 1, *actual[2:]], actual, 2)) == ["majority"]
+
+
+def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -> None:
+    candidate()
+    for label, count in (("c0", 36), ("c1", 1)):
+        for number in range(count):
+            path = LAYOUT.test / label / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (255, 90, number)).save(path)
+    given = ask(Predictor.open(LAYOUT.bundle), LAYOUT.test)
+    assert given.right.mean() == 36 / 37
+    assert refused(given) == ["recall", "majority"]
+
+
+def test_the_terminal_shows_the_baseline_and_what_is_never_answered() -> None:
+    metrics = figures(answers([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
+    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
+    first, missed, refusal = said(metrics | {"gate": gate.verdict(checks)}, ["dog"])
+    assert first == ("top-1 97.3%, mean recall 50.0% on 74 images; always answering 'cat' has top-1 97.3%")
+    assert missed == "never answered: dog"
+    assert "majority: top-1 0.9730 is below 0.9784" in refusal
+    assert "recall: 0.5000 is below 0.6" in refusal
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 6, 10, 100])
