@@ -44,11 +44,12 @@ def render(
         "",
         "## Where it is weakest",
         "",
-        "| class | images | recall | precision |",
-        "| --- | --- | --- | --- |",
+        "| class | images | recall | precision | most often taken for |",
+        "| --- | --- | --- | --- | --- |",
         *(
             f"| {code(row['name'])} | {row['images']} "
-            f"| {_percent(row['recall'])} | {_percent(row['precision'])} |"
+            f"| {_percent(row['recall'])} | {_percent(row['precision'])} "
+            f"| {_taken_for(row['name'], confusions)} |"
             for row in sorted(
                 (row for row in classes if row["images"]),
                 key=lambda row: (row["recall"], row["precision"], row["name"]),
@@ -94,6 +95,12 @@ NUMBERS = (
     ("F1, mean of classes", "f1_macro"),
     ("expected calibration error", "calibration_error"),
 )
+
+
+def _taken_for(name: str, confusions: list[dict[str, Any]]) -> str:
+    """The commonest wrong answer to a class; "" if there is none."""
+    found = (row for row in confusions if row["actual"] == name)
+    return next((f"{code(row['predicted'])}, {row['images']} times" for row in found), "")
 
 
 def _eight_bits(metrics: dict[str, Any]) -> list[str]:

@@ -61,7 +61,8 @@ def _over_majority(metrics: dict[str, Any], settings: Evaluate) -> Check:
             "evaluate.min_over_majority: 0 leaves it to evaluate.min_recall, in which all classes count alike"
         )
         return Check("majority", False, f"top-1 {top1:.4f} is below {floor:.4f}: {always}; {mend}")
-    if metrics["chance"] >= settings.significance:
+    # More than no mistake cannot be asked for, however few images there are to make one with.
+    if top1 < 1 and metrics["chance"] >= settings.significance:
         found = f"answers without looking are right as often with a probability of {metrics['chance']:.3f}"
         return Check("majority", False, f"{found}, not below {settings.significance:g}; test more images")
     return Check("majority", True, f"{top1:.4f} >= {floor:.4f}: {always}")

@@ -150,6 +150,11 @@ def test_the_starter_refuses_a_coin_flip_of_any_number_of_classes(classes: int, 
     assert refused(answers(list(learned), list(actual), classes)) == []
 
 
+def test_few_images_are_enough_for_a_model_without_a_mistake() -> None:
+    assert refused(answers([0, 0, 1, 1], [0, 0, 1, 1], 2)) == []
+    assert refused(answers([0, 1, 1, 1], [0, 0, 1, 1], 2)) == ["majority"]
+
+
 @pytest.mark.parametrize(("classes", "measured"), [(2, False), (5, False), (6, True)])
 def test_top_5_is_asked_only_where_there_are_more_than_five_classes(classes: int, measured: bool) -> None:
     actual = list(range(classes)) * 5

@@ -162,6 +162,8 @@ def test_the_card_names_what_is_never_answered() -> None:
     assert card.never_answered(rows, confused) == ["dog"]
     text = card.render("tiny", METRICS, DATA, rows, confused)
     assert "Never answered: `dog`." in text
+    assert "| `dog` | 1 | 0.0 % | 0.0 % | `owl`, 1 times |" in text
+    assert "| `cat` | 10 | 100.0 % | 90.0 % |  |" in text
     assert "| top-1 of always answering `cat`, the commonest class | 50.0 % | |" in text
     assert "Never answered" not in rendered("cat")
 
