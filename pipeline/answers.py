@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from pipeline import probabilities
 from pipeline.errors import DataRefused
 from pipeline.measures import Classes, rank
 from serving.cores import available
@@ -56,7 +57,8 @@ class Answers:
 def ask(predictor: Predictor, folder: Path, strict: bool = True) -> Answers:
     """Asks about every image of `folder/<class id>/`, on all cores.
 
-    A class that the model does not have is refused or, if not `strict`, counts as `NO_CLASS`.
+    A class that the model does not have is refused or, if not `strict`, counts as `NO_CLASS`. So are answers
+    that are no probabilities, which count as they are if not `strict`.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     actual = _numbers(predictor, folder, files, strict)
@@ -74,7 +76,7 @@ def ask(predictor: Predictor, folder: Path, strict: bool = True) -> Answers:
         ThreadPoolExecutor(max(1, round(available()))) as pool,
         tqdm(total=total, desc="ask", unit="image", disable=None) as bar,
     ):
-        for rows in pool.map(lambda rows: _fill(answers, predictor, rows), _blocks(total)):
+        for rows in pool.map(lambda rows: _fill(answers, predictor, rows, strict), _blocks(total)):
             bar.update(len(rows))
     return answers
 
@@ -93,16 +95,18 @@ def _blocks(total: int) -> list[range]:
     return [range(begin, min(begin + BLOCK, total)) for begin in range(0, total, BLOCK)]
 
 
-def _fill(answers: Answers, predictor: Predictor, rows: range) -> range:
+def _fill(answers: Answers, predictor: Predictor, rows: range, strict: bool) -> range:
     """Asks about the images of these numbers, one by one as the server would."""
     for row in rows:
-        probabilities = predictor.answer(answers.files[row].read_bytes())
-        actual, winner = int(answers.actual[row]), int(probabilities.argmax())
+        answer = predictor.answer(answers.files[row].read_bytes())
+        if strict:
+            probabilities.check(answer, answers.files[row])
+        actual, winner = int(answers.actual[row]), int(answer.argmax())
         answers.predicted[row] = winner
-        answers.confidence[row] = probabilities[winner]
-        answers.ranks[row] = answers.classes if actual == NO_CLASS else rank(probabilities, actual)
+        answers.confidence[row] = answer[winner]
+        answers.ranks[row] = answers.classes if actual == NO_CLASS else rank(answer, actual)
         if row in answers.whole:
-            answers.whole[row] = probabilities
+            answers.whole[row] = answer
     return rows
 
 

@@ -66,6 +66,8 @@ def train(
             split: training.load(prepared / split, names, preprocessing, Path(folder) / f"{split}.npy")
             for split in ("train", "valid")
         }
+        if note := training.balance(images["train"], names, settings):
+            print(f"build {prepared.name}: {note}")
         log = Path(folder) / "live"
         training.fit(made, settings, images["train"], images["valid"], log)
         if not all(np.isfinite(weights).all() for weights in made.get_weights()):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.report.markdown import code
+from pipeline.report.markdown import code, codes, plain
 
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
@@ -18,6 +18,7 @@ def render(
     """Writes the card. `classes` and `confusions` are the rows of the files of these names."""
     gate = metrics["gate"]
     images = data["images"]
+    missed = never_answered(classes, confusions)
     lines = [
         f"# {model}",
         "",
@@ -28,7 +29,10 @@ def render(
         *(
             f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |"
             for name, key in SHARES
+            if key in metrics
         ),
+        f"| top-1 of always answering {code(metrics['majority']['class'])}, the commonest class "
+        f"| {_percent(metrics['majority']['share'])} | |",
         *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
         *_eight_bits(metrics),
         "",
@@ -40,17 +44,19 @@ def render(
         "",
         "## Where it is weakest",
         "",
-        "| class | images | recall | precision |",
-        "| --- | --- | --- | --- |",
+        "| class | images | recall | precision | most often taken for |",
+        "| --- | --- | --- | --- | --- |",
         *(
             f"| {code(row['name'])} | {row['images']} "
-            f"| {_percent(row['recall'])} | {_percent(row['precision'])} |"
+            f"| {_percent(row['recall'])} | {_percent(row['precision'])} "
+            f"| {_taken_for(row['name'], confusions)} |"
             for row in sorted(
                 (row for row in classes if row["images"]),
                 key=lambda row: (row["recall"], row["precision"], row["name"]),
             )[:WORST]
         ),
         "",
+        *([f"Never answered: {codes(missed, WORST)}.", ""] if missed else []),
         *(
             f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
             for row in confusions[:WORST]
@@ -69,6 +75,19 @@ def render(
     return "\n".join(lines) + "\n"
 
 
+def baseline(metrics: dict[str, Any]) -> str:
+    """What top-1 has to be compared with, in words for a terminal."""
+    majority = metrics["majority"]
+    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+
+
+def never_answered(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
+    """The classes that have images and are the answer to none, as always the same answer leaves them."""
+    named = {row["predicted"] for row in confusions}
+    missed = (row["name"] for row in classes if row["images"] and not row["recall"])
+    return [name for name in missed if name not in named]
+
+
 SHARES = (("top-1", "top1"), ("top-5", "top5"))
 NUMBERS = (
     ("precision, mean of classes", "precision_macro"),
@@ -76,6 +95,12 @@ NUMBERS = (
     ("F1, mean of classes", "f1_macro"),
     ("expected calibration error", "calibration_error"),
 )
+
+
+def _taken_for(name: str, confusions: list[dict[str, Any]]) -> str:
+    """The commonest wrong answer to a class; "" if there is none."""
+    found = (row for row in confusions if row["actual"] == name)
+    return next((f"{code(row['predicted'])}, {row['images']} times" for row in found), "")
 
 
 def _eight_bits(metrics: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
+    ├── NotProbabilities    a model whose answers do not add up to 1
     ├── TrainingDiverged    a network whose weights are no numbers any more
     ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
@@ -115,6 +116,15 @@ class NothingToCalibrate(PipelineError):
         )
 
 
+class NotProbabilities(PipelineError):
+    def __init__(self, image: Path, low: float, high: float, total: float) -> None:
+        super().__init__(
+            f"The model answers {image} with values from {low:.4g} to {high:.4g} that add up to {total:.4g}: "
+            "these are no probabilities, which are from 0 to 1 and add up to 1. Logits need a softmax as the "
+            "last layer of the network; independent labels (sigmoid) are not what this pipeline measures."
+        )
+
+
 class TrainingDiverged(PipelineError):
     def __init__(self, model: str) -> None:
         super().__init__(
@@ -133,7 +143,9 @@ class GateRefused(PipelineError):
         listed = "".join(f"\n  {reason}" for reason in reasons)
         super().__init__(
             f"{model} {digest[:12]} did not pass its gate and is not registered:{listed}\n"
-            f"To measure it again, on a machine with nothing else to do: `dvc repro -f -s evaluate@{model}`"
+            f"More images of the classes that do badly in reports/{model}/README.md help, or other params in "
+            f"{model}.build; the floors are in {model}.evaluate of params.yaml. If only the latency is too "
+            f"high, measure it again on a machine with nothing else to do: `dvc repro -f -s evaluate@{model}`"
         )
 
 

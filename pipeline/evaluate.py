@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from pipeline.errors import InputMissing, VersionMissing
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.precision import Loss
+from pipeline.refusals import refusals
+from pipeline.report.markdown import plain
 from serving.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.decoder import decode
 from serving.errors import PinMissing
@@ -58,7 +60,8 @@ def main(model: str) -> None:
     agreed = agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
     comparison, compared = against_pinned(layout, predictor, answers)
 
-    metrics = figures(answers) | {
+    names = [label.name for label in predictor.labels]
+    metrics = figures(answers, names) | {
         "model": model,
         "digest": predictor.bundle.digest,
         "precision": precision,
@@ -88,17 +91,29 @@ def main(model: str) -> None:
     }
     save(layout, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
-    print(
-        f"evaluate {model}: top-1 {metrics['top1']:.1%}, top-5 {metrics['top5']:.1%} "
-        f"on {metrics['images']} images; {measured['total_ms_p50']:.1f} ms per image; {compared}"
+    missed = card.never_answered(class_rows(predictor, answers), confusion_rows(names, answers))
+    for line in said(metrics, missed):
+        print(f"evaluate {model}: {line}")
+    print(f"evaluate {model}: {measured['total_ms_p50']:.1f} ms per image; {compared}")
+
+
+def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
+    """What a terminal shows of the metrics; `missed` are the classes that are never answered."""
+    top5 = f", top-5 {metrics['top5']:.1%}" if "top5" in metrics else ""
+    yield (
+        f"top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
+        f"on {metrics['images']} images; {card.baseline(metrics)}"
     )
-    if not metrics["gate"]["passed"]:
-        failed = [check["reason"] for check in metrics["gate"]["checks"].values() if not check["passed"]]
-        print("the gate refuses it: " + "; ".join(failed))
+    if missed:
+        more = f" and {len(missed) - card.WORST} more" if len(missed) > card.WORST else ""
+        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: card.WORST])}{more}"
+    if failed := refusals(metrics["gate"]):
+        yield f"the gate refuses it: {'; '.join(failed)}"
 
 
-def figures(answers: Answers) -> dict[str, Any]:
-    """The metrics of metrics.json that are numbers, shares as 0 to 1."""
+def figures(answers: Answers, names: list[str]) -> dict[str, Any]:
+    """The metrics of metrics.json that are about answers, shares as 0 to 1; `names` are of the classes."""
+    commonest, share = measures.majority(answers.actual)
     found = measures.per_class(answers.predicted, answers.actual, answers.classes)
     precision, recall, f1 = found.macro
     bins = measures.reliability(answers.confidence, answers.right)
@@ -110,14 +125,18 @@ def figures(answers: Answers) -> dict[str, Any]:
         "recall_macro": round(recall, DIGITS),
         "f1_macro": round(f1, DIGITS),
         "calibration_error": round(measures.calibration_error(bins), DIGITS),
+        "majority": {"class": names[commonest], "share": round(share, DIGITS)},
+        "chance": round(measures.chance_probability(answers.predicted, answers.actual), DIGITS),
     }
 
 
 def shares(answers: Answers) -> dict[str, Any]:
-    """Top-1 and top-5 with their intervals."""
+    """Top-1 and, where there are more than five classes, top-5, with their intervals."""
     total = len(answers.ranks)
     result: dict[str, Any] = {}
     for name, places in (("top1", 1), ("top5", 5)):
+        if places > 1 and answers.classes <= places:
+            continue
         hits = int((answers.ranks < places).sum())
         result[name] = round(hits / total, DIGITS)
         result[f"{name}_interval"] = [round(bound, DIGITS) for bound in measures.wilson(hits, total)]
@@ -231,20 +250,25 @@ def reliability_rows(answers: Answers) -> Rows:
     ]
 
 
-def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
-    """Right answers, spread over the classes, and the wrong ones that were surest."""
-    sure = answers.confidence
+def shown(answers: Answers) -> tuple[list[int], list[int]]:
+    """Numbers of images, each once: right ones, spread over the classes, and the wrong ones, surest first."""
     right = np.flatnonzero(answers.right)
-    spread = right[np.linspace(0, len(right) - 1, pictures.COLUMNS).astype(int)] if len(right) else right
-    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -sure[row])[: pictures.COLUMNS]
+    places = np.unique(np.linspace(0, max(0, len(right) - 1), pictures.COLUMNS).astype(int))
+    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -answers.confidence[row])
+    return right[places[: len(right)]].tolist(), [int(row) for row in wrong[: pictures.COLUMNS]]
+
+
+def examples(predictor: Predictor, answers: Answers) -> tuple[list[pictures.Example], list[pictures.Example]]:
+    """What `shown` chooses, decoded."""
+    right, wrong = shown(answers)
     names = [label.name for label in predictor.labels]
 
     def example(row: int) -> pictures.Example:
         pixels = decode(answers.files[row].read_bytes(), predictor.preprocessing)
         actual, predicted = names[answers.actual[row]], names[answers.predicted[row]]
-        return pictures.Example(pixels, actual, predicted, float(sure[row]))
+        return pictures.Example(pixels, actual, predicted, float(answers.confidence[row]))
 
-    return [example(int(row)) for row in spread], [example(int(row)) for row in wrong]
+    return [example(row) for row in right], [example(row) for row in wrong]
 
 
 def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:

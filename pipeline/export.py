@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import calibration, onnx_graph, params
+from pipeline import calibration, onnx_graph, params, probabilities
 from pipeline.backend import keras
 from pipeline.entry import stage
 from pipeline.errors import InputMissing
@@ -99,6 +99,8 @@ def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:
     """Records the answers to `wanted` images, or as many as there are, of different classes if possible."""
     predictor = Predictor.open(bundle)
     answers = [(path, predictor.answer(path.read_bytes())) for path in golden_candidates(images)]
+    for path, answer in answers:
+        probabilities.check(answer, path)
     # Those whose rounded answer is the same on every CPU come first; all others are still within tolerance.
     answers.sort(key=lambda pair: not rounds_safely(pair[1]))
     entries = []

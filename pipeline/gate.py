@@ -1,4 +1,9 @@
-"""May this model be registered? Floors from params, little lost to 8 bits, no loss against what is pinned."""
+"""May this model be registered? Floors from params, little lost to 8 bits, no loss against what is pinned.
+
+Shares alone do not tell whether a model has learned anything: of 200 cats and 10 dogs always answering "cat"
+is right on 95 %. So top-1 is also compared with that, and there is a floor for recall, in which all classes
+count alike.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,12 +37,35 @@ def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> li
     agreement = min(metrics["agreement"].values())
     fast = latency_ms <= settings.max_latency_ms
     within = f"at most {settings.max_latency_ms:g} ms per image"
+    # The best five of five classes are always right, so there it is not measured.
+    top5 = [_floor("top5", metrics["top5"], settings.min_top5)] if "top5" in metrics else []
     return [
         _floor("top1", metrics["top1"], settings.min_top1),
-        _floor("top5", metrics["top5"], settings.min_top5),
+        *top5,
+        _floor("recall", metrics["recall_macro"], settings.min_recall),
+        _over_majority(metrics, settings),
         _floor("agreement", agreement, settings.min_agreement),
         Check("latency", fast, within if fast else f"{latency_ms:.1f} ms per image, not {within}"),
     ]
+
+
+def _over_majority(metrics: dict[str, Any], settings: Evaluate) -> Check:
+    """Refuses what is hardly better than always answering the commonest class, or may be so by chance."""
+    share, top1, least = metrics["majority"]["share"], metrics["top1"], settings.min_over_majority
+    if least == 0:
+        return Check("majority", True, "not asked for: evaluate.min_over_majority is 0")
+    floor = share + least * (1 - share)
+    always = f"always answering the commonest class is right on {share:.4f}"
+    if top1 < floor or share == 1:
+        mend = (
+            "evaluate.min_over_majority: 0 leaves it to evaluate.min_recall, in which all classes count alike"
+        )
+        return Check("majority", False, f"top-1 {top1:.4f} is below {floor:.4f}: {always}; {mend}")
+    # More than no mistake cannot be asked for, however few images there are to make one with.
+    if top1 < 1 and metrics["chance"] >= settings.significance:
+        found = f"answers without looking are right as often with a probability of {metrics['chance']:.3f}"
+        return Check("majority", False, f"{found}, not below {settings.significance:g}; test more images")
+    return Check("majority", True, f"{top1:.4f} >= {floor:.4f}: {always}")
 
 
 def quantisation(loss: Loss, settings: Evaluate) -> Check:

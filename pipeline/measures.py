@@ -13,6 +13,8 @@ Classes = npt.NDArray[np.int64]
 Z = 1.959964
 # As in Guo et al. 2017.
 BINS = 15
+# Permutations of the answers; enough for levels of 0.001 and more, and the same seed gives the same ones.
+PERMUTATIONS, SEED = 999, 1
 
 
 def rank(probabilities: npt.NDArray[np.float32], actual: int) -> int:
@@ -63,6 +65,23 @@ def per_class(predicted: Classes, actual: Classes, classes: int) -> PerClass:
 
 def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Array:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def majority(actual: Classes) -> tuple[int, float]:
+    """The commonest class, among equals the first, and its share: what always answering it gets right."""
+    counts = np.bincount(actual)
+    return int(counts.argmax()), float(counts.max() / len(actual))
+
+
+def chance_probability(predicted: Classes, actual: Classes) -> float:
+    """How probable so many hits or more are if the answers had nothing to do with the images.
+
+    A permutation test: the same answers in random orders. 1 for a model that always answers the same. Source:
+    Ojala and Garriga, "Permutation Tests for Studying Classifier Performance", 2010.
+    """
+    random, hits = np.random.default_rng(SEED), int((predicted == actual).sum())
+    found = sum(int((random.permutation(predicted) == actual).sum()) >= hits for _ in range(PERMUTATIONS))
+    return found / PERMUTATIONS
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@
 
 Reads `params.yaml` and checks every section of it, whichever stage asks: a mistyped key stops the run
 before any work. There are no defaults in code; a key that is missing is an error too.
+
+The reader is the one that DVC has, so that both see the same: YAML 1.2, in which 3e-3 is a number, and `no`
+a word. PyYAML reads YAML 1.1, in which it is the other way round.
 """
 
 import os
@@ -12,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,6 +24,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.errors import ModelUnknown, ParamsInvalid
 
@@ -45,7 +49,7 @@ PublishedAlpha = Annotated[
 class Section(BaseModel):
     """A part of params.yaml: immutable, and nothing in it is unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prepare(Section):
@@ -99,6 +103,8 @@ class Trained(Build):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     batch: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    # balanced: an image counts the more, the fewer its class has, so that all classes count alike.
+    class_weights: Literal["none", "balanced"]
     augment: Augment
 
 
@@ -132,7 +138,12 @@ class Evaluate(Section):
     """The gate's floors, and the level of the test against the pinned version."""
 
     min_top1: Fraction
+    # Not asked of a model with five classes or fewer.
     min_top5: Fraction
+    # Mean of the classes: each counts alike, however few its images are.
+    min_recall: Fraction
+    # Of the images that always answering the commonest class gets wrong; 0 does not ask for it.
+    min_over_majority: Fraction
     min_agreement: Fraction
     max_quantisation_loss: Fraction
     max_latency_ms: Annotated[float, Field(gt=0)]
@@ -189,8 +200,8 @@ class Params:
 def load(path: Path = PARAMS) -> Params:
     """Reads and checks the whole file; raises `ParamsInvalid` with every fault in it."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = document_of(path.read_bytes(), path)
+    except OSError as error:
         raise ParamsInvalid(path, [str(error)]) from None
     if not isinstance(document, dict) or "models" not in document:
         raise ParamsInvalid(path, ["models: missing; it lists the models to build"])
@@ -198,11 +209,47 @@ def load(path: Path = PARAMS) -> Params:
     models = _check(TypeAdapter(list[Name]), document.pop("models"), "models", reasons) or []
     _check(TypeAdapter(list[Name]), [str(name) for name in document], "section names", reasons)
     sections = {name: _check(TypeAdapter(Model), value, name, reasons) for name, value in document.items()}
+    reasons += [f"{name}: is no name for a model" for name in document if name in RESERVED]
     reasons += [f"models: {name} is listed twice" for name in set(models) if models.count(name) > 1]
     reasons += [f"models: {name} has no section of its own" for name in models if name not in document]
     if reasons:
         raise ParamsInvalid(path, reasons)
     return Params(tuple(models), sections)
+
+
+def document_of(data: bytes, path: Path = PARAMS) -> Any:  # noqa: ANN401  (whatever is in the file)
+    """What a YAML file says, as DVC understands it; or `ParamsInvalid`."""
+    try:
+        return YAML(typ="safe").load(data.decode())
+    except MarkedYAMLError as error:
+        place = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        raise ParamsInvalid(path, [f"{place}{error.problem}"]) from None
+    except RecursionError:
+        raise ParamsInvalid(path, ["its values are nested too deeply"]) from None
+    # ValueError: what looks like a date or a number and is none; also text that is not UTF-8.
+    except (YAMLError, ValueError) as error:
+        raise ParamsInvalid(path, [" ".join(str(error).split())]) from None
+
+
+def _advice(kind: str, found: object) -> str:
+    """How to write what YAML did not understand as it was meant."""
+    if kind in ("string_type", "literal_error") and not isinstance(found, str | dict | list):
+        return "; text that YAML takes for something else needs quotes"
+    if kind == "bool_type":
+        return "; write true or false"
+    if kind == "int_type" and isinstance(found, float) and found.is_integer():
+        return f"; write {int(found)}"
+    if kind in ("int_type", "float_type") and isinstance(found, str):
+        return f"; write {number:g}" if (number := _number(found)) is not None else "; write a number"
+    return ""
+
+
+def _number(text: str) -> float | None:
+    """The number that a person would read; `None` if there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _check(adapter: TypeAdapter[Any], value: object, where: str, reasons: list[str]) -> Any:  # noqa: ANN401
@@ -213,7 +260,8 @@ def _check(adapter: TypeAdapter[Any], value: object, where: str, reasons: list[s
             # pydantic names the chosen member of a union too; it is no key of the file
             keys = [str(key) for key in fault["loc"] if key not in ("pretrained", "scratch", "finetune")]
             found = "" if fault["type"] == "missing" else f" (found {fault['input']!r})"
-            reasons.append(f"{'.'.join([where, *keys])}: {fault['msg']}{found}")
+            advice = _advice(fault["type"], fault["input"])
+            reasons.append(f"{'.'.join([where, *keys])}: {fault['msg']}{found}{advice}")
         return None
 
 

@@ -9,6 +9,7 @@ from pipeline import params
 from pipeline.errors import GateRefused, InputMissing
 from pipeline.files import read_json, sha256_of
 from pipeline.layout import Layout
+from pipeline.refusals import refusals
 from pipeline.registry import CHALLENGER, Record, Registry, Version
 from serving.bundle import Bundle
 
@@ -26,11 +27,8 @@ def ensure(layout: Layout, registry: Registry) -> Version:
         raise GateRefused(
             layout.model, bundle.digest, [f"{layout.metrics} measures another one; evaluate it first"]
         )
-    checks = metrics["gate"]["checks"].values()
     if not metrics["gate"]["passed"]:
-        raise GateRefused(
-            layout.model, bundle.digest, [check["reason"] for check in checks if not check["passed"]]
-        )
+        raise GateRefused(layout.model, bundle.digest, refusals(metrics["gate"]))
     settings = params.load().of(layout.model)
     version = registry.register(bundle, record(layout, settings, metrics))
     registry.set_alias(version, CHALLENGER)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import params
+from pipeline import card, params
 from pipeline.errors import CommandFailed, ModelUnknown
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
@@ -21,7 +21,8 @@ from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
 # What a folder of photos is built with until its section says otherwise: usual values for a few hundred
-# photos per class; the floors only refuse a model that has learned nothing.
+# photos per class. The floors refuse a model that has learned nothing, such as a coin flip or always the same
+# answer, whatever the number and sizes of the classes.
 STARTER = """\
 prepare:
   valid: 0.1
@@ -35,6 +36,7 @@ build:
   seed: 1
   batch: 32
   dropout: 0.2
+  class_weights: balanced  # rare classes count as much as common ones; or none
   augment:
     shift: 0.05
     flip: true
@@ -51,7 +53,9 @@ export:
   calibration: 64
 evaluate:
   min_top1: 0.5
-  min_top5: 0.5
+  min_top5: 0.5         # asked where there are more than five classes
+  min_recall: 0.6       # mean of the classes, each counts alike
+  min_over_majority: 0.2  # of what always answering the commonest class gets wrong; 0 does not ask for it
   min_agreement: 0.99
   max_quantisation_loss: 0.005
   max_latency_ms: 200
@@ -141,7 +145,9 @@ def summary(
             metrics["digest"] + ("" if metrics["digest"] == pin.digest else f" (pinned: {pin.digest})"),
         ),
         ("top-1", _share(metrics, "top1")),
-        ("top-5", _share(metrics, "top5")),
+        *([("top-5", _share(metrics, "top5"))] if "top5" in metrics else []),
+        ("recall", f"{metrics['recall_macro']:.1%}, mean of the classes"),
+        ("baseline", card.baseline(metrics)),
         *_eight_bits(metrics),
         ("answer", f"{image.relative_to(layout.test)}: {best}"),
         ("latency", f"{milliseconds:.1f} ms for this image, decoded and classified on one thread"),

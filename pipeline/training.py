@@ -15,6 +15,9 @@ from pipeline.backend import keras
 from pipeline.params import Augment, Finetune, Scratch, Training
 from serving.decoder import Pixels, Preprocessing, decode
 
+# Of the commonest class, in images of the rarest one, from which on the classes are called unbalanced.
+UNBALANCED = 2
+
 
 @dataclass(frozen=True)
 class Images:
@@ -78,6 +81,33 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return changed
 
 
+def class_weights(images: Images, settings: Scratch | Finetune) -> dict[int, float] | None:
+    """What an image of each class counts, 1 on average over the images; `None`: all count alike.
+
+    Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001.
+    """
+    if settings.class_weights == "none":
+        return None
+    numbers, counts = np.unique(images.classes, return_counts=True)
+    weights = len(images.classes) / (len(numbers) * counts)
+    return {int(number): float(weight) for number, weight in zip(numbers, weights, strict=True)}
+
+
+def balance(images: Images, labels: list[str], settings: Scratch | Finetune) -> str:
+    """Says how unbalanced the classes are, and what is done about it; "" if they are not."""
+    numbers, counts = np.unique(images.classes, return_counts=True)
+    if len(counts) == 0 or counts.max() < UNBALANCED * counts.min():
+        return ""
+    weights = class_weights(images, settings) or {}
+    ends = [
+        f"{counts[place]} of {labels[numbers[place]]!r}"
+        + (f" (weight {weights[int(numbers[place])]:.2f})" if weights else "")
+        for place in (counts.argmax(), counts.argmin())
+    ]
+    done = "are weighted" if weights else "count alike, rare classes hardly; `balanced` weights them"
+    return f"unbalanced: {' to '.join(ends)}; images {done} (build.class_weights: {settings.class_weights})"
+
+
 def fit(network: Any, settings: Scratch | Finetune, train: Images, valid: Images, curves: Path) -> None:  # noqa: ANN401
     """Trains `network` in place and writes its curves, one TSV file each, to `curves/{train,eval}/`."""
     with Live(str(curves), save_dvc_exp=False, dvcyaml=None) as live:
@@ -120,6 +150,7 @@ def _rounds(
         shuffle=False,
         verbose=2,
         callbacks=[_Curves(live=live)],
+        class_weight=class_weights(train, settings),
     )
 
 

@@ -13,6 +13,8 @@
     │   ├── ModelMismatch           model_mismatch
     │   ├── PinInvalid              pin_invalid
     │   └── PinMissing              pin_missing
+    ├── InputError                  what somebody gave the model as an MLflow python_function
+    │   └── InputUnsupported        input_unsupported
     └── ImageError                  one image that somebody sent
         ├── ImageEmpty              image_empty
         ├── ImageTooLarge           image_too_large
@@ -134,6 +136,21 @@ class PinMissing(BundleError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}.")
+
+
+class InputError(ServingError):
+    """What was given to `predict` cannot be an image."""
+
+
+class InputUnsupported(InputError):
+    code = "input_unsupported"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            "Give a list or a DataFrame with one column of images, each as the bytes of its file, as base64 "
+            f"or a data URL, or as an image of Pillow, not {found}. Path(...).read_bytes() reads a file, "
+            "PIL.Image.fromarray(...) makes an image of an array."
+        )
 
 
 class ImageError(ServingError):

@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from pipeline import params
 from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
 from pipeline.files import replacing, write
@@ -118,8 +116,8 @@ def _of_one(it: Subject, drawn: Illustrations, params: Callable[[int], str]) -> 
 def _params(base: Base) -> list[Difference]:
     """What params.yaml says otherwise than at the commit to compare with."""
     data = base.commit and repository.content(base.commit, params.PARAMS)
-    with suppress(yaml.YAMLError, RecursionError):
-        before, now = yaml.safe_load(data or b""), yaml.safe_load(params.PARAMS.read_bytes())
+    with suppress(ParamsInvalid):
+        before, now = params.document_of(data or b""), params.document_of(params.PARAMS.read_bytes())
         if isinstance(before, Mapping):
             return differences(flat(before), flat(now))
     return []

@@ -7,30 +7,37 @@ from pipeline.report import paired
 from pipeline.report.markdown import table
 from pipeline.report.records import Metrics
 from pipeline.report.subject import NEWLY, PINNED, Side, Subject
-from pipeline.report.wording import chance, count, moved, points, signed, with_interval
+from pipeline.report.wording import chance, count, moved, percent, points, signed, with_interval
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; one with an interval is a share of the images."""
+    """A line of the table. One with an interval, or with `share`, is a share of the images."""
 
     name: str
-    value: Callable[[Metrics], float]
-    interval: Callable[[Metrics], tuple[float, float]] | None = None
+    value: Callable[[Metrics], float | None]
+    interval: Callable[[Metrics], tuple[float, float] | None] | None = None
+    share: bool = False
 
     def shown(self, metrics: Metrics) -> str:
-        if self.interval is None:
-            return f"{self.value(metrics):.4f}"
-        return with_interval(self.value(metrics), self.interval(metrics))
+        value, interval = self.value(metrics), self.interval and self.interval(metrics)
+        if value is None:
+            return ""
+        if interval is not None:
+            return with_interval(value, interval)
+        return percent(value) if self.share else f"{value:.4f}"
 
     def difference(self, now: Metrics, then: Metrics) -> str:
-        found = self.value(now) - self.value(then)
-        return moved(found, 4) if self.interval is None else points(found)
+        after, before = self.value(now), self.value(then)
+        if after is None or before is None:
+            return ""
+        return points(after - before) if self.share or self.interval else moved(after - before, 4)
 
 
 ROWS = (
     Row("top-1", lambda metrics: metrics.top1, lambda metrics: metrics.top1_interval),
     Row("top-5", lambda metrics: metrics.top5, lambda metrics: metrics.top5_interval),
+    Row("top-1 of always answering the commonest class", lambda metrics: _majority(metrics), share=True),
     Row("precision, mean of classes", lambda metrics: metrics.precision_macro),
     Row("recall, mean of classes", lambda metrics: metrics.recall_macro),
     Row("F1, mean of classes", lambda metrics: metrics.f1_macro),
@@ -43,14 +50,19 @@ def figures(subject: Subject) -> str:
     now = subject.now.metrics
     sides = [(side, side.evidence.metrics) for side in subject.sides if not side.same]
     header = [f"on {count(now.images, 'held-out image')}", _titled("now", now, subject)]
-    rows = [[row.name, row.shown(now)] for row in ROWS]
+    shown = [row for row in ROWS if any(row.shown(it) for it in (now, *(then for _, then in sides)))]
+    rows = [[row.name, row.shown(now)] for row in shown]
     for side, then in sides:
         header += [_titled(side.name, then, subject), "difference"]
-        for row, cells in zip(ROWS, rows, strict=True):
+        for row, cells in zip(shown, rows, strict=True):
             cells += [row.shown(then), row.difference(now, then)]
     return "\n".join(
         [table(header, rows, figures=True), *(f"{_paired(side, subject)}\n" for side, _ in sides)]
     )
+
+
+def _majority(metrics: Metrics) -> float | None:
+    return None if metrics.majority is None else metrics.majority.share
 
 
 def _titled(name: str, metrics: Metrics, subject: Subject) -> str:

@@ -30,6 +30,12 @@ class Gate(Part):
     checks: dict[str, Check]
 
 
+class Majority(Part):
+    """What always answering the commonest class gets right."""
+
+    share: Fraction
+
+
 class Metrics(Part):
     """metrics.json."""
 
@@ -37,12 +43,15 @@ class Metrics(Part):
     images: Number
     top1: Fraction
     top1_interval: tuple[Fraction, Fraction]
-    top5: Fraction
-    top5_interval: tuple[Fraction, Fraction]
+    # Where there are more than five classes.
+    top5: Fraction | None = None
+    top5_interval: tuple[Fraction, Fraction] | None = None
     precision_macro: Fraction
     recall_macro: Fraction
     f1_macro: Fraction
     calibration_error: Fraction
+    # Not there in reports of before November 2026.
+    majority: Majority | None = None
     gate: Gate
 
 

@@ -27,12 +27,15 @@ tiny:
     seed: 1
     batch: 16
     dropout: 0.1
+    class_weights: none
     augment: {shift: 0.1, flip: true}
     training: {epochs: 1, learning_rate: 0.001}
   export: {golden: 2, precision: int8, calibration: 16}
   evaluate:
     min_top1: 0.0
     min_top5: 0.0
+    min_recall: 0.0
+    min_over_majority: 0.0
     min_agreement: 0.99
     max_quantisation_loss: 1.0
     max_latency_ms: 10000

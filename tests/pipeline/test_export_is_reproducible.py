@@ -25,6 +25,7 @@ SETTINGS = Scratch(
     seed=1,
     batch=8,
     dropout=0.2,
+    class_weights="none",
     augment=Augment(shift=0.1, flip=True),
     training=Training(epochs=1, learning_rate=0.001),
 )

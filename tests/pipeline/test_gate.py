@@ -1,20 +1,24 @@
 """The gate: floors from params, little lost to 8 bits, no significant loss against what is pinned."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from pipeline import gate, measures, pins
-from pipeline.answers import ask, latency
+from pipeline.answers import Answers, ask, latency
 from pipeline.errors import DataRefused
-from pipeline.evaluate import against_pinned, figures
+from pipeline.evaluate import against_pinned, figures, said, shown
 from pipeline.gate import Comparison
 from pipeline.params import Evaluate
 from pipeline.precision import Loss
 from pipeline.promotion import promote
 from pipeline.registration import ensure
 from pipeline.registry import Registry
+from pipeline.run import STARTER
 from serving.pin import Pin
 from serving.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
@@ -23,12 +27,23 @@ from tests.pipeline.projects import Project
 SETTINGS = Evaluate(
     min_top1=0.9,
     min_top5=0.99,
+    min_recall=0.9,
+    min_over_majority=0.5,
     min_agreement=0.999,
     max_quantisation_loss=0.005,
     max_latency_ms=10,
     significance=0.05,
 )
-GOOD = {"top1": 0.95, "top5": 1.0, "agreement": {"keras_predict": 1.0, "keras_eager": 1.0}}
+SETTINGS_WITHOUT = SETTINGS.model_copy(update={"min_over_majority": 0.0})
+GOOD = {
+    "top1": 0.95,
+    "top5": 1.0,
+    "recall_macro": 0.94,
+    "majority": {"class": "cat", "share": 0.3},
+    "chance": 0.0,
+    "agreement": {"keras_predict": 1.0, "keras_eager": 1.0},
+}
+STARTER_SETTINGS = Evaluate(**YAML(typ="safe").load(STARTER)["evaluate"])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +53,13 @@ GOOD = {"top1": 0.95, "top5": 1.0, "agreement": {"keras_predict": 1.0, "keras_ea
         ({"top1": 0.9}, 10.0, None),
         ({"top1": 0.8999}, 5.0, "top1"),
         ({"top5": 0.98}, 5.0, "top5"),
+        ({"recall_macro": 0.9}, 5.0, None),
+        ({"recall_macro": 0.89}, 5.0, "recall"),
+        ({"majority": {"class": "cat", "share": 0.9}}, 5.0, None),
+        ({"majority": {"class": "cat", "share": 0.91}}, 5.0, "majority"),
+        ({"chance": 0.049}, 5.0, None),
+        ({"chance": 0.05}, 5.0, "majority"),
+        ({"majority": {"class": "cat", "share": 1.0}, "top1": 1.0}, 5.0, "majority"),
         ({"agreement": {"keras_predict": 1.0, "keras_eager": 0.5}}, 5.0, "agreement"),
         ({}, 10.1, "latency"),
     ],
@@ -46,6 +68,109 @@ def test_floors(changed: dict[str, object], milliseconds: float, failed: str | N
     checks = gate.floors(GOOD | changed, milliseconds, SETTINGS)
     assert [check.name for check in checks if not check.passed] == ([failed] if failed else [])
     assert gate.verdict(checks)["passed"] is (failed is None)
+
+
+def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Answers:
+    """Answers to images, by winner; the other classes follow in their order."""
+    winners, truth = np.array(predicted), np.array(actual)
+    ranks = np.where(winners == truth, 0, truth + (truth < winners))
+    files = [Path(f"{number}.png") for number in range(len(truth))]
+    sure = np.full(len(truth), 0.9, dtype=np.float32)
+    return Answers(classes, files, truth, winners, sure, ranks, {})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        (0, 0, ([], [])),
+        (0, 2, ([], [0, 1])),
+        (1, 0, ([0], [])),
+        (2, 1, ([0, 1], [2])),
+        (7, 0, (list(range(7)), [])),
+        (8, 9, (list(range(8)), list(range(8, 16)))),
+        (15, 0, ([0, 2, 4, 6, 8, 10, 12, 14], [])),
+    ],
+)
+def test_each_example_is_shown_once(right: int, wrong: int, expected: tuple[list[int], list[int]]) -> None:
+    assert shown(answers([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
+
+
+def refused(given: Answers, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
+    """The checks that refuse a model with these answers."""
+    metrics = figures(given, [f"c{number}" for number in range(given.classes)])
+    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, settings)
+    return [check.name for check in checks if not check.passed]
+
+
+def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> None:
+    actual = [0] * 72 + [1] * 2
+    metrics = figures(answers([0] * 74, actual, 2), ["cat", "dog"])
+    assert (metrics["top1"], metrics["recall_macro"]) == (0.97297, 0.5)
+    assert metrics["majority"] == {"class": "cat", "share": 0.97297}
+    assert refused(answers([0] * 74, actual, 2)) == ["recall", "majority"]
+    assert refused(answers(actual, actual, 2)) == []
+    assert refused(answers([1, *actual[1:]], actual, 2)) == []
+    # Two cats called dogs: as often right as without looking.
+    assert refused(answers([1, 1, *actual[2:]], actual, 2)) == ["majority"]
+
+
+def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -> None:
+    candidate()
+    for label, count in (("c0", 36), ("c1", 1)):
+        for number in range(count):
+            path = LAYOUT.test / label / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (255, 90, number)).save(path)
+    given = ask(Predictor.open(LAYOUT.bundle), LAYOUT.test)
+    assert given.right.mean() == 36 / 37
+    assert refused(given) == ["recall", "majority"]
+
+
+def test_the_terminal_shows_the_baseline_and_what_is_never_answered() -> None:
+    metrics = figures(answers([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
+    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
+    first, missed, refusal = said(metrics | {"gate": gate.verdict(checks)}, ["dog"])
+    assert first == ("top-1 97.3%, mean recall 50.0% on 74 images; always answering 'cat' has top-1 97.3%")
+    assert missed == "never answered: dog"
+    assert "majority: top-1 0.9730 is below 0.9784" in refusal
+    assert "recall: 0.5000 is below 0.6" in refusal
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 6, 10, 100])
+@pytest.mark.parametrize("images", [20, 60, 400])
+def test_the_starter_refuses_a_coin_flip_of_any_number_of_classes(classes: int, images: int) -> None:
+    actual = np.arange(images) % classes
+    for seed in range(10):
+        guessed = np.random.default_rng(seed).integers(0, classes, images)
+        assert refused(answers(list(guessed), list(actual), classes))
+    for constant in (0, classes - 1):
+        assert "majority" in refused(answers([constant] * images, list(actual), classes))
+    # Four of five are right.
+    learned = np.where(np.random.default_rng(1).random(images) < 0.2, (actual + 1) % classes, actual)
+    assert refused(answers(list(learned), list(actual), classes)) == []
+
+
+def test_few_images_are_enough_for_a_model_without_a_mistake() -> None:
+    assert refused(answers([0, 0, 1, 1], [0, 0, 1, 1], 2)) == []
+    assert refused(answers([0, 1, 1, 1], [0, 0, 1, 1], 2)) == ["majority"]
+
+
+@pytest.mark.parametrize(("classes", "measured"), [(2, False), (5, False), (6, True)])
+def test_top_5_is_asked_only_where_there_are_more_than_five_classes(classes: int, measured: bool) -> None:
+    actual = list(range(classes)) * 5
+    metrics = figures(answers(actual, actual, classes), [str(number) for number in range(classes)])
+    assert ("top5" in metrics) is ("top5_interval" in metrics) is measured
+    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, SETTINGS)
+    assert ("top5" in [check.name for check in checks]) is measured
+
+
+def test_a_refusal_says_what_always_the_same_answer_has_right_and_how_to_do_without() -> None:
+    checks = gate.floors(GOOD | {"majority": {"class": "cat", "share": 0.952}}, 5.0, SETTINGS)
+    reason = next(check.reason for check in checks if check.name == "majority")
+    assert "top-1 0.9500 is below 0.9760" in reason
+    assert "always answering the commonest class is right on 0.9520" in reason
+    assert "evaluate.min_over_majority: 0" in reason
+    assert "the commonest" not in str(gate.floors(GOOD, 5.0, SETTINGS_WITHOUT)[3])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +269,9 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
 
 def test_figures_of_known_answers(project: Project, images: Path) -> None:
     candidate()
-    found = figures(ask(Predictor.open(LAYOUT.bundle), images))
-    assert (found["images"], found["classes"], found["top1"], found["top5"]) == (40, 3, 1.0, 1.0)
+    found = figures(ask(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
+    assert (found["images"], found["classes"], found["top1"]) == (40, 3, 1.0)
+    assert found["majority"] == {"class": "red", "share": 0.5}
     assert found["top1_interval"] == [pytest.approx(0.912, abs=0.001), 1.0]
     assert (found["precision_macro"], found["recall_macro"], found["f1_macro"]) == (1.0, 1.0, 1.0)
 

@@ -44,6 +44,29 @@ def test_a_class_without_images_does_not_count() -> None:
     assert found.macro == (1.0, 1.0, 1.0)
 
 
+def test_the_majority_is_the_commonest_class_and_its_share() -> None:
+    assert measures.majority(np.array([2, 1, 2, 0])) == (2, 0.5)
+    assert measures.majority(np.array([1, 0])) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "expected"),
+    [
+        # Fisher's exact test, by hand: 1 of the 252 ways to choose five of ten; all of them; 26 of 252.
+        ([0] * 5 + [1] * 5, [0] * 5 + [1] * 5, 1 / 252),
+        ([0] * 10, [0] * 5 + [1] * 5, 1.0),
+        ([1] + [0] * 4 + [1] * 4 + [0], [0] * 5 + [1] * 5, 26 / 252),
+        # The only one of its class among 21 was found.
+        ([0] * 20 + [1], [0] * 20 + [1], 1 / 21),
+        ([0] * 72 + [0] * 2, [0] * 72 + [1] * 2, 1.0),
+    ],
+)
+def test_how_probable_it_is_by_chance(predicted: list[int], actual: list[int], expected: float) -> None:
+    found = measures.chance_probability(np.array(predicted), np.array(actual))
+    assert found == pytest.approx(expected, abs=0.02)
+    assert found == measures.chance_probability(np.array(predicted), np.array(actual))
+
+
 @pytest.mark.parametrize(("hits", "total"), [(0, 10), (5, 10), (10, 10), (897, 1000), (327, 330)])
 def test_the_interval_is_wilsons(hits: int, total: int) -> None:
     expected = binomtest(hits, total).proportion_ci(method="wilson")

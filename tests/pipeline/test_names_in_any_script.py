@@ -4,6 +4,7 @@ import logging
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,26 +113,30 @@ HOSTILE = [
 ]
 
 
+SHARES = dict.fromkeys(("top1", "top5", "precision_macro", "recall_macro", "f1_macro"), 0.5)
+METRICS: dict[str, Any] = {
+    **SHARES,
+    **{f"{key}_interval": [0.4, 0.6] for key in ("top1", "top5")},
+    "calibration_error": 0.1,
+    "majority": {"class": "cat", "share": 0.5},
+    "images": 10,
+    "precision": "float32",
+    "digest": "0" * 64,
+    "gate": {"passed": True, "checks": {}},
+}
+DATA: dict[str, Any] = {
+    "images": {"train": 1, "valid": 1, "test": 1},
+    "repeated": {},
+    "look_alikes_across_splits": {"pairs": 0},
+    "digest": "0" * 64,
+}
+
+
 def rendered(name: str) -> str:
     """The card of a model in which a class has this name."""
-    shares = dict.fromkeys(("top1", "top5", "precision_macro", "recall_macro", "f1_macro"), 0.5)
-    metrics = {
-        **shares,
-        **{f"{key}_interval": [0.4, 0.6] for key in ("top1", "top5")},
-        "calibration_error": 0.1,
-        "images": 10,
-        "precision": "float32",
-        "digest": "0" * 64,
-        "gate": {"passed": True, "checks": {}},
-    }
-    data = {
-        "images": {"train": 1, "valid": 1, "test": 1},
-        "repeated": {},
-        "look_alikes_across_splits": {"pairs": 0},
-        "digest": "0" * 64,
-    }
+    metrics = METRICS | {"majority": {"class": name, "share": 0.5}}
     classes = [{"name": name, "images": 10, "recall": 0.5, "precision": 0.5}]
-    return card.render("tiny", metrics, data, classes, [{"actual": name, "predicted": name, "images": 3}])
+    return card.render("tiny", metrics, DATA, classes, [{"actual": name, "predicted": name, "images": 3}])
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -140,9 +145,33 @@ def test_no_name_acts_in_the_card(name: str) -> None:
     usual, text = rendered("cat").splitlines(), rendered(name).splitlines()
     assert len(text) == len(usual)
     differing = [(line, was) for line, was in zip(text, usual, strict=True) if line != was]
-    assert len(differing) == 2
+    # The commonest class, the weakest one, and what is confused.
+    assert len(differing) == 3
     for line, was in differing:
         assert re.sub(r"`[^`|<]+`", "`cat`", line) == was
+
+
+def test_the_card_names_what_is_never_answered() -> None:
+    rows = [
+        {"name": "cat", "images": 10, "recall": 1.0, "precision": 0.9},
+        {"name": "dog", "images": 1, "recall": 0.0, "precision": 0.0},
+        {"name": "owl", "images": 1, "recall": 0.0, "precision": 0.0},
+        {"name": "ant", "images": 0, "recall": 0.0, "precision": 0.0},
+    ]
+    confused = [{"actual": "dog", "predicted": "owl", "images": 1}]
+    assert card.never_answered(rows, confused) == ["dog"]
+    text = card.render("tiny", METRICS, DATA, rows, confused)
+    assert "Never answered: `dog`." in text
+    assert "| `dog` | 1 | 0.0 % | 0.0 % | `owl`, 1 times |" in text
+    assert "| `cat` | 10 | 100.0 % | 90.0 % |  |" in text
+    assert "| top-1 of always answering `cat`, the commonest class | 50.0 % | |" in text
+    assert "Never answered" not in rendered("cat")
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_card_has_top_5_where_it_was_measured(measured: bool) -> None:
+    metrics = {key: value for key, value in METRICS.items() if measured or not key.startswith("top5")}
+    assert ("| top-5 |" in card.render("tiny", metrics, DATA, [], [])) is measured
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 
 from pipeline import params
 from pipeline.errors import ModelUnknown, ParamsInvalid
@@ -61,6 +62,82 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
         params.load(path)
     for words in named:
         assert words in str(error.value)
+
+
+# What DVC makes of it, and how PyYAML would differ: text, octal 15, 90 seconds, true, false.
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        *[
+            ("3e-3", 0.003),
+            ("1e-3", 0.001),
+            ("1E-5", 0.00001),
+            (".5e-2", 0.005),
+            ("+1e0", 1.0),
+            ("1e3", 1000.0),
+        ],
+        *[("1.5e-3", 0.0015), ("5.", 5.0), ("017", 17.0), ("0o17", 15.0), ("1_000", 1000.0), ("1_0.5", 10.5)],
+    ],
+)
+def test_a_number_is_what_dvc_takes_it_for(tmp_path: Path, written: str, number: float) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TINY.replace("learning_rate: 0.001", f"learning_rate: {written}"))
+    build = params.load(path).of("tiny").build
+    assert isinstance(build, params.Scratch)
+    assert build.training.learning_rate == number
+    seen = parse_yaml(path.read_text(), path)
+    assert seen["tiny"]["build"]["training"]["learning_rate"] == number
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        (
+            "learning_rate: 0.001",
+            "learning_rate: 1:30",
+            ["training.learning_rate", "'1:30'", "write a number"],
+        ),
+        ("learning_rate: 0.001", "learning_rate: .5e2", ["'.5e2'", "write 50"]),
+        ("learning_rate: 0.001", 'learning_rate: "3e-3"', ["'3e-3'", "write 0.003"]),
+        ("learning_rate: 0.001", "learning_rate: .inf", ["learning_rate", "finite number"]),
+        ("learning_rate: 0.001", "learning_rate: 1e400", ["learning_rate", "finite number"]),
+        ("learning_rate: 0.001", "learning_rate: .nan", ["learning_rate"]),
+        ("learning_rate: 0.001", "learning_rate: 0x_", ["params.yaml", "base 16"]),
+        ("epochs: 1", "epochs: 1e1", ["training.epochs", "write 10"]),
+        ("flip: true", "flip: yes", ["augment.flip", "'yes'", "write true or false"]),
+        ("flip: true", "flip: off", ["augment.flip", "'off'", "write true or false"]),
+        ("A model for tests.", "1e3", ["register.description", "1000.0", "quotes"]),
+        ("A model for tests.", "null", ["register.description", "None", "quotes"]),
+        ("A model for tests.", "2024-05-01", ["register.description", "2024", "quotes"]),
+        ("A model for tests.", "2024-13-01", ["params.yaml", "month must be in 1..12"]),
+        ("A model for tests.", "true", ["register.description", "True", "quotes"]),
+        ("class_weights: none", "class_weights: null", ["build.class_weights", "None", "quotes"]),
+        ("models: [tiny]", "models: [1e3]", ["models.0", "1000.0", "quotes"]),
+        ("models: [tiny]", "models: [null]", ["models.0", "None", "quotes"]),
+        ("tiny:\n", "no:\n", ["no: is no name for a model"]),
+        ("batch: 16", "batch: 16\n    batch: 32", ["line 13", 'duplicate key "batch"']),
+        ("batch: 16", "batch: !!python/name:os.system", ["params.yaml", "line 12"]),
+        ("batch: 16", f"batch: {'[' * 5000}", ["nested too deeply"]),
+    ],
+)
+def test_what_yaml_takes_for_something_else_is_told(
+    tmp_path: Path, before: str, after: str, named: list[str]
+) -> None:
+    path = tmp_path / "params.yaml"
+    assert before in TINY
+    path.write_text(TINY.replace(before, after))
+    with pytest.raises(ParamsInvalid) as error:
+        params.load(path)
+    for words in named:
+        assert words in str(error.value)
+    assert "http" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["no", "on", "Yes", "off", "y"])
+def test_a_word_is_a_word(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TINY.replace("A model for tests.", text))
+    assert params.load(path).of("tiny").register_.description == text
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ SAMPLES: dict[type[ServingError], tuple[object, ...]] = {
     errors.ModelMismatch: (FILE, "digits", "colours"),
     errors.PinInvalid: (FILE, "KeyError: 'digest'"),
     errors.PinMissing: (FILE, "nothing is pinned yet"),
+    errors.InputUnsupported: ("an object of the type ndarray",),
     errors.ImageEmpty: (),
     errors.ImageTooLarge: (30_000_000, 20_000_000),
     errors.ImageUnrecognised: ("JPEG or PNG",),
@@ -76,6 +77,7 @@ SAMPLES: dict[type[ServingError], tuple[object, ...]] = {
     errors.ImageTooSmall: (1, 2, 8),
     errors.ImageTruncated: (),
     errors.ImageDamaged: ("broken data stream",),
+    errors.ImageTooCostly: (),
 }
 
 
@@ -83,7 +85,7 @@ SAMPLES: dict[type[ServingError], tuple[object, ...]] = {
 def test_sentence_is_whole_and_holds_what_it_is_given(leaf: type[ServingError]) -> None:
     sentence = str(leaf(*SAMPLES[leaf]))
     assert re.fullmatch(r"\S[^\n]*[^.?][.?]", sentence)
-    assert str(FILE) in sentence or issubclass(leaf, ImageError)
+    assert str(FILE) in sentence or not issubclass(leaf, BundleError)
     for given in SAMPLES[leaf]:
         shown = f"{given:,}" if isinstance(given, int) else str(given)
         assert shown in sentence

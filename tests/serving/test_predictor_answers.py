@@ -1,5 +1,7 @@
 """Pixels in, probabilities out: checked shapes, the same answer from every thread, golden answers held."""
 
+import base64
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from PIL import ExifTags, Image
 
 from serving.bundle import GOLDEN, GRAPH, Bundle, to_json
-from serving.errors import BundleError, GoldenMismatch
+from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.predictor import Predictor
 from serving.pyfunc import ImageClassifier, _load_pyfunc
 from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
+from tests.serving.pictures import encoded
 
 Images = npt.NDArray[np.uint8]
 
@@ -155,7 +159,33 @@ def test_golden_pictures_are_in_the_bundle(bundle: Path) -> None:
 PICTURES = [filled(rgb) for rgb in COLOURS.values()]
 
 
-@pytest.mark.parametrize("images", [PICTURES, pd.DataFrame({"image": PICTURES})], ids=["list", "DataFrame"])
+TEXTS = [base64.b64encode(data).decode() for data in PICTURES]
+WRAPPED = ["\n".join(text[at : at + 76] for at in range(0, len(text), 76)) + "\n" for text in TEXTS]
+PILLOW = [Image.new("RGB", (12, 10), rgb) for rgb in COLOURS.values()]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        pytest.param(PICTURES, id="list"),
+        pytest.param(pd.DataFrame({"image": PICTURES}), id="DataFrame"),
+        pytest.param(pd.Series(PICTURES), id="Series"),
+        pytest.param(np.array(PICTURES, dtype=object), id="array of bytes"),
+        pytest.param(
+            [bytearray(PICTURES[0]), *(memoryview(data) for data in PICTURES[1:])], id="other bytes"
+        ),
+        pytest.param(TEXTS, id="base64"),
+        pytest.param(WRAPPED, id="base64 in lines"),
+        pytest.param([f"data:image/png;base64,{text}" for text in TEXTS], id="data URL"),
+        pytest.param(pd.DataFrame({"image": TEXTS}), id="DataFrame of text"),
+        pytest.param(pd.DataFrame({"image": TEXTS}, dtype="string"), id="DataFrame of pandas's text"),
+        pytest.param(PILLOW, id="Pillow"),
+        pytest.param(pd.DataFrame({"image": PILLOW}), id="DataFrame of Pillow"),
+        pytest.param([image.quantize() for image in PILLOW], id="Pillow with a palette"),
+        pytest.param([image.convert("RGBA") for image in PILLOW], id="Pillow with alpha"),
+        pytest.param([image.convert("HSV") for image in PILLOW], id="Pillow in HSV"),
+    ],
+)
 def test_pyfunc(bundle: Path, images: Any) -> None:  # noqa: ANN401
     classifier = _load_pyfunc(str(bundle))
     assert isinstance(classifier, ImageClassifier)
@@ -163,3 +193,56 @@ def test_pyfunc(bundle: Path, images: Any) -> None:  # noqa: ANN401
     assert [answer[0]["label"] for answer in answers] == list(COLOURS)
     assert answers[0][0] == {"label": "red", "id": "c0", "score": pytest.approx(expected(COLOURS["red"])[0])}
     assert [len(answer) for answer in answers] == [len(COLOURS)] * len(COLOURS)
+
+
+@pytest.mark.parametrize("image", [PICTURES[2], TEXTS[2], PILLOW[2]], ids=["bytes", "base64", "Pillow"])
+def test_pyfunc_takes_one_image_without_a_list(bundle: Path, image: object) -> None:
+    assert [answer[0]["label"] for answer in _load_pyfunc(str(bundle)).predict(image)] == ["blue"]
+
+
+def test_pyfunc_turns_an_image_of_pillow_upright_as_its_file_is(bundle: Path) -> None:
+    image = Image.new("RGB", (40, 40), COLOURS["red"])
+    image.paste(COLOURS["blue"], (0, 0, 40, 30))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = encoded(image, "PNG", exif=exif)
+    classifier = _load_pyfunc(str(bundle))
+    assert classifier.predict([Image.open(io.BytesIO(file))]) == classifier.predict([file])
+
+
+CLOSED = Image.open(io.BytesIO(PICTURES[0]))
+CLOSED.close()
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (["photo.png"], "text"),
+        (["photos/abcd"], "text"),
+        (["https://example.org/photo.png"], "text"),
+        (["data:image/png,abc"], "text"),
+        ([""], "text"),
+        (pd.DataFrame({"image": ["photo.png"]}), "text"),
+        ([Path("photo.png")], "PosixPath"),
+        (Path("photo.png"), "PosixPath"),
+        ([np.zeros((8, 8, 3), np.uint8)], "ndarray"),
+        (np.zeros((8, 8, 3), np.uint8), "ndarray"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "ndarray"),
+        ([None], "NoneType"),
+        ([float("nan")], "float"),
+        ([1], "int"),
+        (7, "int"),
+        ({"image": PICTURES}, "dict"),
+        ([PICTURES], "list"),
+        ([CLOSED], "Pillow that cannot be read"),
+    ],
+)
+def test_pyfunc_says_what_it_takes(bundle: Path, images: Any, found: str) -> None:  # noqa: ANN401
+    with pytest.raises(InputUnsupported, match="base64 or a data URL, or as an image of Pillow") as error:
+        _load_pyfunc(str(bundle)).predict(images)
+    assert found in str(error.value)
+
+
+def test_pyfunc_leaves_the_sentence_to_bytes_that_are_no_image(bundle: Path) -> None:
+    with pytest.raises(ImageUnrecognised):
+        _load_pyfunc(str(bundle)).predict([b"no image"])

@@ -1,13 +1,18 @@
 """Whoever asks, by whichever protocol, the answer about an image is the same, and MLflow's own is too."""
 
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
+import pandas as pd
 import pytest
 from mlflow.pyfunc import scoring_server
+from PIL import Image
 
 from serving.bundle import Bundle
+from serving.errors import InputUnsupported
 from serving.predictor import Predictor
 from tests.serving.pictures import CORPUS
 from tests.serving.protocols.asked import CALLS, base64
@@ -55,6 +60,17 @@ def test_mlflow_loads_the_bundle_and_answers_the_same(everywhere: Server, pyfunc
     body = {"dataframe_split": {"columns": ["image"], "data": [[base64(image)] for image in IMAGES]}}
     answer = everywhere.post("/invocations", json=body).json()
     assert answer == {"predictions": pyfunc.predict(IMAGES)}
+
+
+def test_through_mlflow_text_and_pillow_are_answered_as_bytes_are_and_paths_refused(pyfunc: Any) -> None:  # noqa: ANN401
+    expected = pyfunc.predict(IMAGES)
+    texts = [base64(image) for image in IMAGES]
+    assert pyfunc.predict(texts) == pyfunc.predict(pd.DataFrame({"image": texts})) == expected
+    pillow = [Image.open(io.BytesIO(IMAGES[3])), f"data:image/png;base64,{texts[3]}"]
+    assert pyfunc.predict(pillow) == [expected[3]] * 2
+    for wrong in (["photo.png"], [Path("photo.png")], "photo.png"):
+        with pytest.raises(InputUnsupported):
+            pyfunc.predict(wrong)
 
 
 FORMS: dict[str, Any] = {

@@ -1,0 +1,70 @@
+"""A model that answers with anything but probabilities gets neither a bundle nor metrics."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pipeline import probabilities
+from pipeline.answers import ask
+from pipeline.errors import NotProbabilities
+from pipeline.export import write_golden
+from serving.bundle import GRAPH
+from serving.predictor import Predictor
+from tests.serving.bundles import COLOURS, filled, graph, write_bundle
+
+
+def ending(with_operator: str, folder: Path) -> Path:
+    """The tiny bundle, whose graph ends with another operator than Softmax."""
+    model = onnx.load_from_string(graph())
+    last = model.graph.node[-1]
+    last.op_type = with_operator
+    del last.attribute[:]
+    return write_bundle(folder, extra={GRAPH: model.SerializeToString()})
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A picture of each class."""
+    for number, rgb in enumerate(COLOURS.values()):
+        path = tmp_path / f"test/c{number}/0.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(filled(rgb))
+    return tmp_path / "test"
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ([0.2, 0.3, 0.5], True),
+        ([1.0, 0.0], True),
+        ([0.3334, 0.3333, 0.3334], True),
+        ([0.001] * 1000, True),
+        ([1.2915, -0.2915], False),
+        ([0.9, 0.9], False),
+        ([0.1, 0.1], False),
+        ([4.0, -1.0, -2.0], False),
+        ([np.nan, 0.5], False),
+        ([np.inf, 0.5], False),
+        ([0.0, 0.0], False),
+    ],
+)
+def test_values_from_0_to_1_that_add_up_to_1(answer: list[float], right: bool) -> None:
+    row = np.array(answer, dtype=np.float32)
+    if right:
+        probabilities.check(row, Path("cat/1.png"))
+        return
+    with pytest.raises(NotProbabilities, match=r"cat/1\.png.*softmax"):
+        probabilities.check(row, Path("cat/1.png"))
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Sigmoid", "Relu", "LogSoftmax"])
+def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Path, tmp_path: Path) -> None:
+    bundle = ending(operator, tmp_path / "bundle")
+    with pytest.raises(NotProbabilities, match="add up to"):
+        write_golden(bundle, sorted(images.rglob("*.png")), 2)
+    with pytest.raises(NotProbabilities, match="add up to"):
+        ask(Predictor.open(bundle), images)
+    # What was pinned once can still be compared with.
+    assert len(ask(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
