@@ -92,7 +92,7 @@ REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
     errors.UnsupportedTransferCoding: CodingUnknown,
 }
 # The worker ends after so many failures of its loop in a row that are of no single connection, a tick apart.
-FAILURES = 20
+FAILURES = 10
 
 
 def heads_of(paths: Iterable[str], prefix: str) -> re.Pattern[bytes]:
