@@ -75,7 +75,7 @@ class Connection(TConn):  # type: ignore[misc]
         body = len(self.head) - self.head.find(HEAD_END) - len(HEAD_END)
         self.parser.unreader.begin(body_seconds, body)
         self.parser.unreader.unread(bytes(self.head))
-        self.head.clear()
+        self.head = bytearray()
         self.complete, self.plausible = False, True
 
 

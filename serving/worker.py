@@ -484,7 +484,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _linger(self, conn: Connection) -> None:
         """Half-closes. RFC 9112, 9.6: closing while the client still sends would take the answer from it."""
-        conn.head.clear()
+        conn.head = bytearray()
         self.connections.hold(conn, 0)
         try:
             conn.sock.shutdown(socket.SHUT_WR)

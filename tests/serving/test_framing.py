@@ -1,7 +1,6 @@
 """What is not framed as RFC 9112 has it is refused and its connection closed.
 
-A proxy in front might read it in
-another way.
+A proxy in front might read it in another way.
 """
 
 import socket
@@ -149,7 +148,8 @@ SIZES = {
     "a NUL in a trailer": b"5\r\n12345\r\n0\r\nX: \0\r\n\r\n",
 }
 TRAILERS = {
-    f"the trailer {name}": b"5\r\n12345\r\n0\r\n%s: 1\r\n\r\n" % name.title() for name in sorted(NO_TRAILERS)
+    f"the trailer {name.decode()}": b"5\r\n12345\r\n0\r\n%b: 1\r\n\r\n" % name.title()
+    for name in sorted(NO_TRAILERS)
 }
 
 
