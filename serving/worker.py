@@ -73,8 +73,8 @@ TICK = 0.25
 PROBES = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 METRICS = ("/metrics",)
 PROBE_THREADS = 2
-# One reads them out, and so many may wait for that; more than a few collectors there never are.
-METRICS_THREADS, METRICS_QUEUE = 1, 32
+# One thread reads them out for all who wait. Beyond these they are refused, which costs half as much.
+METRICS_THREADS, METRICS_QUEUE = 1, 256
 # Threads for what needs no model, and as many more as may read a little of what clients still send.
 LIGHT_THREADS, SPARE_THREADS = 2, 16
 # All heads and all answers that clients have not taken, in bytes: 4 kB for each connection that there may be.

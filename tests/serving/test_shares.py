@@ -212,15 +212,16 @@ DESCRIPTORS, LIMIT = 300, 150
 
 
 def test_connections_of_one_client_do_not_push_out_those_of_others(tmp_path: Path) -> None:
+    request = head("GET", "/livez")
     with running(publish(tmp_path), descriptors=DESCRIPTORS, keepalive=60) as server, ExitStack() as stack:
         others = [stack.enter_context(client(server, number)) for number in range(2, 32)]
         for connection in others:
-            connection.sendall(head("GET", "/livez"))
+            connection.sendall(request + request[:9])
             assert read(connection).status == 200
         for _ in range(3 * LIMIT):
             stack.enter_context(client(server, 100))
         for connection in others:
-            connection.sendall(head("GET", "/livez"))
+            connection.sendall(request[9:])
             assert read(connection).status == 200
         assert latency(server) < 0.1
 
@@ -290,8 +291,8 @@ def test_scrapes_do_not_delay_health_checks(small: Server) -> None:
             times.append(time.monotonic() - began)
         statuses = Counter(read(connection).status for connection in scrapers)
         assert set(statuses) <= {200, 503}
-        assert statuses[200] >= 33
-        assert sorted(times)[5] < 0.1
+        assert statuses[200] >= 256
+        assert max(times) < 0.25, times
 
 
 def test_health_checks_of_one_client_do_not_delay_those_of_another(small: Server) -> None:
@@ -301,7 +302,10 @@ def test_health_checks_of_one_client_do_not_delay_those_of_another(small: Server
             connection.sendall(head("GET", "/livez"))
         began = time.monotonic()
         assert asked(small, 2, head("GET", "/readyz")).status == 200
-        assert time.monotonic() - began < 0.2
+        first = time.monotonic() - began
+        for connection in crowd:
+            assert read(connection).status == 200
+        assert first < (time.monotonic() - began) / 2
 
 
 EXPECTING = ("Expect: 100-continue", "Content-Length: 1000")
