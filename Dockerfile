@@ -12,12 +12,14 @@ FROM ${BASE} AS packages
 # pip of an own environment, because distributions forbid the one of the system.
 RUN ["python3", "-m", "venv", "/opt/pip"]
 
-# The lock alone, so that a change of code does not install anew.
-COPY requirements/serving.txt /build/serving.txt
+# The lock alone, so that a change of code does not install anew. `heic` is `serving` and the decoder of iPhones'
+# photos.
+ARG LOCK=serving
+COPY requirements/${LOCK}.txt /build/lock.txt
 
 # Hashes, so that nothing else than what was tested gets in; a folder that can be copied as a whole.
 RUN ["/opt/pip/bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", \
-     "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/serving.txt"]
+     "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/lock.txt"]
 
 # What no server calls, a third of all: tests, the tools of ONNX Runtime, and its library for C programs, which
 # the Python module does not load. `make smoke` asks what is left.
@@ -34,9 +36,11 @@ RUN ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash
 # The model: from the build context if its digest is the pinned one, otherwise pulled from the registry.
 FROM packages AS model
 
-# Which pin; where the registry is, if the context has no bundle. Neither is a secret.
+# Which pin. Where the registry is comes as a secret, for its address may hold a password.
 ARG MODEL=digits
-ARG MLFLOW_TRACKING_URI=
+
+# Whether credentials may travel to it by http, as for the server.
+ARG GOLDFISH_REGISTRY_PLAIN_HTTP=
 
 # What the labels below will say; a build that would lie fails.
 ARG VERSION
@@ -48,8 +52,9 @@ COPY pins model[s] report[s] /context/
 # For the two modules that are run next.
 ENV PYTHONPATH=/opt/goldfish:/opt/packages GOLDFISH_PINS=/context GOLDFISH_MODELS=/context GOLDFISH_REPORTS=/context
 
-# Credentials come as secrets, which are in no layer. It fails closed: no pinned digest, no image.
-RUN --mount=type=secret,id=MLFLOW_TRACKING_USERNAME \
+# Secrets are in no layer and in no cache. It fails closed: no pinned digest, no image.
+RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
+    --mount=type=secret,id=MLFLOW_TRACKING_USERNAME \
     --mount=type=secret,id=MLFLOW_TRACKING_PASSWORD \
     --mount=type=secret,id=MLFLOW_TRACKING_TOKEN \
     for secret in /run/secrets/MLFLOW_TRACKING_*; do \

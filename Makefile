@@ -36,10 +36,15 @@ IMAGE ?= goldfish-$(MODEL)
 LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json")); \
 	print(*(f"--build-arg {key.upper()}={pin[key]}" for key in ("version", "digest")))')
 
+# Where the registry is may hold a password too, and build arguments stay in the build cache and the image's history.
+COMMA := ,
+SECRETS = $(foreach name,$(addprefix MLFLOW_TRACKING_,URI USERNAME PASSWORD TOKEN),\
+	$(if $(value $(name)),--secret 'id=$(name)$(COMMA)env=$(name)'))
+
 .PHONY: image
-image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name]
-	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(BUILD_OPTIONS) \
-		--build-arg MODEL=$(MODEL) --build-arg MLFLOW_TRACKING_URI \
+image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes]
+	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(SECRETS) $(BUILD_OPTIONS) \
+		$(if $(HEIC),--build-arg LOCK=heic) --build-arg MODEL=$(MODEL) \
 		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 
 .PHONY: smoke
@@ -136,6 +141,7 @@ lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml, and that of 
 	@$(COMPILE) pyproject.toml --upgrade --extra pipeline --group dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
+	@$(COMPILE) pyproject.toml --extra heic -c requirements/dev.txt -o requirements/heic.txt
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
 

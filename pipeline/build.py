@@ -2,7 +2,7 @@
 
 Reads `data/prepared/<model>` and, unless it trains from nothing, Keras's ImageNet weights.
 Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, canonical bytes), `labels.json`,
-`preprocessing.json`, and `training/`, the curves.
+`preprocessing.json`, `training/`, the curves, and `weights.json`, which published weights it began with.
 """
 
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import keras_archive, network, params, training
+from pipeline import imagenet, keras_archive, network, params, training
 from pipeline.backend import keras
 from pipeline.entry import stage
 from pipeline.errors import InputMissing, TrainingDiverged
@@ -31,9 +31,13 @@ def main(model: str) -> None:
     with replacing(layout.built) as built:
         # The plots of a stage that trains nothing are an empty folder.
         (built / "training").mkdir()
+        environment = params.Environment.read()
+        if not isinstance(settings, params.Scratch):
+            weights = imagenet.weights(settings.alpha, environment)
+            write(built / layout.weights.name, to_json(asdict(weights)))
         if isinstance(settings, params.Pretrained):
-            environment = params.Environment.read()
-            made, labels = network.pretrained(settings, environment), network.imagenet_labels(environment)
+            labels = imagenet.labels(environment)
+            made = network.pretrained(settings)
         else:
             labels = [Label(name, name) for name in _classes(layout.data_report)]
             made = train(settings, layout.prepared, labels, preprocessing, built / "training")
@@ -55,7 +59,7 @@ def train(
     if isinstance(settings, params.Scratch):
         made = network.scratch(settings, len(labels))
     else:
-        made = network.finetune(settings, len(labels), params.Environment.read())
+        made = network.finetune(settings, len(labels))
     names = [label.id for label in labels]
     with TemporaryDirectory(prefix="goldfish-") as folder:
         images = {

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pipeline.report.markdown import code
+
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
 
@@ -41,7 +43,8 @@ def render(
         "| class | images | recall | precision |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {row['name']} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
+            f"| {code(row['name'])} | {row['images']} "
+            f"| {_percent(row['recall'])} | {_percent(row['precision'])} |"
             for row in sorted(
                 (row for row in classes if row["images"]),
                 key=lambda row: (row["recall"], row["precision"], row["name"]),
@@ -49,7 +52,7 @@ def render(
         ),
         "",
         *(
-            f"- {row['actual']} taken for {row['predicted']}: {row['images']} times"
+            f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
             for row in confusions[:WORST]
         ),
         "",

@@ -68,6 +68,7 @@ def _bundle(layout: Layout) -> str:
     if bundle.digest != measured:
         found = f"{layout.bundle / MANIFEST} has digest {bundle.digest}"
         raise ChainBroken("bundle", f"{found}, {layout.metrics} measured {measured}")
+    bundle.check_name(layout.model)
     bundle.verify()
     return f"{layout.bundle}: {len(bundle.manifest.files)} files as in the manifest, digest {bundle.digest}"
 

@@ -7,6 +7,7 @@
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
     ├── SourceUnavailable   data or weights cannot be had
     ├── SourceChanged       a download is not what the recipe promises
+    ├── WeightsUnknown      weights or class names that are not the published ones
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
@@ -14,6 +15,7 @@
     ├── FileDamaged         a file that a stage has written and somebody changed
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
+    ├── RegistryRefused     MLflow is not asked, for others could read or answer
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
@@ -75,6 +77,15 @@ class SourceChanged(PipelineError):
         )
 
 
+class WeightsUnknown(PipelineError):
+    def __init__(self, path: Path, known: Sequence[str], found: str) -> None:
+        super().__init__(
+            f"{path} is not what is published: its SHA-256 should be {' or '.join(known)} and is {found}. "
+            "If it was cut off or exchanged, delete it and run again. If you know whose it is and trust it, "
+            "add its SHA-256 to pipeline/imagenet.py."
+        )
+
+
 class DataRefused(PipelineError):
     """`refusals` pairs a file or class with the reason."""
 
@@ -132,6 +143,11 @@ class RegistryUnavailable(PipelineError):
             f"The MLflow registry at {uri} does not answer as it should: {reason}\n"
             "Is it running, and MLFLOW_TRACKING_URI right? Without that the embedded one, mlflow.db, is used."
         )
+
+
+class RegistryRefused(PipelineError):
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(f"The MLflow registry at {uri} is not used: {reason}.")
 
 
 class VersionMissing(PipelineError):

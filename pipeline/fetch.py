@@ -62,6 +62,7 @@ def _check(layout: Layout, pin: Pin) -> None:
     bundle = Bundle.open(layout.bundle)
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, layout.pin, pin.digest)
+    bundle.check_name(pin.name)
     bundle.verify()
 
 

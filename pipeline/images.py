@@ -1,8 +1,8 @@
 """Folders of labelled images: finding them, and everything that makes one unfit."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pipeline import junk
 from serving.decoder import Pixels, Preprocessing, decode
 from serving.errors import ImageError
 
@@ -68,24 +69,37 @@ class Refused:
     reason: str
 
 
-def listing(folder: Path) -> list[tuple[str, Path]]:
-    """All files below class folders as (class, path), sorted; hidden ones are no data."""
-    found = []
+@dataclass(frozen=True)
+class Found:
+    """The files below class folders as (class, path), sorted; and how many of each kind of junk there are."""
+
+    files: list[tuple[str, Path]]
+    passed_over: Counter[str]
+
+
+def listing(folder: Path) -> Found:
+    """Looks through class folders; what is hidden, and what no person has put there, is no data."""
+    found = Found([], Counter())
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if len(parts) > 1 and not path.is_dir() and not any(part.startswith(".") for part in parts):
-            found.append((parts[0], path))
+        if path.is_dir():
+            continue
+        if (kind := junk.kind(parts, path)) is not None:
+            found.passed_over[kind] += 1
+        elif len(parts) > 1:
+            found.files.append((parts[0], path))
     return found
 
 
 def class_names(folder: Path) -> list[str]:
     """The class folders, also those without a file, and links, which are not followed."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and junk.of_folder(path.name) is None
+    )
 
 
-def inspect(folder: Path) -> Iterator[Labelled | Refused]:
-    """Decodes every file as the server would, on all cores, in the order of `listing`."""
-    files = listing(folder)
+def inspect(folder: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Labelled | Refused]:
+    """Decodes every file as the server would, on all cores, in the order of `files`."""
     with ThreadPoolExecutor() as pool:
         results = pool.map(lambda entry: _inspect(folder, *entry), files)
         yield from tqdm(results, total=len(files), desc="check images", unit="image", disable=None)

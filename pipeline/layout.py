@@ -30,8 +30,13 @@ class Layout:
 
     @property
     def built(self) -> Path:
-        """`model.keras`, `labels.json`, `preprocessing.json`, `training/`."""
+        """`model.keras`, `labels.json`, `preprocessing.json`, `training/`, `weights.json`."""
         return Path("models") / self.model / "build"
+
+    @property
+    def weights(self) -> Path:
+        """Which published weights a model began with; not there if with none."""
+        return self.built / "weights.json"
 
     @property
     def bundle(self) -> Path:

@@ -12,7 +12,15 @@ from pipeline.files import write
 
 # The modules of serving/ that answer without a server: serving.pyfunc and all that it imports. They travel in
 # the bundle, so that MLflow can load it from any directory.
-CODE = ("__init__", "bundle", "decoder", "errors", "predictor", "processor", "pyfunc")
+FORMATS = (
+    *("__init__", "bmp", "boxes", "exif", "gif", "heif", "jpeg", "picture_file", "png", "reading", "video"),
+    *("vp8l", "webp"),
+)
+CODE = (
+    *("__init__", "bundle", "decoder", "errors"),
+    *(f"formats/{name}" for name in FORMATS),
+    *("predictor", "processor", "pyfunc"),
+)
 
 
 def write_flavours(bundle: Path) -> None:
@@ -36,8 +44,8 @@ def write_flavours(bundle: Path) -> None:
     write(bundle / "MLmodel", model.to_yaml().encode())
     write(bundle / "requirements.txt", _requirements().encode())
     for name in CODE:
-        source = Path(serving.__file__).with_name(f"{name}.py")
-        write(bundle / "code/serving" / source.name, source.read_bytes())
+        source = Path(serving.__file__).parent / f"{name}.py"
+        write(bundle / f"code/serving/{name}.py", source.read_bytes())
 
 
 def _requirements() -> str:

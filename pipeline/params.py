@@ -1,6 +1,6 @@
-"""All that the pipeline takes from outside: params.yaml, and three environment variables.
+"""All that the pipeline takes from outside: params.yaml, and some environment variables.
 
-(`pipeline/backend.py` also looks at `KERAS_HOME`, before Keras does.)
+(`pipeline/backend.py` also looks at `KERAS_HOME`, before Keras does, and MLflow at user and password.)
 
 Reads `params.yaml` and checks every section of it, whichever stage asks: a mistyped key stops the run
 before any work. There are no defaults in code; a key that is missing is an error too.
@@ -224,12 +224,18 @@ class Environment:
     tracking_uri: str | None
     keras_home: Path
     experiment: bool
+    tracking_token: str = ""
+    plain_http: bool = False
 
     @classmethod
     def read(cls) -> Self:
-        """`MLFLOW_TRACKING_URI`, `KERAS_HOME`, and whether `dvc exp run` is what runs us."""
+        """`MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_TOKEN`, `KERAS_HOME`, `GOLDFISH_REGISTRY_PLAIN_HTTP` (what
+        the server understands by it), and whether `dvc exp run` is what runs us.
+        """
         return cls(
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
             keras_home=Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras"),
             experiment=bool(os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV")),
+            tracking_token=os.environ.get("MLFLOW_TRACKING_TOKEN") or "",
+            plain_http=os.environ.get("GOLDFISH_REGISTRY_PLAIN_HTTP", "").strip().lower() in ("1", "true"),
         )

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from pipeline.canvas import canvas, drawable
+from pipeline.report.markdown import plain
 from serving.decoder import Pixels
 
 COLUMNS = 8
+# Characters of a name that fit above a picture.
+ABOVE = 15
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,14 @@ class Example:
 
 def grid(path: Path, title: str, right: list[Example], wrong: list[Example]) -> None:
     """Draws one row of right answers above one row of wrong ones as PNG."""
-    matplotlib.use("Agg")
-    figure = Figure(figsize=(1.75 * COLUMNS, 5.2), dpi=80, layout="constrained")
-    figure.suptitle(title, fontsize=15)
-    rows = figure.subplots(2, COLUMNS)
-    for axes, examples, colour in ((rows[0], right, "#1a7f37"), (rows[1], wrong, "#cf222e")):
-        for place, axis in enumerate(axes):
-            axis.set_axis_off()
-            if place < len(examples):
-                _draw(axis, examples[place], colour)
-    # The version of matplotlib would otherwise be written into the file.
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with canvas(path, (1.75 * COLUMNS, 5.2)) as figure:
+        figure.suptitle(title, fontsize=15)
+        rows = figure.subplots(2, COLUMNS)
+        for axes, examples, colour in ((rows[0], right, "#1a7f37"), (rows[1], wrong, "#cf222e")):
+            for place, axis in enumerate(axes):
+                axis.set_axis_off()
+                if place < len(examples):
+                    _draw(axis, examples[place], colour)
 
 
 def _draw(axis: Axes, example: Example, colour: str) -> None:
@@ -48,5 +47,4 @@ def _draw(axis: Axes, example: Example, colour: str) -> None:
 
 
 def _short(name: str) -> str:
-    plain = name.replace("_", " ")
-    return plain if len(plain) <= 15 else plain[:14] + "…"
+    return drawable(plain(name.replace("_", " "), ABOVE))

@@ -14,7 +14,8 @@ from pipeline import params
 from pipeline.entry import stage
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import replacing, write
-from pipeline.images import Labelled, Refused, class_names, duplicates, inspect
+from pipeline.images import Labelled, Refused, class_names, duplicates, inspect, listing
+from pipeline.junk import told
 from pipeline.layout import Layout
 from pipeline.sources import class_folders
 from pipeline.split import SPLITS, assign
@@ -31,7 +32,10 @@ def main(model: str) -> None:
     if not layout.raw.is_dir():
         raise ModelUnknown(model, all_params.sections, layout.raw)
     with class_folders(layout.raw, params.Environment.read()) as folder:
-        inspected = list(inspect(folder))
+        found = listing(folder)
+        if note := told(found.passed_over):
+            print(f"prepare {model}: {note}")
+        inspected = list(inspect(folder, found.files))
         images = [image for image in inspected if isinstance(image, Labelled)]
         repeated, mislabelled = duplicates(images)
         kept = [image for image in images if image.name not in repeated]

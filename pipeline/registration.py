@@ -49,6 +49,7 @@ def record(layout: Layout, settings: params.Model, metrics: dict[str, Any]) -> R
         metrics={key: float(value) for key, value in _flat({**metrics, **timed}).items() if _number(value)},
         tags={
             "data_digest": data["digest"],
+            **({"weights_sha256": read_json(layout.weights)["sha256"]} if layout.weights.exists() else {}),
             "git_commit": _git("rev-parse", "HEAD"),
             "git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
             "dvc_lock_sha256": sha256_of(LOCK) if LOCK.exists() else "",

@@ -25,12 +25,14 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import RegistryUnavailable, VersionDamaged, VersionMissing
+from pipeline.errors import RegistryRefused, RegistryUnavailable, VersionDamaged, VersionMissing
 from pipeline.params import Environment
 from serving.bundle import MANIFEST, Bundle
 from serving.errors import ServingError
+from serving.registry import Credentials, elsewhere, exposed, shown
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 # Alias of the version that is served, and of the newest that may be.
@@ -84,8 +86,13 @@ class Registry:
 
     @classmethod
     def connect(cls, environment: Environment) -> Self:
-        """Opens the registry; `RegistryUnavailable` if it does not answer within seconds."""
+        """Opens the registry; `RegistryUnavailable` if it does not answer within seconds.
+
+        `RegistryRefused` before anything is sent, if others could read user, password or token on the way.
+        """
         uri = environment.tracking_uri or f"sqlite:///{DATABASE.resolve()}"
+        if reason := exposed(uri, _credentials(environment)):
+            raise RegistryRefused(shown(uri), reason)
         # MLflow's own patience is several minutes.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
@@ -177,10 +184,13 @@ class Registry:
     @contextmanager
     def downloaded(self, name: str, digest: str) -> Iterator[Path]:
         """Yields a folder with the files of the version with this digest, as the registry has them."""
-        uri = f"models:/{name}/{self.get(name, digest).number}"
+        number = str(self.get(name, digest).number)
         with TemporaryDirectory(prefix="goldfish-") as folder:
             with self.answering():
-                path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder, tracking_uri=self.uri))
+                place = self._own(self.client.get_model_version_download_uri(name, number))
+                path = Path(
+                    mlflow.artifacts.download_artifacts(place, dst_path=folder, tracking_uri=self.uri)
+                )
             yield path
 
     def verify(self, version: Version) -> None:
@@ -192,10 +202,17 @@ class Registry:
                     raise VersionDamaged(
                         version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                     )
+                bundle.check_name(version.name)
                 bundle.verify(bytecode=False)
             except ServingError as error:
                 # The download is a temporary copy; the file is known by its name in the version.
                 raise VersionDamaged(version.uri, str(error).replace(f"{folder}/", "")) from error
+
+    def _own(self, location: str) -> str:
+        """The location, unless it is another host's, to which MLflow would send user and password too."""
+        if elsewhere(location, self.uri):
+            raise RegistryRefused(self.shown, f"it names {shown(location)} for files, another host")
+        return location
 
     def _add(self, name: str, bundle: Bundle, record: Record) -> int:
         experiment = self._experiment(name)
@@ -204,6 +221,7 @@ class Registry:
         run = self.client.create_run(experiment, tags=tags, run_name=bundle.digest[:12])
         run_id = run.info.run_id
         try:
+            self._own(run.info.artifact_uri)
             self.client.log_batch(
                 run_id,
                 metrics=[Metric(key, value, now, 0) for key, value in record.metrics.items()],
@@ -215,6 +233,7 @@ class Registry:
             self.client.log_artifacts(run_id, str(record.reports), "report")
             # Not mlflow.keras.log_model, which would save the model anew and so with other bytes.
             model = self.client.create_logged_model(experiment, name, source_run_id=run_id, tags=tags)
+            self._own(model.artifact_location)
             with _upload_copy(bundle) as files:
                 self.client.log_model_artifacts(model.model_id, str(files))
             self.client.finalize_logged_model(model.model_id, "READY")
@@ -251,6 +270,14 @@ class Registry:
     def _registered_model(self, name: str, description: str) -> None:
         with _unless_there():
             self.client.create_registered_model(name, description=description)
+
+
+def _credentials(environment: Environment) -> Credentials:
+    """What MLflow would send: it also reads a file in the home folder."""
+    user, password = read_mlflow_creds()
+    return Credentials(
+        user or "", password or "", environment.tracking_token, plain_http=environment.plain_http
+    )
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
@@ -16,10 +14,10 @@ from PIL import Image
 from pydantic import AfterValidator, ValidationError
 from tqdm import tqdm
 
+from pipeline import archives
 from pipeline.downloads import cached
-from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid
+from pipeline.errors import SourceChanged, SourceInvalid
 from pipeline.params import Environment, Section
-from serving.decoder import MAX_BYTES
 
 RECIPE = "source.yaml"
 # scikit-learn's digits have 8 x 8 pixels; at 64 x 64 people can see them too.
@@ -93,35 +91,16 @@ def write_digits(folder: Path) -> None:
 
 def unpack(source: Archive, folder: Path, keras_home: Path) -> None:
     """Gets the archive and writes its images into class folders, after checking all of their bytes."""
-    archive = cached(source.url, keras_home, "datasets", "the photos")
-    pattern, total = re.compile(source.classes), hashlib.sha256()
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = sorted(opened.infolist(), key=lambda member: member.filename)
-            for member in tqdm(members, desc="unpack", unit="file", disable=None):
-                found = pattern.search(member.filename)
-                if found is None or member.is_dir():
-                    continue
-                path = _place(folder, found["class"], member, archive)
-                data = opened.read(member)
-                total.update(f"{hashlib.sha256(data).hexdigest()} {path.name}\n".encode())
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(data)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ArchiveInvalid(archive, str(error)) from None
+    path = cached(source.url, keras_home, "datasets", "the photos", archives.TOTAL_BYTES)
+    total = hashlib.sha256()
+    with archives.opened(path) as archive:
+        photos = archives.photos(archive, path, re.compile(source.classes), folder)
+        for photo in tqdm(photos, desc="unpack", unit="file", disable=None):
+            data = archives.unpacked(archive, photo)
+            total.update(f"{hashlib.sha256(data).hexdigest()} {photo.name}\n".encode())
+            (folder / photo.label).mkdir(exist_ok=True)
+            # A name that differs in capitals only may be the same to a file system.
+            with (folder / photo.label / photo.name).open("xb") as file:
+                file.write(data)
     if total.hexdigest() != source.sha256:
-        raise SourceChanged(archive, source.sha256, total.hexdigest())
-
-
-def _place(folder: Path, label: str | None, member: zipfile.ZipInfo, archive: Path) -> Path:
-    """Where an image of an archive goes; refuses one that would leave the folder, or hide or flood it."""
-    if not label or label in (".", "..") or "/" in label:
-        raise ArchiveInvalid(archive, f"{member.filename} has {label!r} for its class")
-    path = folder / label / PurePosixPath(member.filename).name
-    if path.exists():
-        raise ArchiveInvalid(archive, f"{member.filename} is the second {path.name} of class {label}")
-    if member.file_size > MAX_BYTES:
-        raise ArchiveInvalid(
-            archive, f"{member.filename} has {member.file_size:,} bytes, {MAX_BYTES:,} are allowed"
-        )
-    return path
+        raise SourceChanged(path, source.sha256, total.hexdigest())

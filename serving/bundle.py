@@ -6,6 +6,8 @@ meet here: `pipeline` writes what this module reads.
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,9 @@ from serving.errors import (
     DigestMismatch,
     FileMissing,
     FileUnexpected,
+    FileUnreadable,
     ManifestInvalid,
+    ModelMismatch,
 )
 
 FORMAT = 1
@@ -36,6 +40,19 @@ GOLDEN = "serving/golden/golden.json"
 
 # The role of the files that answer; a server needs no others.
 SERVING = "serving"
+
+# A manifest has about 150 bytes for each file. No graph has more than 2 GiB: ONNX's messages end there.
+MANIFEST_BYTES, FILE_BYTES = 2**20, 2**31
+# What a golden answer may differ by: export allows 0.005. With much more, another model would pass.
+MOST_TOLERANCE = 0.05
+
+# What is in a file's place that is none, by the test that finds it out.
+KINDS = {
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 # MLflow adds this file to what it downloads; it is no part of the model.
 FOREIGN = frozenset({"registered_model_meta"})
@@ -105,13 +122,26 @@ class Manifest:
                 classes=int(document["output"]["shape"][1]),
             )
             rewritten = manifest.to_bytes()
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        # The last one is of an infinite number: 1e400 is JSON.
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ManifestInvalid(path, f"{type(error).__name__}: {error}") from None
         if rewritten != data:
             raise ManifestInvalid(path, f"format {FORMAT} would write it differently")
-        if outside := [name for name in manifest.files if not _inside(name)]:
-            raise ManifestInvalid(path, f"{outside[0]!r} is no file inside the bundle")
+        if faults := list(manifest._faults()):
+            raise ManifestInvalid(path, faults[0])
         return manifest
+
+    def _faults(self) -> Iterator[str]:
+        """What no release says, though it is written as releases are."""
+        if any(type(side) is not int or side < 1 for side in (*self.input_shape, self.classes)):
+            yield f"{[*self.input_shape]} and {self.classes} are no shapes"
+        for name, file in self.files.items():
+            if not _inside(name):
+                yield f"{name!r} is no file inside the bundle"
+            if not isinstance(file.role, str) or not isinstance(file.sha256, str):
+                yield f"{name} has a role or a SHA-256 that is no text"
+            if type(file.size) is not int or not 0 <= file.size <= FILE_BYTES:
+                yield f"{name} has {file.size!r} bytes, and 0 to {FILE_BYTES:,} are possible"
 
 
 @dataclass(frozen=True)
@@ -129,10 +159,9 @@ class Bundle:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Reads the manifest; `BundleMissing` or `ManifestInvalid` if there is no good one."""
-        try:
-            data = (path / MANIFEST).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise BundleMissing(path) from None
+        data = read(path / MANIFEST, MANIFEST_BYTES)
+        if data is None:
+            raise BundleMissing(path)
         return cls(path, Manifest.from_bytes(data, path / MANIFEST), hashlib.sha256(data).hexdigest())
 
     def in_memory(self) -> Self:
@@ -151,20 +180,22 @@ class Bundle:
         `bytecode`: is what Python leaves beside the code of a bundle that it has loaded tolerated?
         `whole`: or may a role other than `serving` be absent, with all of its files?
         """
-        present = {file.role for name, file in self.manifest.files.items() if (self.path / name).exists()}
+        present = {
+            file.role for name, file in self.manifest.files.items() if os.path.lexists(self.path / name)
+        }
         for name, file in self.manifest.files.items():
             if whole or file.role in present | {SERVING}:
                 self.read(name)
         known = {*self.manifest.files, MANIFEST, *FOREIGN}
-        for found in sorted(self.path.rglob("*")):
+        for found in sorted(_entries(self.path)):
             inside = found.relative_to(self.path)
-            plain = found.is_dir() and not found.is_symlink()
-            if (
-                not plain
-                and inside.as_posix() not in known
-                and not (bytecode and "__pycache__" in inside.parts)
-            ):
+            if inside.as_posix() not in known and not (bytecode and "__pycache__" in inside.parts):
                 raise FileUnexpected(found)
+
+    def check_name(self, model: str) -> None:
+        """Raises `ModelMismatch` unless the manifest is of the model that was asked for."""
+        if self.manifest.name != model:
+            raise ModelMismatch(self.path / MANIFEST, self.manifest.name, model)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file, after their SHA-256 was found right."""
@@ -173,12 +204,11 @@ class Bundle:
         path, entry = self.path / name, self.manifest.files.get(name)
         if entry is None:
             raise ManifestInvalid(self.path / MANIFEST, f"it does not name {name}")
-        try:
-            data = path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise FileMissing(path) from None
+        data = read(path, entry.size, exact=True)
+        if data is None:
+            raise FileMissing(path)
         found = hashlib.sha256(data).hexdigest()
-        if found != entry.sha256 or len(data) != entry.size:
+        if found != entry.sha256:
             raise DigestMismatch(path, entry.sha256, found)
         return data
 
@@ -204,19 +234,21 @@ class Bundle:
         folder = GOLDEN.rsplit("/", 1)[0]
         with self._contract(GOLDEN):
             document = self._json(GOLDEN)
+            tolerance = document["tolerance"]
+            # Not `<`, which does not hold for NaN either; a bool is an int to Python.
+            if type(tolerance) not in (int, float) or not 0 <= tolerance <= MOST_TOLERANCE:
+                raise ValueError(f"its tolerance is {tolerance!r}, and 0 to {MOST_TOLERANCE} make sense")
             found = [
                 Golden(
                     file=f"{folder}/{entry['file']}",
                     data=self.read(f"{folder}/{entry['file']}"),
-                    probabilities=np.array(entry["probabilities"], dtype=np.float32),
-                    tolerance=float(document["tolerance"]),
+                    probabilities=_probabilities(entry["probabilities"], self.manifest.classes),
+                    tolerance=float(tolerance),
                 )
                 for entry in document["images"]
             ]
             if not found:
                 raise ValueError("it holds no image")
-            if any(golden.probabilities.shape != (self.manifest.classes,) for golden in found):
-                raise ValueError(f"an answer has not {self.manifest.classes} probabilities")
         return found
 
     @contextmanager
@@ -224,11 +256,68 @@ class Bundle:
         """Says of a file that has the right bytes and the wrong content which one it is."""
         try:
             yield
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ContractBroken(self.path / name, str(error)) from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            raise ContractBroken(self.path / name, str(error).rstrip(".")) from None
 
     def _json(self, name: str) -> Any:  # noqa: ANN401  (the callers check its shape)
         return json.loads(self.read(name))
+
+
+def read(path: Path, most: int, exact: bool = False) -> bytes | None:
+    """The bytes of a file, at most `most`, or `exact`ly so many; None if nothing is there.
+
+    Raises `FileUnreadable` for what is no file: nothing waits for what a pipe may have to say, and of a file
+    that is too long no byte is read.
+    """
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            _check(path, os.fstat(file.fileno()), most, exact)
+            # One more, for one that grows meanwhile.
+            data = file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FileUnreadable(path, error.strerror or type(error).__name__) from None
+    if len(data) > most:
+        raise FileUnreadable(path, f"it has more than {most:,} bytes")
+    return data
+
+
+def _opened(path: str, flags: int) -> int:
+    """Without O_NONBLOCK, opening a pipe waits for somebody who writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _check(path: Path, found: os.stat_result, most: int, exact: bool) -> None:
+    """Raises an error for what is no file, or of another size than it may have."""
+    for test, name in KINDS.items():
+        if test(found.st_mode):
+            raise FileUnreadable(path, f"it is {name}, and not a file")
+    if exact and found.st_size != most:
+        raise DigestMismatch(path, f"{most:,} bytes", f"{found.st_size:,}", "size")
+    if found.st_size > most:
+        raise FileUnreadable(path, f"it has {found.st_size:,} bytes, and {most:,} are allowed")
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """All that is below a folder besides folders; links are not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise FileUnreadable(Path(error.filename), error.strerror or type(error).__name__) from None
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        yield from (Path(root, name) for name in (*files, *links))
+
+
+def _probabilities(numbers: Any, classes: int) -> npt.NDArray[np.float32]:  # noqa: ANN401  (is checked here)
+    """An answer as it was recorded, float32 [K]; a `ValueError` if it is none."""
+    found = np.array(numbers, dtype=np.float64)
+    if found.shape != (classes,):
+        raise ValueError(f"an answer has not {classes} probabilities")
+    if not ((found >= 0) & (found <= 1)).all():
+        raise ValueError("an answer has a probability that is not between 0 and 1")
+    return found.astype(np.float32)
 
 
 def _inside(name: str) -> bool:

@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_password: str = ""
     registry_token: str = ""
     registry_insecure_tls: bool = False
+    # Off, because everybody between a server and its registry can read what travels by http.
+    registry_plain_http: bool = False
 
     # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
     host: str = "127.0.0.1"
@@ -178,7 +180,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def credentials(self) -> Credentials:
         """For the registry."""
         return Credentials(
-            self.registry_user, self.registry_password, self.registry_token, self.registry_insecure_tls
+            self.registry_user,
+            self.registry_password,
+            self.registry_token,
+            self.registry_insecure_tls,
+            self.registry_plain_http,
         )
 
     @property

@@ -7,11 +7,12 @@ decoded, and nothing of its metadata leaves this module.
 import io
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image
 
 from serving.errors import (
     ImageDamaged,
@@ -24,24 +25,29 @@ from serving.errors import (
     ImageTruncated,
     ImageUnrecognised,
 )
+from serving.formats import reading
+from serving.formats.picture_file import PictureFile
 
 Pixels = npt.NDArray[np.uint8]
 
-# "JPEG" also opens MPO, a JPEG with more pictures behind it, as many phones write; the first one counts.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-ACCEPTED = "JPEG, PNG, WebP, GIF or BMP"
+# Optional: the package is larger than all others for images together.
+READS_HEIC = find_spec("pillow_heif") is not None
+ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP" if READS_HEIC else "JPEG, PNG, WebP, AVIF, GIF or BMP"
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if READS_HEIC else []))
 
 # A camera's JPEG has 3 to 15 MB.
 MAX_BYTES = 20 * 2**20
 # Decoded in full. Pillow holds a pixel in four bytes: 25 megapixels cost 100 MB, and 200 MB where
 # transparent parts are laid over white.
 MAX_PIXELS = 25_000_000
-# Pillow decodes a WebP by way of two more copies: twelve megapixels cost up to 250 MB.
-MAX_PIXELS_WEBP = 12_000_000
-# A baseline JPEG decodes at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones cost no more.
-MAX_PIXELS_JPEG = 200_000_000
-# A progressive JPEG has about 10 scans; each costs time over all pixels, and may have next to no bytes.
-MAX_SCANS = 100
+# These are decoded by way of more copies: twelve megapixels cost up to 250 MB.
+MAX_PIXELS_COPIED = {"WEBP": 12_000_000, "AVIF": 12_000_000}
+# A JPEG in one scan decodes at 1/2, 1/4 or 1/8 of its size, so 50 to 200 megapixels of phones cost no more.
+MAX_PIXELS_SCALED = 200_000_000
+# Pixels times passes: a progressive picture of 25 megapixels may have 40 scans, and usually has 10.
+MAX_PASSED_PIXELS = 1_000_000_000
+# The decoder of HEIC takes a second for 24 megapixels in 10 MB; phones write a third of that.
+MAX_BYTES_HEIC = 10 * 2**20
 # Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
 MAX_ASPECT = 50
 MIN_SIDE = 8
@@ -49,8 +55,14 @@ MIN_SIDE = 8
 STRIP = 256
 
 # Pillow's own limit is the second line behind ours: it raises above twice this number, and warns before.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS_JPEG
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS_SCALED
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Each slot of the server has a core; these decoders would start threads of their own.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+if READS_HEIC:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
 # What people send by mistake and their software can convert: by the brand in an ISO media file (bytes 8 to
 # 12), or by the bytes at the start.
@@ -113,53 +125,54 @@ def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
 
 def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
     """Decodes like `decode`, and tells format and size of the file too."""
+    if not data:
+        raise ImageEmpty
+    if len(data) > MAX_BYTES:
+        raise ImageTooLarge(len(data), MAX_BYTES)
     try:
-        with _open(data) as image:
+        name = reading.find(data)
+        if name not in FORMATS:
+            raise _unknown(data)
+        file = reading.read(name, data)
+        _check(file)
+        # Pillow's plugin for HEIC is called after the container.
+        with Image.open(io.BytesIO(file.data), formats=["HEIF" if name == "HEIC" else name]) as image:
             width, height = image.size
-            return Picture(_pixels(image, preprocessing), str(image.format), width, height)
+            # Less where the decoder of HEIC cuts off what fills up the last blocks.
+            if width * height > file.width * file.height:
+                raise ImageDamaged(f"it states {file.width} x {file.height} and {width} x {height} pixels")
+            pixels = _pixels(image, file.orientation, preprocessing)
+        return Picture(pixels, file.format, width, height)
     # Memory that this machine lacks is no fault of the image.
     except (ImageError, MemoryError):
         raise
     # Pillow's plugins raise whatever broken bytes lead them to: OSError, SyntaxError, ValueError,
     # struct.error, KeyError, ... None of it may pass as a fault of the server.
     except Exception as error:  # noqa: BLE001
-        raise _broken(error, data) from None
+        raise _broken(error) from None
 
 
-def _open(data: bytes) -> Image.Image:
-    """Reads the header and refuses what must not be decoded."""
-    if not data:
-        raise ImageEmpty
-    if len(data) > MAX_BYTES:
-        raise ImageTooLarge(len(data), MAX_BYTES)
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooManyPixels("far too many pixels", f"{MAX_PIXELS:,} in all") from None
-    except UnidentifiedImageError:
-        raise _unknown(data) from None
-    width, height = image.size
-    limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
-    if image.format in ("JPEG", "MPO"):
-        # Of a progressive one all coefficients are held, at whatever size it is decoded.
-        limit = MAX_PIXELS if image.info.get("progressive") else MAX_PIXELS_JPEG
-        if data.count(b"\xff\xda") > MAX_SCANS:
-            raise ImageDamaged(f"more than {MAX_SCANS} scans")
-    if width * height > limit:
+def _check(file: PictureFile) -> None:
+    """Refuses what must not be decoded."""
+    width, height = file.width, file.height
+    if file.format == "HEIC" and len(file.data) > MAX_BYTES_HEIC:
+        raise ImageTooLarge(len(file.data), MAX_BYTES_HEIC)
+    limit = MAX_PIXELS_SCALED if file.scaled else MAX_PIXELS_COPIED.get(file.format, MAX_PIXELS)
+    if max(width * height, file.pixels) > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
+    if file.passes * width * height > MAX_PASSED_PIXELS:
+        passes = f"{file.passes} scans over {width} x {height} pixels"
+        raise ImageTooManyPixels(passes, f"{MAX_PASSED_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmall(width, height, MIN_SIDE)
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"sides of at most {MAX_ASPECT} to 1")
-    return image
 
 
-def _broken(error: Exception, data: bytes) -> ImageError:
+def _broken(error: Exception) -> ImageError:
     """Tells a file that ends too soon from one that is wrong inside."""
     reason = str(error) or type(error).__name__
-    # WebP's decoder gives no reason, but its files say how long they are.
-    short = data.startswith(b"RIFF") and 8 + int.from_bytes(data[4:8], "little") > len(data)
-    return ImageTruncated() if short or "truncated" in reason.lower() else ImageDamaged(reason)
+    return ImageTruncated() if "truncated" in reason.lower() else ImageDamaged(reason)
 
 
 def _unknown(data: bytes) -> ImageError:
@@ -172,14 +185,13 @@ def _unknown(data: bytes) -> ImageError:
     return ImageFormatUnsupported(name, ACCEPTED) if name else ImageUnrecognised(ACCEPTED)
 
 
-def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+def _pixels(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
     size, crop = preprocessing.size, preprocessing.crop
     # JPEG: the smallest decoding that still has as many pixels as the resize needs.
     short = round(size / crop)
     scale = short / min(image.size)
     image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
     image.load()
-    orientation = _orientation(image)
     plain = _plain(image)
     side = crop * min(plain.size)
     left, top = (plain.width - side) / 2, (plain.height - side) / 2
@@ -188,15 +200,6 @@ def _pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     if orientation in UPRIGHT:
         small = small.transpose(UPRIGHT[orientation])
     return np.asarray(small.convert("RGB"))
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; Pillow reads a PNG's only with its pixels, so after `load()`."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # A picture whose metadata are broken is still a picture.
-    except Exception:  # noqa: BLE001
-        return 1
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -6,9 +6,11 @@
     │   ├── ManifestInvalid         manifest_invalid
     │   ├── FileMissing             file_missing
     │   ├── FileUnexpected          file_unexpected
+    │   ├── FileUnreadable          file_unreadable
     │   ├── DigestMismatch          digest_mismatch
     │   ├── ContractBroken          contract_broken
     │   ├── GoldenMismatch          golden_mismatch
+    │   ├── ModelMismatch           model_mismatch
     │   ├── PinInvalid              pin_invalid
     │   └── PinMissing              pin_missing
     └── ImageError                  one image that somebody sent
@@ -19,7 +21,8 @@
         ├── ImageTooManyPixels      image_too_many_pixels
         ├── ImageTooSmall           image_too_small
         ├── ImageTruncated          image_truncated
-        └── ImageDamaged            image_damaged
+        ├── ImageDamaged            image_damaged
+        └── ImageTooCostly          image_too_costly
 
 Each class builds its own sentence and has a stable `code`, which clients may test for.
 An `ImageError` also has the HTTP `status` that fits it.
@@ -73,12 +76,20 @@ class FileUnexpected(BundleError):
         super().__init__(f"{path} lies in the bundle but its manifest does not name it.")
 
 
+class FileUnreadable(BundleError):
+    code = "file_unreadable"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{path} cannot be read: {reason}.")
+
+
 class DigestMismatch(BundleError):
     code = "digest_mismatch"
 
-    def __init__(self, path: Path, expected: str, found: str) -> None:
+    def __init__(self, path: Path, expected: str, found: str, what: str = "SHA-256") -> None:
         super().__init__(
-            f"{path} was changed after its release: its SHA-256 should be {expected} and is {found}."
+            f"{path} was changed after its release: its {what} should be {expected} and is {found}."
         )
 
 
@@ -96,6 +107,16 @@ class GoldenMismatch(BundleError):
         super().__init__(
             f"{path} is not answered as recorded: a probability differs by {difference:.2g}, "
             f"and {tolerance:g} is tolerated."
+        )
+
+
+class ModelMismatch(BundleError):
+    code = "model_mismatch"
+
+    def __init__(self, manifest: Path, found: str, pinned: str) -> None:
+        super().__init__(
+            f"{manifest} is of the model {found!r}, and the pin that names its digest is of {pinned}: "
+            "one of the two was written by hand."
         )
 
 
@@ -192,3 +213,14 @@ class ImageDamaged(ImageError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The image begins well and is damaged further on ({reason}). Send it again.")
+
+
+class ImageTooCostly(ImageError):
+    """Decoding the image takes more memory than a picture may take."""
+
+    code, status = "image_too_costly", 413
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Decoding the image takes more memory than a picture may take. Save it anew with another program."
+        )

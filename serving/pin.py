@@ -5,8 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from serving.bundle import to_json
-from serving.errors import PinInvalid, PinMissing
+from serving.bundle import read, to_json
+from serving.errors import FileUnreadable, PinInvalid, PinMissing
+
+# A pin has about 120 bytes. MLflow numbers versions from 1, in a column of 32 bits; 0 stands for a bundle
+# that no registry has numbered (`make bundle STAND_IN=yes`).
+PIN_BYTES, VERSIONS = 4096, range(2**31)
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,13 @@ class Pin:
     def read(cls, path: Path) -> Self:
         """The pin as it is in the workspace; `PinMissing` when nothing is pinned."""
         try:
-            return cls.parse(path.read_bytes(), path)
-        except FileNotFoundError:
+            data = read(path, PIN_BYTES)
+        except FileUnreadable as error:
+            raise PinInvalid(path, error.reason) from None
+        if data is None:
             reason = "nothing is pinned yet; `make run` or `python -m pipeline promote` does"
-            raise PinMissing(path, reason) from None
-        except OSError as error:
-            raise PinInvalid(path, error.strerror or type(error).__name__) from None
+            raise PinMissing(path, reason)
+        return cls.parse(data, path)
 
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Self:
@@ -34,10 +39,16 @@ class Pin:
         try:
             document = json.loads(data)
             pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            rewritten = pin.to_bytes()
+        # The last one is of an infinite number: 1e400 is JSON.
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise PinInvalid(path, f"{type(error).__name__}: {error}") from None
-        if pin.to_bytes() != data:
+        if rewritten != data:
             raise PinInvalid(path, "its bytes are not those of name, version and digest")
+        if pin.version not in VERSIONS:
+            raise PinInvalid(
+                path, f"{pin.version} is no version of a registry, which has 1 to {VERSIONS[-1]:,}"
+            )
         if pin.name != path.stem or len(pin.digest) != 64 or not set(pin.digest) <= set("0123456789abcdef"):
             raise PinInvalid(path, f"{pin.name!r} with digest {pin.digest!r} is not a version of {path.stem}")
         return pin

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from serving.bundle import GRAPH, MANIFEST, Bundle, Label
 from serving.decoder import Pixels, Preprocessing, decode
@@ -69,7 +70,13 @@ class Predictor:
         size = self.preprocessing.size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
             raise ValueError(f"predict wants uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
-        (probabilities,) = self.session.run(["probabilities"], {"image": images})
+        try:
+            (probabilities,) = self.session.run(["probabilities"], {"image": images})
+        except RuntimeException as error:
+            # ONNX Runtime has no class of its own for it.
+            if "llocat" in str(error) or "bad_alloc" in str(error):
+                raise MemoryError(str(error)) from None
+            raise
         return np.asarray(probabilities, dtype=np.float32)
 
     def answer(self, data: bytes) -> Probabilities:

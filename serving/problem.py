@@ -1,10 +1,14 @@
 """How every error leaves the server: RFC 9457 problem details, with a stable `code`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import msgspec
+
+# Paths of this server in a sentence.
+PATHS = re.compile(r"(?<![\w/.])/(?=(?:docs|predict)\b)")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,13 @@ class Problem:
     prefix: str = ""
 
     media_type = "application/problem+json"
+
+    @classmethod
+    def below(
+        cls, prefix: str, status: int, code: str, detail: str, extra: Mapping[str, object]
+    ) -> "Problem":
+        """One error of a server whose paths all begin with a prefix, also where the sentence names one."""
+        return cls(status, code, PATHS.sub(f"{prefix}/", detail) if prefix else detail, extra, prefix)
 
     @property
     def title(self) -> str:

@@ -9,23 +9,25 @@ Writes `models/<model>/pulled/<digest>/`, whole or not at all, and no byte that 
 
 import argparse
 import fcntl
+import glob
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TextIO
 
-from serving.bundle import GRAPH, MANIFEST, SERVING, Bundle, File, Manifest
+from serving.bundle import GRAPH, MANIFEST, MANIFEST_BYTES, SERVING, Bundle, File, Manifest
 from serving.config import Settings
-from serving.errors import BundleError, ServingError
+from serving.errors import BundleError, ModelMismatch, ServingError
 from serving.pin import Pin
 from serving.registry import NOBODY, Credentials, Version, find
 
-# A manifest has about 150 bytes for each file.
-MANIFEST_BYTES = 2**20
+# In the hidden folder of a pull: the bundle that is coming, and the one whose place it takes.
+NEW, OLD = "new", "old"
 
 
 class DestinationTaken(ServingError):
@@ -50,22 +52,77 @@ def pull(
     Downloads nothing if it is there. Another or a damaged bundle is replaced once the new one is complete.
     Raises a `ServingError`, or an `OSError` if the disk is full or may not be written.
     """
-    folder = destination.resolve()
+    # Not Path.resolve, which makes an error of its own of a link to itself.
+    folder = Path(os.path.realpath(destination))
+    _clean(folder)
     if _holds(folder, pin.digest, whole):
         _tell(log, f"{pin.name} {pin.digest[:12]} is there already")
         return destination
     _refuse_strangers(folder)
     version = find(pin.name, pin.digest, tracking_uri, credentials)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, because only within one file system can a folder be renamed.
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as name:
-        fresh = Path(name) / "new"
-        _download(version, pin.digest, fresh, whole, log)
+    with _workspace(folder) as workspace:
+        _download(version, pin.digest, workspace / NEW, whole, log)
         with _alone(folder.parent):
             # Another process may have been faster, and its bundle may be in use.
             if not _holds(folder, pin.digest, whole):
-                _replace(folder, fresh, Path(name) / "old")
+                _replace(folder, workspace / NEW, workspace / OLD)
     return destination
+
+
+@contextmanager
+def _workspace(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder`, because only within one file system can a folder be renamed.
+
+    It is locked while this process lives. A lock ends with its process, however that ends.
+    """
+    name, held = "", None
+    try:
+        while held is None:
+            name = mkdtemp(prefix=_prefix(folder), dir=folder.parent)
+            # Another pull may have taken it for a leftover before it was locked, and removed it.
+            with suppress(FileNotFoundError):
+                held = _locked(Path(name), fcntl.LOCK_EX)
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _clean(folder: Path) -> None:
+    """Removes what killed pulls to `folder` have left; a bundle that one had put aside goes back."""
+    for leftover in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
+        with suppress(OSError):
+            held = _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if held is None:
+                continue
+            with suppress(OSError):
+                if not os.path.lexists(folder):
+                    (leftover / OLD).rename(folder)
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(held)
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.pulling-"
+
+
+def _locked(folder: Path, how: int) -> int | None:
+    """A descriptor that locks a folder; None if that is gone. An `OSError` if another process has it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        # NFS locks no folder. A pull goes on without; nobody there knows then what is in use.
+        if how & fcntl.LOCK_NB:
+            os.close(handle)
+            raise
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            return handle
+    os.close(handle)
+    return None
 
 
 def _holds(folder: Path, digest: str, whole: bool) -> bool:
@@ -90,6 +147,8 @@ def _download(version: Version, digest: str, folder: Path, whole: bool, log: Tex
     """Writes the files of a version into a new folder, each after its SHA-256 was found right."""
     data = version.read(MANIFEST, digest, MANIFEST_BYTES, lambda _: None)
     manifest = Manifest.from_bytes(data, Path(MANIFEST))
+    if manifest.name != version.name:
+        raise ModelMismatch(Path(MANIFEST), manifest.name, version.name)
     files = {name: file for name, file in manifest.files.items() if whole or file.role == SERVING}
     with _Meter.running(version, files, log) as meter:
         for name, file in files.items():

@@ -1,6 +1,7 @@
 """The bundle as an MLflow `python_function`: encoded images in, the five best classes out.
 
-MLflow finds this module in the bundle's own `code/` folder, so it works from any directory.
+MLflow finds this module in the bundle's own `code/` folder, so it works from any directory. That also means
+that MLflow runs what lies there before anything can be checked; SECURITY.md says how to check it first.
 """
 
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from serving.bundle import Bundle
 from serving.predictor import Predictor
 
 
@@ -30,5 +32,6 @@ class ImageClassifier:
 
 
 def _load_pyfunc(path: str) -> ImageClassifier:
-    """MLflow's entry point; `path` is the bundle's folder."""
+    """MLflow's entry point; `path` is the bundle's folder. Every file is checked before one is opened."""
+    Bundle.open(Path(path)).verify()
     return ImageClassifier(Predictor.open(Path(path)))

@@ -12,7 +12,9 @@ No sentence of theirs holds a password, for each strips the address that it is g
 
 import base64
 import hashlib
+import ipaddress
 import json
+import os
 import re
 import sqlite3
 import ssl
@@ -20,7 +22,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -44,6 +46,9 @@ PAUSES = (0.2, 0.5, 1.0)
 AGAIN = (429, 502, 503, 504)
 # What is read of an answer of the API, and of one that refuses; versions on a page, and pages.
 ANSWER_BYTES, REFUSAL_BYTES, PAGE, PAGES = 4 * 2**20, 4096, 100, 100
+# What a location may hold of a registry's answer, in a sentence.
+SHOWN = 300
+PORTS = {"http": 80, "https": 443}
 CHUNK = 64 * 1024
 # How a connection ends badly; a host whose name cannot be encoded is a ValueError.
 BROKEN = (OSError, HTTPException, ValueError)
@@ -62,6 +67,8 @@ class Credentials:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     insecure_tls: bool = False
+    # May they travel where others can read them?
+    plain_http: bool = False
 
 
 NOBODY = Credentials()
@@ -131,7 +138,56 @@ def find(name: str, digest: str, uri: str, credentials: Credentials = NOBODY) ->
     if found is None:
         raise VersionMissing(uri, name, digest)
     number, location = found
-    return Version(name, number, uri, _files(location, uri, server))
+    try:
+        return Version(name, number, uri, _files(location, uri, server))
+    except ValueError as error:
+        reason = f"it says that the files are at {_short(location)}, which is no address ({error})"
+        raise RegistryUnavailable(uri, reason) from None
+
+
+def exposed(uri: str, credentials: Credentials) -> str | None:
+    """Why others could read the credentials on their way to this address; None if they could not."""
+    with suppress(ValueError):
+        parts = urlsplit(uri)
+        given = parts.username, parts.password, credentials.user, credentials.password, credentials.token
+        if (
+            parts.scheme == "http"
+            and any(given)
+            and not (credentials.plain_http or _loopback(parts.hostname))
+        ):
+            return (
+                "user, password or token would travel to it as plain text; write https, or set "
+                "GOLDFISH_REGISTRY_PLAIN_HTTP=true where nobody else can listen"
+            )
+    return None
+
+
+def elsewhere(location: str, uri: str) -> bool:
+    """Does the place of a version's files name another host than the registry's own?
+
+    Whoever can write into a registry could otherwise send servers and their credentials anywhere.
+    """
+    try:
+        there, own = urlsplit(location), urlsplit(uri)
+        if there.scheme not in ("mlflow-artifacts", *PORTS) or not there.netloc:
+            return False
+        scheme = there.scheme if there.scheme in PORTS else own.scheme
+        return _host(there, scheme) != _host(own, own.scheme) or scheme != own.scheme
+    except ValueError:
+        return True
+
+
+def _host(parts: SplitResult, scheme: str) -> tuple[str, int | None]:
+    return (parts.hostname or "").rstrip("."), parts.port or PORTS.get(scheme)
+
+
+def _loopback(host: str | None) -> bool:
+    """Is it this very machine? Other ways to write an address than the usual ones are not taken for it."""
+    name = (host or "").rstrip(".")
+    with suppress(ValueError):
+        address = ipaddress.ip_address(name)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def shown(uri: str) -> str:
@@ -162,13 +218,14 @@ def _files(location: str, uri: str, server: "Server | None") -> Fetch:
     scheme = re.match(r"[a-z][a-z0-9+.-]+:", location)
     if scheme is None or scheme[0] == "file:":
         folder = Path(unquote(urlsplit(location).path) if scheme else location)
-        if folder.is_dir():
+        # Of a name that no folder can have, Path.is_dir makes an error.
+        if os.path.isdir(folder):  # noqa: PTH112
             return partial(_from_folder, folder)
-        where = f"in {folder}, a folder that is not on this machine"
+        where = f"in {_short(str(folder))}, a folder that is not on this machine"
     elif scheme[0] == "mlflow-artifacts:" and server is not None:
         return server.files(location)
     else:
-        where = f"at {shown(location)}, which is not read from here"
+        where = f"at {_short(location)}, which is not read from here"
     advice = "`mlflow server --serve-artifacts` hands out the files of what is registered through it"
     raise RegistryUnavailable(uri, f"the files of the version are {where}; {advice}")
 
@@ -203,6 +260,8 @@ class Server:
     def at(cls, uri: str, credentials: Credentials) -> Self:
         """Reads an address; nothing is connected yet."""
         parts = _address(uri)
+        if reason := exposed(uri, credentials):
+            raise RegistryUnavailable(uri, reason)
         host = parts.netloc.rpartition("@")[2]
         context = ssl.create_default_context()
         if credentials.insecure_tls:
@@ -230,14 +289,12 @@ class Server:
             return first, str(found["artifact_uri"])
 
     def files(self, location: str) -> Fetch:
-        """How the files at `mlflow-artifacts:/path` or `mlflow-artifacts://host/path` are read."""
-        there, own = urlsplit(location), urlsplit(self.base)
-        server = self
-        if (host := there.netloc.rpartition("@")[2]) not in ("", own.netloc):
-            # Another host gets no password of this one.
-            server = replace(self, base=own._replace(netloc=host).geturl(), authorization="")
-        root = f"{server.base}{FILES}/{quote(there.path.strip('/'), safe='/%')}"
-        return lambda name, limit, tick: server.get(f"{root}/{quote(name)}", limit, tick)
+        """How the files at `mlflow-artifacts:/path` or `mlflow-artifacts://<own host>/path` are read."""
+        if elsewhere(location, self.base):
+            reason = f"the files of the version are at {_short(location)}, another host, which is not asked"
+            raise RegistryUnavailable(self.uri, f"{reason}; register it through this registry's own address")
+        root = f"{self.base}{FILES}/{quote(urlsplit(location).path.strip('/'), safe='/%')}"
+        return lambda name, limit, tick: self.get(f"{root}/{quote(name)}", limit, tick)
 
     def get(self, url: str, limit: int, tick: Tick) -> bytes | None:
         """The body at a URL, at most `limit` bytes and one more; None if there is nothing."""
@@ -341,6 +398,12 @@ def _message(body: bytes) -> str:
     with suppress(ValueError, KeyError, TypeError):
         words = str(json.loads(words)["message"])
     return words.strip()[:200].rstrip(".")
+
+
+def _short(location: str) -> str:
+    """A location without user and password, and not longer than a sentence bears."""
+    text = shown(location)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _printable(text: str) -> str:

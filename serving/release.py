@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
-from serving.bundle import MANIFEST, Bundle
+from serving.bundle import MANIFEST, Bundle, read
 from serving.config import Settings
-from serving.errors import BundleMissing, ServingError
+from serving.errors import BundleError, BundleMissing, ServingError
 from serving.pin import Pin
 from serving.pull import place, pull
+
+# The metrics of a thousand classes have some hundred kB.
+REPORT_BYTES = 16 * 2**20
 
 
 class DigestNotPinned(ServingError):
@@ -61,6 +64,7 @@ def find(settings: Settings) -> Release:
     # Of the bytes that this manifest was read from, which no other process can change any more.
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, file, pin.digest)
+    bundle.check_name(pin.name)
     return Release(bundle.in_memory(), pin, settings.pin_commit or None, _metrics(settings, pin))
 
 
@@ -83,8 +87,8 @@ def _metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
     """What evaluation found out about this very digest, if its report is here."""
     file = settings.reports / settings.model / "metrics.json"
     try:
-        metrics = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        metrics = msgspec.json.decode(read(file, REPORT_BYTES) or b"", type=dict[str, Any])
     # A report is worth showing, and not worth failing for.
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (BundleError, msgspec.DecodeError, RecursionError):
         return None
     return metrics if metrics.get("digest") == pin.digest else None

@@ -14,13 +14,16 @@ from serving.drain import Drain
 from serving.errors import ServingError
 from serving.log import GunicornLog
 from serving.master import Master
-from serving.memory import give_back, keep
+from serving.memory import give_back, keep, limit
+from serving.output import Output
 from serving.release import Release
 from serving.restarts import Restarts
 from serving.watchdog import patience
 
 # Threads besides those that have a slot, wait for a body, or are told that they have waited too long.
 SPARE_THREADS = 8
+# Threads for what needs no model and for health checks, at most.
+LIGHT_AND_PROBES = 80
 # Connections at most, at least, and descriptors that are for other things.
 MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
 # Seconds beyond those for work in flight, in which the worker tells whom it could not answer and ends.
@@ -77,9 +80,12 @@ class Server(BaseApplication):  # type: ignore[misc]
         try:
             app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
-            print(error, file=sys.stderr, flush=True)
+            told = Output(sys.stderr.fileno())
+            told.write(f"{error}\n".encode())
+            told.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         keep()
+        limit(self.slots, self.settings.bodies, self.cfg.threads + LIGHT_AND_PROBES)
         return app
 
     def run(self) -> None:

@@ -67,7 +67,7 @@ from serving.stream import SEND_SECONDS, Chunks, PatientSocket, Turn
 LINGER_SECONDS, LINGER_PIECE = 5.0, 256 * 1024
 # The same when the process ends, which a client must not hold up that says nothing or does not hang up.
 LAST_SECONDS = 1.0
-# How often the loop looks for what is overdue.
+# How often the loop looks for what is overdue, and tells the master that it turns.
 TICK = 0.25
 # Health checks, whose answers are small, and the figures, which take some milliseconds.
 PROBES = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
@@ -114,7 +114,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.lingering: Line = {}
         # Those whose request a thread has, or will have.
         self.answering: set[Connection] = set()
-        self.next_notice = 0.0
+        self.next_look = 0.0
         # Of the loop, one after the other.
         self.failures = 0
         # Is the process to end without waiting for work in flight?
@@ -151,8 +151,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             while self.alive and self.is_parent_alive():
                 self._turn()
-                if self._stuck():
-                    break
             self._finish()
         finally:
             for crew in (self.tpool, self.light, self.probes, self.figures):
@@ -161,11 +159,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _turn(self) -> None:
         """One round of the event loop, in which nothing ends the process but too many failures."""
         failures = self.failures
-        self._try(None, self.notify)
         self._try(None, self.set_accept_enabled, self.alive and self.nr_conns < self.worker_connections)
         self._try(None, self.wait_for_and_dispatch_events, TICK)
-        self._try(None, self.murder_keepalived)
-        self._try(None, self.murder_pending)
+        # Once a tick, not once an event.
+        if (now := time.monotonic()) >= self.next_look:
+            self.next_look = now + TICK
+            for step in (self.notify, self.murder_keepalived, self.murder_pending, self._watch):
+                self._try(None, step)
         if self.failures == failures:
             self.failures = 0
 
@@ -188,14 +188,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 self.alive = False
             time.sleep(TICK)
 
-    def _stuck(self) -> bool:
-        """Does a request hold a slot for ever? Then only a new process gets it back."""
-        if not self.wsgi.watchdog.stuck:
-            return False
+    def _watch(self) -> None:
+        """Ends the process if a slot is held for ever, because nothing else gets it back."""
+        if not self.alive or not self.wsgi.watchdog.stuck:
+            return
+        self.alive = False
         self.wsgi.restarts.found_stuck()
         fields = {"code": WorkerStuck.code, "seconds": round(self.wsgi.watchdog.longest, 1)}
         LOG.error("a request holds a slot, and the worker is replaced", extra={"fields": fields})
-        return True
 
     def _finish(self) -> None:
         """Answers what was let in, and tells those whom it cannot answer."""
@@ -426,12 +426,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             error = Internal()
         with suppress(OSError):
             client.answer(self.wsgi.refuse(error))
-
-    def notify(self) -> None:
-        """Tells the master that the loop turns: once a tick, not once an event."""
-        if (now := time.monotonic()) >= self.next_notice:
-            self.next_notice = now + TICK
-            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.answers import ask
-from pipeline.images import Labelled, duplicates, inspect
+from pipeline.images import Labelled, duplicates, inspect, listing
 from serving.predictor import Predictor
 
 STATUS = Path("/proc/self/status")
@@ -33,7 +33,7 @@ def checks(folder: Path) -> Callable[[], int]:
     """What is to be timed gives the number of images."""
 
     def run() -> int:
-        inspected = list(inspect(folder))
+        inspected = list(inspect(folder, listing(folder).files))
         duplicates(image for image in inspected if isinstance(image, Labelled))
         return len(inspected)
 

@@ -1,18 +1,15 @@
 """The pictures of a report, as PNG, the same bytes from the same figures."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
+from pipeline.canvas import canvas, drawable
 from pipeline.report.markdown import plain
 from serving.decoder import Pixels
 
@@ -45,7 +42,7 @@ def tiles(path: Path, shown: Sequence[Tile]) -> None:
     """Draws images in rows of at most eight."""
     rows = -(-len(shown) // COLUMNS)
     columns = -(-len(shown) // rows)
-    with _saved(path, (1.75 * columns, 2.4 * rows)) as figure:
+    with canvas(path, (1.75 * columns, 2.4 * rows)) as figure:
         places = figure.subplots(rows, columns, squeeze=False)
         for place, axis in enumerate(places.flat):
             axis.set_axis_off()
@@ -53,14 +50,17 @@ def tiles(path: Path, shown: Sequence[Tile]) -> None:
                 axis.imshow(shown[place].pixels)
                 # A class may be called "$x$", which is no formula here.
                 axis.set_title(
-                    "\n".join(shown[place].lines), fontsize=9, color=shown[place].colour, parse_math=False
+                    drawable("\n".join(shown[place].lines)),
+                    fontsize=9,
+                    color=shown[place].colour,
+                    parse_math=False,
                 )
 
 
 def matrices(path: Path, shown: Sequence[Matrix]) -> None:
     """Draws confusion matrices beside each other, right answers on the diagonal."""
     side = 2.2 + 0.32 * max(len(matrix.names) for matrix in shown)
-    with _saved(path, (side * len(shown) + 0.5, side)) as figure:
+    with canvas(path, (side * len(shown) + 0.5, side)) as figure:
         for axis, matrix in zip(figure.subplots(1, len(shown), squeeze=False).flat, shown, strict=True):
             _matrix(axis, matrix)
 
@@ -72,7 +72,7 @@ def _matrix(axis: Axes, matrix: Matrix) -> None:
     axis.imshow(np.where(right, _tint(shares, GAINED), _tint(np.sqrt(shares), LOST)))
     for row, column in zip(*np.nonzero(matrix.counts), strict=True):
         axis.text(column, row, f"{matrix.counts[row, column]}", ha="center", va="center", fontsize=8)
-    names = [plain(name, BESIDE) for name in matrix.names]
+    names = [drawable(plain(name, BESIDE)) for name in matrix.names]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axis.set_xlabel("predicted")
@@ -84,16 +84,3 @@ def _tint(shares: npt.NDArray[np.float64], colour: str) -> npt.NDArray[np.float6
     """White for 0, more of a colour for more [K,K,3]; never so much that figures cannot be read on it."""
     white: npt.NDArray[np.float64] = 1 - 0.7 * shares[:, :, None] * (1 - np.array(to_rgb(colour)))
     return white
-
-
-@contextmanager
-def _saved(path: Path, inches: tuple[float, float]) -> Iterator[Figure]:
-    """A figure that becomes a file when the block ends."""
-    matplotlib.use("Agg")
-    figure = Figure(figsize=inches, dpi=80, layout="constrained")
-    yield figure
-    with warnings.catch_warnings():
-        # Names may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        # The version of matplotlib would otherwise be written into the file.
-        figure.savefig(path, format="png", metadata={"Software": None})

@@ -103,7 +103,8 @@ class Application:
         trace = Trace.begin(Turn(time.monotonic()))
         trace.code = error.code
         details, prefix = {"request_id": trace.request_id}, self._service.settings.prefix
-        response = problem(Problem(error.status, error.code, str(error), details, prefix), error.headers)
+        found = Problem.below(prefix, error.status, error.code, str(error), details)
+        response = problem(found, error.headers)
         _sign(response, self._service, trace, Question(self._service.cors.only))
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()

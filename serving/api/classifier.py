@@ -1,5 +1,6 @@
 """From images to classes, under admission control. What every protocol of the server calls."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.api.admission import Admission
-from serving.api.errors import ClientGone, DeadlineExceeded
+from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
+from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.tally import Tally
 from serving.api.trace import ImageFacts, Trace
-from serving.decoder import Pixels, picture
-from serving.errors import ImageError
+from serving.decoder import Picture, Pixels, picture
+from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
 from serving.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which it is worth asking whether the client is still there.
@@ -38,6 +40,8 @@ class Classifier(NamedTuple):
     deadline: float
     encoded: Tally
     tensors: Tally
+    # Held by whoever decodes once more what there was no memory for.
+    second_try: threading.Lock
 
     def classify(
         self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool] = lambda: False
@@ -45,7 +49,7 @@ class Classifier(NamedTuple):
         """Probabilities, float32 [K], for each image, encoded or uint8 [S,S,3].
 
         `gone`: has the client left meanwhile? Decoding needs the slot too, for that is where the memory goes.
-        Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone` or `ImageRefused`.
+        Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
         with (self.tensors if isinstance(images, np.ndarray) else self.encoded).request(trace):
             return self._classify(images, trace, gone)
@@ -65,6 +69,8 @@ class Classifier(NamedTuple):
                 try:
                     answers.append(self._one(image, asked, trace))
                 except ImageError as error:
+                    if isinstance(error, ImageUnrecognised) and isinstance(image, bytes) and is_url(image):
+                        raise ImageUrlRefused from None
                     raise ImageRefused(index if len(images) > 1 else None, error) from None
             return answers
 
@@ -85,9 +91,23 @@ class Classifier(NamedTuple):
 
     def _decoded(self, data: bytes, trace: Trace) -> Pixels:
         began = time.perf_counter()
-        seen = picture(data, self.predictor.preprocessing)
+        try:
+            seen = picture(data, self.predictor.preprocessing)
+        except MemoryError:
+            seen = self._once_more(data)
         seconds = time.perf_counter() - began
         trace.decode += seconds
         trace.images.append(ImageFacts(seen.format, seen.width, seen.height, len(data)))
         self.metrics.decode.observe(seconds)
         return seen.pixels
+
+    def _once_more(self, data: bytes) -> Picture:
+        """Decodes while no other picture is tried a second time: one may have taken the memory of many.
+
+        Raises `ImageTooCostly` if there is again too little: then it is this one (see `memory.limit`).
+        """
+        with self.second_try:
+            try:
+                return picture(data, self.predictor.preprocessing)
+            except MemoryError:
+                raise ImageTooCostly from None

@@ -21,11 +21,11 @@ COMMON = ("X-Model-Name", "X-Model-Version", "X-Model-Digest", "X-Request-Id")
 BODY: tuple[Kind, ...] = (
     errors.BodyIncomplete, errors.BodyMalformed, errors.BodyTooLarge, errors.BodyTooSlow, errors.ClientGone,
     errors.DeadlineExceeded, errors.EncodingMalformed, errors.EncodingUnknown, errors.ImagesTooMany,
-    errors.ServerBusy,
+    errors.ImageUrlRefused, errors.ServerBusy,
 )  # fmt: skip
 # What keeps a load balancer away.
 UNREADY: tuple[Kind, ...] = (errors.NotReady, errors.WorkerStuck)
-FORM: tuple[Kind, ...] = (errors.ImageMissing, errors.MultipartMalformed)
+FORM: tuple[Kind, ...] = (errors.DocumentMalformed, errors.ImageMissing, errors.MultipartMalformed)
 
 
 class Form(NamedTuple):

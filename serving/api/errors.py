@@ -19,6 +19,7 @@
     ├── MultipartMalformed  400  multipart_malformed
     ├── ImageMissing        400  image_missing
     ├── ImagesTooMany       400  images_too_many
+    ├── ImageUrlRefused     400  image_url_refused
     ├── EncodingUnknown     415  encoding_unknown
     ├── EncodingMalformed   400  encoding_malformed
     ├── ModelUnknown        404  model_unknown
@@ -231,6 +232,18 @@ class ImagesTooMany(RequestError):
     def __init__(self, found: int, limit: int) -> None:
         hint = "/predict takes several." if limit == 1 else "Send them in several requests."
         super().__init__(f"The request holds {found} images and this path takes {limit}. {hint}")
+
+
+class ImageUrlRefused(RequestError):
+    """The request holds the address of an image, and this server fetches nothing."""
+
+    code, status = "image_url_refused", 400
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is the address of an image, and the server fetches nothing on behalf of a client: "
+            "get the image and send its bytes, as a file or in base64."
+        )
 
 
 class EncodingUnknown(RequestError):

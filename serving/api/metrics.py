@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from serving.api.admission import Admission
 from serving.api.body import Bodies
 from serving.crew import aside, holding
+from serving.log import output
 from serving.pin import Pin
 from serving.restarts import Restarts
 
@@ -97,6 +98,9 @@ class Metrics:
             Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read)
         self._registry.register(
             Counted("worker_restarts", "Workers that took another's place.", lambda: restarts.count)
+        )
+        self._registry.register(
+            Counted("log_lines_dropped", "Lines of the log that nobody took.", lambda: output().dropped)
         )
         self._registry.register(
             Counted("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck)

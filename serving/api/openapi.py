@@ -24,9 +24,13 @@ from serving.api.described import (
 )
 from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols import descriptions
+from serving.api.protocols.bodies import BASE64, PHOTO, Body, many, object_of
 from serving.api.service import Service
 from serving.decoder import ACCEPTED
 
+# An image in JSON, and a document that a shell makes.
+IMAGE = BASE64 | {"description": "Base64, or a data URL with it."}
+EXAMPLE = f'{{"image": "{PHOTO}"}}'
 PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 SCHEMAS = (
     answers.Outcome,
@@ -40,7 +44,8 @@ SCHEMAS = (
 )
 
 INFO = """\
-Classifies images. Send a form with the file in the field `image`, or the image itself as the body.
+Classifies images. Send a form with the file in the field `image`, the image itself as the body, or JSON with
+base64.
 Every answer names the model that gave it in X-Model-Name, X-Model-Version and X-Model-Digest.
 Images are neither stored nor logged."""
 
@@ -105,6 +110,7 @@ def _inference(service: Service) -> Document:
         "requestBody": _image(1),
         "responses": responses(answer(schema), sending(service)),
         "x-curl": f"curl {key(service)}-F image=@photo.jpg {{url}}/inference",
+        "x-curl-json": _json_curl(service, "/inference"),
         **security(service),
     }
 
@@ -126,19 +132,34 @@ def _predict(service: Service, named: Document) -> Document:
         "requestBody": _image(service.settings.max_images),
         "responses": responses(answer(named["Predictions"]), (*sending(service), errors.ParameterInvalid)),
         "x-curl": f"curl {key(service)}-F image=@one.jpg -F image=@two.png '{{url}}/predict?top=3'",
+        "x-curl-json": _json_curl(service, "/predict"),
         **security(service),
     }
 
 
 def _image(limit: int) -> Document:
-    """A form with one or several files, or a single image as it is."""
+    """A form with one or several files, JSON with one or several images in base64, or an image as it is."""
     one = {"type": "string", "contentMediaType": "image/*", "description": f"{ACCEPTED}."}
     field = one if limit == 1 else {"type": "array", "items": one, "minItems": 1, "maxItems": limit}
     form = {"type": "object", "properties": {"image": field}, "required": ["image"]}
     content: Document = {
         "multipart/form-data": {"schema": form, "encoding": {"image": {"contentType": ", ".join(PICTURES)}}}
     }
+    content[JSON] = {"schema": _json(limit)}
     return {"required": True, "content": content | {kind: {} for kind in PICTURES}}
+
+
+def _json(limit: int) -> Document:
+    """The one form of each path that examples show best; both are taken at both."""
+    if limit == 1:
+        return object_of("image", IMAGE) | {"description": "One image; `images` is a list of one."}
+    return object_of("images", many(IMAGE, limit)) | {
+        "description": "Several images; `image` is a single one."
+    }
+
+
+def _json_curl(service: Service, path: str) -> str:
+    return Body({}, EXAMPLE).curl(key(service)) + f" {{url}}{path}"
 
 
 def _plain(summary: str, schema: Document, *refusals: Kind) -> Document:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from platform import python_version
+from threading import Lock
 from typing import Self
 
 from flask import Request, g
@@ -87,7 +88,7 @@ class Service:
             cors=Cors(settings.cors_origins),
             bodies=bodies,
             metrics=metrics,
-            classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally()),
+            classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally(), Lock()),
             catalogue=Catalogue(release.pin, predictor.preprocessing.size, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )

@@ -41,7 +41,7 @@ def answer_errors(app: Flask, shapes: Shapes) -> None:
         trace.code = error.code
         details = {**extra, "request_id": trace.request_id}
         headers = error.headers if isinstance(error, errors.RequestError) else {}
-        found = Problem(error.status, error.code, str(error), details, request.script_root)
+        found = Problem.below(request.script_root, error.status, error.code, str(error), details)
         return shapes.find(request.path)(found, headers)
 
     @app.errorhandler(errors.RequestError)

@@ -1,4 +1,4 @@
-"""From the body of a request to encoded images: a form with files, or the image itself."""
+"""From the body of a request to encoded images: a form with files, JSON with base64, or the image itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,47 +7,75 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from serving.api.errors import ImageMissing, ImagesTooMany, MultipartMalformed
+from serving.api import base64_images
+from serving.api.base64_images import is_json_type, looks_like_json
+from serving.api.errors import ImageMissing, ImagesTooMany, ImageUrlRefused, MultipartMalformed
+from serving.api.image_urls import is_url, is_url_field
 
 # The field's name by contract, and what clients of other servers call it.
 FIELDS = ("image", "images", "file", "files", "data")
+# A form that is sent like a query, which is also what curl calls any body unless told otherwise.
+QUERY = "application/x-www-form-urlencoded"
 # Parts of a form besides its images, and bytes of it that are looked at at a time.
 MORE_PARTS, PIECE = 16, 32 * 1024
 
 
 @dataclass
 class Form:
-    """The files of a form by field, in the order in which they came, and the names of its text fields."""
+    """The files of a form by field, in the order in which they came, and the names of its text fields.
+
+    `has_url`: is one of the texts an address?
+    """
 
     files: list[tuple[str, bytes]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    has_url: bool = False
 
     def add(self, part: File | Field, data: bytes) -> None:
-        """Keeps the file of a part, or the name of a text."""
+        """Keeps the file of a part, or what is to be known of a text."""
         if isinstance(part, File) or _says_image(part):
             self.files.append((part.name or "", data))
         else:
             self.texts.append(part.name or "")
+            self.has_url = self.has_url or is_url(data)
 
 
 def images(content_type: str, body: bytes, limit: int) -> list[bytes]:
     """The images that a request holds, 1 to `limit` of them.
 
-    Whatever is no multipart form is the image itself: many clients name no type, or a wrong one.
-    Raises `ImageMissing`, `ImagesTooMany` or `MultipartMalformed`.
+    Whatever is neither a form nor JSON is the image itself: many clients name no type, or a wrong one.
+    Raises `ImageMissing`, `ImagesTooMany`, `ImageUrlRefused`, `MultipartMalformed` or `DocumentMalformed`.
     """
     kind, options = parse_options_header(content_type)
-    if kind.lower() != "multipart/form-data":
-        if not body:
-            raise ImageMissing("The request has no body.")
-        return [body]
-    form = _parse(body, options.get("boundary", ""), limit)
-    found = [data for name, data in form.files if name in FIELDS]
-    if not found:
-        raise ImageMissing(_why_missing(form))
+    if kind.lower() == "multipart/form-data":
+        found = _files(_parse(body, options.get("boundary", ""), limit))
+    elif looks_like_json(body) and is_json_type(kind):
+        found = base64_images.read(body, limit)
+    else:
+        found = [_image(body, kind)]
     if len(found) > limit:
         raise ImagesTooMany(len(found), limit)
     return found
+
+
+def _files(form: Form) -> list[bytes]:
+    found = [data for name, data in form.files if name in FIELDS]
+    if not found and form.has_url:
+        raise ImageUrlRefused
+    if not found:
+        raise ImageMissing(_why_missing(form))
+    return found
+
+
+def _image(body: bytes, kind: str) -> bytes:
+    """A body that is no document; one that only looks so is told what it lacks."""
+    if not body:
+        raise ImageMissing("The request has no body.")
+    if looks_like_json(body):
+        raise ImageMissing("The body looks like JSON, which needs the Content-Type application/json.")
+    if kind.lower() == QUERY and is_url_field(body):
+        raise ImageUrlRefused
+    return body
 
 
 def _why_missing(form: Form) -> str:

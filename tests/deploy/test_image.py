@@ -128,6 +128,22 @@ def test_secrets_of_the_build_are_in_no_layer(spoiled: Project, base: str, tmp_p
         assert found.returncode == 1, hidden
 
 
+def test_the_address_of_the_registry_is_kept_nowhere(base: str, spoiled: Project, tmp_path: Path) -> None:
+    """It may hold a password. Docker's own words are looked at too: BuildKit prints what a step was given."""
+    secret, name = "a-secret-of-the-address", f"{IMAGE}-address"
+    with mlflow_server(tmp_path) as server:
+        release = register(server, tmp_path, "colours", steepness=6.0)
+        (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
+        address = server.replace("//", f"//user:{secret}@")
+        built = make(spoiled, base, IMAGE=name, MLFLOW_TRACKING_URI=address)
+    assert built.returncode == 0, built.stdout + built.stderr
+    docker("save", "--output", str(tmp_path / "image.tar"), name)
+    kept = docker("history", "--no-trunc", name).stdout + docker("inspect", name).stdout
+    docker("image", "rm", "--force", name)
+    assert secret not in built.stdout + built.stderr + kept
+    assert subprocess.run(["grep", "-c", secret, str(tmp_path / "image.tar")], check=False).returncode == 1
+
+
 def test_labels_say_who_is_in_it(image: str, clone: Project) -> None:
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image).stdout)
     pin = Pin.read(clone.root / PIN)
@@ -166,8 +182,9 @@ def test_the_registry_alone_is_enough_and_a_poisoned_one_fails(
         assert f"digest {release.pin.digest} in label, /version and pin" in smoked.stdout
         docker("image", "rm", "--force", f"{IMAGE}-pulled")
         with flipped(release.files / "serving/model.onnx"):
-            # Another secret, so that the step is not taken from the cache.
-            poisoned = make(spoiled, base, IMAGE="goldfish-test-never", MLFLOW_TRACKING_URI=f"{server}/")
+            # Another number, so that the step is not taken from the cache.
+            (spoiled.root / PIN).write_bytes(Pin("colours", 2, release.pin.digest).to_bytes())
+            poisoned = make(spoiled, base, IMAGE="goldfish-test-never", MLFLOW_TRACKING_URI=server)
         assert poisoned.returncode != 0
         assert "model.onnx" in poisoned.stdout + poisoned.stderr
 

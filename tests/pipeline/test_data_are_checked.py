@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 from pipeline import prepare
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import sha256_of
+from pipeline.images import class_names, listing
 from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
 
@@ -69,6 +73,103 @@ def test_hidden_files_are_no_data(raw: Path) -> None:
     (raw / "notes.txt").write_text("beside the classes")
     prepare.main("tiny")
     assert len(prepared()) == 37
+
+
+# What is found in folders of people's photos besides photos, and how it is told.
+TAKEOUT = b'{"title": "x.jpg", "photoTakenTime": {}, "geoData": {}}'
+JUNK = {
+    "Thumbs.db": (b"\xd0\xcf\x11\xe0", "Thumbs.db"),
+    "red/thumbs.DB": (b"x", "Thumbs.db"),
+    "red/ehthumbs.db": (b"x", "ehthumbs.db"),
+    "red/desktop.ini": (b"[.ShellClassInfo]", "desktop.ini"),
+    "red/Desktop.ini": (b"", "desktop.ini"),
+    "red/.DS_Store": (b"Bud1", ".DS_Store"),
+    ".DS_Store": (b"Bud1", ".DS_Store"),
+    "red/._001.png": (b"\0\x05\x16\x07", "._ of macOS"),
+    "__MACOSX/red/._001.png": (b"\0\x05\x16\x07", "__MACOSX"),
+    "__MACOSX/._red": (b"\0\x05\x16\x07", "__MACOSX"),
+    "red/Icon\r": (b"", "Icon"),
+    "red/IMG_1.AAE": (b"<plist/>", ".AAE"),
+    "red/IMG_1.jpg.xmp": (b"<x:xmpmeta/>", ".xmp"),
+    "red/@eaDir/001.png/SYNOPHOTO_THUMB_M.jpg": (b"a thumbnail", "@eaDir"),
+    "@eaDir/red/x.jpg": (b"a thumbnail", "@eaDir"),
+    "red/.@__thumb/001.png": (b"a thumbnail", "hidden"),
+    ".Trashes/501/old.jpg": (b"an old one", ".Trashes"),
+    "#recycle/old.jpg": (b"an old one", "#recycle"),
+    "$RECYCLE.BIN/x/old.jpg": (b"an old one", "$RECYCLE.BIN"),
+    "System Volume Information/x": (b"x", "System Volume Information"),
+    "red/.picasa.ini": (b"[Picasa]", ".picasa.ini"),
+    "red/Picasa.ini": (b"[Picasa]", "Picasa.ini"),
+    "red/~$list.docx": (b"x", "~$ of Office"),
+    "red/.IMG_2.jpg.icloud": (b"bplist00", ".icloud"),
+    "red/placeholder": (b"", "empty"),
+    "red/IMG_3.jpg.json": (b"{}", "JSON of Takeout"),
+    "red/IMG_4.HEIC.supplemental-metadata.json": (b"{}", "JSON of Takeout"),
+    "red/IMG_5.jpg.suppl(1).json": (b"{}", "JSON of Takeout"),
+    "red/metadata.json": (b"{}", "JSON of Takeout"),
+    "red/Metadaten.json": (TAKEOUT, "JSON of Takeout"),
+}
+
+
+def beside(raw: Path, files: Iterable[str]) -> Counter[str]:
+    """Puts junk into a folder of photos; gives what should be told of it."""
+    for name in files:
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(JUNK[name][0])
+    return Counter(JUNK[name][1] for name in files)
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_junk_is_known(raw: Path, name: str) -> None:
+    beside(raw, [name])
+    assert listing(raw).passed_over == {JUNK[name][1]: 1}
+    assert class_names(raw) == ["blue", "green", "red"]
+    assert len(listing(raw).files) == 36
+
+
+def test_a_folder_as_people_have_it_is_taken(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main("tiny")
+    clean, report = prepared(), Path("data/prepared/tiny/report.json").read_bytes()
+    capsys.readouterr()
+    counts = beside(raw, JUNK)
+    prepare.main("tiny")
+    assert prepared() == clean
+    assert Path("data/prepared/tiny/report.json").read_bytes() == report
+    note, result = capsys.readouterr().out.splitlines()
+    assert note.startswith("prepare tiny: passed over, for they are no photos: 5 JSON of Takeout, 2 ")
+    assert sum(int(number) for number in re.findall(r"(\d+) ", note)) == sum(counts.values()) == len(JUNK)
+    assert result.startswith("prepare tiny: ")
+
+
+def test_without_junk_there_is_no_note(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main("tiny")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("red/notes.txt", b"text"),
+        ("red/clip.mp4", b"\0\0\0\x18ftypmp42"),
+        ("red/labels.json", b'{"title": "cats", "images": []}'),
+        ("red/broken.json", b"{"),
+        ("red/empty.jpg", b""),
+        ("red/EMPTY.HEIC", b""),
+        ("red/thumbs.db.jpg", b"text"),
+        ("red/Icon", b"text"),
+        ("red/desktop.ini.txt", b"text"),
+    ],
+)
+def test_what_may_be_meant_is_told_as_before(raw: Path, name: str, data: bytes) -> None:
+    (raw / name).write_bytes(data)
+    assert set(refusals()) == {name}
+
+
+@pytest.mark.parametrize("name", ["Icon", "desktop.ini", "x.aae", "lost", "__macosx2", "~$x"])
+def test_a_class_may_be_called_almost_so(raw: Path, name: str) -> None:
+    (raw / "red").rename(raw / name)
+    assert name in class_names(raw)
+    assert {label for label, _ in listing(raw).files} == {"blue", "green", name}
 
 
 def test_a_repeated_picture_counts_once(raw: Path) -> None:

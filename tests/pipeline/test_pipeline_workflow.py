@@ -1,6 +1,6 @@
 """pipeline.yml, run here: what a pull request changes is run and reported, what is on main is registered."""
 
-import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,40 +12,65 @@ from serving.pin import Pin
 from tests.pipeline.projects import ROOT, Project
 from tests.serving.registries import connect, mlflow_server
 from tests.workflows.expressions import holds
-from tests.workflows.runner import Event, Runner
+from tests.workflows.runner import HEAD, Event, Runner
 
 MAIN = Event("push", "refs/heads/main")
 PULL, FORK = (Event("pull_request", "refs/pull/1/merge", fork=fork) for fork in (False, True))
 
-# CML itself wants its registry and GitHub. What is tested is what it is told.
-CML = """\
+# CML and gh themselves want GitHub. What is tested is what they are told, and that they send the same bytes:
+# what is appended to a report here is what CML 0.20.6 appends.
+CML = f"""\
+const fs = require("fs");
+const given = process.env;
+const told = [given.REPO_TOKEN, given.PUBLISH, given.NODE_OPTIONS, ...process.argv.slice(2)];
+const report = fs.readFileSync(told[told.length - 1], "utf-8");
+const mark = `![](https://cml.dev/watermark.png#{HEAD} "CML watermark goldfish")`;
+fs.writeFileSync(given.RUNNER_TEMP + "/told", told.join("\\n") + "\\n");
+fs.writeFileSync(given.RUNNER_TEMP + "/sent", report + "\\n\\n" + mark);
+"""
+GH = """\
 #!/bin/sh
-printf '%s\\n' "$REPO_TOKEN" "$PUBLISH" "$NODE_OPTIONS" "$@" > "$RUNNER_TEMP/told"
-for report; do :; done
-cp "$report" "$RUNNER_TEMP/report"
+printf '%s\\n' "$GH_TOKEN" "$@" > "$RUNNER_TEMP/told"
+cat > "$RUNNER_TEMP/sent"
+"""
+NPM = """\
+#!/bin/sh
+printf '%s\\n' "$@" "$(basename "$PWD")" > "$RUNNER_TEMP/installed"
+test -f package-lock.json
 """
 
 
-@pytest.fixture
-def cml(tmp_path: Path) -> Path:
-    """A package that has a command `cml`, which notes what it is told."""
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "package.json").write_text(
-        json.dumps({"name": "cml", "version": "0.0.0", "bin": {"cml": "cml"}})
-    )
-    (package / "cml").write_text(CML)
-    (package / "cml").chmod(0o755)
-    return package
+def command(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 @pytest.fixture
-def runner(built: Project, cml: Path, tmp_path: Path) -> Runner:
+def runner(built: Project, tmp_path: Path) -> Runner:
     """A machine of GitHub's for the built project; main has run before, so DVC's cache is kept."""
     source = built.clone(tmp_path / "source")
-    machine = Runner(source, tmp_path / "runner", instead={"CML": str(cml)})
+    command(tmp_path / "cml/bin/cml.js", CML)
+    for name, text in (("gh", GH), ("npm", NPM)):
+        command(tmp_path / "bin" / name, text)
+    machine = Runner(
+        source,
+        tmp_path / "runner",
+        instead={"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        others={"iterative/cml": tmp_path / "cml"},
+    )
     shutil.copytree(built.root / ".dvc/cache", tmp_path / "runner/cache/dvc-of-main")
     return machine
+
+
+def sent(runner: Runner) -> bytes:
+    """What was posted as the comment."""
+    return (runner.folder / "comment-temporary/sent").read_bytes()
+
+
+def told(runner: Runner) -> list[str]:
+    """What the program that posts was told."""
+    return (runner.folder / "comment-temporary/told").read_text().splitlines()
 
 
 @pytest.fixture
@@ -56,7 +81,7 @@ def tracking(tmp_path: Path) -> Iterator[str]:
         yield server
 
 
-def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner, cml: Path) -> None:
+def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None:
     """A parameter was changed in the browser: nobody has run anything."""
     runner.source.succeed("git", "switch", "-q", "-c", "change")
     params = runner.source.root / "params.yaml"
@@ -65,7 +90,7 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner, cml: Pa
     ended = runner.run("pipeline.yml", PULL)
     assert runner.step("Is dvc.lock what code, params and data say?").code != 0
     # The check is red, and the report is there all the same.
-    assert ended == {"evaluate": "failure", "comment": "success"}, runner.done
+    assert ended == {"evaluate": "failure", "register": "skipped", "comment": "success"}, runner.done
     ran = runner.step("Run what has changed").printed
     assert "Running stage 'build@tiny'" in ran
     assert "Stage 'prepare@tiny' didn't change" in ran
@@ -78,30 +103,50 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner, cml: Pa
     ):
         assert words in runner.summary
     assert "](report/" not in runner.summary
-    told = (runner.folder / "comment-temporary/told").read_text().split("\n")
-    assert told[:3] == ["a-token", "false", ""]
-    assert told[3:-1] == [
+    assert told(runner) == [
+        *("a-token", "false", ""),
         *("comment", "update", "--target=pr", "--watermark-title=goldfish", "--publish=false", "comment.md"),
     ]
-    assert (runner.folder / "comment-temporary/report").read_text() == runner.summary
+    assert sent(runner).decode().startswith(runner.summary)
+    assert (runner.folder / "comment-temporary/installed").read_text() == "ci\ncml\n"
     kept = runner.folder / "artifacts/report"
     assert "](report/tiny-" in (kept / "report.md").read_text()
     assert list((kept / "report").glob("tiny-*.png"))
 
 
+def test_gh_sends_the_same_bytes_as_cml(runner: Runner) -> None:
+    evaluated = {"evaluate": "success", "register": "skipped", "comment": "success"}
+    assert runner.run("pipeline.yml", PULL) == evaluated, runner.done
+    by_cml = sent(runner)
+    for job in ("evaluate", "comment"):
+        shutil.rmtree(runner.folder / job)
+    shutil.rmtree(runner.folder / "comment-temporary")
+    (runner.folder / "summary").unlink()
+    runner.variables, runner.others = {"COMMENT_WITH": "gh", "PUBLISH_PICTURES": "true"}, {}
+    assert runner.run("pipeline.yml", PULL) == evaluated, runner.done
+    assert sent(runner) == by_cml
+    assert told(runner) == [
+        *("a-token", "pr", "comment", "7", "--repo", "Owner/Goldfish"),
+        *("--edit-last", "--create-if-none", "--body-file", "-"),
+    ]
+    # Without CML nothing of it is fetched.
+    assert not (runner.folder / "comment-temporary/installed").exists()
+
+
 def test_pictures_are_published_where_that_is_wanted(runner: Runner) -> None:
     runner.variables = {"PUBLISH_PICTURES": "true"}
-    assert runner.run("pipeline.yml", PULL) == {"evaluate": "success", "comment": "success"}, runner.done
-    told = (runner.folder / "comment-temporary/told").read_text().split("\n")
-    assert told[1:3] == ["true", "--no-experimental-fetch"]
-    assert told[-3:-1] == ["--publish=true", "report.md"]
+    assert runner.run("pipeline.yml", PULL)["comment"] == "success", runner.done
+    assert told(runner)[1:3] == ["true", "--no-experimental-fetch"]
+    assert told(runner)[-2:] == ["--publish=true", "report.md"]
 
 
 def test_main_is_registered_and_fills_the_cache(runner: Runner, tracking: str) -> None:
     runner.secrets = {"MLFLOW_TRACKING_URI": tracking}
-    assert runner.run("pipeline.yml", MAIN) == {"evaluate": "success", "comment": "skipped"}, runner.done
+    ended = runner.run("pipeline.yml", MAIN)
+    assert ended == {"evaluate": "success", "register": "success", "comment": "skipped"}, runner.done
     # All that was built before is in the cache.
     assert "Running stage" not in runner.step("Run what has changed").printed
+    assert "Running stage 'e" not in runner.step("Register").printed
     pin = Pin.read(runner.source.root / "pins/tiny.json")
     assert connect(tracking).get("tiny", pin.digest).number == 1
     (saved,) = [given for action, given in runner.given if action == "actions/cache/save"]

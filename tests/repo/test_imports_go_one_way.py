@@ -23,7 +23,7 @@ ADAPTERS = {
     "onnx": {"pipeline/onnx_graph.py", "pipeline/quantisation.py"},
     "onnxruntime": {"pipeline/quantisation.py", "serving/predictor.py"},
     "sklearn": {"pipeline/sources.py"},
-    "matplotlib": {"pipeline/pictures.py", "pipeline/report/drawing.py"},
+    "matplotlib": {"pipeline/canvas.py", "pipeline/pictures.py", "pipeline/report/drawing.py"},
     "dvclive": {"pipeline/training.py"},
     "dvc": set(),
     "prometheus_client": {"serving/api/metrics.py"},

@@ -7,7 +7,7 @@ import pytest
 
 from tests.repo.imports import ROOT
 
-LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "pipeline", "dev")}
+LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "heic", "pipeline", "dev")}
 LOCKS["mlflow"] = ROOT / "deploy/mlflow/requirements.txt"
 # name[extras]==version ; marker --hash=... --hash=...
 REQUIREMENT = re.compile(

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from benchmarks import hostile, image, protocols, soak
+from benchmarks import hostile, image, protocols, soak, stops
 from benchmarks.documents import section
 from benchmarks.serving import plot, tables
 from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
@@ -147,7 +147,9 @@ def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [hostile, soak, image, protocols], ids=["hostile", "soak", "image", "protocols"]
+    "module",
+    [hostile, soak, stops, image, protocols],
+    ids=["hostile", "soak", "stops", "image", "protocols"],
 )
 def test_the_manual_shows_what_was_measured(module: ModuleType) -> None:
     name = module.__name__.rpartition(".")[2]

@@ -1,5 +1,6 @@
 """The workflows: what they may do, whose code they run, and that their commands are those of everybody."""
 
+import json
 import os
 import re
 import shutil
@@ -23,8 +24,9 @@ SHORT = (
     "docker load --input image.tar.gz",
     'cat comment.md >> "$GITHUB_STEP_SUMMARY"',
     'echo "::warning title=A stand-in::',
-    'npm install --no-audit --no-fund --ignore-scripts --prefix "$RUNNER_TEMP" "$CML"',
-    '"$RUNNER_TEMP/node_modules/.bin/cml" comment update ',
+    "npm ci",
+    "node .github/cml/source/bin/cml.js comment update ",
+    '{ cat comment.md; printf "\\n\\n%s" "$MARK"; } | gh pr comment ',
 )
 GRANT = "    permissions:\n      contents: read # to check out\n"
 ACTION = re.compile(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
@@ -102,6 +104,73 @@ def test_only_the_job_that_publishes_may_write_packages() -> None:
         ("docker", "publish"): {"packages", "id-token", "attestations"},
         ("pipeline", "comment"): {"pull-requests"},
     }
+
+
+def pushed(job: dict[str, Any]) -> bool:
+    """Does a job run for pushes alone, so not for pull requests?"""
+    return str(job.get("if", "")).startswith("github.event_name == 'push'")
+
+
+SECRET = re.compile(r"secrets\.(\w+)")
+
+
+def test_code_of_pull_requests_runs_with_no_secret_that_can_write() -> None:
+    """Neither with one of the workflow as a whole. GITHUB_TOKEN can what the job is granted."""
+    given: dict[bool, set[str]] = {True: set(), False: set()}
+    for path in WORKFLOWS:
+        document = read(path)
+        jobs = document.pop("jobs")
+        given[False] |= set(SECRET.findall(yaml.safe_dump(document)))
+        for job in jobs.values():
+            given[pushed(job)] |= set(SECRET.findall(yaml.safe_dump(job)))
+    assert {name for name in given[False] if not name.startswith("READ_")} == {"GITHUB_TOKEN"}
+    assert {name for name in given[True] if name.startswith("MLFLOW")} == {
+        f"MLFLOW_TRACKING_{name}" for name in ("URI", "USERNAME", "PASSWORD")
+    }
+
+
+def test_what_may_write_is_kept_in_an_environment_of_its_own() -> None:
+    for path in WORKFLOWS:
+        for name, job in read(path)["jobs"].items():
+            writing = {found for found in SECRET.findall(yaml.safe_dump(job)) if found.startswith("MLFLOW")}
+            assert not writing or job["environment"] == "registry", name
+
+
+def test_the_job_that_may_comment_runs_no_code_of_the_pull_request() -> None:
+    job = read(FOLDER / "pipeline.yml")["jobs"]["comment"]
+    assert not [step["run"] for step in job["steps"] if "make" in step.get("run", "")]
+
+
+def test_every_secret_and_variable_is_explained() -> None:
+    text = "".join(path.read_text() for path in WORKFLOWS)
+    used = set(re.findall(r"(?:secrets|vars)\.(\w+)", text)) - {"GITHUB_TOKEN"}
+    manual = (ROOT / "docs/ci.md").read_text()
+    assert set(re.findall(r"`([A-Z][A-Z_]+)`", manual.partition("## What can be set")[2])) == used
+
+
+CML = ROOT / ".github/cml"
+
+
+def test_what_cml_needs_is_locked_by_hash_and_without_addresses() -> None:
+    lock = json.loads((CML / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert len(packages) > 200
+    assert [
+        name for name, package in packages.items() if not package["integrity"].startswith("sha512-")
+    ] == []
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+    assert (
+        lock["packages"][""]["dependencies"] == json.loads((CML / "package.json").read_text())["dependencies"]
+    )
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
+def test_npm_takes_the_lock(tmp_path: Path) -> None:
+    """Whether it fits package.json; nothing is downloaded."""
+    shutil.copytree(CML, tmp_path / "cml", ignore=shutil.ignore_patterns("node_modules", "source"))
+    command = ["npm", "ci", "--dry-run", "--offline"]
+    done = subprocess.run(command, cwd=tmp_path / "cml", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_zizmor_and_the_schemas_find_nothing() -> None:

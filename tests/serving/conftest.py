@@ -7,6 +7,8 @@ import pytest
 
 from serving.predictor import Predictor
 from tests.serving.bundles import write_bundle
+from tests.serving.costs import Meter
+from tests.serving.pictures import CORPUS
 from tests.serving.servers import Server, publish, running
 
 
@@ -26,4 +28,14 @@ def predictor(bundle: Path) -> Predictor:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with default settings."""
     with running(publish(tmp_path_factory.mktemp("server"))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def meter() -> Iterator[Meter]:
+    """A process that decodes one picture after the other, and tells what each costs."""
+    with Meter() as started:
+        # Whatever is loaded for a first picture.
+        for data, _ in CORPUS.values():
+            started.cost(data)
         yield started

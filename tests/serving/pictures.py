@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 # Where Adam7 puts the pixels of its seven passes: first column and row, step of columns and rows.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -95,6 +98,12 @@ CORPUS: dict[str, tuple[bytes, tuple[Colour, Colour]]] = {
     "gif": (encoded(PHOTO, "GIF"), (RED, BLUE)),
     "gif transparent": (encoded(PHOTO.quantize(2), "GIF", transparency=0), (WHITE, BLUE)),
     "gif animated": (encoded(PHOTO, "GIF", **MORE), (RED, BLUE)),
+    "avif": (encoded(PHOTO, "AVIF", quality=95), (RED, BLUE)),
+    "avif rgba": (encoded(halves((*RED, 0), BLUE, "RGBA"), "AVIF", quality=100), (WHITE, BLUE)),
+    "avif animated": (encoded(PHOTO, "AVIF", quality=95, **MORE), (RED, BLUE)),
+    "heic": (encoded(PHOTO, "HEIF", quality=95), (RED, BLUE)),
+    "heic rgba": (encoded(halves((*RED, 0), BLUE, "RGBA"), "HEIF", quality=-1), (WHITE, BLUE)),
+    "heic several": (encoded(PHOTO, "HEIF", quality=95, **MORE), (RED, BLUE)),
     "bmp": (encoded(PHOTO, "BMP"), (RED, BLUE)),
     "bmp palette": (encoded(PHOTO.quantize(4), "BMP"), (RED, BLUE)),
     "bmp 1 bit": (encoded(halves(1, 0, "1"), "BMP"), (WHITE, BLACK)),

@@ -82,12 +82,14 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 def command(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
 
-    Those in capitals have a name of their own. `descriptors`: how many the system lets it have; `module`:
-    what is run, `serving` if not given; `stdout`: the descriptor that it writes to, not the log.
+    Those in capitals have a name of their own. `descriptors` and `data`: how many descriptors and bytes of
+    memory the system lets it have; `module`: what is run; `stdout`: the descriptor that it
+    writes to, instead of the log.
     """
     module, stdout = settings.pop("module", "serving"), settings.pop("stdout", None)
-    descriptors = settings.pop("descriptors", None)
-    limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+    granted = {"nofile": settings.pop("descriptors", None), "data": settings.pop("data", None)}
+    limits = [f"--{name}={number}" for name, number in granted.items() if number]
+    limit = ["prlimit", *limits] if limits else []
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_", "AIP_"))}
     environment = inherited | {"PYTHONPATH": str(ROOT), "GOLDFISH_MODEL": "colours"}
     for name, value in settings.items():

@@ -9,6 +9,7 @@ from tests.serving.browser import SETTLED, Page, chromium
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.test_log_and_metrics import line_of
+from tests.serving.test_routes import upload
 from tests.serving.wire import ask, head, post
 
 RED = filled(COLOURS["red"])
@@ -67,6 +68,8 @@ def test_documents_and_errors_have_it(behind: Server) -> None:
         assert behind.get(f"{before}/openapi.json").json()["servers"] == [{"url": PREFIX}]
         problem = behind.post(f"{before}/predict", data=b"?").json()
         assert problem["type"] == f"{PREFIX}/docs#image_unrecognised"
+    assert f" {PREFIX}/docs lists" in behind.get("/nowhere").json()["detail"]
+    assert f" {PREFIX}/predict takes" in behind.post("/inference", **upload(RED, RED)).json()["detail"]
     # What never became a request, too.
     assert ask(behind, b"NONSENSE\r\n\r\n").json["type"] == f"{PREFIX}/docs#request_malformed"
 

@@ -31,6 +31,7 @@ from serving.errors import (
     ManifestInvalid,
 )
 from serving.predictor import Predictor
+from serving.pyfunc import _load_pyfunc
 from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
 
 FILES = sorted(contents())
@@ -137,6 +138,19 @@ def test_missing_bundle(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").touch()
     with pytest.raises(BundleMissing, match=re.escape(f"{tmp_path / place}: ")):
         Predictor.open(tmp_path / place)
+
+
+@pytest.mark.parametrize("name", [*FILES, *OFFLINE])
+def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
+    whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.pyfunc.Predictor.open", lambda _: pytest.fail("it was opened"))
+    flip(whole / name, 0)
+    with pytest.raises(DigestMismatch, match=re.escape(str(whole / name))):
+        _load_pyfunc(str(whole))
+    (whole / name).unlink()
+    with pytest.raises(FileMissing, match=re.escape(str(whole / name))):
+        _load_pyfunc(str(whole))
 
 
 @pytest.mark.parametrize("name", ["extra", ".hidden", "serving/other.onnx", "serving/registered_model_meta"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from serving.decoder import STRIP, Preprocessing, decode, picture
 from tests.serving.pictures import CORPUS, encoded
@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {},
     "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
 }
 
 
@@ -57,13 +58,39 @@ def test_orientation(orientation: int, kind: str) -> None:
     assert np.abs(difference).max() <= LOSSY
 
 
+def test_orientation_of_a_heic_is_followed_once() -> None:
+    # The container says how it is turned, which its decoder does; EXIF says so once more.
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = asymmetric().transpose(Image.Transpose.ROTATE_90)
+    turned.info["exif"] = exif.tobytes()
+    stored = encoded(turned, "HEIF", quality=-1)
+    assert b"irot" in stored
+    difference = decode(stored, WHOLE).astype(int) - decode(encoded(asymmetric(), "PNG"), WHOLE)
+    assert np.abs(difference).max() <= LOSSY
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_in_xmp(kind: str) -> None:
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+    turned = asymmetric().transpose(Image.Transpose.ROTATE_90)
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        stored = encoded(turned, kind, pnginfo=text)
+    else:
+        stored = encoded(turned, kind, xmp=packet, **KINDS[kind])
+    difference = decode(stored, WHOLE).astype(int) - decode(encoded(asymmetric(), "PNG"), WHOLE)
+    assert np.abs(difference).max() <= LOSSY
+
+
 def asymmetric() -> Image.Image:
     """48 x 32 pixels that no turn or mirror leaves as they are, smooth enough for JPEG."""
     x, y = np.meshgrid(np.arange(48), np.arange(32))
     return Image.fromarray(np.stack([5 * x, 7 * y, 2 * x + y], axis=-1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("name", [f"{kind} with broken EXIF" for kind in KINDS])
+@pytest.mark.parametrize("name", [f"{kind} with broken EXIF" for kind in ("JPEG", "PNG", "WEBP")])
 def test_broken_metadata_do_not_matter(name: str) -> None:
     kind = name.split()[0]
     data = encoded(asymmetric(), kind, exif=b"Exif\0\0no TIFF header", **KINDS[kind])
@@ -118,3 +145,27 @@ def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
         decode(encoded(Image.fromarray(pixels), "PNG"), WHOLE).astype(int) for pixels in (stored, over)
     )
     assert np.abs(found - reference).max() <= 1
+
+
+# So large that the walk over the file reads what it says of its transformations.
+WIDE = asymmetric().resize((480, 320), Image.Resampling.BICUBIC)
+SPECKLED = Image.fromarray(
+    np.asarray(WIDE) // 2 + np.random.default_rng(1).integers(0, 100, (320, 480, 3), dtype=np.uint8)
+)
+
+
+@pytest.mark.parametrize("method", [0, 3, 6])
+@pytest.mark.parametrize("kind", ["plain", "speckled", "few colours", "two colours", "transparent"])
+def test_lossless_webp_is_read_whatever_its_transformations(kind: str, method: int) -> None:
+    image = {
+        "plain": WIDE,
+        "speckled": SPECKLED,
+        "few colours": SPECKLED.quantize(13).convert("RGB"),
+        "two colours": SPECKLED.convert("1").convert("RGB"),
+        "transparent": Image.merge("RGBA", (*SPECKLED.split(), SPECKLED.convert("L"))),
+    }[kind]
+    stored = encoded(image, "WEBP", lossless=True, exact=True, method=method)
+    assert (decode(stored, WHOLE) == decode(encoded(image, "PNG"), WHOLE)).all()
+    # Transparency of a lossy picture is packed in the same way.
+    if image.mode == "RGBA":
+        assert decode(encoded(image, "WEBP", method=method), WHOLE).shape == (SIZE, SIZE, 3)

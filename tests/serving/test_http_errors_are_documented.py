@@ -94,6 +94,7 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.MultipartMalformed("it breaks off"), "it breaks off", {}),
     (errors.ImageMissing("The form is empty."), "The form is empty. Send", {}),
     (errors.ImagesTooMany(17, 16), "holds 17 images and this path takes 16", {}),
+    (errors.ImageUrlRefused(), "fetches nothing", {}),
     (errors.EncodingUnknown(), "gzip, deflate", {"Accept-Encoding": "gzip, deflate"}),
     (errors.EncodingMalformed("gzip", "it breaks off"), "is not gzip, which its", {}),
     (errors.ModelUnknown("label", ["champion"]), "no such label here; known: champion", {}),

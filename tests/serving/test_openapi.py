@@ -26,6 +26,9 @@ def document(server: Server) -> Any:  # noqa: ANN401  (JSON)
     return server.get("/openapi.json").json()
 
 
+COMMANDS = ("x-curl", "x-curl-json")
+
+
 def explore(server: Server, *options: str) -> str:
     """Sends what schemathesis makes of the document; gives its report, and asserts that it found nothing."""
     command = [
@@ -112,11 +115,10 @@ def test_every_command_works(server: Server, tmp_path: Path) -> None:
     for name in ("photo.jpg", "one.jpg", "two.png"):
         (tmp_path / name).write_bytes(filled((255, 0, 0)))
     for path, operations in document(server)["paths"].items():
-        for about in operations.values():
-            if command := about.get("x-curl"):
-                shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
-                done = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path)
-                assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
+        for command in [about[name] for about in operations.values() for name in COMMANDS if name in about]:
+            shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
+            done = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path)
+            assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
 
 
 def test_settings_show(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import re
 import shutil
@@ -12,14 +13,19 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+import pipeline.errors
+import pipeline.params
+import pipeline.registry
 from serving import registry
 from serving.bundle import GRAPH, LABELS, MANIFEST, Bundle
+from serving.errors import ModelMismatch
 from serving.pin import Pin
 from serving.predictor import Predictor
 from serving.pull import DestinationTaken, main, pull
@@ -347,19 +353,152 @@ def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
     assert "s3cr" not in str(raised.value)
 
 
-def test_another_host_for_the_files_gets_no_password(server: Registered, to: Path) -> None:
+def naming(location: str) -> Instead:
+    """A registry that says where the files of its version are."""
+
     def instead(exchange: Exchange) -> bool:
         if "get-download-uri" not in exchange.path:
             return False
-        path = server.files.relative_to(server.files.parents[3])
-        location = f"mlflow-artifacts://u:p@{elsewhere.uri.removeprefix('http://')}/{path}"
-        exchange.answer(200, f'{{"artifact_uri": "{location}"}}'.encode())
+        exchange.answer(200, json.dumps({"artifact_uri": location}).encode())
         return True
 
-    with relay(server.uri) as elsewhere, relay(server.uri, instead) as front:
-        pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
-    assert set(front.authorizations) == {BASIC}
-    assert set(elsewhere.authorizations) == {None}
+    return instead
+
+
+def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -> None:
+    path = server.files.relative_to(server.files.parents[3])
+    with relay(server.uri) as elsewhere:
+        location = f"mlflow-artifacts://u:s3cret@{elsewhere.uri.removeprefix('http://')}/{path}"
+        with (
+            relay(server.uri, naming(location)) as front,
+            leaving_nothing(to),
+            pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
+        ):
+            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+    assert elsewhere.asked == []
+    assert "s3cr" not in str(raised.value)
+
+
+@pytest.mark.parametrize("written", ["u:p@{host}", "{host}"])
+def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, written: str) -> None:
+    path = server.files.relative_to(server.files.parents[3])
+    with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
+        location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
+        pull(server.pin, front.uri, to)
+    Bundle.open(to).verify(whole=False)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "mlflow-artifacts://host:99999/x",
+        "mlflow-artifacts://[::1/x",
+        "file://[x/y",
+        "file:///a\0b",
+        "",
+        "x" * 10**5,
+    ],
+)
+def test_an_odd_place_for_the_files_is_one_sentence(server: Registered, to: Path, location: str) -> None:
+    with (
+        relay(server.uri, naming(location)) as front,
+        leaving_nothing(to),
+        pytest.raises((RegistryUnavailable, VersionDamaged)) as raised,
+    ):
+        pull(server.pin, front.uri, to)
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 1000
+
+
+OTHER = "http://mlflow.example:5000"
+
+
+@pytest.mark.parametrize(
+    ("location", "uri", "stranger"),
+    [
+        ("mlflow-artifacts:/1/x", OTHER, False),
+        ("mlflow-artifacts://mlflow.example:5000/1/x", OTHER, False),
+        ("mlflow-artifacts://MLflow.Example.:5000/1/x", OTHER, False),
+        ("mlflow-artifacts://mlflow.example/1/x", "https://u:p@mlflow.example:443/prefix", False),
+        ("mlflow-artifacts://mlflow.example/1/x", OTHER, True),
+        ("mlflow-artifacts://other.example:5000/1/x", OTHER, True),
+        ("mlflow-artifacts://mlflow.example:5000@other.example/x", OTHER, True),
+        ("http://mlflow.example:5000/x", OTHER, False),
+        ("http://other.example/x", OTHER, True),
+        ("http://mlflow.example/x", "https://mlflow.example", True),
+        ("http://other.example/x", "sqlite:///mlflow.db", True),
+        ("s3://bucket/x", OTHER, False),
+        ("/srv/x", OTHER, False),
+        ("file:///srv/x", "sqlite:///mlflow.db", False),
+    ],
+)
+def test_whose_host_it_is(location: str, uri: str, stranger: bool) -> None:
+    assert registry.elsewhere(location, uri) is stranger
+
+
+GIVEN = [
+    Credentials("user", SECRET),
+    Credentials(token=SECRET),
+    Credentials("user"),
+    Credentials(password=SECRET),
+]
+FAR = ["http://mlflow.example", "http://192.0.2.1:5000", "http://[2001:db8::1]/x", "http://localhost.example",
+       "http://127.1", "HTTP://0x7f000001", "http://127.0.0.1.example", "http://0.0.0.0"]  # fmt: skip
+NEAR = ["http://localhost:5000", "http://LOCALHOST.", "http://127.0.0.1", "http://127.8.8.8", "http://[::1]:1",
+        "http://[::ffff:127.0.0.1]", "http://x.localhost", "https://mlflow.example", "sqlite:"]  # fmt: skip
+
+
+@pytest.mark.parametrize("uri", FAR)
+def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str) -> None:
+    for credentials in GIVEN:
+        with (
+            leaving_nothing(to),
+            pytest.raises(RegistryUnavailable, match="GOLDFISH_REGISTRY_PLAIN_") as raised,
+        ):
+            pull(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
+        assert "s3cr" not in str(raised.value)
+        assert registry.exposed(uri, replace(credentials, plain_http=True)) is None
+    assert registry.exposed(uri, Credentials()) is None
+    assert registry.exposed(uri.replace("//", "//user:s3cret@"), Credentials())
+
+
+@pytest.mark.parametrize("uri", NEAR)
+def test_credentials_are_sent_where_nobody_else_can_read_them(uri: str) -> None:
+    assert [registry.exposed(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_pipeline_has_the_same_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@nowhere.invalid:9")
+    monkeypatch.setenv("GOLDFISH_REGISTRY_PLAIN_HTTP", str(allowed))
+    expected = pipeline.errors.RegistryUnavailable if allowed else pipeline.errors.RegistryRefused
+    with pytest.raises(expected, match=r"nowhere\.invalid") as raised:
+        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("TOKEN", "s3cret"), ("USERNAME", "user"), ("PASSWORD", "s3cret")]
+)
+def test_the_pipeline_sends_nothing_of_the_environment_either(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid:9")
+    with pytest.raises(pipeline.errors.RegistryRefused):
+        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+
+
+def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
+    location = "mlflow-artifacts://nowhere.invalid/x"
+    with relay(server.uri, naming(location)) as front:
+        asking = connect(front.uri)
+        with pytest.raises(
+            pipeline.errors.RegistryRefused, match=r"nowhere\.invalid/x for files, another host"
+        ):
+            asking.verify(asking.get("tiny", server.pin.digest))
 
 
 def stalled(exchange: Exchange) -> bool:
@@ -639,6 +778,82 @@ def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, t
         out, error = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert error.splitlines()[-1] == "interrupted; what was there before is still whole"
+
+
+@contextmanager
+def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A pull in a process of its own that has begun and does not come to its end."""
+
+    def instead(exchange: Exchange) -> bool:
+        return trickle(exchange) if exchange.path.endswith(GRAPH) else False
+
+    with relay(server.uri, instead) as front:
+        process = command(pins, to, front.uri)
+        while not any(path.endswith(GRAPH) for path in front.asked):
+            assert process.poll() is None
+            time.sleep(0.02)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pins: Path, to: Path) -> None:
+    with pulling(server, pins, to):
+        pass
+    assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
+    pull(server.pin, server.uri, to)
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
+def test_what_a_pull_is_using_is_left_alone(server: Registered, pins: Path, to: Path) -> None:
+    for name in (".bundle.backup", ".bundle", ".other.pulling-1", "bundle.pulling-1"):
+        (to.parent / name).mkdir()
+    (to.parent / ".bundle.pulling-link").symlink_to(pins)
+    mine = set(to.parent.iterdir())
+    with pulling(server, pins, to) as process:
+        (used,) = set(to.parent.iterdir()) - mine
+        pull(server.pin, server.uri, to)
+        assert used.is_dir()
+        assert process.poll() is None
+    # Once it is there, nothing is pulled, and still what is left is removed.
+    pull(server.pin, NOBODY_LISTENS, to)
+    assert set(to.parent.iterdir()) == {*mine, to}
+    assert (pins / "tiny.json").exists()
+
+
+def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
+    before = write_bundle(to.parent / ".bundle.pulling-x/old", "another")
+    digest = Bundle.open(before).digest
+    with pytest.raises(RegistryUnavailable):
+        pull(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
+    assert Bundle.open(to).digest == digest
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
+def test_a_link_to_itself_is_no_place(database: Registered, to: Path) -> None:
+    to.symlink_to(to)
+    with pytest.raises((DestinationTaken, OSError)):
+        pull(database.pin, database.uri, to)
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+
+
+def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
+    # The pin was written by hand, and somebody registered the version under another name.
+    with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
+        pull(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
+
+
+def uri_of(name: str, registered: Registered) -> str:
+    """Registers the same files under another name, as no pipeline does; gives the registry's address."""
+    client = connect(registered.uri).client
+    with suppress(MlflowException):
+        client.create_registered_model(name)
+    source = str(client.get_model_version("tiny", "1").source)
+    model = source.removeprefix("models:/")
+    client.create_model_version(name, source, tags={"digest": registered.pin.digest}, model_id=model)
+    return registered.uri
 
 
 def test_the_command_prints_the_path(

@@ -50,10 +50,13 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     "registry_user": ({"me": "me"}, []),
     "registry_password": ({SECRET: SECRET}, []),
     "registry_token": ({SECRET: SECRET}, []),
-    "registry_insecure_tls": (
-        {"true": True, "1": True, "True": True, "false": False, "0": False},
-        ["yes", "on", "2", "-1"],
-    ),
+    **{
+        name: (
+            {"true": True, "1": True, "True": True, "false": False, "0": False},
+            ["yes", "on", "2", "-1"],
+        )
+        for name in ("registry_insecure_tls", "registry_plain_http")
+    },
     "host": ({"0.0.0.0": "0.0.0.0"}, []),  # noqa: S104  (not bound)
     "port": ({"0": 0, "65535": 65535}, ["-1", "65536", "tcp://10.0.0.1:80", *WHOLE]),
     "aip_http_port": ({"0": 0, "8080": 8080}, ["-1", "65536", *WHOLE]),

@@ -1,5 +1,7 @@
 """A server starts from what was released and pinned, or says in one sentence which file is wrong."""
 
+import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -41,10 +43,10 @@ def refusal(folder: Path, **settings: object) -> str:
     return said.rstrip("\n")
 
 
-def pin(folder: Path, digest: str = "") -> None:
+def pin(folder: Path, digest: str = "", version: int = 3) -> None:
     """Pins what the bundle is now, or another digest."""
     digest = digest or Bundle.open(folder / BUNDLE).digest
-    (folder / PIN).write_bytes(Pin("colours", 3, digest).to_bytes())
+    (folder / PIN).write_bytes(Pin("colours", version, digest).to_bytes())
 
 
 def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]:  # noqa: ANN401  (those of seal)
@@ -82,6 +84,32 @@ def a_folder_instead(path: str) -> Callable[[Path], None]:
         (folder / path).mkdir(parents=True)
 
     return spoil
+
+
+def a_pipe_instead(path: str) -> Callable[[Path], None]:
+    """A pipe where a file should be, into which nobody writes."""
+
+    def spoil(folder: Path) -> None:
+        (folder / path).unlink(missing_ok=True)
+        os.mkfifo(folder / path)
+
+    return spoil
+
+
+def a_link_to_itself_instead(path: str) -> Callable[[Path], None]:
+    """A link where a file should be, which leads nowhere."""
+
+    def spoil(folder: Path) -> None:
+        (folder / path).unlink()
+        (folder / path).symlink_to(Path(path).name)
+
+    return spoil
+
+
+def tolerant(folder: Path) -> None:
+    """Golden answers that any model would give."""
+    answers = json.loads((folder / BUNDLE / GOLDEN).read_bytes()) | {"tolerance": 1e9}
+    resealed({GOLDEN: to_json(answers)})(folder)
 
 
 MORE_LABELS = to_json([*LABEL, {"id": "c3", "name": "grey"}])
@@ -126,6 +154,18 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
     ),
     "a pin of brackets": (written(PIN, b"[" * 100_000), {}, PIN, "not as promote writes it"),
     "a folder instead of the pin": (a_folder_instead(PIN), {}, PIN, ""),
+    "a pipe instead of the pin": (a_pipe_instead(PIN), {}, PIN, "it is a pipe"),
+    "a link to itself instead of the pin": (a_link_to_itself_instead(PIN), {}, PIN, "symbolic links"),
+    "a pipe instead of the manifest": (a_pipe_instead(f"{BUNDLE}/{MANIFEST}"), {}, MANIFEST, "it is a pipe"),
+    "a pipe instead of the graph": (a_pipe_instead(f"{BUNDLE}/{GRAPH}"), {}, GRAPH, "it is a pipe"),
+    "a link to itself instead of the labels": (
+        a_link_to_itself_instead(f"{BUNDLE}/{LABELS}"),
+        *({}, LABELS, "symbolic links"),
+    ),
+    "a negative version": (lambda folder: pin(folder, version=-1), {}, PIN, "-1 is no version"),
+    "a version of 2^70": (lambda folder: pin(folder, version=2**70), {}, PIN, f"{2**70} is no version"),
+    "a manifest of another model": (resealed({}, name="digits"), {}, MANIFEST, "of the model 'digits'"),
+    "a tolerance of 1e9": (tolerant, {}, GOLDEN, "its tolerance is 1000000000.0"),
     "another digest pinned, no registry": (
         lambda folder: pin(folder, "0" * 64),
         *({}, f"{BUNDLE}/{MANIFEST}", "mlflow.db"),
@@ -251,8 +291,10 @@ def test_bundle_may_go_once_it_is_loaded(tmp_path: Path) -> None:
         assert server.get("/model").json()["classes"] == 3
 
 
-def test_report_is_not_needed(tmp_path: Path) -> None:
-    put(publish(tmp_path), {REPORT: b"\xff\xfe no JSON"})
+@pytest.mark.parametrize("spoil", [written(REPORT, b"\xff\xfe no JSON"), a_pipe_instead(REPORT)])
+def test_report_is_not_needed(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    (publish(tmp_path) / REPORT).parent.mkdir(parents=True)
+    spoil(tmp_path)
     with running(tmp_path) as server:
         assert server.get("/model").json()["metrics"] is None
 

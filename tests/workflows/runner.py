@@ -16,6 +16,8 @@ from tests.pipeline.projects import Project
 from tests.workflows.expressions import Context, fill, holds
 
 WORKFLOWS = Path(".github/workflows")
+# The commit that a pull request proposes.
+HEAD = "1234567890abcdef" * 2 + "12345678"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Event:
             workflow="test",
             actor="somebody",
             event={
-                "pull_request": {"head": {"repo": {"full_name": head}}},
+                "pull_request": {"number": 7, "head": {"sha": HEAD, "repo": {"full_name": head}}},
                 "repository": {"private": self.private},
             },
         )
@@ -65,6 +67,8 @@ class Runner:
     variables: Mapping[str, str] = field(default_factory=dict)
     # What steps find in their environment instead of what the workflow says.
     instead: Mapping[str, str] = field(default_factory=dict)
+    # What a checkout of another repository gives.
+    others: Mapping[str, Path] = field(default_factory=dict)
     before: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     given: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -142,7 +146,8 @@ class Runner:
             "MAKEFLAGS": "",
             "MAKELEVEL": "0",
         }
-        project = Project(workspace, {**self.source.environment, **environment, **variables, **self.instead})
+        folder = workspace / step.get("working-directory", ".")
+        project = Project(folder, {**self.source.environment, **environment, **variables, **self.instead})
         ran = project.run("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
         self.summary = summary.read_text()
         self.done.append(Done(job, step.get("name", step["run"]), ran.returncode, ran.stdout + ran.stderr))
@@ -158,8 +163,11 @@ class Runner:
         elif action not in NOTED:
             raise KeyError(f"nobody has said what {action} does")
 
-    def _checkout(self, _: dict[str, str], workspace: Path) -> None:
-        self.source.clone(workspace)
+    def _checkout(self, inputs: dict[str, str], workspace: Path) -> None:
+        if "repository" in inputs:
+            shutil.copytree(self.others[inputs["repository"]], workspace / inputs["path"])
+        else:
+            self.source.clone(workspace)
 
     def _python(self, _: dict[str, str], workspace: Path) -> None:
         """The interpreter that runs the tests has all that make would install."""

@@ -32,11 +32,11 @@ class Body(NamedTuple):
 def bodies(service: Service) -> dict[str, Body]:
     """By the last word of the path."""
     limit = service.settings.max_images
-    example = _object(INPUT, NAMED_BASE64)
+    example = object_of(INPUT, NAMED_BASE64)
     return {
         "infer": Body({JSON: {"schema": _infer(limit)}}, INFER),
-        "predict": Body({JSON: {"schema": _object("instances", _many(NAMED_BASE64, limit))}}, PREDICT),
-        "classify": Body({JSON: {"schema": _object("examples", _many(example, limit))}}, CLASSIFY),
+        "predict": Body({JSON: {"schema": object_of("instances", many(NAMED_BASE64, limit))}}, PREDICT),
+        "classify": Body({JSON: {"schema": object_of("examples", many(example, limit))}}, CLASSIFY),
         "invocations": Body(
             {JSON: {"schema": _invocations(limit)}} | {kind: {} for kind in sagemaker.PICTURES},
             INVOCATIONS,
@@ -51,11 +51,13 @@ CLASSIFY = f'{{"examples": [{{"{INPUT}": {{"b64": "{PHOTO}"}}}}]}}'
 INVOCATIONS = f'{{"inputs": ["{PHOTO}"]}}'
 
 
-def _object(name: str, schema: Document) -> Document:
+def object_of(name: str, schema: Document) -> Document:
+    """An object with one member that it needs."""
     return {"type": "object", "properties": {name: schema}, "required": [name]}
 
 
-def _many(schema: Document, limit: int) -> Document:
+def many(schema: Document, limit: int) -> Document:
+    """A list of one to `limit`."""
     return {"type": "array", "items": schema, "minItems": 1, "maxItems": limit}
 
 
@@ -64,23 +66,23 @@ def _infer(limit: int) -> Document:
         "name": {"const": INPUT},
         "shape": {"type": "array", "items": {"type": "integer"}, "description": "`[N]` or `[N,1]`."},
         "datatype": {"const": "BYTES"},
-        "data": _many(BASE64, limit),
+        "data": many(BASE64, limit),
     }
     given = {"type": "object", "properties": tensor, "required": list(tensor)}
-    return _object("inputs", {"type": "array", "items": given, "minItems": 1, "maxItems": 1})
+    return object_of("inputs", {"type": "array", "items": given, "minItems": 1, "maxItems": 1})
 
 
 def _invocations(limit: int) -> Document:
     """Exactly one of four forms."""
     record = {"type": "object", "additionalProperties": BASE64, "minProperties": 1, "maxProperties": 1}
     row = {"type": "array", "items": BASE64, "minItems": 1, "maxItems": 1}
-    split = _object("data", _many(row, limit)) | {"additionalProperties": False}
+    split = object_of("data", many(row, limit)) | {"additionalProperties": False}
     return {
         "oneOf": [
-            _object("dataframe_split", split),
-            _object("dataframe_records", _many(record, limit)),
-            _object("instances", _many(BASE64, limit)),
-            _object("inputs", _many(BASE64, limit)),
+            object_of("dataframe_split", split),
+            object_of("dataframe_records", many(record, limit)),
+            object_of("instances", many(BASE64, limit)),
+            object_of("inputs", many(BASE64, limit)),
         ]
     }
 

@@ -13,7 +13,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from serving.api.errors import DocumentMalformed
+from serving.api.errors import DocumentMalformed, ImageUrlRefused, RequestError
+from serving.api.image_urls import holds_url
 from serving.crew import holding
 
 Document = TypeVar("Document")
@@ -28,6 +29,7 @@ ALL, OBJECTS = (b"{", b"[", b","), (b"{",)
 BREAKS = (rb"\r\n", rb"\n")
 # Bytes of a document that are decoded at once, to see whether they are UTF-8.
 PIECE = 64 * 1024
+NOT_BASE64 = "an image is not plain base64 with the alphabet + and / and its padding"
 # Characters of what the parser says, which may repeat a name of the client's.
 REASON = 160
 
@@ -69,17 +71,27 @@ def _is_utf_8(body: bytes) -> bool:
 
 
 def parse(body: bytes | msgspec.Raw, kind: type[Document]) -> Document:
-    """The document, whose members of the type `bytes` are base64; raises `DocumentMalformed`."""
+    """The document, whose members of the type `bytes` are base64.
+
+    Raises `DocumentMalformed`, or `ImageUrlRefused` if an address may stand where base64 should.
+    """
     try:
         return _decode(body, kind)
-    except DocumentMalformed:
+    except DocumentMalformed as error:
         # Some encoders break base64 into lines, which is looked for only if nothing else helps.
         data = bytes(body)
         if not any(line_break in data for line_break in BREAKS):
-            raise
+            raise _refusal(error, data) from None
     for line_break in BREAKS:
         data = data.replace(line_break, b"")
-    return _decode(data, kind)
+    try:
+        return _decode(data, kind)
+    except DocumentMalformed as error:
+        raise _refusal(error, data) from None
+
+
+def _refusal(error: DocumentMalformed, data: bytes) -> RequestError:
+    return ImageUrlRefused() if NOT_BASE64 in str(error) and holds_url(data) else error
 
 
 def _decode(data: bytes | msgspec.Raw, kind: type[Document]) -> Document:
@@ -95,7 +107,7 @@ def _decode(data: bytes | msgspec.Raw, kind: type[Document]) -> Document:
 def _readable(reason: str) -> str:
     """What the parser says, in words that do not need it to be known."""
     if "base64" in reason:
-        return "an image is not in base64 with the alphabet + and / and its padding" + _place(reason)
+        return NOT_BASE64 + _place(reason)
     return reason[0].lower() + reason[1:REASON].replace("`", "").rstrip(".")
 
 

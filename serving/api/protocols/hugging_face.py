@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
+from serving.api.base64_images import looks_like_json
 from serving.api.protocols.documents import check, in_turn, parse
 from serving.api.respond import json
 from serving.api.service import Service
@@ -12,8 +13,6 @@ from serving.api.service import Service
 PREFIX = "/hf"
 # As their pipelines do unless told otherwise.
 TOP = 5
-# Of a body, to find out whether it is a document.
-HEAD = 256
 
 
 class ClassificationParameters(Struct):
@@ -54,8 +53,8 @@ def routes(service: Service) -> Blueprint:
 
 @in_turn
 def _read(body: bytes) -> tuple[bytes, int]:
-    """The image, which is the body itself or in a document: no image begins with a brace."""
-    if not body[:HEAD].lstrip(b" \t\r\n").startswith(b"{"):
+    """The image, which is the body itself or in a document: its beginning tells."""
+    if not looks_like_json(body):
         return body, TOP
     check(body, 1)
     question = parse(body, ClassificationRequest)

@@ -3,6 +3,9 @@
 // What is waited when a busy server does not say how long.
 const PATIENCE = 2;
 
+// Nobody looks at a countdown for longer: a quota may be used up until tomorrow.
+const LONGEST = 120;
+
 const UNREACHABLE = "The server cannot be reached. Is it running, and is this device online?";
 const UNREADABLE = "This cannot be read as a file. Is it a folder, or was it changed since you chose it?";
 
@@ -15,7 +18,7 @@ export class Refusal extends Error {
 
   /** Too much is asked right now; the same question may be answered later. */
   get busy() {
-    return this.status === 503 || this.status === 429;
+    return (this.status === 503 || this.status === 429) && this.seconds <= LONGEST;
   }
 
   get wantsKey() {

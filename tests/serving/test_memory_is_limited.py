@@ -1,0 +1,65 @@
+"""What needs more memory than was foreseen is refused; the process that answers lives on."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from serving import memory
+from tests.repo.imports import ROOT
+from tests.serving.pictures import PHOTO, encoded
+from tests.serving.servers import publish, running
+
+pytestmark = pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux limits it")
+
+MB = 2**20
+
+
+def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
+    """Sets the limit in a process of its own, prints it and what it held before, and goes on."""
+    code = (
+        "import sys; from pathlib import Path; from serving import memory; print(memory._data());"
+        f"print(memory.limit(2, 24 * 2**20, 10, Path(sys.argv[1]))); {then}"
+    )
+    command = [sys.executable, "-c", code, str(cgroup)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_limit_is_the_worst_case_that_is_documented(tmp_path: Path) -> None:
+    used, allowed = map(int, limited(tmp_path).stdout.split())
+    assert allowed == used + 2 * memory.PICTURE + 2 * 24 * MB + 10 * memory.STACK + memory.GROWTH
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_control_group_that_grants_less_counts(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(f"{512 * MB}\n")
+    assert int(limited(tmp_path).stdout.split()[1]) == int(memory.SHARE * 512 * MB)
+
+
+def test_control_group_without_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    used, allowed = map(int, limited(tmp_path).stdout.split())
+    assert allowed - used > 2 * memory.PICTURE
+
+
+def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
+    done = limited(tmp_path, then="bytearray(2**30)")
+    assert "MemoryError" in done.stderr
+
+
+def test_picture_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
+    # As if the limit had been set for pictures of another kind.
+    costly = encoded(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
+    plain = encoded(PHOTO, "JPEG")
+    with running(publish(tmp_path), slots=2, data=220 * MB) as server:
+        worker = server.worker.pid
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda data: server.post("/predict", data=data), [costly, plain] * 10))
+        assert {answer.status_code for answer in answers[1::2]} == {200}
+        assert {answer.json().get("code") for answer in answers[::2]} == {"image_too_costly"}
+        assert {answer.status_code for answer in answers[::2]} == {413}
+        assert server.worker.pid == worker
