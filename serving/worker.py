@@ -314,6 +314,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn, ServerBusy(1))
             return
         self.answering.add(conn)
+        self._submit(crew, conn)
+
+    def _submit(self, crew: Crew, conn: Connection) -> None:
         try:
             crew.submit(partial(self._answer, conn), conn.owner)
         except NoThread:
@@ -342,7 +345,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         assert isinstance(task, partial)  # noqa: S101
         conn: Connection = task.args[0]
         conn.sock.turn = conn.sock.turn._replace(crowded=True)
-        self.light.submit(task, conn.owner)
+        self._submit(self.light, conn)
 
     def _overfull(self, conn: Connection, crew: Crew) -> bool:
         """Is there no place for a request, not even in line?"""
