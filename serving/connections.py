@@ -49,8 +49,9 @@ class Connection(TConn):  # type: ignore[misc]
             del self.head[: EMPTY_LINES.match(self.head).end()]  # type: ignore[union-attr]
             seen = 0
         self.complete = self.complete or self.head.find(HEAD_END, seen) >= 0
-        begins = not self.head or self.head == b"\r" or b"A" <= self.head[:1] <= b"Z"
-        self.plausible = self.plausible and begins and not BARE_LF.search(self.head, seen)
+        if not self.complete:
+            begins = not self.head or self.head == b"\r" or b"A" <= self.head[:1] <= b"Z"
+            self.plausible = self.plausible and begins and not BARE_LF.search(self.head, seen)
 
     def receive(self) -> bool:
         """Adds to the head what has come, without waiting for it. Is the client still there?"""
@@ -75,7 +76,7 @@ class Connection(TConn):  # type: ignore[misc]
         body = len(self.head) - self.head.find(HEAD_END) - len(HEAD_END)
         self.parser.unreader.begin(body_seconds, body)
         self.parser.unreader.unread(bytes(self.head))
-        self.head.clear()
+        self.head = bytearray()
         self.complete, self.plausible = False, True
 
 

@@ -9,13 +9,23 @@ of its own, and they take turns: one that asks much waits for itself.
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
+from typing import NamedTuple
 
 from serving.log import LOG
 
 Task = Callable[[], object]
+
+
+class Job(NamedTuple):
+    """A task, whose it is, and when it came."""
+
+    client: str
+    task: Task
+    came: float
 
 
 class NoThread(RuntimeError):
@@ -29,8 +39,10 @@ class Crew:
         self._name, self._size, self._most = name, size, most
         # Reentrant: a signal may end the process while its main thread is in here.
         self._lock = threading.RLock()
-        # What waits, by client, each with the moment when it came. The first client is the next.
-        self._lines: dict[str, deque[tuple[float, Task]]] = {}
+        # What waits, by client. The first client is the next.
+        self._lines: dict[str, deque[Job]] = {}
+        # How many jobs each client has that are not done.
+        self._jobs: Counter[str] = Counter()
         # How many tasks wait.
         self.waiting = 0
         self._idle: list[_Member] = []
@@ -46,30 +58,35 @@ class Crew:
 
     def submit(self, task: Task, client: str = "") -> None:
         """Has a task done in its client's turn; raises `NoThread` if that would be never."""
+        job = Job(client, task, time.monotonic())
         with self._lock:
             # Behind those that wait, even if a place is free: whoever left it takes the first of them.
-            if not self.waiting and not self.full and self._begin(task):
-                return
-            if not self._members:
-                raise NoThread
-            self._lines.setdefault(client, deque()).append((time.monotonic(), task))
-            self.waiting += 1
+            if self.waiting or self.full or not self._begin(job):
+                if not self._members:
+                    raise NoThread
+                self._lines.setdefault(client, deque()).append(job)
+                self.waiting += 1
+            self._jobs[client] += 1
 
     def displace(self, client: str) -> Task | None:
-        """Takes out the newest task of the client with most of them, if these are more than `client` has."""
+        """Takes out the newest task of the client with most of them, if one more is less than these."""
         with self._lock:
-            most = max(self._lines.values(), key=len, default=None)
-            if most is None or len(most) <= len(self._lines.get(client, ())) + 1:
+            most = max(self._lines, key=self._jobs.__getitem__, default=client)
+            if self._jobs[most] <= self._jobs[client] + 1:
                 return None
+            job = self._lines[most].pop()
+            if not self._lines[most]:
+                del self._lines[most]
             self.waiting -= 1
-            return most.pop()[1]
+            self._done(job)
+            return job.task
 
     def hurry(self, seconds: float) -> None:
         """Begins what has been in the line for so long, as far as there are threads."""
         with self._lock:
             while self.waiting:
-                client = min(self._lines, key=lambda client: self._lines[client][0][0])
-                if self._lines[client][0][0] + seconds > time.monotonic() or not self._begin_first(client):
+                first = min((line[0] for line in self._lines.values()), key=attrgetter("came"))
+                if first.came + seconds > time.monotonic() or not self._begin_first(first.client):
                     return
 
     @contextmanager
@@ -102,20 +119,21 @@ class Crew:
         for member in idle if wait else ():
             member.join()
 
-    def next(self, member: "_Member") -> Task | None:
+    def next(self, member: "_Member", done: Job) -> Job | None:
         """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
         with self._lock:
             self._count(member, False)
+            self._done(done)
             if self.waiting and not self.full:
                 self._count(member, True)
                 return self._take(self._next_client)
             if self._closed or len(self._idle) >= self._size:
                 self._members -= 1
                 return None
-            member.task = None
+            member.job = None
             self._idle.append(member)
         member.bell.acquire()
-        return member.task
+        return member.job
 
     def _count(self, member: "_Member", works: bool) -> None:
         self.working += works - member.counted
@@ -125,31 +143,36 @@ class Crew:
     def _next_client(self) -> str:
         return next(iter(self._lines))
 
-    def _take(self, client: str) -> Task:
-        """The first task of a client, whose next one comes after those of all others."""
+    def _done(self, job: Job) -> None:
+        self._jobs[job.client] -= 1
+        if not self._jobs[job.client]:
+            del self._jobs[job.client]
+
+    def _take(self, client: str) -> Job:
+        """The first job of a client, whose next one comes after those of all others."""
         line = self._lines.pop(client)
         self.waiting -= 1
-        task = line.popleft()[1]
+        job = line.popleft()
         if line:
             self._lines[client] = line
-        return task
+        return job
 
     def _begin_first(self, client: str) -> bool:
-        """Is there a thread for the first task of a client?"""
-        if begun := self._begin(self._lines[client][0][1]):
+        """Is there a thread for the first job of a client?"""
+        if begun := self._begin(self._lines[client][0]):
             self._take(client)
         return begun
 
-    def _begin(self, task: Task) -> bool:
+    def _begin(self, job: Job) -> bool:
         """Is there a thread for it?"""
         if self._idle:
             # The one that was busy last: its stack is still in the cache.
             member = self._idle.pop()
-            member.task = task
+            member.job = job
             self._count(member, True)
             member.bell.release()
         elif self._members < self._most:
-            member = _Member(self, task, self._name)
+            member = _Member(self, job, self._name)
             try:
                 member.start()
             except RuntimeError:
@@ -164,25 +187,25 @@ class Crew:
 class _Member(threading.Thread):
     """A thread of a crew."""
 
-    def __init__(self, crew: Crew, task: Task, name: str) -> None:
+    def __init__(self, crew: Crew, job: Job, name: str) -> None:
         super().__init__(name=name)
         self.crew = crew
-        self.task: Task | None = task
+        self.job: Job | None = job
         self.counted = False
         # Shut until there is something to do.
         self.bell = threading.Lock()
         self.bell.acquire()
 
     def run(self) -> None:
-        """One task after another."""
-        task = self.task
-        while task is not None:
+        """One job after another."""
+        job = self.job
+        while job is not None:
             try:
-                task()
+                job.task()
             # A thread less would be missing for ever.
             except Exception:  # noqa: BLE001
                 LOG.exception("a task failed")
-            task = self.crew.next(self)
+            job = self.crew.next(self, job)
 
 
 @contextmanager

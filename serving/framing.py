@@ -16,9 +16,9 @@ from gunicorn.http.errors import (
 
 VERSIONS = ((1, 0), (1, 1))
 # RFC 9112, 3.2.1 and 3.2.2: an absolute path, or a URL with one; a fragment is never sent. Of what RFC 3986
-# does not allow either, browsers and curl send some, and it does no harm.
-ORIGIN = re.compile(r"/[!\"$-~]*")
-ABSOLUTE = re.compile(r"https?://([^/?#]+)(?:[/?][!\"$-~]*)?", re.IGNORECASE)
+# does not allow either, browsers and curl send some marks and letters beyond ASCII, which do no harm.
+ORIGIN = re.compile(r"/[!\"$-~\x80-\xff]*")
+ABSOLUTE = re.compile(r"https?://([^/?#]+)(?:[/?][!\"$-~\x80-\xff]*)?", re.IGNORECASE)
 # RFC 9110, 7.2: a name, an address or an IPv6 one in brackets, and a port. A name has no marks that would
 # have to be escaped elsewhere.
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]*)(?::[0-9]{0,5})?")

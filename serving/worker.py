@@ -73,8 +73,8 @@ TICK = 0.25
 PROBES = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 METRICS = ("/metrics",)
 PROBE_THREADS = 2
-# One reads them out, and so many may wait for that; more than a few collectors there never are.
-METRICS_THREADS, METRICS_QUEUE = 1, 32
+# One thread reads them out for all who wait. Beyond these they are refused, which costs half as much.
+METRICS_THREADS, METRICS_QUEUE = 1, 256
 # Threads for what needs no model, and as many more as may read a little of what clients still send.
 LIGHT_THREADS, SPARE_THREADS = 2, 16
 # All heads and all answers that clients have not taken, in bytes: 4 kB for each connection that there may be.
@@ -92,7 +92,7 @@ REFUSALS: dict[type[Exception], Callable[[], RequestError]] = {
     errors.UnsupportedTransferCoding: CodingUnknown,
 }
 # The worker ends after so many failures of its loop in a row that are of no single connection, a tick apart.
-FAILURES = 20
+FAILURES = 10
 
 
 def heads_of(paths: Iterable[str], prefix: str) -> re.Pattern[bytes]:
@@ -314,6 +314,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn, ServerBusy(1))
             return
         self.answering.add(conn)
+        self._submit(crew, conn)
+
+    def _submit(self, crew: Crew, conn: Connection) -> None:
         try:
             crew.submit(partial(self._answer, conn), conn.owner)
         except NoThread:
@@ -342,7 +345,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         assert isinstance(task, partial)  # noqa: S101
         conn: Connection = task.args[0]
         conn.sock.turn = conn.sock.turn._replace(crowded=True)
-        self.light.submit(task, conn.owner)
+        self._submit(self.light, conn)
 
     def _overfull(self, conn: Connection, crew: Crew) -> bool:
         """Is there no place for a request, not even in line?"""
@@ -478,7 +481,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _linger(self, conn: Connection) -> None:
         """Half-closes. RFC 9112, 9.6: closing while the client still sends would take the answer from it."""
-        conn.head.clear()
+        conn.head = bytearray()
         self.connections.hold(conn, 0)
         try:
             conn.sock.shutdown(socket.SHUT_WR)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -212,3 +213,39 @@ def test_whoever_has_all_but_done_makes_place() -> None:
     assert crew.full
     end(leaving, later)
     crew.shutdown()
+
+
+def test_clients_take_turns_and_each_has_its_own_order(crew: Crew) -> None:
+    order: list[str] = []
+    gates = [Task(), Task()]
+    for gate in gates:
+        crew.submit(gate, "greedy")
+    for name in ("greedy 1", "greedy 2", "greedy 3", "other 1", "other 2"):
+        crew.submit(partial(order.append, name), name.split()[0])
+    crew.submit(partial(order.append, "third 1"), "third")
+    end(gates[0])
+    until = time.monotonic() + PATIENCE
+    while len(order) < 6 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert order == ["greedy 1", "other 1", "third 1", "greedy 2", "other 2", "greedy 3"]
+    end(gates[1])
+
+
+def test_who_has_less_takes_the_place_of_who_has_most(crew: Crew) -> None:
+    gates = [Task(), Task()]
+    for gate in gates:
+        crew.submit(gate, "greedy")
+    assert crew.displace("other") is None
+    first, newest, single = Task(), Task(), Task()
+    crew.submit(first, "greedy")
+    crew.submit(newest, "greedy")
+    crew.submit(single, "other")
+    assert crew.displace("greedy") is None
+    assert crew.displace("third") is newest
+    # What is at work counts too: the greedy one has three left, and the other one.
+    assert crew.displace("other") is first
+    assert crew.displace("other") is None
+    assert crew.waiting == 1
+    end(*gates)
+    assert single.begun.wait(PATIENCE)
+    end(single)

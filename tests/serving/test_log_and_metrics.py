@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -244,8 +245,10 @@ def open_files(server: Server) -> list[Path]:
     found = []
     for process in (server.worker.pid, server.process.pid):
         for handle in Path(f"/proc/{process}/fd").iterdir():
-            if stat.S_ISREG(handle.stat().st_mode):
-                found.append(handle)
+            # A connection may end between the two looks.
+            with suppress(FileNotFoundError):
+                if stat.S_ISREG(handle.stat().st_mode):
+                    found.append(handle)
     return found
 
 

@@ -1,0 +1,98 @@
+"""The budget of all bodies: who has less than others gets a place, and what is taken is given back."""
+
+import math
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from serving.api.body_budget import BURST, RATE, BodyBudget, Upload
+from serving.api.errors import ServerBusy
+
+
+def begin(stack: ExitStack, budget: BodyBudget, client: str, declared: int | None = 1000) -> Upload:
+    """A body that a client begins now."""
+    return stack.enter_context(budget.upload(client, declared, math.inf))
+
+
+def test_all_places_are_for_one_until_others_come() -> None:
+    budget = BodyBudget(8, 1000)
+    with ExitStack() as stack:
+        for client in ("a", "b", "c", "d"):
+            for _ in range(8):
+                upload = begin(stack, budget, client)
+                with suppress(ServerBusy):
+                    budget.wait(upload, 0)
+            assert budget.waiting == 8
+        # Eight places and four clients.
+        assert {client: share.waiting for client, share in budget._shares.items()} == dict.fromkeys("abcd", 2)
+    assert (budget.waiting, budget.held, budget._shares) == (0, 0, {})
+
+
+def test_slowest_of_the_greediest_goes() -> None:
+    budget = BodyBudget(3, 1000)
+    with ExitStack() as stack:
+        uploads = [begin(stack, budget, "greedy") for _ in range(3)]
+        for upload, received in zip(uploads, (500, 10, 900), strict=True):
+            budget.wait(upload, received)
+        budget.wait(begin(stack, budget, "other"), 0)
+        assert [upload.evicted for upload in uploads] == [False, True, False]
+        with pytest.raises(ServerBusy):
+            budget.wait(uploads[1], 11)
+        with pytest.raises(ServerBusy):
+            budget.hold(uploads[1], 1)
+
+
+def test_memory_is_taken_from_who_has_most_and_given_back() -> None:
+    budget = BodyBudget(8, 1000)
+    with ExitStack() as stack:
+        first, second, other = (begin(stack, budget, client) for client in ("a", "b", "c"))
+        for upload in (first, second):
+            budget.wait(upload, 0)
+            budget.hold(upload, 500)
+        with pytest.raises(ServerBusy):
+            budget.hold(begin(stack, budget, "a"), 1)
+        budget.hold(other, 300)
+        assert budget.held == 800
+        assert sorted(upload.evicted for upload in (first, second)) == [False, True]
+    assert budget.held == 0
+
+
+def test_whole_body_is_not_sent_away() -> None:
+    budget = BodyBudget(8, 1000)
+    with ExitStack() as stack:
+        whole = begin(stack, budget, "a")
+        budget.wait(whole, 0)
+        budget.hold(whole, 1000)
+        budget.finish(whole)
+        with pytest.raises(ServerBusy):
+            budget.hold(begin(stack, budget, "b"), 1)
+        assert not whole.evicted
+
+
+def test_bytes_are_paced_only_beside_others() -> None:
+    budget = BodyBudget(8, 10**9)
+    with ExitStack() as stack:
+        alone = begin(stack, budget, "a")
+        assert budget.pause(alone, 100 * BURST) == 0
+        begin(stack, budget, "b")
+        assert budget.pause(alone, BURST) <= 0
+        # Half of the rate is theirs.
+        assert budget.pause(alone, RATE // 2) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("declared", "received", "spent", "rest"),
+    [
+        (1_000_000, 500_000, 10, 10),
+        (1_000_000, 500_000, 0.1, 1),
+        # At this pace it would take longer than it may.
+        (1000, 1, 2, 28),
+        (None, 1, 2, 28),
+        (None, 100_000, 2, 2),
+    ],
+)
+def test_rest_of_a_body_is_as_it_has_begun(
+    declared: int | None, received: int, spent: float, rest: float
+) -> None:
+    upload = Upload("a", declared, began=100.0, deadline=130.0, received=received)
+    assert upload.rest(100.0 + spent) == pytest.approx(rest)
