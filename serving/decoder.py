@@ -7,7 +7,6 @@ decoded, and nothing of its metadata leaves this module.
 import io
 import warnings
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -26,13 +25,10 @@ from serving.errors import (
     ImageUnrecognised,
 )
 from serving.formats import reading
-from serving.formats.picture_file import PictureFile
+from serving.formats.picture_file import ACCEPTED, READS_HEIC, PictureFile
 
 Pixels = npt.NDArray[np.uint8]
 
-# Optional: the package is larger than all others for images together.
-READS_HEIC = find_spec("pillow_heif") is not None
-ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP" if READS_HEIC else "JPEG, PNG, WebP, AVIF, GIF or BMP"
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if READS_HEIC else []))
 
 # A camera's JPEG has 3 to 15 MB.

@@ -26,7 +26,7 @@ from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols import descriptions
 from serving.api.protocols.bodies import BASE64, PHOTO, Body, many, object_of
 from serving.api.service import Service
-from serving.decoder import ACCEPTED
+from serving.formats.picture_file import ACCEPTED
 
 # An image in JSON, and a document that a shell makes.
 IMAGE = BASE64 | {"description": "Base64, or a data URL with it."}

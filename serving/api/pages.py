@@ -6,7 +6,8 @@ from serving.api.openapi import document
 from serving.api.operations import outcome, wants_page
 from serving.api.respond import json
 from serving.api.service import Service
-from serving.decoder import ACCEPTED, FORMATS, MAX_BYTES
+from serving.decoder import FORMATS, MAX_BYTES
+from serving.formats.picture_file import ACCEPTED
 
 # What a form adds to the file in it: boundaries, headers, the file's name.
 FORM_BYTES = 2**10

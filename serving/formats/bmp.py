@@ -3,7 +3,7 @@
 import struct
 
 from serving.errors import ImageFormatUnsupported, ImageTruncated
-from serving.formats.picture_file import PictureFile
+from serving.formats.picture_file import ACCEPTED, PictureFile
 
 SIGNATURE = b"BM"
 # The old header has 16 bits for each side and no compression.
@@ -26,11 +26,11 @@ def read(data: bytes) -> PictureFile:
     if header == OLD_HEADER:
         return PictureFile("BMP", data, *struct.unpack_from("<HH", data, 18))
     if header not in HEADERS:
-        raise ImageFormatUnsupported(f"BMP with a header of {header} bytes", "BMP of Windows")
+        raise ImageFormatUnsupported(f"BMP with a header of {header} bytes", ACCEPTED)
     if len(data) < 34:
         raise ImageTruncated
     width, height, _, compression = struct.unpack_from("<iiII", data, 18)
     height = abs(height)
     if compression in RUN_LENGTHS and (len(data) > MAX_RUN_BYTES or width * height > MAX_RUN_PIXELS):
-        raise ImageFormatUnsupported("large BMP with run lengths", "PNG, or BMP without compression")
+        raise ImageFormatUnsupported("large BMP with run lengths", ACCEPTED)
     return PictureFile("BMP", data, width, height)

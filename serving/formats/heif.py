@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTruncated
 from serving.formats.boxes import Box, Reader, boxes
-from serving.formats.picture_file import PictureFile, Pieces
+from serving.formats.picture_file import ACCEPTED, PictureFile, Pieces
 from serving.formats.video import Size, av1_sizes, hevc_sizes
 
 AVIF = frozenset({b"avif", b"avis"})
@@ -86,7 +86,7 @@ class _Walk:
                 self.data[box.start + 4 : box.start + 8] = UNUSED
         if self.kinds.get(self.primary) not in ITEMS:
             kind = "AVIF" if is_avif(self.original) else "HEIC"
-            raise ImageFormatUnsupported(f"{kind} without a still picture", "the photo itself")
+            raise ImageFormatUnsupported(f"{kind} without a still picture", ACCEPTED)
         return self
 
     def size(self, item: int) -> Size:

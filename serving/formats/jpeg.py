@@ -10,7 +10,7 @@ import struct
 
 from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTruncated
 from serving.formats import exif
-from serving.formats.picture_file import PictureFile, Pieces, Span
+from serving.formats.picture_file import ACCEPTED, PictureFile, Pieces, Span
 
 SOI = b"\xff\xd8"
 # Decoders pass over whatever lies before the next marker, which may be filled up with more bytes of 0xFF.
@@ -79,7 +79,7 @@ class _Walk:
         if marker in TABLES or segment[4:].tobytes().startswith(COLOURS.get(marker, SOI)):
             self.kept.append(segment)
         elif marker in OTHER_FRAMES:
-            raise ImageFormatUnsupported("lossless or arithmetic JPEG", "baseline or progressive JPEG")
+            raise ImageFormatUnsupported("lossless or arithmetic JPEG", ACCEPTED)
         elif marker in (*SEQUENTIAL, PROGRESSIVE):
             self._frame(marker, segment)
         elif marker in (APP1, APP2):
@@ -102,7 +102,7 @@ class _Walk:
         bits, height, width, self.components = struct.unpack_from(">BHHB", segment, 4)
         if bits != 8 or self.components not in (1, 3, 4) or not width * height:
             kind = f"JPEG with {bits} bits and {self.components} components of {width} x {height} pixels"
-            raise ImageFormatUnsupported(kind, "JPEG with 8 bits, in grey, RGB or CMYK")
+            raise ImageFormatUnsupported(kind, ACCEPTED)
         self.size, self.several = (width, height), marker == PROGRESSIVE
         self.kept.append(segment)
 

@@ -1,9 +1,13 @@
 """What the decoder is told of a file, and how many pieces a file may have."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from serving.errors import ImageDamaged
 
+# Optional: the package is larger than all others for images together.
+READS_HEIC = find_spec("pillow_heif") is not None
+ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, GIF or BMP" if READS_HEIC else "JPEG, PNG, WebP, AVIF, GIF or BMP"
 # A part of a file, without a copy of it.
 Span = bytes | memoryview
 # Phones write about 30 pieces, a JPEG with a depth map 300 of 64 kB, libpng one for 8 kB, a GIF one for 255

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving import decoder
 from serving.decoder import MAX_BYTES, Preprocessing, decode
 from serving.errors import (
     ImageDamaged,
@@ -117,6 +118,15 @@ def test_refused(name: str) -> None:
     # Neither Pillow's sentences within ours nor its objects' addresses.
     assert ".;" not in sentence
     assert " at 0x" not in sentence
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
+def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch, brand: bytes) -> None:
+    # As where `requirements/heic.txt` is not installed.
+    monkeypatch.setattr(decoder, "FORMATS", [name for name in decoder.FORMATS if name != "HEIC"])
+    data = encoded(PHOTO, "HEIF").replace(b"ftypheic", b"ftyp" + brand, 1)
+    with pytest.raises(ImageFormatUnsupported, match=r"HEI[CF] is not accepted\. Export the photo as JPEG"):
+        decode(data, SETTINGS)
 
 
 def test_bytes_are_counted_before_they_are_looked_at() -> None:

@@ -54,8 +54,8 @@ def test_one_slot_is_held(trapped: Server) -> None:
         time.sleep(0.2)
         # The other slot goes on.
         assert ask(trapped, post("/inference", RED)).status == 200
-        # A body whose end never comes.
-        slow.sendall(head("POST", "/inference", "Content-Length: 100") + b"x")
+        # A body whose end never comes; fast enough at first, so that nobody ends it for that.
+        slow.sendall(head("POST", "/inference", "Content-Length: 100000") + bytes(10_000))
         heard = watched(trapped, worker)
         seconds = time.monotonic() - began
         statuses = [answer.status for answer in heard]
