@@ -9,6 +9,7 @@
     ├── SourceChanged       a download is not what the recipe promises
     ├── WeightsUnknown      weights or class names that are not the published ones
     ├── DataRefused         images that would spoil the model, all of them listed
+    ├── FoldersUnclear      photos that lie so that it is not clear what they show
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
     ├── TrainingDiverged    a network whose weights are no numbers any more
@@ -25,6 +26,7 @@
 Each class builds its own sentence: what was tried, what came instead, what to do.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -87,18 +89,34 @@ class WeightsUnknown(PipelineError):
 
 
 class DataRefused(PipelineError):
-    """`refusals` pairs a file or class with the reason."""
+    """`refusals` pairs a file or class with the reason. Equal reasons are told once."""
 
-    LISTED = 50
+    LISTED = 15
+    NAMES = 3
 
     def __init__(self, folder: Path, refusals: Sequence[tuple[str, str]]) -> None:
         self.refusals = refusals
-        lines = [f"\n  {name}: {reason}" for name, reason in refusals[: self.LISTED]]
-        if len(refusals) > self.LISTED:
-            lines.append(f"\n  ... and {len(refusals) - self.LISTED} more")
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, reason in refusals:
+            # Reasons that differ in numbers only, as sizes in pixels, are one.
+            groups.setdefault(re.sub(r"\d[\d,.]*", "#", reason), []).append((name, reason))
+        ordered = sorted(groups.values(), key=len, reverse=True)
+        lines = [f"\n  {self._line(group)}" for group in ordered[: self.LISTED]]
+        if rest := sum(map(len, ordered[self.LISTED :])):
+            lines.append(f"\n  ... and {rest:,} more, for {len(ordered) - self.LISTED:,} other reasons")
         super().__init__(
-            f"{folder} has {len(refusals)} problems; nothing was written. Mend or remove:{''.join(lines)}"
+            f"{folder} has {len(refusals):,} problems; nothing was written. Mend or remove:{''.join(lines)}"
         )
+
+    def _line(self, group: Sequence[tuple[str, str]]) -> str:
+        names = ", ".join(name for name, _ in group[: self.NAMES])
+        more = f" and {len(group) - self.NAMES:,} more" if len(group) > self.NAMES else ""
+        return f"{names}{more}: {group[0][1]}"
+
+
+class FoldersUnclear(PipelineError):
+    def __init__(self, folder: Path, found: str, advice: str) -> None:
+        super().__init__(f"{folder} cannot be used as it is: {found}. {advice}.")
 
 
 class InputMissing(PipelineError):

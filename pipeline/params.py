@@ -28,6 +28,10 @@ from pipeline.errors import ModelUnknown, ParamsInvalid
 PARAMS = Path("params.yaml")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# How photos are split: as their folders are called, by content, or by folders if there are such.
+Splitting = Literal["auto", "folders", "content"]
+# Formats that become PNG on request.
+Convertible = Literal["TIFF", "HEIC", "AVIF"]
 Count = Annotated[int, Field(ge=1)]
 # It becomes a folder, a DVC stage and an MLflow model; MLflow refuses more than these characters would.
 NAME = r"[a-z][a-z0-9_-]{0,62}"
@@ -49,11 +53,17 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """How images are split. Fractions are of each class; the rest is for training."""
+    """How images are split. Fractions are of each class; the rest is for training.
 
+    `stratify` keeps each class near the fractions, at the price that a new photo may move another one.
+    """
+
+    split: Splitting
+    stratify: bool
     valid: Fraction
     test: Annotated[float, Field(gt=0, le=1)]
     min_per_class: Count
+    convert: list[Convertible]
 
     @model_validator(mode="after")
     def _parts_of_one(self) -> Self:

@@ -24,9 +24,12 @@ from serving.predictor import Predictor, Score
 # photos per class; the floors only refuse a model that has learned nothing.
 STARTER = """\
 prepare:
+  split: auto           # as folders called train, val, test are, else by content; or folders, content
+  stratify: true        # near these shares in small classes too; a new photo may move another one
   valid: 0.1
   test: 0.2
   min_per_class: 10
+  convert: []           # formats that become PNG: TIFF, HEIC, AVIF
 build:
   method: finetune      # or scratch; pipeline/params.py has the keys of each
   size: 224
