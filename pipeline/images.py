@@ -19,6 +19,8 @@ from serving.errors import ImageError, ImageFormatUnsupported, ImageTooLarge
 
 # Two files whose central squares agree in 64 x 64 pixels, to the bit, are one picture.
 FINGERPRINT = Preprocessing(size=64, crop=1.0)
+# They begin as a TIFF does, whose first page is a thumbnail.
+RAW = {".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".nrw", ".3fr", ".iiq"}
 # Control characters, bytes that are no text, ends of lines and paragraphs: they would break lists and tables.
 # All else is taken: macOS writes U+202F into names of screenshots, emoji are joined by U+200D.
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -76,6 +78,8 @@ def _inspect(folder: Path, convert: Collection[str], photo: Photo) -> Labelled |
     try:
         data = _read(photo.path)
         found = conversion.format_of(data)
+        if found == "TIFF" and photo.path.suffix.lower() in RAW:
+            return Refused(name, "a camera's raw file is not read; export it as JPEG")
         converted = found if found in convert else None
         if converted is None and len(data) > MAX_BYTES:
             return Refused(name, str(ImageTooLarge(len(data), MAX_BYTES)))
