@@ -2,6 +2,7 @@
 
     PipelineError
     ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
+    ├── ModelNameInvalid    a model cannot be called so
     ├── ModelUnknown        nobody described such a model
     ├── SourceInvalid       a source.yaml recipe that cannot be followed
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
@@ -21,6 +22,7 @@
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
     ├── ChainBroken         a link between data and pin does not hold
+    ├── RepositoryMissing   the project is no git repository, or has no commit
     └── CommandFailed       git or DVC ended with an error
 
 Each class builds its own sentence: what was tried, what came instead, what to do.
@@ -29,6 +31,7 @@ Each class builds its own sentence: what was tried, what came instead, what to d
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 
 class PipelineError(Exception):
@@ -39,6 +42,23 @@ class ParamsInvalid(PipelineError):
     def __init__(self, path: Path, reasons: Iterable[str]) -> None:
         listed = "".join(f"\n  {reason}" for reason in reasons)
         super().__init__(f"{path} cannot be used; nothing was run:{listed}")
+
+
+class ModelNameInvalid(PipelineError):
+    """Told with a name that is allowed; with `raw`, the folder of models' photos, also how to get there."""
+
+    def __init__(self, name: str, suggested: str, raw: Path | None = None) -> None:
+        message = (
+            f"{name!r} cannot be a model's name: these begin with a letter and have a to z, 0 to 9, - and _, "
+            f"at most 63 characters, and are no words that YAML takes for others. Call it {suggested}"
+        )
+        if raw is not None and (raw / suggested).is_dir():
+            message += f": `make run MODEL={suggested}`; {raw / suggested} is there"
+        elif raw is not None:
+            there = Path(name).name == name and (raw / name).is_dir()
+            move = f"`mv {quote(str(raw / name))} {raw / suggested}` and " if there else ""
+            message += f": {move}`make run MODEL={suggested}`"
+        super().__init__(f"{message}.")
 
 
 class ModelUnknown(PipelineError):
@@ -191,6 +211,14 @@ class PinnedUnavailable(PipelineError):
 class ChainBroken(PipelineError):
     def __init__(self, link: str, reason: str) -> None:
         super().__init__(f"broken at {link}: {reason}")
+
+
+class RepositoryMissing(PipelineError):
+    def __init__(self, folder: Path, reason: str, advice: str) -> None:
+        super().__init__(
+            f"{folder} cannot be worked in: DVC and the history of pins need a git repository with a commit, "
+            f"and a zip download is none ({reason}). Once: `{advice}`"
+        )
 
 
 class CommandFailed(PipelineError):

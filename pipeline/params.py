@@ -8,6 +8,7 @@ before any work. There are no defaults in code; a key that is missing is an erro
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.errors import ModelUnknown, ParamsInvalid
+from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 
 PARAMS = Path("params.yaml")
 
@@ -37,7 +38,7 @@ Count = Annotated[int, Field(ge=1)]
 NAME = r"[a-z][a-z0-9_-]{0,62}"
 # Names that mean something else to YAML, or in params.yaml.
 RESERVED = frozenset({"models", "true", "false", "yes", "no", "on", "off", "null", "y", "n"})
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Name = Annotated[str, AfterValidator(lambda text: _named(text))]
 
 
 # The widths of MobileNetV2 that Keras publishes ImageNet weights for.
@@ -176,6 +177,23 @@ def is_name(text: str) -> bool:
     return re.fullmatch(NAME, text) is not None and text not in RESERVED
 
 
+def suggested(text: str) -> str:
+    """An allowed name that looks like a text: `My Pets` becomes `my-pets`, `1pets` becomes `model-1pets`.
+
+    Of a path, as the shell completes it, the last part counts.
+    """
+    last = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    letters = unicodedata.normalize("NFKD", last.casefold()).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_")[:57].rstrip("-_")
+    return plain if is_name(plain) else f"model-{plain}".rstrip("-")
+
+
+def _named(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(str(ModelNameInvalid(text, suggested(text))))
+    return text
+
+
 def _one_of(value: float, allowed: tuple[float, ...]) -> float:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(map(str, allowed))}")
@@ -191,6 +209,8 @@ class Params:
 
     def of(self, model: str) -> Model:
         """The params of one model, or `ModelUnknown`."""
+        if model not in self.sections and not is_name(model):
+            raise ModelNameInvalid(model, suggested(model), Path("data/raw"))
         if model not in self.sections:
             raise ModelUnknown(model, self.sections, Path("data/raw") / model)
         return self.sections[model]

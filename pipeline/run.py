@@ -11,12 +11,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.errors import CommandFailed, ModelUnknown
+from pipeline.errors import CommandFailed, ModelNameInvalid, ModelUnknown
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry
+from pipeline.workspace import require_repository
 from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
@@ -68,6 +69,7 @@ def run(model: str) -> None:
     """Builds, registers, promotes and asks one model, then says what there is now."""
     begin = time.perf_counter()
     layout = Layout(model)
+    require_repository()
     describe(model)
     params.load().of(model)
     command = [sys.executable, "-m", "dvc", "repro", f"register@{model}"]
@@ -94,7 +96,9 @@ def describe(model: str) -> None:
     before = params.PARAMS.read_text(encoding="utf-8")
     after = _listed(before, model)
     if model not in known.sections:
-        if not params.is_name(model) or not Layout(model).raw.is_dir():
+        if not params.is_name(model):
+            raise ModelNameInvalid(model, params.suggested(model), Layout("").raw)
+        if not Layout(model).raw.is_dir():
             raise ModelUnknown(model, known.sections, Layout(model).raw)
         after = f"{after.rstrip()}\n\n{model}:\n{indent(STARTER, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import conversion, images, prepare
+from pipeline import conversion, prepare
 from pipeline.errors import DataRefused
 from pipeline.looks import COMPARED, Look, alike
 from serving import decoder
@@ -128,8 +128,9 @@ def test_what_is_read_is_taken_as_it_is(raw: Path, name: str) -> None:
 def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(80):
         (raw / f"red/IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(number))
-    monkeypatch.setattr(images, "FORMATS", tuple(name for name in decoder.FORMATS if name != "HEIC"))
-    monkeypatch.setattr(decoder, "FORMATS", images.FORMATS)
+    formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
+    monkeypatch.setattr("pipeline.images.FORMATS", formats)
+    monkeypatch.setattr(decoder, "FORMATS", formats)
     monkeypatch.setattr(conversion, "READS_HEIC", False)
     for convert in ([], ["HEIC"]):
         setting(convert=convert)
@@ -171,7 +172,7 @@ def test_kinds_of_tiff(kind: str) -> None:
         Image.fromarray(decode(conversion.to_png(data, "TIFF"), SEEN)).convert("L")
         for data in (modes()[kind](), tiff(scene(1)))
     )
-    assert np.corrcoef(np.ravel(found), np.ravel(expected))[0, 1] > 0.95
+    assert np.corrcoef(np.asarray(found).ravel(), np.asarray(expected).ravel())[0, 1] > 0.95
 
 
 def test_what_is_converted_is_below_the_limit_of_the_decoder() -> None:
