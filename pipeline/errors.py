@@ -62,10 +62,16 @@ class ModelNameInvalid(PipelineError):
 
 
 class ModelUnknown(PipelineError):
-    def __init__(self, model: str, known: Iterable[str], raw: Path) -> None:
+    """`instead` is what lies beside `raw`, its folder, under a name that may be meant."""
+
+    def __init__(self, model: str, known: Iterable[str], raw: Path, instead: Path | None = None) -> None:
+        there = ""
+        if instead is not None:
+            how = "rename it" if instead.is_dir() else "unpack it"
+            there = f" {instead} is there: {how}, to {raw}/."
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
-            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`."
+            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{there}"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import junk
+from pipeline.report.markdown import plain
 
 Parts = tuple[str, ...]
 
@@ -82,7 +83,7 @@ def class_names(folder: Path) -> list[str]:
 
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Names in a sentence."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(plain(name, 80) for name in names[:most])
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import misplaced
 from pipeline.errors import FoldersUnclear
-from pipeline.folders import MEANINGS, Parts, Tree, class_names, listed, split_of
+from pipeline.folders import Parts, Tree, class_names, listed, split_of
 from pipeline.params import Splitting
 
 
@@ -57,9 +57,9 @@ def _splits(tree: Tree, splitting: Splitting) -> dict[str, str]:
     """The folders that are a split; none if there are classes at the top."""
     named = {name: split for name in tree.below if (split := split_of(name)) is not None}
     layered = {name: split for name, split in named.items() if tree.inner(name)}
-    others = sorted(tree.below.keys() - named.keys())
     # A folder of a split holds class folders, a class called `train` holds photos.
-    clear = sorted(name for name in layered if not tree.flat(name))
+    clear = sorted(name for name in layered if not any(map(misplaced.PHOTO.search, tree.flat(name))))
+    others = sorted(name for name in tree.below.keys() - named.keys() if not clear or _has_photos(tree, name))
     if splitting == "folders" and not layered:
         raise FoldersUnclear(
             tree.folder,
@@ -73,9 +73,13 @@ def _splits(tree: Tree, splitting: Splitting) -> dict[str, str]:
             "In params.yaml set prepare.split to folders, which passes the others over, or to content, where "
             "all of these are classes",
         )
-    if splitting == "auto" and named and not others and not layered:
-        misplaced.refuse_unlabelled(tree, sorted(named, key=lambda name: list(MEANINGS).index(named[name])))
+    if splitting == "auto" and not layered:
+        misplaced.refuse_unlabelled(tree, named)
     return layered if not others or splitting == "folders" else {}
+
+
+def _has_photos(tree: Tree, name: str) -> bool:
+    return any(misplaced.PHOTO.search(parts[-1]) for parts in tree.below[name])
 
 
 def _photo(tree: Tree, name: str, parts: Parts, splits: dict[str, str], splitting: Splitting) -> Photo:
@@ -96,3 +100,9 @@ def _notes(tree: Tree, splits: dict[str, str]) -> Iterator[str]:
         unused = len(tree.flat(name) if name in splits else tree.below[name])
         if unused:
             yield f"passed over: {unused:,} files in {name}/ that are in no class folder of a split"
+    inner = sorted({folder for name in tree.below for folder in tree.inner(name)}) if not splits else []
+    if inner and all(split_of(folder) is not None for folder in inner):
+        yield (
+            f"warning: {listed(inner)} inside the class folders are not used as a split; if they are one, "
+            "move them up, to <split>/<class>/"
+        )

@@ -15,6 +15,10 @@ TABLE = re.compile(r"\.(csv|tsv|xlsx?|parquet)$", re.IGNORECASE)
 PHOTO = re.compile(f"{junk.PHOTO}$", re.IGNORECASE)
 # `cat.17.jpg`, `cat_017.jpg`, `cat (17).jpg`: the class is in the name.
 NUMBERED = re.compile(r"(?P<label>[^\W\d_][^\d.]*?)[ ._(-]*\d+\)?\.\w+$")
+NO_CLASS = re.compile(
+    r"(jpe?g|png)?[ _-]?(images?|imgs?|photos?|pictures|pics|annotations?|labels?|masks?|trimaps)",
+    re.IGNORECASE,
+)
 # Cameras and programs number their photos too.
 CAMERAS = {"img", "dsc", "dscn", "dscf", "pxl", "photo", "image", "picture", "screenshot", "wa", "p"}
 
@@ -37,9 +41,12 @@ def refuse(tree: Tree, splits: Mapping[str, str]) -> None:
             _refuse_sorted_otherwise(tree, tree.folder / name, tree.flat(name))
 
 
-def refuse_unlabelled(tree: Tree, names: Sequence[str]) -> None:
-    """Of folders that are called like a split, and hold photos where class folders should be."""
-    for name in names:
+def refuse_unlabelled(tree: Tree, named: Mapping[str, str]) -> None:
+    """Of folders that are called like a split or like what is in them, where class folders should be."""
+    if not all(name in named or NO_CLASS.fullmatch(name) for name in tree.below):
+        return
+    # What is to be trained with is spoken of first.
+    for name in sorted(tree.below, key=lambda name: (named.get(name) != "train", name)):
         _refuse_photos(
             tree, tree.folder / name, tree.flat(name), "If these are classes, set prepare.split to content"
         )

@@ -27,6 +27,8 @@ from pydantic import (
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 
 PARAMS = Path("params.yaml")
+# One folder for each model; `pipeline/layout.py` knows all others.
+RAW = Path("data/raw")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # How photos are split: as their folders are called, by content, or by folders if there are such.
@@ -209,11 +211,17 @@ class Params:
 
     def of(self, model: str) -> Model:
         """The params of one model, or `ModelUnknown`."""
-        if model not in self.sections and not is_name(model):
-            raise ModelNameInvalid(model, suggested(model), Path("data/raw"))
         if model not in self.sections:
-            raise ModelUnknown(model, self.sections, Path("data/raw") / model)
+            raise self.unknown(model)
         return self.sections[model]
+
+    def unknown(self, model: str) -> ModelNameInvalid | ModelUnknown:
+        """What to say of a model without a section or without a folder of photos."""
+        if not is_name(model):
+            return ModelNameInvalid(model, suggested(model), RAW)
+        beside = [path for path in sorted(RAW.glob("*")) if path.name != model or not path.is_dir()]
+        meant = (path for path in beside if model in (suggested(path.name), suggested(path.stem)))
+        return ModelUnknown(model, self.sections, RAW / model, next(meant, None))
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import junk, params, survey
 from pipeline.entry import stage
-from pipeline.errors import DataRefused, ModelUnknown
+from pipeline.errors import DataRefused
 from pipeline.files import replacing, write
 from pipeline.images import Labelled, Refused, duplicates, inspect
 from pipeline.layout import Layout
@@ -30,7 +30,7 @@ def main(model: str) -> None:
     layout, all_params = Layout(model), params.load()
     settings = all_params.of(model).prepare
     if not layout.raw.is_dir():
-        raise ModelUnknown(model, all_params.sections, layout.raw)
+        raise all_params.unknown(model)
     with class_folders(layout.raw, params.Environment.read()) as folder:
         found = listing(folder, settings.split)
         inspected = list(inspect(folder, found.files, settings.convert))

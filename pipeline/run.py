@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.errors import CommandFailed, ModelNameInvalid, ModelUnknown
+from pipeline.errors import CommandFailed
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
@@ -96,10 +96,8 @@ def describe(model: str) -> None:
     before = params.PARAMS.read_text(encoding="utf-8")
     after = _listed(before, model)
     if model not in known.sections:
-        if not params.is_name(model):
-            raise ModelNameInvalid(model, params.suggested(model), Layout("").raw)
-        if not Layout(model).raw.is_dir():
-            raise ModelUnknown(model, known.sections, Layout(model).raw)
+        if not params.is_name(model) or not Layout(model).raw.is_dir():
+            raise known.unknown(model)
         after = f"{after.rstrip()}\n\n{model}:\n{indent(STARTER, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
     write(params.PARAMS, after.encode())

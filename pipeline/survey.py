@@ -58,14 +58,15 @@ def table(classes: Iterable[str], images: Iterable[Labelled], splits: Mapping[st
 
 def how(found: Found, settings: Prepare) -> str:
     """How the images are split, in a sentence."""
-    shares = f"valid {settings.valid:.0%} and test {settings.test:.0%} of each class, by content" + (
-        ", stratified" if settings.stratify else ""
+    near = ", stratified" if settings.stratify else ""
+    shares = (
+        f"valid {100 * settings.valid:g}% and test {100 * settings.test:g}% of each class, by content{near}"
     )
     if not found.splits:
         return shares
     given = ", ".join(f"{name}/ is {split}" for name, split in sorted(found.splits.items()))
     missing = [split for split in ("valid", "test") if split not in found.splits.values()]
-    cut = [f"{split} {getattr(settings, split):.0%}" for split in missing if getattr(settings, split)]
+    cut = [f"{split} {100 * getattr(settings, split):g}%" for split in missing if getattr(settings, split)]
     rest = f"; {' and '.join(cut)} of train/ of each class, by content" if cut else ""
     return f"by folders: {given}{rest}"
 

@@ -189,6 +189,18 @@ def mixed(raw: Path) -> None:
     draw(raw / "pred/1.png", "red", 1)
 
 
+def images_and_annotations(raw: Path) -> None:
+    for number in range(3):
+        for label in ("Abyssinian", "pug"):
+            draw(raw / f"images/{label}_{number}.png", "red", number)
+            draw(raw / f"annotations/{label}_{number}.png", "blue", number)
+
+
+def masks(raw: Path) -> None:
+    for name in ("Images", "masks"):
+        draw(raw / name / "a.png", "red", 1)
+
+
 UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "names that begin with the class": (flat_of_kaggle, ["3 cat, 3 dog", "mkdir data/raw/tiny/train/cat"]),
     "photos without folders": (flat, ["3 photos lie in data/raw/tiny itself", "tiny/<class>/<photo>"]),
@@ -200,6 +212,8 @@ UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a zip": (zipped, ["dogs-vs-cats.zip is not unpacked", "Unpack it there"]),
     "splits without classes": (flat_classes, ["photos lie in data/raw/tiny/train", "split to content"]),
     "two folders for one split": (twice, ["val, validation all mean valid"]),
+    "images and annotations": (images_and_annotations, ["3 Abyssinian, 3 pug", "mkdir data/raw/tiny/Abyssinian"]),
+    "images and masks": (masks, ["1 photos lie in data/raw/tiny/Images itself"]),
     "a split and others": (mixed, ["test, train, which look like a split", "pred", "split to folders"]),
 }  # fmt: skip
 
@@ -225,6 +239,32 @@ def test_others_beside_a_split_are_passed_over_on_request(
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert "1 files in pred/" in capsys.readouterr().out
+
+
+def test_annotations_beside_a_split_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(raw / "train", 8)
+    (raw / "train/labels.csv").write_text("file,label")
+    fill(raw / "test", 4, begin=100)
+    (raw / "annotations").mkdir()
+    (raw / "annotations/1.xml").write_text("<annotation/>")
+    prepare.main("tiny")
+    assert set(counts()) == {"cat", "dog"}
+    printed = capsys.readouterr().out
+    assert "1 files in annotations/" in printed
+    assert "1 files in train/" in printed
+
+
+def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("cat", "dog"):
+        fill(raw / "later", 8)
+        for split, numbers in (("train", range(5)), ("test", range(5, 8))):
+            (raw / label / split).mkdir(parents=True)
+            for number in numbers:
+                (raw / f"later/{label}/{number}.png").rename(raw / f"{label}/{split}/{number}.png")
+        shutil.rmtree(raw / "later")
+    prepare.main("tiny")
+    assert set(counts()) == {"cat", "dog"}
+    assert "test, train inside the class folders are not used as a split" in capsys.readouterr().out
 
 
 def test_a_split_by_folders_needs_some(raw: Path) -> None:

@@ -137,3 +137,26 @@ def test_a_section_with_such_a_name_is_told_the_same(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(TINY.replace("tiny", "Tiny"))
     with pytest.raises(ParamsInvalid, match="Call it tiny"):
         params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("Pets/cat", "data/raw/Pets is there: rename it, to data/raw/pets/"),
+        ("my pets/cat", None),
+        ("pets.zip", "data/raw/pets.zip is there: unpack it, to data/raw/pets/"),
+        ("pets", "data/raw/pets is there: unpack it"),
+    ],
+)
+def test_photos_under_almost_its_name_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, words: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY)
+    path = Path("data/raw", there)
+    path.parent.mkdir(parents=True)
+    path.touch() if "/" not in there else path.mkdir()
+    with pytest.raises(ModelUnknown) as error:
+        describe("pets")
+    assert ("is there" in str(error.value)) is (words is not None)
+    assert words is None or words in str(error.value)
