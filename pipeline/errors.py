@@ -131,7 +131,8 @@ class DataRefused(PipelineError):
         if rest := sum(map(len, ordered[self.LISTED :])):
             lines.append(f"\n  ... and {rest:,} more, for {len(ordered) - self.LISTED:,} other reasons")
         super().__init__(
-            f"{folder} has {len(refusals):,} problems; nothing was written. Mend or remove:{''.join(lines)}"
+            f"{folder} has {len(refusals):,} problem{'s' * (len(refusals) > 1)}; nothing was written. "
+            f"Mend or remove:{''.join(lines)}"
         )
 
     def _line(self, group: Sequence[tuple[str, str]]) -> str:

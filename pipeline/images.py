@@ -1,6 +1,7 @@
 """Labelled images: decoding them, and everything that makes one unfit."""
 
 import hashlib
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -11,14 +12,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline import conversion
+from pipeline import conversion, misplaced
 from pipeline.listing import Photo
 from pipeline.looks import Look
 from serving.decoder import FORMATS, MAX_BYTES, Preprocessing, decode
-from serving.errors import ImageError, ImageFormatUnsupported, ImageTooLarge
+from serving.errors import ImageError, ImageFormatUnsupported, ImageTooLarge, ImageUnrecognised
 
 # Two files whose central squares agree in 64 x 64 pixels, to the bit, are one picture.
 FINGERPRINT = Preprocessing(size=64, crop=1.0)
+# What else lies among photos, by its name.
+NO_PHOTOS = (
+    (re.compile(r"\.(mov|mp4|m4v|avi|mkv|webm|3gp|mpe?g|wmv)$", re.IGNORECASE), "a video; move it elsewhere"),
+    (misplaced.ARCHIVE, "an archive, which is not unpacked; unpack it, or move it elsewhere"),
+    (misplaced.TABLE, "a table; classes are read from folders, so move it elsewhere"),
+)
 # They begin as a TIFF does, whose first page is a thumbnail.
 RAW = {".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".nrw", ".3fr", ".iiq"}
 # Control characters, bytes that are no text, ends of lines and paragraphs: they would break lists and tables.
@@ -87,6 +94,8 @@ def _inspect(folder: Path, convert: Collection[str], photo: Photo) -> Labelled |
     except ImageFormatUnsupported as error:
         convertible = found in conversion.FORMATS and found not in FORMATS
         return Refused(name, conversion.advice(found) if found and convertible else str(error))
+    except ImageUnrecognised as error:
+        return Refused(name, next((said for suffix, said in NO_PHOTOS if suffix.search(name)), str(error)))
     except (ImageError, OSError) as error:
         return Refused(name, str(error))
     return Labelled(

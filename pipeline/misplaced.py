@@ -15,6 +15,7 @@ TABLE = re.compile(r"\.(csv|tsv|xlsx?|parquet)$", re.IGNORECASE)
 PHOTO = re.compile(f"{junk.PHOTO}$", re.IGNORECASE)
 # `cat.17.jpg`, `cat_017.jpg`, `cat (17).jpg`: the class is in the name.
 NUMBERED = re.compile(r"(?P<label>[^\W\d_][^\d.]*?)[ ._(-]*\d+\)?\.\w+$")
+# What files are, and not what they show.
 NO_CLASS = re.compile(
     r"(jpe?g|png)?[ _-]?(images?|imgs?|photos?|pictures|pics|annotations?|labels?|masks?|trimaps)",
     re.IGNORECASE,

@@ -67,7 +67,7 @@ def how(found: Found, settings: Prepare) -> str:
     given = ", ".join(f"{name}/ is {split}" for name, split in sorted(found.splits.items()))
     missing = [split for split in ("valid", "test") if split not in found.splits.values()]
     cut = [f"{split} {100 * getattr(settings, split):g}%" for split in missing if getattr(settings, split)]
-    rest = f"; {' and '.join(cut)} of train/ of each class, by content" if cut else ""
+    rest = f"; {' and '.join(cut)} of train/ of each class, by content{near}" if cut else ""
     return f"by folders: {given}{rest}"
 
 

@@ -212,7 +212,7 @@ UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a zip": (zipped, ["dogs-vs-cats.zip is not unpacked", "Unpack it there"]),
     "splits without classes": (flat_classes, ["photos lie in data/raw/tiny/train", "split to content"]),
     "two folders for one split": (twice, ["val, validation all mean valid"]),
-    "images and annotations": (images_and_annotations, ["3 Abyssinian, 3 pug", "mkdir data/raw/tiny/Abyssinian"]),
+    "images and annotations": (images_and_annotations, ["3 Abyssinian, 3 pug", "mkdir data/raw/tiny/Aby"]),
     "images and masks": (masks, ["1 photos lie in data/raw/tiny/Images itself"]),
     "a split and others": (mixed, ["test, train, which look like a split", "pred", "split to folders"]),
 }  # fmt: skip

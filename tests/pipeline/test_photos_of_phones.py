@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,14 +224,23 @@ def test_a_pipe_is_no_photo(raw: Path) -> None:
         prepare.main("tiny")
 
 
-def test_a_folder_of_a_phone_ends_in_a_sentence(raw: Path) -> None:
-    """Screenshots and junk are no problem; what is one is told by kinds."""
-    shutil.copy(raw / "red/001.png", raw / "red/Screenshot at 9.41\u202fAM.png")
+def test_a_folder_of_a_phone_ends_in_a_sentence(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Screenshots, junk and films of photos are no problem; what is one is told by kinds."""
+    (raw / "red/001.png").rename(raw / "red/Screenshot at 9.41\u202fAM.png")
     for number in range(40):
+        scene(number).save(raw / f"red/IMG_{number}.JPG", "JPEG")
         (raw / f"red/IMG_{number}.MOV").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(20 + number))
         (raw / f"red/IMG_{number}.AAE").write_bytes(b"<plist/>")
-        (raw / f"red/IMG_{number}.DNG").write_bytes(b"II*\0" + bytes(20 + number))
+    prepare.main("tiny")
+    assert "40 .AAE, 40 films of Live Photos" in capsys.readouterr().out
+    for number in range(40):
+        (raw / f"red/VID_{number}.MOV").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(20 + number))
+        (raw / f"red/RAW_{number}.DNG").write_bytes(b"II*\0" + bytes(20 + number))
+    (raw / "red/more.zip").write_bytes(b"PK\3\4" + bytes(40))
+    (raw / "red/labels.csv").write_text("file,label")
     with pytest.raises(DataRefused) as error:
         prepare.main("tiny")
-    assert len(str(error.value).splitlines()) == 3
-    assert "a camera's raw file is not read" in str(error.value)
+    _, *lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    for words in ("a video", "a camera's raw file is not read", "unpack it", "a table"):
+        assert words in str(error.value)
