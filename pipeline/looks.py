@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,8 @@ PARTS, PART_BITS = 4, 16
 # How many pictures that share such a part are compared with each other: empty ones and scans of pages all
 # share it, and 20,000 of these would take an hour.
 COMPARED = 300
+# Pairs that are found at most: of the frames of a film nearly every two are one.
+MOST = 50_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def alike(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
         for place, look in enumerate(looks):
             groups[look.hash >> part * PART_BITS & (1 << PART_BITS) - 1].append(place)
         for group in groups.values():
-            seen.update(_alike_in(looks, group))
+            seen.update(islice(_alike_in(looks, group), MOST - len(seen)))
     yield from sorted(seen)
 
 

@@ -218,6 +218,12 @@ def test_pictures_that_all_look_alike_do_not_cost_the_square_of_their_number() -
     assert 0 < len(found) <= COMPARED**2 / 2
 
 
+def test_the_frames_of_films_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Look(number % 20, bytes(256)) for number in range(2000)]
+    monkeypatch.setattr("pipeline.looks.MOST", 500)
+    assert len(list(alike(frames))) == 500
+
+
 def test_a_pipe_is_no_photo(raw: Path) -> None:
     os.mkfifo(raw / "red/pipe.jpg")
     with pytest.raises(DataRefused, match="pipe"):
