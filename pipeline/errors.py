@@ -68,7 +68,8 @@ class ModelUnknown(PipelineError):
         there = ""
         if instead is not None:
             how = "rename it" if instead.is_dir() else "unpack it"
-            there = f" {instead} is there: {how}, to {raw}/."
+            pull = f"`dvc pull {instead}` fetches its photos"
+            there = f" {instead} is there: {pull if instead.suffix == '.dvc' else f'{how}, to {raw}/'}."
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
             f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{there}"

@@ -29,6 +29,8 @@ from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 PARAMS = Path("params.yaml")
 # One folder for each model; `pipeline/layout.py` knows all others.
 RAW = Path("data/raw")
+# Files in which its photos may be: an archive, in one case without a suffix, or what `dvc add` writes.
+PACKED = {"", ".dvc", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # How photos are split: as their folders are called, by content, or by folders if there are such.
@@ -219,7 +221,7 @@ class Params:
         """What to say of a model without a section or without a folder of photos."""
         if not is_name(model):
             return ModelNameInvalid(model, suggested(model), RAW)
-        beside = [path for path in sorted(RAW.glob("*")) if path.name != model or not path.is_dir()]
+        beside = [path for path in sorted(RAW.glob("*")) if path.is_dir() or path.suffix in PACKED]
         meant = (path for path in beside if model in (suggested(path.name), suggested(path.stem)))
         return ModelUnknown(model, self.sections, RAW / model, next(meant, None))
 

@@ -146,6 +146,8 @@ def test_a_section_with_such_a_name_is_told_the_same(tmp_path: Path) -> None:
         ("my pets/cat", None),
         ("pets.zip", "data/raw/pets.zip is there: unpack it, to data/raw/pets/"),
         ("pets", "data/raw/pets is there: unpack it"),
+        ("pets.dvc", "`dvc pull data/raw/pets.dvc` fetches its photos."),
+        ("pets.txt", None),
     ],
 )
 def test_photos_under_almost_its_name_are_told(
