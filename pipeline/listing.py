@@ -99,7 +99,7 @@ def _notes(tree: Tree, splits: dict[str, str]) -> Iterator[str]:
     for name in sorted(tree.below) if splits else ():
         unused = len(tree.flat(name) if name in splits else tree.below[name])
         if unused:
-            yield f"passed over: {unused:,} files in {name}/ that are in no class folder of a split"
+            yield f"passed over: {unused:,} files in {listed([name])}/ that are in no class folder of a split"
     inner = sorted({folder for name in tree.below for folder in tree.inner(name)}) if not splits else []
     if inner and all(split_of(folder) is not None for folder in inner):
         yield (

@@ -21,7 +21,21 @@ NO_CLASS = re.compile(
     re.IGNORECASE,
 )
 # Cameras and programs number their photos too.
-CAMERAS = {"img", "dsc", "dscn", "dscf", "pxl", "photo", "image", "picture", "screenshot", "wa", "p"}
+CAMERAS = {
+    "img",
+    "dsc",
+    "dscn",
+    "dscf",
+    "pxl",
+    "photo",
+    "image",
+    "picture",
+    "screenshot",
+    "scan",
+    "frame",
+    "file",
+    "p",
+}
 
 
 def refuse(tree: Tree, splits: Mapping[str, str]) -> None:

@@ -72,7 +72,9 @@ def copy(images: Iterable[Labelled], splits: dict[str, str], prepared: Path) -> 
     for image in images:
         target = prepared / splits[image.name] / image.target
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(image.data())
+        # A converted photo may get the name of another one.
+        with target.open("xb") as file:
+            file.write(image.data())
 
 
 def split(images: Iterable[Labelled], settings: params.Prepare) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 import io
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from serving import decoder
 from serving.decoder import Preprocessing, decode
 from serving.errors import ImageDamaged, ImageTooManyPixels
 from tests.pipeline.pictures import class_folders
-from tests.pipeline.projects import TINY
+from tests.pipeline.projects import ROOT, TINY
 
 SEEN = Preprocessing(size=32, crop=1.0)
 
@@ -216,6 +219,33 @@ def test_pictures_that_all_look_alike_do_not_cost_the_square_of_their_number() -
     blank = Look(0, bytes(256))
     found = list(alike([blank] * 5000))
     assert 0 < len(found) <= COMPARED**2 / 2
+
+
+def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
+    for label in ("red", "green", "blue"):
+        for split, numbers in (("train", range(1, 9)), ("test", range(9, 12))):
+            (raw / split / label).mkdir(parents=True)
+            for path in [path for n in numbers for path in (raw / label).glob(f"{n:03d}.*")]:
+                path.rename(raw / split / label / path.name)
+        shutil.rmtree(raw / label)
+    scene(1).save(raw / "train/red/a.tif")
+    scene(2).save(raw / "train/red/a.tif.png")
+    setting(convert=["TIFF"], valid=0.0)
+    with pytest.raises(FileExistsError, match=r"a\.tif\.png"):
+        prepare.main("tiny")
+    assert not Path("data/prepared/tiny").exists()
+
+
+def test_names_are_printed_on_terminals_that_cannot_show_them(raw: Path) -> None:
+    (raw / "red").rename(raw / "\u732b")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.prepare", "tiny"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\u732b" in done.stdout
 
 
 def test_the_frames_of_films_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
