@@ -17,11 +17,11 @@ help: ## list the verbs
 
 .PHONY: run
 run: $(VENV)/.pipeline ## build, register, promote and ask a model: make run [MODEL=digits]
-	@python -m pipeline run $(MODEL)
+	@python -m pipeline run "$(MODEL)"
 
 .PHONY: classify
 classify: $(VENV)/.pipeline ## answer one image: make classify IMAGE=<file> [MODEL=digits]
-	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify $(MODEL) "$(IMAGE)"
+	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify "$(MODEL)" "$(IMAGE)"
 
 # The commits of the code and of the pin are told only if these are as committed.
 COMMIT = $$(git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD)
@@ -60,7 +60,7 @@ REMOTE = $(if $(DVC_REMOTE),dvc remote add --local --quiet --force --default giv
 
 .PHONY: bundle
 bundle: $(VENV)/.pipeline ## have the pinned bundle here: make bundle [MODEL=digits] [STAND_IN=yes]
-	@$(REMOTE) python -m pipeline fetch $(MODEL) $(if $(STAND_IN),--stand-in)
+	@$(REMOTE) python -m pipeline fetch "$(MODEL)" $(if $(STAND_IN),--stand-in)
 
 .PHONY: pinned
 pinned: ## say whether the pin is as committed, for CI: pinned=true or pinned=false
@@ -84,7 +84,7 @@ stale: $(VENV)/.pipeline ## say whether dvc.lock is what code, params and data s
 
 .PHONY: verify
 verify: $(VENV)/.pipeline ## check every digest from the data to the pin: make verify [MODEL=digits]
-	@python -m pipeline verify $(MODEL)
+	@python -m pipeline verify "$(MODEL)"
 
 .PHONY: report
 report: $(VENV)/.pipeline ## compare with main, write report.md: make report [AGAINST=main] [PICTURES=no]

@@ -1,6 +1,7 @@
 """How a stage or a command starts and ends: arguments in, a sentence and an exit code out."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ def stage(main: Callable[[str], None]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
     parser.add_argument("model", help="a section of params.yaml")
     model = parser.parse_args().model
+    # Names of classes and files are printed, whatever the terminal can show.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(guarded(lambda: main(model)))
 
 

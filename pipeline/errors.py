@@ -2,6 +2,7 @@
 
     PipelineError
     ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
+    ├── ModelNameInvalid    a model cannot be called so
     ├── ModelUnknown        nobody described such a model
     ├── SourceInvalid       a source.yaml recipe that cannot be followed
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
@@ -9,6 +10,7 @@
     ├── SourceChanged       a download is not what the recipe promises
     ├── WeightsUnknown      weights or class names that are not the published ones
     ├── DataRefused         images that would spoil the model, all of them listed
+    ├── FoldersUnclear      photos that lie so that it is not clear what they show
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
     ├── NotProbabilities    a model whose answers do not add up to 1
@@ -21,13 +23,16 @@
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
     ├── ChainBroken         a link between data and pin does not hold
+    ├── RepositoryMissing   the project is no git repository, or has no commit
     └── CommandFailed       git or DVC ended with an error
 
 Each class builds its own sentence: what was tried, what came instead, what to do.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 
 class PipelineError(Exception):
@@ -40,11 +45,35 @@ class ParamsInvalid(PipelineError):
         super().__init__(f"{path} cannot be used; nothing was run:{listed}")
 
 
+class ModelNameInvalid(PipelineError):
+    """Told with a name that is allowed; with `raw`, the folder of models' photos, also how to get there."""
+
+    def __init__(self, name: str, suggested: str, raw: Path | None = None) -> None:
+        message = (
+            f"{name!r} cannot be a model's name: these begin with a letter and have a to z, 0 to 9, - and _, "
+            f"at most 63 characters, and are no words that YAML takes for others. Call it {suggested}"
+        )
+        if raw is not None and (raw / suggested).is_dir():
+            message += f": `make run MODEL={suggested}`; {raw / suggested} is there"
+        elif raw is not None:
+            there = Path(name).name == name and (raw / name).is_dir()
+            move = f"`mv {quote(str(raw / name))} {raw / suggested}` and " if there else ""
+            message += f": {move}`make run MODEL={suggested}`"
+        super().__init__(f"{message}.")
+
+
 class ModelUnknown(PipelineError):
-    def __init__(self, model: str, known: Iterable[str], raw: Path) -> None:
+    """`instead` is what lies beside `raw`, its folder, under a name that may be meant."""
+
+    def __init__(self, model: str, known: Iterable[str], raw: Path, instead: Path | None = None) -> None:
+        there = ""
+        if instead is not None:
+            how = "rename it" if instead.is_dir() else "unpack it"
+            pull = f"`dvc pull {instead}` fetches its photos"
+            there = f" {instead} is there: {pull if instead.suffix == '.dvc' else f'{how}, to {raw}/'}."
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
-            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`."
+            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{there}"
         )
 
 
@@ -88,18 +117,35 @@ class WeightsUnknown(PipelineError):
 
 
 class DataRefused(PipelineError):
-    """`refusals` pairs a file or class with the reason."""
+    """`refusals` pairs a file or class with the reason. Equal reasons are told once."""
 
-    LISTED = 50
+    LISTED = 15
+    NAMES = 3
 
     def __init__(self, folder: Path, refusals: Sequence[tuple[str, str]]) -> None:
         self.refusals = refusals
-        lines = [f"\n  {name}: {reason}" for name, reason in refusals[: self.LISTED]]
-        if len(refusals) > self.LISTED:
-            lines.append(f"\n  ... and {len(refusals) - self.LISTED} more")
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, reason in refusals:
+            # Reasons that differ in numbers only, as sizes in pixels, are one.
+            groups.setdefault(re.sub(r"\d[\d,.]*", "#", reason), []).append((name, reason))
+        ordered = sorted(groups.values(), key=len, reverse=True)
+        lines = [f"\n  {self._line(group)}" for group in ordered[: self.LISTED]]
+        if rest := sum(map(len, ordered[self.LISTED :])):
+            lines.append(f"\n  ... and {rest:,} more, for {len(ordered) - self.LISTED:,} other reasons")
         super().__init__(
-            f"{folder} has {len(refusals)} problems; nothing was written. Mend or remove:{''.join(lines)}"
+            f"{folder} has {len(refusals):,} problem{'s' * (len(refusals) > 1)}; nothing was written. "
+            f"Mend or remove:{''.join(lines)}"
         )
+
+    def _line(self, group: Sequence[tuple[str, str]]) -> str:
+        names = ", ".join(name for name, _ in group[: self.NAMES])
+        more = f" and {len(group) - self.NAMES:,} more" if len(group) > self.NAMES else ""
+        return f"{names}{more}: {group[0][1]}"
+
+
+class FoldersUnclear(PipelineError):
+    def __init__(self, folder: Path, found: str, advice: str) -> None:
+        super().__init__(f"{folder} cannot be used as it is: {found}. {advice}.")
 
 
 class InputMissing(PipelineError):
@@ -185,6 +231,14 @@ class PinnedUnavailable(PipelineError):
 class ChainBroken(PipelineError):
     def __init__(self, link: str, reason: str) -> None:
         super().__init__(f"broken at {link}: {reason}")
+
+
+class RepositoryMissing(PipelineError):
+    def __init__(self, folder: Path, reason: str, advice: str) -> None:
+        super().__init__(
+            f"{folder} cannot be worked in: DVC and the history of pins need a git repository with a commit, "
+            f"and a zip download is none ({reason}). Once: `{advice}`"
+        )
 
 
 class CommandFailed(PipelineError):

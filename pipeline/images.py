@@ -1,64 +1,64 @@
-"""Folders of labelled images: finding them, and everything that makes one unfit."""
+"""Labelled images: decoding them, and everything that makes one unfit."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from pipeline import junk
-from serving.decoder import Pixels, Preprocessing, decode
-from serving.errors import ImageError
+from pipeline import conversion, misplaced
+from pipeline.listing import Photo
+from pipeline.looks import Look
+from serving.decoder import FORMATS, MAX_BYTES, Preprocessing, decode
+from serving.errors import ImageError, ImageFormatUnsupported, ImageTooLarge, ImageUnrecognised
 
 # Two files whose central squares agree in 64 x 64 pixels, to the bit, are one picture.
 FINGERPRINT = Preprocessing(size=64, crop=1.0)
-# Grey levels, of 255, by which the thumbnails of one picture may differ on average when it is saved anew.
-LOOK_TOLERANCE = 4
-
-
-@dataclass(frozen=True)
-class Look:
-    """What of a picture survives scaling and re-encoding.
-
-    `hash` has 64 bits: is a cell of 8 x 8 darker than its right neighbour? Source: Neal Krawetz, "Kind of
-    Like That", 2013. Many pictures of one kind share it, so `thumbnail`, 16 x 16 grey, decides.
-    """
-
-    hash: int
-    thumbnail: bytes
-
-    @classmethod
-    def of(cls, pixels: Pixels) -> Self:
-        """Takes the look of uint8 [S,S,3]."""
-        grey = Image.fromarray(pixels).convert("L")
-        cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
-        bits = np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes()
-        return cls(int.from_bytes(bits), grey.resize((16, 16), Image.Resampling.BOX).tobytes())
-
-    def like(self, other: Self) -> bool:
-        """Do the two look the same?"""
-        difference = np.frombuffer(self.thumbnail, np.uint8) - np.frombuffer(
-            other.thumbnail, np.uint8
-        ).astype(int)
-        return self.hash == other.hash and float(np.abs(difference).mean()) <= LOOK_TOLERANCE
+# What else lies among photos, by its name.
+NO_PHOTOS = (
+    (re.compile(r"\.(mov|mp4|m4v|avi|mkv|webm|3gp|mpe?g|wmv)$", re.IGNORECASE), "a video; move it elsewhere"),
+    (misplaced.ARCHIVE, "an archive, which is not unpacked; unpack it, or move it elsewhere"),
+    (misplaced.TABLE, "a table; classes are read from folders, so move it elsewhere"),
+)
+# They begin as a TIFF does, whose first page is a thumbnail.
+RAW = {".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".nrw", ".3fr", ".iiq"}
+# Control characters, bytes that are no text, ends of lines and paragraphs: they would break lists and tables.
+# All else is taken: macOS writes U+202F into names of screenshots, emoji are joined by U+200D.
+UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image that can be used. `name` is its path below the folder, `<class>/<file>`."""
+    """An image that can be used. `name` is its path below the folder, `file` that below its class.
+
+    `split` is the one that its folder gives, and `converted` the format that it must be converted from.
+    """
 
     path: Path
     name: str
     label: str
+    file: str
+    split: str | None
+    converted: str | None
     sha256: str
     pixels: str
     look: Look
+
+    @property
+    def target(self) -> str:
+        """Its path below the folder of a split."""
+        return f"{self.label}/{self.file}{'.png' if self.converted else ''}"
+
+    def data(self) -> bytes:
+        """The bytes that are used."""
+        data = self.path.read_bytes()
+        return conversion.to_png(data, self.converted) if self.converted else data
 
 
 @dataclass(frozen=True)
@@ -69,53 +69,55 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True)
-class Found:
-    """The files below class folders as (class, path), sorted; and how many of each kind of junk there are."""
-
-    files: list[tuple[str, Path]]
-    passed_over: Counter[str]
-
-
-def listing(folder: Path) -> Found:
-    """Looks through class folders; what is hidden, and what no person has put there, is no data."""
-    found = Found([], Counter())
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_dir():
-            continue
-        if (kind := junk.kind(parts, path)) is not None:
-            found.passed_over[kind] += 1
-        elif len(parts) > 1:
-            found.files.append((parts[0], path))
-    return found
+def inspect(
+    folder: Path, photos: Sequence[Photo], convert: Collection[str] = ()
+) -> Iterator[Labelled | Refused]:
+    """Decodes every file as the server would, on all cores, in the order of `photos`."""
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(partial(_inspect, folder, convert), photos)
+        yield from tqdm(results, total=len(photos), desc="check images", unit="image", disable=None)
 
 
-def class_names(folder: Path) -> list[str]:
-    """The class folders, also those without a file, and links, which are not followed."""
-    return sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and junk.of_folder(path.name) is None
+def _inspect(folder: Path, convert: Collection[str], photo: Photo) -> Labelled | Refused:
+    name = photo.path.relative_to(folder).as_posix()
+    if any(unicodedata.category(character) in UNWRITABLE for character in name):
+        return Refused(repr(name), "its name has characters that cannot be written down; rename it")
+    try:
+        data = _read(photo.path)
+        found = conversion.format_of(data)
+        if found == "TIFF" and photo.path.suffix.lower() in RAW:
+            return Refused(name, "a camera's raw file is not read; export it as JPEG")
+        converted = found if found in convert else None
+        if converted is None and len(data) > MAX_BYTES:
+            return Refused(name, str(ImageTooLarge(len(data), MAX_BYTES)))
+        pixels = decode(conversion.to_png(data, converted) if converted else data, FINGERPRINT)
+    except ImageFormatUnsupported as error:
+        convertible = found in conversion.FORMATS and found not in FORMATS
+        return Refused(name, conversion.advice(found) if found and convertible else str(error))
+    except ImageUnrecognised as error:
+        return Refused(name, next((said for suffix, said in NO_PHOTOS if suffix.search(name)), str(error)))
+    except (ImageError, OSError) as error:
+        return Refused(name, str(error))
+    return Labelled(
+        photo.path,
+        name,
+        photo.label,
+        photo.file,
+        photo.split,
+        converted,
+        hashlib.sha256(data).hexdigest(),
+        hashlib.sha256(pixels.tobytes()).hexdigest(),
+        Look.of(pixels),
     )
 
 
-def inspect(folder: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Labelled | Refused]:
-    """Decodes every file as the server would, on all cores, in the order of `files`."""
-    with ThreadPoolExecutor() as pool:
-        results = pool.map(lambda entry: _inspect(folder, *entry), files)
-        yield from tqdm(results, total=len(files), desc="check images", unit="image", disable=None)
-
-
-def _inspect(folder: Path, label: str, path: Path) -> Labelled | Refused:
-    name = path.relative_to(folder).as_posix()
-    if not name.isprintable():
-        return Refused(repr(name), "its name has characters that cannot be written down")
-    try:
-        data = path.read_bytes()
-        pixels = decode(data, FINGERPRINT)
-    except (ImageError, OSError) as error:
-        return Refused(name, str(error))
-    sha256 = hashlib.sha256(data).hexdigest()
-    return Labelled(path, name, label, sha256, hashlib.sha256(pixels.tobytes()).hexdigest(), Look.of(pixels))
+def _read(path: Path) -> bytes:
+    """The bytes of a file. A pipe would never end, and a film would fill the memory."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"It is no file but a {'socket' if path.is_socket() else 'pipe or device'}.")
+    if (size := path.stat().st_size) > conversion.MAX_BYTES:
+        raise ImageTooLarge(size, MAX_BYTES)
+    return path.read_bytes()
 
 
 def duplicates(images: Iterable[Labelled]) -> tuple[dict[str, str], list[Refused]]:

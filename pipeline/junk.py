@@ -38,7 +38,7 @@ FILES = {
 }
 PREFIXES = {"._": "._ of macOS", "~$": "~$ of Office"}
 SUFFIXES = {".aae": ".AAE", ".xmp": ".xmp", ".icloud": ".icloud"}
-HIDDEN, EMPTY, TAKEOUT = "hidden", "empty", "JSON of Takeout"
+HIDDEN, EMPTY, TAKEOUT, LIVE = "hidden", "empty", "JSON of Takeout", "films of Live Photos"
 
 # A file with such a name is meant as a photo, also if it has no bytes.
 PHOTO = r"\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|heic|heif|avif|tiff?|dng)"
@@ -87,6 +87,8 @@ def _affix(name: str) -> str | None:
 def _looked_at(path: Path) -> str | None:
     if BESIDE.search(path.name) or ALBUM.fullmatch(path.name):
         return TAKEOUT
+    if _of_live_photo(path):
+        return LIVE
     with suppress(OSError):
         size = path.stat().st_size
         if size == 0 and path.is_file() and not re.search(f"{PHOTO}$", path.name, re.IGNORECASE):
@@ -94,6 +96,15 @@ def _looked_at(path: Path) -> str | None:
         if path.suffix.lower() == ".json" and size <= JSON_BYTES and path.is_file() and _of_takeout(path):
             return TAKEOUT
     return None
+
+
+def _of_live_photo(path: Path) -> bool:
+    """Phones put a second of film beside a photo, of the same name."""
+    return path.suffix.lower() in (".mov", ".mp4") and any(
+        path.with_suffix(suffix).exists()
+        for photo in (".heic", ".jpg", ".jpeg")
+        for suffix in (photo, photo.upper())
+    )
 
 
 def _of_takeout(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.params import RAW
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -13,7 +15,7 @@ class Layout:
     @property
     def raw(self) -> Path:
         """What the user gives: class folders, or a source.yaml recipe."""
-        return Path("data/raw") / self.model
+        return RAW / self.model
 
     @property
     def prepared(self) -> Path:

@@ -11,6 +11,7 @@ a word. PyYAML reads YAML 1.1, in which it is the other way round.
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,17 +28,25 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline.errors import ModelUnknown, ParamsInvalid
+from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 
 PARAMS = Path("params.yaml")
+# One folder for each model; `pipeline/layout.py` knows all others.
+RAW = Path("data/raw")
+# Files in which its photos may be: an archive, in one case without a suffix, or what `dvc add` writes.
+PACKED = {"", ".dvc", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# How photos are split: as their folders are called, by content, or by folders if there are such.
+Splitting = Literal["auto", "folders", "content"]
+# Formats that become PNG on request.
+Convertible = Literal["TIFF", "HEIC", "AVIF"]
 Count = Annotated[int, Field(ge=1)]
 # It becomes a folder, a DVC stage and an MLflow model; MLflow refuses more than these characters would.
 NAME = r"[a-z][a-z0-9_-]{0,62}"
 # Names that mean something else to YAML, or in params.yaml.
 RESERVED = frozenset({"models", "true", "false", "yes", "no", "on", "off", "null", "y", "n"})
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Name = Annotated[str, AfterValidator(lambda text: _named(text))]
 
 
 # The widths of MobileNetV2 that Keras publishes ImageNet weights for.
@@ -53,11 +62,17 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """How images are split. Fractions are of each class; the rest is for training."""
+    """How images are split. Fractions are of each class; the rest is for training.
 
+    `stratify` keeps each class near the fractions, at the price that a new photo may move another one.
+    """
+
+    split: Splitting
+    stratify: bool
     valid: Fraction
     test: Annotated[float, Field(gt=0, le=1)]
     min_per_class: Count
+    convert: list[Convertible]
 
     @model_validator(mode="after")
     def _parts_of_one(self) -> Self:
@@ -177,6 +192,23 @@ def is_name(text: str) -> bool:
     return re.fullmatch(NAME, text) is not None and text not in RESERVED
 
 
+def suggested(text: str) -> str:
+    """An allowed name that looks like a text: `My Pets` becomes `my-pets`, `1pets` becomes `model-1pets`.
+
+    Of a path, as the shell completes it, the last part counts.
+    """
+    last = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    letters = unicodedata.normalize("NFKD", last.casefold()).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_")[:57].rstrip("-_")
+    return plain if is_name(plain) else f"model-{plain}".rstrip("-")
+
+
+def _named(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(str(ModelNameInvalid(text, suggested(text))))
+    return text
+
+
 def _one_of(value: float, allowed: tuple[float, ...]) -> float:
     if value not in allowed:
         raise ValueError(f"must be one of {', '.join(map(str, allowed))}")
@@ -193,8 +225,16 @@ class Params:
     def of(self, model: str) -> Model:
         """The params of one model, or `ModelUnknown`."""
         if model not in self.sections:
-            raise ModelUnknown(model, self.sections, Path("data/raw") / model)
+            raise self.unknown(model)
         return self.sections[model]
+
+    def unknown(self, model: str) -> ModelNameInvalid | ModelUnknown:
+        """What to say of a model without a section or without a folder of photos."""
+        if not is_name(model):
+            return ModelNameInvalid(model, suggested(model), RAW)
+        beside = [path for path in sorted(RAW.glob("*")) if path.is_dir() or path.suffix in PACKED]
+        meant = (path for path in beside if model in (suggested(path.name), suggested(path.stem)))
+        return ModelUnknown(model, self.sections, RAW / model, next(meant, None))
 
 
 def load(path: Path = PARAMS) -> Params:

@@ -1,28 +1,28 @@
 """Checks and splits the images of a model.
 
-Reads `data/raw/<model>`: class folders, or a source.yaml recipe.
-Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, bytes as they came, and `report.json`.
+Reads `data/raw/<model>`: class folders, the same below folders of a split, or a source.yaml recipe.
+Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, bytes as they came unless they had to be
+converted, and `report.json`.
 """
 
 import hashlib
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from pipeline import params
+from pipeline import junk, params, survey
 from pipeline.entry import stage
-from pipeline.errors import DataRefused, ModelUnknown
+from pipeline.errors import DataRefused
 from pipeline.files import replacing, write
-from pipeline.images import Labelled, Refused, class_names, duplicates, inspect, listing
-from pipeline.junk import told
+from pipeline.images import Labelled, Refused, duplicates, inspect
 from pipeline.layout import Layout
+from pipeline.listing import Found, listing
 from pipeline.sources import class_folders
-from pipeline.split import SPLITS, assign
+from pipeline.split import SPLITS, assign, stratified
 from serving.bundle import to_json
 
-# Pairs of look-alikes that the report names; more would hide the rest of it.
-PAIRS = 20
+LINK = "it is a link to a folder, which DVC does not follow: put the folder itself there, as `cp -rL` does"
 
 
 def main(model: str) -> None:
@@ -30,38 +30,69 @@ def main(model: str) -> None:
     layout, all_params = Layout(model), params.load()
     settings = all_params.of(model).prepare
     if not layout.raw.is_dir():
-        raise ModelUnknown(model, all_params.sections, layout.raw)
+        raise all_params.unknown(model)
     with class_folders(layout.raw, params.Environment.read()) as folder:
-        found = listing(folder)
-        if note := told(found.passed_over):
-            print(f"prepare {model}: {note}")
-        inspected = list(inspect(folder, found.files))
-        images = [image for image in inspected if isinstance(image, Labelled)]
+        found = listing(folder, settings.split)
+        inspected = list(inspect(folder, found.files, settings.convert))
+        # Of a picture in several splits the one that is tested counts.
+        images = sorted(
+            (image for image in inspected if isinstance(image, Labelled)),
+            key=lambda image: SPLITS[::-1].index(image.split) if image.split else 0,
+        )
         repeated, mislabelled = duplicates(images)
         kept = [image for image in images if image.name not in repeated]
         splits = split(kept, settings)
-        refused = [image for image in inspected if isinstance(image, Refused)] + mislabelled
-        refused += too_few(kept, splits, settings, class_names(folder))
+        alike = survey.pairs(kept, splits)
+        said = [survey.how(found, settings), *survey.table(found.classes, kept, splits)]
+        said += survey.shortened([*notes(found, images, repeated), *survey.of_pairs(alike)])
+        print("\n".join(f"prepare {model}: {line}" for line in said))
+        refused = [Refused(name, LINK) for name in found.links]
+        refused += [image for image in inspected if isinstance(image, Refused)] + mislabelled
+        refused += too_few(kept, splits, settings, found.classes)
         if refused:
             raise DataRefused(layout.raw, [(item.name, item.reason) for item in refused])
         with replacing(layout.prepared) as prepared:
-            for image in kept:
-                target = prepared / splits[image.name] / image.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(image.path, target)
-            write(prepared / layout.data_report.name, to_json(report(kept, splits, repeated)))
-    counts = Counter(splits.values())
-    print(f"prepare {model}: " + ", ".join(f"{counts[name]} {name}" for name in SPLITS))
+            copy(kept, splits, prepared)
+            write(prepared / layout.data_report.name, to_json(report(kept, splits, repeated, alike)))
+
+
+def notes(found: Found, images: Sequence[Labelled], repeated: dict[str, str]) -> Iterable[str]:
+    """What is passed over and why, and what looks like a mistake."""
+    if told := junk.told(found.passed_over):
+        yield told
+    yield from found.notes
+    yield from survey.of_repeated(repeated, images)
+    yield from survey.similar(found.classes)
+    if converted := Counter(image.converted for image in images if image.converted):
+        yield "converted to PNG: " + ", ".join(f"{count:,} {name}" for name, count in converted.items())
+
+
+def copy(images: Iterable[Labelled], splits: dict[str, str], prepared: Path) -> None:
+    """Writes the images into the folders of their splits."""
+    for image in images:
+        target = prepared / splits[image.name] / image.target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A converted photo may get the name of another one.
+        with target.open("xb") as file:
+            file.write(image.data())
 
 
 def split(images: Iterable[Labelled], settings: params.Prepare) -> dict[str, str]:
-    """Gives each image's name its split, class by class."""
+    """Gives each image's name its split, class by class: what its folder says, else what its content says.
+
+    Where the folders give some splits, the missing ones are cut from their training images.
+    """
+    images = list(images)
+    given = {image.split for image in images} - {None}
+    splits = {image.name: image.split for image in images if image.split not in (None, "train")}
     classes: dict[str, list[Labelled]] = defaultdict(list)
     for image in images:
-        classes[image.label].append(image)
-    splits: dict[str, str] = {}
+        if image.name not in splits:
+            classes[image.label].append(image)
+    share = stratified if settings.stratify else assign
+    valid, test = (0 if name in given else getattr(settings, name) for name in ("valid", "test"))
     for members in classes.values():
-        assigned = assign({image.sha256 for image in members}, settings.valid, settings.test)
+        assigned = share({image.sha256 for image in members}, valid, test)
         splits |= {image.name: assigned[image.sha256] for image in members}
     return splits
 
@@ -90,35 +121,26 @@ def too_few(
             yield Refused(f"{label}/", "no image is left to train it; add some")
 
 
-def report(images: Sequence[Labelled], splits: dict[str, str], repeated: dict[str, str]) -> dict[str, Any]:
-    """The facts about the data: counts, what was left out, look-alikes across splits, and its digest."""
-    lines = sorted(f"{image.sha256} {splits[image.name]}/{image.name}\n" for image in images)
+def report(
+    images: Sequence[Labelled], splits: dict[str, str], repeated: dict[str, str], alike: survey.Pairs
+) -> dict[str, Any]:
+    """The facts about the data: counts, what was left out, look-alikes, and its digest."""
+    lines = sorted(f"{image.sha256} {splits[image.name]}/{image.target}\n" for image in images)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for image in images:
         counts[image.label][splits[image.name]] += 1
-    alike = look_alikes(images, splits)
     return {
         "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
         "images": {name: sum(count[name] for count in counts.values()) for name in SPLITS},
         "classes": {label: {name: count[name] for name in SPLITS} for label, count in counts.items()},
         "repeated": repeated,
-        "look_alikes_across_splits": {"pairs": len(alike), "first": alike[:PAIRS]},
+        "look_alikes_across_splits": _some(alike.across_splits),
+        "look_alikes_across_classes": _some(alike.across_classes),
     }
 
 
-def look_alikes(images: Sequence[Labelled], splits: dict[str, str]) -> list[list[str]]:
-    """Pairs of different images that look the same, one tested on and one not: they flatter the result."""
-    groups: dict[int, list[Labelled]] = defaultdict(list)
-    for image in images:
-        groups[image.look.hash].append(image)
-    return [
-        sorted([tested.name, other.name])
-        for group in groups.values()
-        for tested in group
-        if splits[tested.name] == "test"
-        for other in group
-        if splits[other.name] != "test" and tested.look.like(other.look)
-    ]
+def _some(found: list[list[str]]) -> dict[str, Any]:
+    return {"pairs": len(found), "first": found[: survey.PAIRS]}
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline import card, params
-from pipeline.errors import CommandFailed, ModelUnknown
+from pipeline.errors import CommandFailed
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry
+from pipeline.workspace import require_repository
 from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
@@ -25,9 +26,12 @@ from serving.predictor import Predictor, Score
 # answer, whatever the number and sizes of the classes.
 STARTER = """\
 prepare:
+  split: auto           # as folders called train, val, test are, else by content; or folders, content
+  stratify: true        # near these shares in small classes too; a new photo may move another one
   valid: 0.1
   test: 0.2
   min_per_class: 10
+  convert: []           # formats that become PNG: TIFF, HEIC, AVIF
 build:
   method: finetune      # or scratch; pipeline/params.py has the keys of each
   size: 224
@@ -69,6 +73,7 @@ def run(model: str) -> None:
     """Builds, registers, promotes and asks one model, then says what there is now."""
     begin = time.perf_counter()
     layout = Layout(model)
+    require_repository()
     describe(model)
     params.load().of(model)
     command = [sys.executable, "-m", "dvc", "repro", f"register@{model}"]
@@ -96,7 +101,7 @@ def describe(model: str) -> None:
     after = _listed(before, model)
     if model not in known.sections:
         if not params.is_name(model) or not Layout(model).raw.is_dir():
-            raise ModelUnknown(model, known.sections, Layout(model).raw)
+            raise known.unknown(model)
         after = f"{after.rstrip()}\n\n{model}:\n{indent(STARTER, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
     write(params.PARAMS, after.encode())

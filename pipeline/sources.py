@@ -14,9 +14,11 @@ from PIL import Image
 from pydantic import AfterValidator, ValidationError
 from tqdm import tqdm
 
-from pipeline import archives
+from pipeline import archives, junk
 from pipeline.downloads import cached
 from pipeline.errors import SourceChanged, SourceInvalid
+from pipeline.folders import listed
+from pipeline.misplaced import PHOTO
 from pipeline.params import Environment, Section
 
 RECIPE = "source.yaml"
@@ -52,6 +54,12 @@ def class_folders(raw: Path, environment: Environment) -> Iterator[Path]:
         yield raw
         return
     source = _read(recipe)
+    if beside := _beside(raw):
+        raise SourceInvalid(
+            recipe,
+            f"{listed(beside)} beside it would be ignored, for all images come from the recipe. Remove the "
+            f"recipe to use the photos of {raw}, or move what is beside it to a folder of its own",
+        )
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
         if isinstance(source, Builtin):
@@ -59,6 +67,16 @@ def class_folders(raw: Path, environment: Environment) -> Iterator[Path]:
         else:
             unpack(source, folder, environment.keras_home)
         yield folder
+
+
+def _beside(raw: Path) -> list[str]:
+    """Folders and photos that look as if they should be used too."""
+    return [
+        path.name
+        for path in sorted(raw.iterdir())
+        if (path.is_dir() and junk.of_folder(path.name) is None)
+        or (PHOTO.search(path.name) and junk.kind((path.name,), path) is None)
+    ]
 
 
 def _read(recipe: Path) -> Builtin | Archive:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.answers import ask
-from pipeline.images import Labelled, duplicates, inspect, listing
+from pipeline.images import Labelled, duplicates, inspect
+from pipeline.listing import listing
 from serving.predictor import Predictor
 
 STATUS = Path("/proc/self/status")

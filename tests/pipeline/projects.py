@@ -17,7 +17,7 @@ TINY = """\
 models: [tiny]
 
 tiny:
-  prepare: {valid: 0.1, test: 0.3, min_per_class: 5}
+  prepare: {split: auto, stratify: false, valid: 0.1, test: 0.3, min_per_class: 5, convert: []}
   build:
     method: scratch
     size: 32

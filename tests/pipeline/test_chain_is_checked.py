@@ -148,13 +148,20 @@ def test_there_is_nothing_to_go_back_to(built: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "model"),
-    [("run", "unicorn"), ("run", "../etc"), ("run", "models"), ("trace", "unicorn"), ("stale", "unicorn")],
+    ("verb", "model", "words"),
+    [
+        ("run", "unicorn", "no model 'unicorn'"),
+        ("run", "../etc", "'../etc' cannot be a model's name"),
+        ("run", "models", "'models' cannot be a model's name"),
+        ("trace", "unicorn", "no model 'unicorn'"),
+        ("stale", "unicorn", "no model 'unicorn'"),
+        ("stale", "Unicorn", "Call it unicorn"),
+    ],
 )
-def test_an_unknown_model_is_named(built: Project, verb: str, model: str) -> None:
+def test_an_unknown_model_is_named(built: Project, verb: str, model: str, words: str) -> None:
     done = built.pipeline(verb, model)
     assert done.returncode == 1
-    assert f"no model {model!r}" in done.stderr
+    assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert built.changes() == ""
 

@@ -176,3 +176,11 @@ def test_augmentation_shifts_over_black_and_mirrors() -> None:
     assert black.max() > 0
     still, _ = Batches(white, batch=50, augment=Augment(shift=0, flip=False), seed=3)[0]
     assert (still == 255).all()
+
+
+def test_golden_images_can_be_read_everywhere(tmp_path: Path) -> None:
+    """Servers that lack the package for HEIC check themselves too."""
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    assert [path.name for path in golden_candidates([tmp_path / "a.jpg"])] == ["a.jpg"]
+    (tmp_path / "b.heic").write_bytes(b"\xff\xd8\xff" + bytes(GOLDEN_BYTES))
+    assert [path.name for path in golden_candidates(sorted(tmp_path.iterdir()))] == ["b.heic"]

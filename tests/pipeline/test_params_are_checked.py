@@ -7,8 +7,8 @@ import yaml
 from dvc.utils.serialize import parse_yaml
 
 from pipeline import params
-from pipeline.errors import ModelUnknown, ParamsInvalid
-from pipeline.run import STARTER
+from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
+from pipeline.run import STARTER, describe
 from tests.pipeline.projects import ROOT, TINY
 
 
@@ -162,3 +162,80 @@ def test_fractions_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     path.write_text(TINY.replace("valid: 0.1, test: 0.3", "valid: 0.6, test: 0.6"))
     with pytest.raises(ParamsInvalid, match=r"tiny\.prepare.*more than 1"):
         params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("Pets", "pets"),
+        ("my pets", "my-pets"),
+        ("my.pets", "my-pets"),
+        ("p\u00e4ts", "pats"),
+        ("1pets", "model-1pets"),
+        ("\u732b", "model"),
+        ("stra\u00dfe", "strasse"),
+        ("../etc", "etc"),
+        ("data/raw/pets/", "pets"),
+        ("models", "model-models"),
+        ("yes", "model-yes"),
+        ("-x-", "x"),
+        ("", "model"),
+        ("/etc", "etc"),
+        ("x" * 80, "x" * 57),
+        ("pets;rm -rf ~", "pets-rm-rf"),
+    ],
+)
+def test_a_name_that_is_not_allowed_gets_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suggested: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY)
+    Path("data/raw").mkdir(parents=True)
+    assert params.is_name(params.suggested(name))
+    for act in (describe, params.load().of):
+        with pytest.raises(ModelNameInvalid) as error:
+            act(name)
+        for words in ("a to z, 0 to 9, - and _", f"Call it {suggested}:", f"make run MODEL={suggested}`"):
+            assert words in str(error.value)
+    assert Path("params.yaml").read_text() == TINY
+
+
+def test_photos_under_a_name_that_is_not_allowed_are_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY)
+    Path("data/raw/My Pets/cat").mkdir(parents=True)
+    with pytest.raises(ModelNameInvalid, match="`mv 'data/raw/My Pets' data/raw/my-pets` and `make run"):
+        describe("My Pets")
+
+
+def test_a_section_with_such_a_name_is_told_the_same(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(TINY.replace("tiny", "Tiny"))
+    with pytest.raises(ParamsInvalid, match="Call it tiny"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("Pets/cat", "data/raw/Pets is there: rename it, to data/raw/pets/"),
+        ("my pets/cat", None),
+        ("pets.zip", "data/raw/pets.zip is there: unpack it, to data/raw/pets/"),
+        ("pets", "data/raw/pets is there: unpack it"),
+        ("pets.dvc", "`dvc pull data/raw/pets.dvc` fetches its photos."),
+        ("pets.txt", None),
+    ],
+)
+def test_photos_under_almost_its_name_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, words: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TINY)
+    path = Path("data/raw", there)
+    path.parent.mkdir(parents=True)
+    path.touch() if "/" not in there else path.mkdir()
+    with pytest.raises(ModelUnknown) as error:
+        describe("pets")
+    assert ("is there" in str(error.value)) is (words is not None)
+    assert words is None or words in str(error.value)

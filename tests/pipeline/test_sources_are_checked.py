@@ -413,3 +413,24 @@ def test_a_file_of_another_kind_is_not_fetched(tmp_path: Path) -> None:
 def test_a_folder_without_a_recipe_is_the_data(tmp_path: Path) -> None:
     with class_folders(tmp_path, Environment(None, tmp_path, experiment=False)) as folder:
         assert folder == tmp_path
+
+
+@pytest.mark.parametrize("name", ["cat/1.jpg", "train/cat/1.jpg", "empty", "1.JPG", "scan.tiff"])
+def test_photos_beside_a_recipe_are_not_ignored(tmp_path: Path, name: str) -> None:
+    raw = recipe(tmp_path / "raw", NOWHERE, "f" * 64)
+    (raw / name).parent.mkdir(parents=True, exist_ok=True)
+    if "." in name:
+        (raw / name).write_bytes(b"photo")
+    else:
+        (raw / name).mkdir()
+    with pytest.raises(SourceInvalid, match=rf"{name.split('/')[0]} beside it would be ignored"):
+        unpacked(raw, tmp_path / "keras")
+
+
+@pytest.mark.parametrize("name", ["README.md", ".DS_Store", "__MACOSX/1.jpg", ".git/x", "photos.zip"])
+def test_what_is_no_photo_may_lie_beside_a_recipe(tmp_path: Path, name: str) -> None:
+    with serving(Files(archive(*PHOTOS))) as url:
+        raw = recipe(tmp_path / "raw", url, content(*PHOTOS))
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(b"x")
+        assert unpacked(raw, tmp_path / "keras")

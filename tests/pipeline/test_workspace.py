@@ -1,0 +1,52 @@
+"""A project that is no git repository, as a zip download is, is told how to become one."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RepositoryMissing
+from pipeline.workspace import require_repository
+from tests.pipeline.projects import AUTHOR, ROOT, TINY, Project
+
+
+@pytest.fixture
+def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A folder with params and photos that git does not know."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    Path("params.yaml").write_text(TINY)
+    Path("data/raw/pets").mkdir(parents=True)
+    return Project(tmp_path, AUTHOR | {"PYTHONPATH": str(ROOT)})
+
+
+def test_run_says_git_init_and_changes_nothing(download: Project) -> None:
+    done = download.pipeline("run", "pets")
+    assert done.returncode == 1
+    assert "git init && git add -A && git commit" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (download.root / "params.yaml").read_text() == TINY
+
+
+def test_what_it_says_helps(download: Project) -> None:
+    with pytest.raises(RepositoryMissing, match="git init"):
+        require_repository()
+    download.succeed("git", "init", "-q")
+    with pytest.raises(RepositoryMissing, match=r"Once: `git add -A && git commit"):
+        require_repository()
+    download.succeed("sh", "-c", 'git add -A && git commit -q -m "Begin"')
+    require_repository()
+
+
+def test_without_git_it_says_so(download: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(download.root))
+    with pytest.raises(RepositoryMissing, match="git is not installed"):
+        require_repository()
+
+
+def test_make_hands_a_name_with_spaces_over_whole() -> None:
+    """Otherwise it is an argument too many, and what is said is of no use."""
+    shown = subprocess.run(
+        ["make", "-n", "run", "MODEL=my pets"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert 'pipeline run "my pets"' in shown.stdout
