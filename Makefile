@@ -100,6 +100,10 @@ mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflo
 test: $(VENV)/.dev ## set up what the tests need, and run them
 	@python -m pytest
 
+.PHONY: test-slow
+test-slow: $(VENV)/.dev ## run the tests that `make test` leaves out because of their time
+	@python -m pytest -m slow
+
 # A project in which `make run MODEL=imagenet` was done, if that was not here.
 PROJECT ?= .
 

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.params import Convertible
-from serving.decoder import ACCEPTED, READS_HEIC, STARTS
+from serving.decoder import STARTS
 from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTooLarge, ImageTooManyPixels
 from serving.formats import reading
+from serving.formats.picture_file import ACCEPTED, READS_HEIC
 
 FORMATS: tuple[str, ...] = get_args(Convertible)
 # Scans have 100 MB. They are the user's own files, and still a typing error away from a hundred times that.

@@ -19,6 +19,7 @@ from pipeline.looks import COMPARED, Look, alike
 from serving import decoder
 from serving.decoder import Preprocessing, decode
 from serving.errors import ImageDamaged, ImageTooManyPixels
+from serving.formats import picture_file
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import ROOT, TINY
 
@@ -103,7 +104,7 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not decoder.READS_HEIC:
+    if name == "HEIC" and not picture_file.READS_HEIC:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
