@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import params, pins
 from pipeline.entry import guarded
-from pipeline.errors import ChainBroken
+from pipeline.errors import ChainBroken, HistoryShallow
 from pipeline.fetch import fetch
 from pipeline.layout import Layout
 from pipeline.staleness import stale
@@ -90,9 +90,12 @@ def _trace(options: argparse.Namespace) -> None:
 
 def _history(options: argparse.Namespace) -> None:
     """list what was pinned, by whom and when, newest first"""
-    for entry in pins.history(Layout(options.model).pin):
+    layout = Layout(options.model)
+    for entry in pins.history(layout.pin):
         pin = entry.pin
         print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
+    if pins.is_shallow():
+        print(HistoryShallow(layout.pin))
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
+    ├── HistoryShallow      git has only a part of a pin's history
     ├── ChainBroken         a link between data and pin does not hold
     └── CommandFailed       git or DVC ended with an error
 
@@ -167,6 +168,14 @@ class PinnedUnavailable(PipelineError):
             f"{pin} names {digest}, which cannot be had here. Tried:{listed}\n"
             "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, "
             "and name that remote in DVC_REMOTE."
+        )
+
+
+class HistoryShallow(PipelineError):
+    def __init__(self, pin: Path) -> None:
+        super().__init__(
+            f"This is a shallow clone, so git does not know which versions {pin} named before and which of "
+            "them were withdrawn: `git fetch --unshallow` brings the whole history."
         )
 
 

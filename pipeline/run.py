@@ -11,12 +11,12 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.errors import CommandFailed, ModelUnknown
+from pipeline.errors import CommandFailed, HistoryShallow, ModelUnknown
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
-from pipeline.registry import CHAMPION, Registry
+from pipeline.registry import CHAMPION, Registry, Version
 from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
@@ -73,14 +73,22 @@ def run(model: str) -> None:
     registry = Registry.connect(params.Environment.read())
     # dvc.lock may say that a version is registered which this registry has never seen.
     version = ensure(layout, registry)
-    if withdrawn(layout, version):
-        print(f"\n{model} version {version.number} was pinned before and replaced: the pin stays as it is.")
-        print(f"`python -m pipeline promote {model}` pins it again.")
-        pin = Pin.read(layout.pin)
-    else:
-        pin = promote(layout, registry, version)
+    pin = pin_unless_withdrawn(layout, registry, version)
     image, scores, milliseconds = ask_one(layout)
     print(summary(layout, pin, registry, image, scores, milliseconds, time.perf_counter() - begin))
+
+
+def pin_unless_withdrawn(layout: Layout, registry: Registry, version: Version) -> Pin:
+    """Pins a version that was never replaced by another one; otherwise the pin stays, and why is printed."""
+    try:
+        if not withdrawn(layout, version):
+            return promote(layout, registry, version)
+        reason = f"{layout.model} version {version.number} was pinned before and replaced."
+    except HistoryShallow as error:
+        reason = str(error)
+    print(f"\n{layout.pin} stays as it is. {reason}")
+    print(f"`python -m pipeline promote {layout.model}` pins version {version.number} all the same.")
+    return Pin.read(layout.pin)
 
 
 def describe(model: str) -> None:
@@ -135,7 +143,7 @@ def summary(
     best = ", ".join(f"{score.label} {score.score:.1%}" for score in scores[:3])
     other = "" if layout.model == "digits" else f" MODEL={layout.model}"
     lines = [
-        ("model", f"{pin.name}, version {pin.version}, alias {CHAMPION}"),
+        ("model", f"{pin.name}, version {pin.version}, {alias(registry, pin)}"),
         (
             "digest",
             metrics["digest"] + ("" if metrics["digest"] == pin.digest else f" (pinned: {pin.digest})"),
@@ -151,6 +159,21 @@ def summary(
         ("next", f"`make classify IMAGE=<file>{other}` asks it, `git add -A && git commit` keeps the pin"),
     ]
     return "\n" + "\n".join(f"  {name:<8} {text}" for name, text in lines)
+
+
+def alias(registry: Registry, pin: Pin) -> str:
+    """Whether the alias `champion` names the pinned version in this registry."""
+    held = registry.champion(pin.name)
+    if held is not None and held.digest == pin.digest:
+        return f"alias {CHAMPION}"
+    if registry.find(pin.name, pin.digest) is None:
+        return (
+            f"which is not in this registry; no alias {CHAMPION}"
+            if held is None
+            else (f"which is not in this registry; its alias {CHAMPION} is version {held.number}")
+        )
+    found = "nothing" if held is None else f"version {held.number}"
+    return f"but the alias {CHAMPION} is {found}: `python -m pipeline repair {pin.name}` mends it"
 
 
 def _eight_bits(metrics: dict[str, Any]) -> list[tuple[str, str]]:
