@@ -16,6 +16,9 @@
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
     ├── RegistryRefused     MLflow is not asked, for others could read or answer
+    ├── RegistryDiverted    a variable would let MLflow keep versions in another place
+    ├── RegistryMoved       the embedded database still names the files of another folder
+    ├── TemporaryFull       TMPDIR has no room
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
@@ -151,14 +154,41 @@ class RegistryRefused(PipelineError):
         super().__init__(f"The MLflow registry at {uri} is not used: {reason}.")
 
 
+class RegistryDiverted(PipelineError):
+    def __init__(self, uri: str, variables: Sequence[str]) -> None:
+        super().__init__(
+            f"{' and '.join(variables)} would let MLflow keep versions in another place than {uri}, where "
+            "runs are and the server looks: unset it, and name one registry in MLFLOW_TRACKING_URI."
+        )
+
+
+class RegistryMoved(PipelineError):
+    def __init__(self, database: Path, there: Path, here: Path) -> None:
+        super().__init__(
+            f"{database} was copied or moved: it keeps its files in {there}, not in {here}. Nothing was read "
+            "or written; `python -m pipeline repair <model>` lets it use the files of this folder."
+        )
+
+
+class TemporaryFull(PipelineError):
+    def __init__(self, folder: Path, free: int, reason: str) -> None:
+        super().__init__(
+            f"There is no room for temporary files in {folder}, which has {free / 1e6:,.0f} MB free: "
+            f"{reason}. Free some, or name another folder in TMPDIR."
+        )
+
+
 class VersionMissing(PipelineError):
     def __init__(self, model: str, wanted: str, uri: str) -> None:
         super().__init__(f"The registry at {uri} has no {model} with {wanted}.")
 
 
 class VersionDamaged(PipelineError):
-    def __init__(self, uri: str, reason: str) -> None:
-        super().__init__(f"{uri} is not what was registered: {reason}")
+    def __init__(self, model: str, uri: str, reason: str) -> None:
+        super().__init__(
+            f"{uri} is not what was registered: {reason.rstrip('.')}. `python -m pipeline repair {model}` "
+            "puts the right files there, if they can be had here."
+        )
 
 
 class PinnedUnavailable(PipelineError):

@@ -16,7 +16,10 @@ LOCK = Path("dvc.lock")
 
 
 def ensure(layout: Layout, registry: Registry) -> Version:
-    """Registers the workspace's bundle as `challenger`, unless the registry has it; or `GateRefused`."""
+    """Registers the workspace's bundle as `challenger`, unless the registry has it; or `GateRefused`.
+
+    Files that the registry has lost meanwhile are put there again.
+    """
     bundle = Bundle.open(layout.bundle)
     bundle.verify()
     if not layout.metrics.exists():
@@ -33,6 +36,9 @@ def ensure(layout: Layout, registry: Registry) -> Version:
         )
     settings = params.load().of(layout.model)
     version = registry.register(bundle, record(layout, settings, metrics))
+    if not registry.holds(version, bundle):
+        registry.restore(version, bundle)
+        print(f"{version.uri} had lost files at {registry.shown}: restored from {layout.bundle}")
     registry.set_alias(version, CHALLENGER)
     return version
 
