@@ -103,6 +103,17 @@ def _fetch(options: argparse.Namespace) -> None:
     fetch(Layout(options.model), options.stand_in)
 
 
+def _repair(options: argparse.Namespace) -> int:
+    """mend registry, alias and pin after a copy, a move or lost files, and say what cannot be mended"""
+    from pipeline.repair import State, repair
+
+    left = 0
+    for finding in repair(Layout(options.model), params.Environment.read()):
+        print(finding)
+        left += finding.state is State.LEFT
+    return 1 if left else 0
+
+
 def _stale(options: argparse.Namespace) -> int:
     """say whether dvc.lock is what code, params and data say; pulls nothing"""
     reasons = stale(options.model)
@@ -121,7 +132,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _stale, _report,
+    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair, _stale,
+    _report,
 )  # fmt: skip
 
 

@@ -87,6 +87,16 @@ def _entries(path: Path, order: str) -> list[Entry]:
     return entries
 
 
+def is_tracked(path: Path) -> bool:
+    """Does git expect this file here?"""
+    return bool(_git("ls-files", "--", str(path)))
+
+
+def is_unmerged(path: Path) -> bool:
+    """Has a merge left this file for somebody to decide?"""
+    return bool(_git("ls-files", "--unmerged", "--", str(path)))
+
+
 def _has_commits() -> bool:
     """In a repository that was only just created, `git log` is an error."""
     _git("rev-parse", "--git-dir")
