@@ -1,5 +1,7 @@
 """The registry after what people do to it: copies, moves, lost files, other variables, full disks."""
 
+import errno
+import os
 import shutil
 import socket
 import time
@@ -13,6 +15,7 @@ from PIL import Image
 
 from pipeline import relocation
 from pipeline.answers import ask
+from pipeline.entry import guarded
 from pipeline.errors import (
     RegistryDiverted,
     RegistryMoved,
@@ -233,6 +236,24 @@ def test_a_full_temporary_folder_is_named(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_without_a_path_says_where_room_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail() -> None:
+        if wrapped:
+            raise RegistryUnavailable("sqlite:///mlflow.db", "no answer") from full
+        raise full
+
+    assert guarded(fail) == 1
+    said = capsys.readouterr().err
+    for words in (f"{tmp_path} has ", f"{Path.cwd()} has ", "MB free; TMPDIR names another folder"):
+        assert words in said
 
 
 @contextmanager
