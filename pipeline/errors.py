@@ -3,11 +3,14 @@
     PipelineError
     ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
     ├── ModelUnknown        nobody described such a model
+    ├── NameTaken           a model cannot be renamed so
+    ├── RemovalUnconfirmed  a model is removed only when somebody has agreed
     ├── SourceInvalid       a source.yaml recipe that cannot be followed
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
     ├── SourceUnavailable   data or weights cannot be had
     ├── SourceChanged       a download is not what the recipe promises
     ├── WeightsUnknown      weights or class names that are not the published ones
+    ├── PhotosAbsent        a stage must run, and of its photos there is only DVC's record
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── InputMissing        a stage was run before the stage that feeds it
     ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
@@ -48,6 +51,18 @@ class ModelUnknown(PipelineError):
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
             f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`."
+        )
+
+
+class NameTaken(PipelineError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"No model can be renamed to {name!r}: {reason}. Nothing was changed.")
+
+
+class RemovalUnconfirmed(PipelineError):
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"Nothing was removed: `python -m pipeline remove {model} --yes` removes all that is listed."
         )
 
 
@@ -102,6 +117,14 @@ class DataRefused(PipelineError):
             lines.append(f"\n  ... and {len(refusals) - self.LISTED} more")
         super().__init__(
             f"{folder} has {len(refusals)} problems; nothing was written. Mend or remove:{''.join(lines)}"
+        )
+
+
+class PhotosAbsent(PipelineError):
+    def __init__(self, model: str, missing: Path) -> None:
+        super().__init__(
+            f"{model} cannot be built here: of {missing} there is only DVC's record. `dvc pull` brings it "
+            "from a remote that has it, which `dvc remote add` names; or put the same photos there."
         )
 
 

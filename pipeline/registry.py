@@ -51,6 +51,8 @@ DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 CHAMPION, CHALLENGER = "champion", "challenger"
 # Tags of a version: its identity, and what the pin calls a version that another registry numbered.
 DIGEST, PINNED_AS = "digest", "pinned_as"
+# Tag of a registered model: the name under which it goes on.
+RENAMED = "renamed_to"
 # Seconds for a database server to let us in, and how the drivers of each kind call that.
 PATIENCE = 10
 TIMEOUTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mssql": "timeout"}
@@ -296,6 +298,25 @@ class Registry:
             reason = f"there are no files at {shown(self.location(version))}"
             raise VersionDamaged(version.name, version.uri, reason)
         repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
+
+    def remove(self, name: str) -> None:
+        """Deletes a registered model with its versions, and its runs as far as MLflow can bring them back."""
+        with self.answering():
+            if self._registered(name):
+                self.client.delete_registered_model(name)
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is not None and experiment.lifecycle_stage != LifecycleStage.DELETED:
+                self.client.delete_experiment(experiment.experiment_id)
+
+    def note_renamed(self, old: str, new: str) -> int:
+        """Notes on a registered model under which name it goes on; gives how many versions it has."""
+        with self.answering():
+            if self._registered(old):
+                self.client.set_registered_model_tag(old, RENAMED, new)
+        return len(self.versions(old))
+
+    def _registered(self, name: str) -> bool:
+        return bool(self.client.search_registered_models(f"name = '{name}'"))
 
     def _own(self, location: str) -> str:
         """The location, unless it is another host's, to which MLflow would send user and password too."""

@@ -1,22 +1,19 @@
 """The main job: from params and data to a pinned model that has answered, and a summary of it."""
 
-import subprocess
-import sys
 import time
-from io import StringIO
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from pipeline import params
-from pipeline.errors import CommandFailed, HistoryShallow, ModelUnknown
+from pipeline.descriptions import listed
+from pipeline.errors import HistoryShallow, ModelUnknown, PhotosAbsent
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import CHAMPION, Registry, Version
+from pipeline.reproduction import absent_photos, reproduce_one
 from serving.pin import Pin
 from serving.predictor import Predictor, Score
 
@@ -67,9 +64,9 @@ def run(model: str) -> None:
     layout = Layout(model)
     describe(model)
     params.load().of(model)
-    command = [sys.executable, "-m", "dvc", "repro", f"register@{model}"]
-    if code := subprocess.run(command, check=False).returncode:
-        raise CommandFailed(["dvc", "repro", f"register@{model}"], code)
+    reproduce_one("register", model)
+    if not layout.bundle.exists() and (missing := absent_photos(layout)):
+        raise PhotosAbsent(model, missing)
     registry = Registry.connect(params.Environment.read())
     # dvc.lock may say that a version is registered which this registry has never seen.
     version = ensure(layout, registry)
@@ -97,7 +94,7 @@ def describe(model: str) -> None:
     if model in known.models:
         return
     before = params.PARAMS.read_text(encoding="utf-8")
-    after = _listed(before, model)
+    after = listed(before, model)
     if model not in known.sections:
         if not params.is_name(model) or not Layout(model).raw.is_dir():
             raise ModelUnknown(model, known.sections, Layout(model).raw)
@@ -105,17 +102,6 @@ def describe(model: str) -> None:
         print(f"params.yaml: described {model}; look at it and change what you know better")
     write(params.PARAMS, after.encode())
     print(f"params.yaml: a bare `dvc repro` now builds {model} too")
-
-
-def _listed(text: str, model: str) -> str:
-    """Adds a model to the list `models`, and leaves comments and layout of the file as they are."""
-    editor, written = YAML(), StringIO()
-    editor.preserve_quotes, editor.width = True, 4096
-    editor.indent(mapping=2, sequence=4, offset=2)
-    document = editor.load(text)
-    document["models"].append(model)
-    editor.dump(document, written)
-    return written.getvalue()
 
 
 def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
