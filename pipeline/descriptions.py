@@ -34,7 +34,9 @@ def renamed_section(text: str, old: str, new: str) -> str:
 def without_stages(text: str, model: str, stages: tuple[str, ...] = (r"\w+",)) -> str:
     """dvc.lock without stages of a model."""
     names = "|".join(stages)
-    return re.sub(rf"^  (?:{names})@{re.escape(model)}:\n(?:    .*\n)*", "", text, flags=re.MULTILINE)
+    kept = re.sub(rf"^  (?:{names})@{re.escape(model)}:\n(?:    .*\n)*", "", text, flags=re.MULTILINE)
+    # DVC refuses a lock whose stages are nothing at all.
+    return re.sub(r"^stages:\n(?!  )", "stages: {}\n", kept, flags=re.MULTILINE)
 
 
 def renamed_stages(text: str, old: str, new: str) -> str:

@@ -131,6 +131,17 @@ def test_a_renamed_model_keeps_what_does_not_depend_on_its_name(
     assert registry.client.get_registered_model("tiny").tags == {"renamed_to": "pets"}
 
 
+def test_dvc_agrees(built: Project, tmp_path: Path) -> None:
+    """Nothing is prepared or trained again under the new name, and without any model DVC is content."""
+    copy = Project(tmp_path / "copy", built.environment)
+    shutil.copytree(built.root, copy.root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    assert copy.pipeline("rename", "tiny", "pets").returncode == 0
+    changed = json.loads(copy.succeed("dvc", "status", "--json").splitlines()[-1])
+    assert set(changed) == {"export@pets", "evaluate@pets", "register@pets"}
+    assert copy.pipeline("remove", "pets", "--yes").returncode == 0
+    assert json.loads(copy.succeed("dvc", "status", "--json").splitlines()[-1]) == {}
+
+
 def test_photos_that_dvc_keeps_are_renamed_too(whole: Project) -> None:
     whole.succeed("dvc", "init", "-q")
     for model in ("tiny", "other"):
@@ -174,7 +185,7 @@ def test_the_lock_is_that_of_the_new_name() -> None:
     # What the description says stays.
     assert re.findall(r".*\bdigits\b.*", renamed) == re.findall(r".* digits 0 to 9.*", LOCK)
     assert descriptions.renamed_stages(LOCK, "digit", "x") == LOCK
-    assert yaml.safe_load(descriptions.without_stages(LOCK, "digits"))["stages"] is None
+    assert yaml.safe_load(descriptions.without_stages(LOCK, "digits"))["stages"] == {}
 
 
 def test_other_sections_keep_their_comments() -> None:
