@@ -72,11 +72,11 @@ pull: $(VENV)/.pipeline ## fetch data and models from DVC's remote, as far as it
 
 .PHONY: evaluate
 evaluate: $(VENV)/.pipeline ## run what has changed of the pipeline, up to the figures
-	@dvc repro evaluate
+	@python -m pipeline reproduce evaluate
 
 .PHONY: register
 register: $(VENV)/.pipeline ## register what passed its gate, at MLFLOW_TRACKING_URI or in mlflow.db
-	@dvc repro register
+	@python -m pipeline reproduce register
 
 .PHONY: stale
 stale: $(VENV)/.pipeline ## say whether dvc.lock is what code, params and data say

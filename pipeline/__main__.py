@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from pipeline import params, pins
 from pipeline.entry import guarded
-from pipeline.errors import ChainBroken
+from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
 from pipeline.fetch import fetch
 from pipeline.layout import Layout
+from pipeline.reproduction import reproduce
 from pipeline.staleness import stale
 from serving.predictor import Predictor
 
@@ -90,14 +91,54 @@ def _trace(options: argparse.Namespace) -> None:
 
 def _history(options: argparse.Namespace) -> None:
     """list what was pinned, by whom and when, newest first"""
-    for entry in pins.history(Layout(options.model).pin):
+    layout = Layout(options.model)
+    for entry in pins.history(layout.pin):
         pin = entry.pin
         print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
+    if pins.is_shallow():
+        print(HistoryShallow(layout.pin))
 
 
 def _fetch(options: argparse.Namespace) -> None:
     """have the pinned bundle here: from registry or DVC, or built again"""
     fetch(Layout(options.model), options.stand_in)
+
+
+def _repair(options: argparse.Namespace) -> int:
+    """mend registry, alias and pin after a copy, a move or lost files, and say what cannot be mended"""
+    from pipeline.repair import State, repair
+
+    left = 0
+    for finding in repair(Layout(options.model), params.Environment.read()):
+        print(finding)
+        left += finding.state is State.LEFT
+    return 1 if left else 0
+
+
+def _remove(options: argparse.Namespace) -> None:
+    """remove a model with all that belongs to it, after listing that"""
+    from pipeline import removal
+
+    layout, registry = Layout(options.model), _connect()
+    for line in removal.plan(layout, registry):
+        print(f"remove  {line}")
+    if not options.yes and not (sys.stdin.isatty() and input("Remove all this? [y/N] ").lower() == "y"):
+        raise RemovalUnconfirmed(options.model)
+    for line in removal.remove(layout, registry):
+        print(f"kept    {line}")
+
+
+def _rename(options: argparse.Namespace) -> None:
+    """give a model another name, without training it again"""
+    from pipeline import renaming
+
+    for line in renaming.rename(Layout(options.model), Layout(options.new), _connect()):
+        print(line)
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    """run what has changed of all models, up to a stage; photos are needed only by what has changed"""
+    reproduce(options.stage)
 
 
 def _stale(options: argparse.Namespace) -> int:
@@ -118,7 +159,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _stale, _report,
+    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair,
+    _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
 
@@ -132,10 +174,16 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(verb=verb)
         command.set_defaults(model=None)
         # Without a model, `stale` speaks of all of them; every other verb but `report` needs one.
-        if name != "report":
+        if name not in ("report", "reproduce"):
             command.add_argument(
                 "model", nargs="?" if name == "stale" else None, help="a section of params.yaml"
             )
+        if name == "reproduce":
+            command.add_argument("stage", choices=("evaluate", "register"))
+        if name == "rename":
+            command.add_argument("new", help="the name that it gets")
+        if name == "remove":
+            command.add_argument("--yes", action="store_true", help="remove what is listed, without asking")
         if name == "classify":
             command.add_argument("image", type=Path)
         if name == "promote":
@@ -156,8 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _checked(options: argparse.Namespace) -> int | None:
-    """Runs a verb for a model that is known; `run` takes one that has only photos, `fetch` only a pin."""
-    if options.verb not in (_run, _fetch) and options.model is not None:
+    """Runs a verb for a model that is known.
+
+    `run` takes one that has only photos, `fetch` only a pin, `remove` whatever is left of one.
+    """
+    if options.verb not in (_run, _fetch, _remove) and options.model is not None:
         params.load().of(options.model)
     verb: Callable[[argparse.Namespace], int | None] = options.verb
     return verb(options)

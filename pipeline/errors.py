@@ -4,11 +4,14 @@
     ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
     ├── ModelNameInvalid    a model cannot be called so
     ├── ModelUnknown        nobody described such a model
+    ├── NameTaken           a model cannot be renamed so
+    ├── RemovalUnconfirmed  a model is removed only when somebody has agreed
     ├── SourceInvalid       a source.yaml recipe that cannot be followed
     ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
     ├── SourceUnavailable   data or weights cannot be had
     ├── SourceChanged       a download is not what the recipe promises
     ├── WeightsUnknown      weights or class names that are not the published ones
+    ├── PhotosAbsent        a stage must run, and of its photos there is only DVC's record
     ├── DataRefused         images that would spoil the model, all of them listed
     ├── FoldersUnclear      photos that lie so that it is not clear what they show
     ├── InputMissing        a stage was run before the stage that feeds it
@@ -19,9 +22,13 @@
     ├── GateRefused         the model is not good enough to be registered
     ├── RegistryUnavailable MLflow does not answer
     ├── RegistryRefused     MLflow is not asked, for others could read or answer
+    ├── RegistryDiverted    a variable would let MLflow keep versions in another place
+    ├── RegistryMoved       the embedded database still names the files of another folder
+    ├── TemporaryFull       TMPDIR has no room
     ├── VersionMissing      the registry lacks what is asked of it
     ├── VersionDamaged      the registry's files are not those of the digest
     ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
+    ├── HistoryShallow      git has only a part of a pin's history
     ├── ChainBroken         a link between data and pin does not hold
     ├── RepositoryMissing   the project is no git repository, or has no commit
     └── CommandFailed       git or DVC ended with an error
@@ -74,6 +81,18 @@ class ModelUnknown(PipelineError):
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
             f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{there}"
+        )
+
+
+class NameTaken(PipelineError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"No model can be renamed to {name!r}: {reason}. Nothing was changed.")
+
+
+class RemovalUnconfirmed(PipelineError):
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"Nothing was removed: `python -m pipeline remove {model} --yes` removes all that is listed."
         )
 
 
@@ -148,6 +167,14 @@ class FoldersUnclear(PipelineError):
         super().__init__(f"{folder} cannot be used as it is: {found}. {advice}.")
 
 
+class PhotosAbsent(PipelineError):
+    def __init__(self, model: str, missing: Path) -> None:
+        super().__init__(
+            f"{model} cannot be built here: of {missing} there is only DVC's record. `dvc pull` brings it "
+            "from a remote that has it, which `dvc remote add` names; or put the same photos there."
+        )
+
+
 class InputMissing(PipelineError):
     def __init__(self, path: Path, model: str) -> None:
         super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
@@ -208,14 +235,41 @@ class RegistryRefused(PipelineError):
         super().__init__(f"The MLflow registry at {uri} is not used: {reason}.")
 
 
+class RegistryDiverted(PipelineError):
+    def __init__(self, uri: str, variables: Sequence[str]) -> None:
+        super().__init__(
+            f"{' and '.join(variables)} would let MLflow keep versions in another place than {uri}, where "
+            "runs are and the server looks: unset it, and name one registry in MLFLOW_TRACKING_URI."
+        )
+
+
+class RegistryMoved(PipelineError):
+    def __init__(self, database: Path, there: Path, here: Path) -> None:
+        super().__init__(
+            f"{database} was copied or moved: it keeps its files in {there}, not in {here}. Nothing was read "
+            "or written; `python -m pipeline repair <model>` lets it use the files of this folder."
+        )
+
+
+class TemporaryFull(PipelineError):
+    def __init__(self, folder: Path, free: int, reason: str) -> None:
+        super().__init__(
+            f"There is no room for temporary files in {folder}, which has {free / 1e6:,.0f} MB free: "
+            f"{reason}. Free some, or name another folder in TMPDIR."
+        )
+
+
 class VersionMissing(PipelineError):
     def __init__(self, model: str, wanted: str, uri: str) -> None:
         super().__init__(f"The registry at {uri} has no {model} with {wanted}.")
 
 
 class VersionDamaged(PipelineError):
-    def __init__(self, uri: str, reason: str) -> None:
-        super().__init__(f"{uri} is not what was registered: {reason}")
+    def __init__(self, model: str, uri: str, reason: str) -> None:
+        super().__init__(
+            f"{uri} is not what was registered: {reason.rstrip('.')}. `python -m pipeline repair {model}` "
+            "puts the right files there, if they can be had here."
+        )
 
 
 class PinnedUnavailable(PipelineError):
@@ -225,6 +279,14 @@ class PinnedUnavailable(PipelineError):
             f"{pin} names {digest}, which cannot be had here. Tried:{listed}\n"
             "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, "
             "and name that remote in DVC_REMOTE."
+        )
+
+
+class HistoryShallow(PipelineError):
+    def __init__(self, pin: Path) -> None:
+        super().__init__(
+            f"This is a shallow clone, so git does not know which versions {pin} named before and which of "
+            "them were withdrawn: `git fetch --unshallow` brings the whole history."
         )
 
 

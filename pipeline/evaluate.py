@@ -21,7 +21,7 @@ import numpy as np
 from pipeline import agreement, card, gate, measures, params, pictures
 from pipeline.answers import Answers, ask, latency
 from pipeline.entry import stage
-from pipeline.errors import InputMissing, VersionMissing
+from pipeline.errors import InputMissing, PipelineError
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.precision import Loss
@@ -29,7 +29,7 @@ from pipeline.refusals import refusals
 from pipeline.report.markdown import plain
 from serving.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.decoder import decode
-from serving.errors import PinMissing
+from serving.errors import PinMissing, ServingError
 from serving.pin import Pin
 from serving.predictor import Predictor
 
@@ -154,12 +154,14 @@ def against_pinned(
         # Imported here because it takes a second, and most runs compare with nothing.
         from pipeline.registry import Registry
 
-        with Registry.connect(params.Environment.read()).downloaded(pin.name, pin.digest) as folder:
+        registry = Registry.connect(params.Environment.read())
+        with registry.downloaded(registry.get(pin.name, pin.digest)) as bundle:
             # It may be older than a class that the data have by now.
-            pinned = ask(Predictor.open(folder), layout.test, strict=False)
+            pinned = ask(Predictor.open(bundle.path), layout.test, strict=False)
     except PinMissing:
         return None, "nothing is pinned to compare with"
-    except VersionMissing as error:
+    except (PipelineError, ServingError) as error:
+        # A registry without these bytes, for a while or for ever, keeps nobody from measuring.
         return None, f"NOT compared with the pinned version: {error}"
     lost, gained = int((pinned.right & ~answers.right).sum()), int((answers.right & ~pinned.right).sum())
     comparison = gate.Comparison(pin.digest, len(answers.files), lost, gained)

@@ -1,5 +1,6 @@
 """Files that are whole or not there: digests, and writing without leaving anything half-written."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FileDamaged
+from pipeline.errors import FileDamaged, TemporaryFull
+
+# How a system says that there is no room: on the disk, for this user, for a file of this size.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_of(path: Path) -> str:
@@ -67,3 +71,24 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """For blocks that only write below a temporary folder: if there is no room, `TemporaryFull` names it."""
+    try:
+        yield
+    except Exception as error:
+        if is_full(error):
+            said = str(error).strip().splitlines()[-1]
+            raise TemporaryFull(folder.parent, shutil.disk_usage(folder).free, said) from error
+        raise
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Is there no room left? Libraries pack the system's error into others, at times as text only."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or any(os.strerror(code) in str(error) for code in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

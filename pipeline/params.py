@@ -187,6 +187,17 @@ class Model(Section):
         return self
 
 
+# MLflow's variables that move versions away from where their runs are, or out of the server's sight; values
+# that say what MLflow does anyway are none of it.
+DIVERSIONS = (
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_WORKSPACE",
+    "MLFLOW_WORKSPACE_STORE_URI",
+    "MLFLOW_ENABLE_WORKSPACES",
+)
+UNSET = frozenset({"false", "0", "default"})
+
+
 def is_name(text: str) -> bool:
     """May a model be called so?"""
     return re.fullmatch(NAME, text) is not None and text not in RESERVED
@@ -314,16 +325,29 @@ class Environment:
     experiment: bool
     tracking_token: str = ""
     plain_http: bool = False
+    # Where the project is; an experiment of `dvc exp run --temp` or of the queue runs in a copy of it.
+    home: Path = Path()
+    # Variables that would let MLflow keep a part of the registry in another place than the tracking URI.
+    diversions: tuple[str, ...] = ()
 
     @classmethod
     def read(cls) -> Self:
         """`MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_TOKEN`, `KERAS_HOME`, `GOLDFISH_REGISTRY_PLAIN_HTTP` (what
-        the server understands by it), and whether `dvc exp run` is what runs us.
+        the server understands by it), and whether `dvc exp run` is what runs us, and for which project.
         """
+        experiment = bool(os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"))
         return cls(
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or None,
             keras_home=Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras"),
-            experiment=bool(os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV")),
+            experiment=experiment,
             tracking_token=os.environ.get("MLFLOW_TRACKING_TOKEN") or "",
             plain_http=os.environ.get("GOLDFISH_REGISTRY_PLAIN_HTTP", "").strip().lower() in ("1", "true"),
+            home=Path(os.environ.get("DVC_ROOT") or "") if experiment else Path(),
+            diversions=tuple(name for name in DIVERSIONS if _diverts(name)),
         )
+
+
+def _diverts(name: str) -> bool:
+    value = os.environ.get(name, "").strip()
+    harmless = {os.environ.get("MLFLOW_TRACKING_URI", "")} if name == "MLFLOW_REGISTRY_URI" else UNSET
+    return bool(value) and value.lower() not in harmless

@@ -20,23 +20,28 @@ def promote(layout: Layout, registry: Registry, version: Version) -> Pin:
 
 
 def rollback(layout: Layout, registry: Registry) -> Pin:
-    """Pins again what was pinned before, as git remembers it."""
+    """Pins the version before the current one, as git remembers them; never one that was withdrawn.
+
+    From 3 it goes to 2, and from there to 1: not to 3 again, which the first rollback has withdrawn.
+    """
     current = Pin.read(layout.pin)
-    # The newest commit may hold the current pin or, when that is not committed yet, the one before it.
-    for entry in pins.history(layout.pin):
-        if entry.pin.digest != current.digest:
-            return _pin(layout, registry, registry.get(layout.model, entry.pin.digest), entry.pin)
-    raise PinMissing(
-        layout.pin, "git knows no earlier pin to go back to; commit a pin to be able to return to it"
-    )
+    *earlier, _ = pins.lineage(layout.pin, current)
+    if not earlier:
+        raise PinMissing(
+            layout.pin,
+            f"git knows no earlier pin to go back to than version {current.version}, except versions that "
+            f"were withdrawn; `python -m pipeline promote {layout.model} --version N` pins any version",
+        )
+    return _pin(layout, registry, registry.get(layout.model, earlier[-1].digest), earlier[-1])
 
 
 def withdrawn(layout: Layout, version: Version) -> bool:
-    """Was this version pinned once and then replaced? Pinning it again must be somebody's decision."""
+    """Was this version pinned once and then replaced? Pinning it again must be somebody's decision.
+
+    `HistoryShallow` if that cannot be known.
+    """
     current = _current(layout)
-    if current is None or current.digest == version.digest:
-        return False
-    return any(entry.pin.digest == version.digest for entry in pins.history(layout.pin))
+    return current is not None and pins.replaced(layout.pin, current, version.digest)
 
 
 def _current(layout: Layout) -> Pin | None:

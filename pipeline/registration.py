@@ -17,7 +17,10 @@ LOCK = Path("dvc.lock")
 
 
 def ensure(layout: Layout, registry: Registry) -> Version:
-    """Registers the workspace's bundle as `challenger`, unless the registry has it; or `GateRefused`."""
+    """Registers the workspace's bundle as `challenger`, unless the registry has it; or `GateRefused`.
+
+    Files that the registry has lost meanwhile are put there again.
+    """
     bundle = Bundle.open(layout.bundle)
     bundle.verify()
     if not layout.metrics.exists():
@@ -31,6 +34,9 @@ def ensure(layout: Layout, registry: Registry) -> Version:
         raise GateRefused(layout.model, bundle.digest, refusals(metrics["gate"]))
     settings = params.load().of(layout.model)
     version = registry.register(bundle, record(layout, settings, metrics))
+    if not registry.holds(version, bundle):
+        registry.restore(version, bundle)
+        print(f"{version.uri} had lost files at {registry.shown}: restored from {layout.bundle}")
     registry.set_alias(version, CHALLENGER)
     return version
 

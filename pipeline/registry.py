@@ -7,7 +7,7 @@ By default it is embedded: `mlflow.db` and `mlartifacts/` at the root of the rep
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,22 +25,58 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import read_mlflow_creds
+from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import RegistryRefused, RegistryUnavailable, VersionDamaged, VersionMissing
+from pipeline import relocation
+from pipeline.errors import (
+    RegistryDiverted,
+    RegistryMoved,
+    RegistryRefused,
+    RegistryUnavailable,
+    VersionDamaged,
+    VersionMissing,
+)
+from pipeline.files import filling
 from pipeline.params import Environment
 from serving.bundle import MANIFEST, Bundle
 from serving.errors import ServingError
-from serving.registry import Credentials, elsewhere, exposed, shown
+from serving.registry import SQLITE, Credentials, elsewhere, exposed, shown
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 # Alias of the version that is served, and of the newest that may be.
 CHAMPION, CHALLENGER = "champion", "challenger"
 # Tags of a version: its identity, and what the pin calls a version that another registry numbered.
 DIGEST, PINNED_AS = "digest", "pinned_as"
+# Tag of a registered model: the name under which it goes on.
+RENAMED = "renamed_to"
+# Seconds for a database server to let us in, and how the drivers of each kind call that.
+PATIENCE = 10
+TIMEOUTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mssql": "timeout"}
 # How often something is tried that another process may be doing at the same moment.
 ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Database:
+    """The file of an embedded registry."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, environment: Environment) -> Self | None:
+        """The project's own; `None` if the environment names another registry."""
+        path = (environment.home / DATABASE).absolute()
+        uri = address(environment)
+        return cls(path) if _embedded(uri) and _file(uri) == path else None
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the files are: beside the database, or where a link there leads."""
+        return (self.path.parent / ARTIFACTS).resolve()
 
 
 @dataclass(frozen=True)
@@ -90,7 +126,9 @@ class Registry:
 
         `RegistryRefused` before anything is sent, if others could read user, password or token on the way.
         """
-        uri = environment.tracking_uri or f"sqlite:///{DATABASE.resolve()}"
+        uri = address(environment)
+        if environment.diversions:
+            raise RegistryDiverted(shown(uri), environment.diversions)
         if reason := exposed(uri, _credentials(environment)):
             raise RegistryRefused(shown(uri), reason)
         # MLflow's own patience is several minutes.
@@ -102,9 +140,18 @@ class Registry:
         mlflow.set_tracking_uri(uri)
         # The client opens the database, and creates its tables if they are not there.
         with _answering(uri), _lock(uri):
-            client = mlflow.MlflowClient(uri)
+            _reach(uri)
+            client = mlflow.MlflowClient(uri, uri)
             client.search_registered_models(max_results=1)
-        return cls(uri, client)
+        result = cls(uri, client)
+        result._check_place(environment)
+        return result
+
+    def _check_place(self, environment: Environment) -> None:
+        """`RegistryMoved` if the project's own database has its files in another folder."""
+        if own := Database.of(environment):
+            for there in relocation.foreign(own.path, own.artifacts):
+                raise RegistryMoved(own.path, there, own.artifacts)
 
     @property
     def shown(self) -> str:
@@ -115,6 +162,11 @@ class Registry:
     def embedded(self) -> bool:
         """Is it a file of this machine, and no server?"""
         return _embedded(self.uri)
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder of files of an embedded registry: beside the database, wherever this runs."""
+        return Database(_file(self.uri)).artifacts if self.embedded else None
 
     def answering(self) -> AbstractContextManager[None]:
         """Turns MLflow's errors into one sentence."""
@@ -144,6 +196,12 @@ class Registry:
             raise VersionMissing(name, f"version {number} that has a digest", self.shown)
         return version
 
+    def versions(self, name: str) -> list[Version]:
+        """All versions that have a digest, oldest first."""
+        with self.answering():
+            found = map(_version, self.client.search_model_versions(f"name = '{name}'"))
+            return sorted((it for it in found if it.digest), key=lambda it: it.number)
+
     def champion(self, name: str) -> Version | None:
         """The version that the alias `champion` names."""
         with self.answering():
@@ -172,6 +230,7 @@ class Registry:
         name = bundle.manifest.name
         with _lock(self.uri):
             if there := self.find(name, bundle.digest):
+                self._describe(name, record.description)
                 return there
             with self.answering():
                 added = self._add(name, bundle, record)
@@ -182,31 +241,82 @@ class Registry:
             return first
 
     @contextmanager
-    def downloaded(self, name: str, digest: str) -> Iterator[Path]:
-        """Yields a folder with the files of the version with this digest, as the registry has them."""
-        number = str(self.get(name, digest).number)
-        with TemporaryDirectory(prefix="goldfish-") as folder:
-            with self.answering():
-                place = self._own(self.client.get_model_version_download_uri(name, number))
-                path = Path(
-                    mlflow.artifacts.download_artifacts(place, dst_path=folder, tracking_uri=self.uri)
-                )
-            yield path
-
-    def verify(self, version: Version) -> None:
-        """Downloads a version and checks every byte; `VersionDamaged` names the file that was changed."""
-        with self.downloaded(version.name, version.digest) as folder:
+    def downloaded(self, version: Version) -> Iterator[Bundle]:
+        """Yields the files of a version; if one byte is another one, `VersionDamaged` names the file."""
+        with TemporaryDirectory(prefix="goldfish-") as name:
+            folder = Path(name)
+            with filling(folder), self.answering():
+                self._download(version, folder)
             try:
                 bundle = Bundle.open(folder)
                 if bundle.digest != version.digest:
                     raise VersionDamaged(
-                        version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
+                        version.name, version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                     )
                 bundle.check_name(version.name)
                 bundle.verify(bytecode=False)
             except ServingError as error:
                 # The download is a temporary copy; the file is known by its name in the version.
-                raise VersionDamaged(version.uri, str(error).replace(f"{folder}/", "")) from error
+                reason = str(error).replace(f"{folder}/", "")
+                raise VersionDamaged(version.name, version.uri, reason) from error
+            yield bundle
+
+    def verify(self, version: Version) -> None:
+        """Downloads a version and checks every byte."""
+        with self.downloaded(version):
+            pass
+
+    def holds(self, version: Version, bundle: Bundle) -> bool:
+        """Are all files of the bundle there, with their sizes? What they hold only `verify` can tell."""
+        wanted = {name: file.size for name, file in bundle.manifest.files.items()}
+        wanted[MANIFEST] = (bundle.path / MANIFEST).stat().st_size
+        with self.answering():
+            return dict(_sizes(self._repository(version))) == wanted
+
+    def restore(self, version: Version, bundle: Bundle) -> None:
+        """Puts the files of a bundle with the same digest where a version's were lost or changed."""
+        if bundle.digest != version.digest:
+            raise VersionDamaged(version.name, version.uri, f"{bundle.path} has digest {bundle.digest}")
+        with self.answering(), _upload_copy(bundle) as files:
+            repository = self._repository(version)
+            for path, _ in list(_sizes(repository)):
+                if path != MANIFEST and path not in bundle.manifest.files:
+                    repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
+            repository.log_artifacts(str(files))  # type: ignore[no-untyped-call]
+
+    def location(self, version: Version) -> str:
+        """Where MLflow has the files of a version."""
+        with self.answering():
+            return self._own(self.client.get_model_version_download_uri(version.name, str(version.number)))
+
+    def _repository(self, version: Version) -> ArtifactRepository:
+        return get_artifact_repository(self.location(version), tracking_uri=self.uri)
+
+    def _download(self, version: Version, folder: Path) -> None:
+        repository = self._repository(version)
+        if not repository.list_artifacts():
+            reason = f"there are no files at {shown(self.location(version))}"
+            raise VersionDamaged(version.name, version.uri, reason)
+        repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
+
+    def remove(self, name: str) -> None:
+        """Deletes a registered model with its versions, and its runs as far as MLflow can bring them back."""
+        with self.answering():
+            if self._registered(name):
+                self.client.delete_registered_model(name)
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is not None and experiment.lifecycle_stage != LifecycleStage.DELETED:
+                self.client.delete_experiment(experiment.experiment_id)
+
+    def note_renamed(self, old: str, new: str) -> int:
+        """Notes on a registered model under which name it goes on; gives how many versions it has."""
+        with self.answering():
+            if self._registered(old):
+                self.client.set_registered_model_tag(old, RENAMED, new)
+        return len(self.versions(old))
+
+    def _registered(self, name: str) -> bool:
+        return bool(self.client.search_registered_models(f"name = '{name}'"))
 
     def _own(self, location: str) -> str:
         """The location, unless it is another host's, to which MLflow would send user and password too."""
@@ -226,6 +336,8 @@ class Registry:
                 run_id,
                 metrics=[Metric(key, value, now, 0) for key, value in record.metrics.items()],
                 params=[Param(key, value) for key, value in record.params.items()],
+                # Whatever MLFLOW_ENABLE_ASYNC_LOGGING says: a stage may end before a queue is empty.
+                synchronous=True,
             )
             # MLflow holds 36 characters of a data set's digest; the tags have the whole one.
             data = Dataset(name, record.data_digest[:36], "local", record.data_source)
@@ -237,7 +349,7 @@ class Registry:
             with _upload_copy(bundle) as files:
                 self.client.log_model_artifacts(model.model_id, str(files))
             self.client.finalize_logged_model(model.model_id, "READY")
-            self._registered_model(name, record.description)
+            self._describe(name, record.description)
             version = self.client.create_model_version(
                 name, f"models:/{model.model_id}", run_id, tags=tags, model_id=model.model_id
             )
@@ -260,16 +372,43 @@ class Registry:
     def _experiment(self, name: str) -> str:
         there = self.client.get_experiment_by_name(name)
         if there is None:
-            location = ARTIFACTS.resolve().as_uri() if self.embedded else None
+            location = self.artifacts.as_uri() if self.artifacts else None
             with _unless_there():
                 self.client.create_experiment(name, artifact_location=location)
         elif there.lifecycle_stage == LifecycleStage.DELETED:
             self.client.restore_experiment(there.experiment_id)
         return str(self.client.search_experiments(filter_string=f"name = '{name}'")[0].experiment_id)
 
-    def _registered_model(self, name: str, description: str) -> None:
-        with _unless_there():
-            self.client.create_registered_model(name, description=description)
+    def _describe(self, name: str, description: str) -> None:
+        """Creates the registered model, or gives it the description that params.yaml has by now."""
+        with self.answering():
+            with _unless_there():
+                self.client.create_registered_model(name, description=description)
+            if self.client.get_registered_model(name).description != description:
+                self.client.update_registered_model(name, description)
+
+
+def address(environment: Environment) -> str:
+    """Where the registry is; that of a file is absolute, for an experiment may run in another folder."""
+    uri = environment.tracking_uri or f"{SQLITE}{DATABASE}"
+    local = uri.startswith(SQLITE)
+    return f"{SQLITE}{(environment.home / uri.removeprefix(SQLITE)).absolute()}" if local else uri
+
+
+def _file(uri: str) -> Path:
+    """The database of an embedded registry."""
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
+
+
+def _reach(uri: str) -> None:
+    """Connects to a database server once: MLflow itself tries ten times, which takes two minutes and more."""
+    if (
+        not _embedded(uri)
+        and (engine := make_url(uri).get_backend_name() if "://" in uri else "") in TIMEOUTS
+    ):
+        options = {TIMEOUTS[engine]: PATIENCE}
+        with create_engine(uri, poolclass=NullPool, connect_args=options).connect():
+            pass
 
 
 def _credentials(environment: Environment) -> Credentials:
@@ -294,7 +433,8 @@ def _unless_there() -> Iterator[None]:
 def _answering(uri: str) -> Iterator[None]:
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    # ImportError: SQLAlchemy lacks the driver of a database.
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RegistryUnavailable(_shown(uri), reason.replace(uri, _shown(uri))) from error
 
@@ -302,11 +442,13 @@ def _answering(uri: str) -> Iterator[None]:
 @contextmanager
 def _lock(uri: str) -> Iterator[None]:
     """Keeps other processes from creating the embedded database's tables, or a version, meanwhile."""
-    if _embedded(uri):
-        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
-            yield
-    else:
+    with locked(_file(uri)) if _embedded(uri) else nullcontext():
         yield
+
+
+def locked(database: Path) -> AbstractContextManager[object]:
+    """Whoever holds it is the only process that changes the embedded registry."""
+    return FileLock(f"{database}.lock")
 
 
 def _embedded(uri: str) -> bool:
@@ -318,6 +460,15 @@ def _shown(uri: str) -> str:
         return uri
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _sizes(repository: ArtifactRepository, folder: str = "") -> Iterator[tuple[str, int]]:
+    """Every file of an artifact store, by its path there, and its size."""
+    for entry in repository.list_artifacts(folder or None):
+        if entry.is_dir:
+            yield from _sizes(repository, entry.path)
+        else:
+            yield entry.path, int(entry.file_size or 0)
 
 
 @contextmanager

@@ -1,22 +1,19 @@
 """The main job: from params and data to a pinned model that has answered, and a summary of it."""
 
-import subprocess
-import sys
 import time
-from io import StringIO
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from pipeline import card, params
-from pipeline.errors import CommandFailed
+from pipeline.descriptions import listed
+from pipeline.errors import HistoryShallow, PhotosAbsent
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
 from pipeline.promotion import promote, withdrawn
 from pipeline.registration import ensure
-from pipeline.registry import CHAMPION, Registry
+from pipeline.registry import CHAMPION, Registry, Version
+from pipeline.reproduction import absent_photos, reproduce_one
 from pipeline.workspace import require_repository
 from serving.pin import Pin
 from serving.predictor import Predictor, Score
@@ -76,20 +73,28 @@ def run(model: str) -> None:
     require_repository()
     describe(model)
     params.load().of(model)
-    command = [sys.executable, "-m", "dvc", "repro", f"register@{model}"]
-    if code := subprocess.run(command, check=False).returncode:
-        raise CommandFailed(["dvc", "repro", f"register@{model}"], code)
+    reproduce_one("register", model)
+    if not layout.bundle.exists() and (missing := absent_photos(layout)):
+        raise PhotosAbsent(model, missing)
     registry = Registry.connect(params.Environment.read())
     # dvc.lock may say that a version is registered which this registry has never seen.
     version = ensure(layout, registry)
-    if withdrawn(layout, version):
-        print(f"\n{model} version {version.number} was pinned before and replaced: the pin stays as it is.")
-        print(f"`python -m pipeline promote {model}` pins it again.")
-        pin = Pin.read(layout.pin)
-    else:
-        pin = promote(layout, registry, version)
+    pin = pin_unless_withdrawn(layout, registry, version)
     image, scores, milliseconds = ask_one(layout)
     print(summary(layout, pin, registry, image, scores, milliseconds, time.perf_counter() - begin))
+
+
+def pin_unless_withdrawn(layout: Layout, registry: Registry, version: Version) -> Pin:
+    """Pins a version that was never replaced by another one; otherwise the pin stays, and why is printed."""
+    try:
+        if not withdrawn(layout, version):
+            return promote(layout, registry, version)
+        reason = f"{layout.model} version {version.number} was pinned before and replaced."
+    except HistoryShallow as error:
+        reason = str(error)
+    print(f"\n{layout.pin} stays as it is. {reason}")
+    print(f"`python -m pipeline promote {layout.model}` pins version {version.number} all the same.")
+    return Pin.read(layout.pin)
 
 
 def describe(model: str) -> None:
@@ -98,7 +103,7 @@ def describe(model: str) -> None:
     if model in known.models:
         return
     before = params.PARAMS.read_text(encoding="utf-8")
-    after = _listed(before, model)
+    after = listed(before, model)
     if model not in known.sections:
         if not params.is_name(model) or not Layout(model).raw.is_dir():
             raise known.unknown(model)
@@ -106,17 +111,6 @@ def describe(model: str) -> None:
         print(f"params.yaml: described {model}; look at it and change what you know better")
     write(params.PARAMS, after.encode())
     print(f"params.yaml: a bare `dvc repro` now builds {model} too")
-
-
-def _listed(text: str, model: str) -> str:
-    """Adds a model to the list `models`, and leaves comments and layout of the file as they are."""
-    editor, written = YAML(), StringIO()
-    editor.preserve_quotes, editor.width = True, 4096
-    editor.indent(mapping=2, sequence=4, offset=2)
-    document = editor.load(text)
-    document["models"].append(model)
-    editor.dump(document, written)
-    return written.getvalue()
 
 
 def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
@@ -144,7 +138,7 @@ def summary(
     best = ", ".join(f"{score.label} {score.score:.1%}" for score in scores[:3])
     other = "" if layout.model == "digits" else f" MODEL={layout.model}"
     lines = [
-        ("model", f"{pin.name}, version {pin.version}, alias {CHAMPION}"),
+        ("model", f"{pin.name}, version {pin.version}, {alias(registry, pin)}"),
         (
             "digest",
             metrics["digest"] + ("" if metrics["digest"] == pin.digest else f" (pinned: {pin.digest})"),
@@ -162,6 +156,21 @@ def summary(
         ("next", f"`make classify IMAGE=<file>{other}` asks it, `git add -A && git commit` keeps the pin"),
     ]
     return "\n" + "\n".join(f"  {name:<8} {text}" for name, text in lines)
+
+
+def alias(registry: Registry, pin: Pin) -> str:
+    """Whether the alias `champion` names the pinned version in this registry."""
+    held = registry.champion(pin.name)
+    if held is not None and held.digest == pin.digest:
+        return f"alias {CHAMPION}"
+    if registry.find(pin.name, pin.digest) is None:
+        return (
+            f"which is not in this registry; no alias {CHAMPION}"
+            if held is None
+            else (f"which is not in this registry; its alias {CHAMPION} is version {held.number}")
+        )
+    found = "nothing" if held is None else f"version {held.number}"
+    return f"but the alias {CHAMPION} is {found}: `python -m pipeline repair {pin.name}` mends it"
 
 
 def _eight_bits(metrics: dict[str, Any]) -> list[tuple[str, str]]:

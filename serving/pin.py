@@ -11,6 +11,8 @@ from serving.errors import FileUnreadable, PinInvalid, PinMissing
 # A pin has about 120 bytes. MLflow numbers versions from 1, in a column of 32 bits; 0 stands for a bundle
 # that no registry has numbered (`make bundle STAND_IN=yes`).
 PIN_BYTES, VERSIONS = 4096, range(2**31)
+# What git begins both sides with.
+CONFLICT = b"<<<<<<< "
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Pin:
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Self:
         """Reads a pin; `PinInvalid` for whatever `to_bytes` would not have written."""
+        if CONFLICT in data:
+            raise PinInvalid(path, "it has the marks of a merge conflict, which nobody has resolved")
         try:
             document = json.loads(data)
             pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))

@@ -221,7 +221,8 @@ def _files(location: str, uri: str, server: "Server | None") -> Fetch:
         # Of a name that no folder can have, Path.is_dir makes an error.
         if os.path.isdir(folder):  # noqa: PTH112
             return partial(_from_folder, folder)
-        where = f"in {_short(str(folder))}, a folder that is not on this machine"
+        where = f"in {_short(str(folder))}, a folder that is not on this machine (if the project was moved, "
+        where += "`python -m pipeline repair` mends that)"
     elif scheme[0] == "mlflow-artifacts:" and server is not None:
         return server.files(location)
     else:

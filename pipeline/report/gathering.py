@@ -33,9 +33,11 @@ def gather(layout: Layout, base: Base, stale: Sequence[str]) -> Subject | str:
             f"The committed `dvc.lock` is out of date, commit what `make run` makes of it: {codes(fresh)}"
         )
     before = _before(layout, base, notes)
-    pin = served = _pin(evidence.workspace, layout, notes)
+    pin, unreadable = _pin(evidence.workspace, layout, notes)
+    served = pin
     if base.commit is not None:
-        served = _pin(evidence.at(base.commit), layout, [])
+        served, broken = _pin(evidence.at(base.commit), layout, [])
+        unreadable = unreadable or broken
     return Subject(
         layout,
         now,
@@ -44,6 +46,7 @@ def gather(layout: Layout, base: Base, stale: Sequence[str]) -> Subject | str:
         pinned=_pinned(layout, (served, pin), {it.metrics.digest for it in (now, before) if it}, now, notes),
         pin=pin,
         served=served,
+        unreadable=unreadable,
         bundle=_bundle(layout, notes),
         machine=_machine(layout, now.metrics.digest),
         notes=notes,
@@ -67,13 +70,14 @@ def _before(layout: Layout, base: Base, notes: list[str]) -> Evidence | None:
     return before
 
 
-def _pin(read: evidence.Read, layout: Layout, notes: list[str]) -> Pin | None:
+def _pin(read: evidence.Read, layout: Layout, notes: list[str]) -> tuple[Pin | None, bool]:
+    """The pin, and whether there is one that cannot be read."""
     data = read(layout.pin)
     try:
-        return None if data is None else Pin.parse(data, layout.pin)
+        return (None if data is None else Pin.parse(data, layout.pin)), False
     except PinInvalid as error:
         notes.append(code(str(error), 300))
-        return None
+        return None, True
 
 
 def _pinned(

@@ -33,6 +33,7 @@ class Side:
 class Subject:
     """A model that was measured. `pin` is the workspace's, `served` the one of the commit to compare with.
 
+    `unreadable`: one of these two pins is not as promote writes it, so what is pinned cannot be told.
     `stale` are reasons why dvc.lock is out of date, `notes` sentences about what could not be compared.
     """
 
@@ -43,6 +44,7 @@ class Subject:
     pinned: Sequence[Side]
     pin: Pin | None
     served: Pin | None
+    unreadable: bool
     bundle: Bundle | None
     machine: Machine | None
     notes: list[str] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Subject:
     @property
     def unchanged(self) -> bool:
         """Is there nothing that anybody has to look at?"""
-        quiet = not self.stale and not self.mismatch and self.now.metrics.gate.passed
+        quiet = not self.stale and not self.mismatch and not self.unreadable and self.now.metrics.gate.passed
         return quiet and self.base is not None and self.base.same and self.pin == self.served
 
     @property

@@ -53,6 +53,8 @@ def _mood(subject: Subject) -> tuple[Mood, str]:
         return Mood.REFUSED, "refused"
     if subject.mismatch or subject.stale:
         return Mood.DOUBTFUL, "out of date"
+    if subject.unreadable:
+        return Mood.DOUBTFUL, "passed, but a pin cannot be read"
     if any(worse(side) for side in subject.sides if side.name != NEWLY):
         return Mood.DOUBTFUL, "passed, but worse"
     return (Mood.UNCHANGED, "unchanged") if subject.unchanged else (Mood.PASSED, "passed")
@@ -94,6 +96,10 @@ def _doubts(subject: Subject) -> list[str]:
 def _pin(subject: Subject) -> list[str]:
     """What becomes of what is served."""
     pin, served = subject.pin, subject.served
+    if subject.unreadable:
+        return [
+            f"What this pins cannot be told: {code(str(subject.layout.pin))} cannot be read, here or there."
+        ]
     if pin == served:
         other = pin is not None and pin.digest != subject.now.metrics.digest
         return [f"Pinned stays {_version(pin)}: this model is not what is served."] if pin and other else []

@@ -1,13 +1,17 @@
 """The pin moves by promote and rollback alone; the alias follows, and git remembers."""
 
+import shutil
+from pathlib import Path
+
 import mlflow
 import pytest
 
 from pipeline import pins
-from pipeline.errors import RegistryUnavailable, VersionDamaged
+from pipeline.errors import HistoryShallow, RegistryUnavailable, VersionDamaged
 from pipeline.promotion import promote, rollback, withdrawn
 from pipeline.registration import ensure
 from pipeline.registry import Registry, Version
+from pipeline.run import alias, pin_unless_withdrawn
 from serving.errors import PinInvalid, PinMissing
 from serving.pin import Pin
 from tests.pipeline.candidates import LAYOUT, candidate
@@ -40,9 +44,92 @@ def test_rollback_returns_to_what_was_pinned_before(project: Project, registry: 
         project.commit(f"promote {steepness}")
     assert rollback(LAYOUT, registry).version == 1
     assert champion(registry) == 1
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_second_rollback_goes_further_back(project: Project, registry: Registry, committed: bool) -> None:
+    for steepness in (4.0, 5.0, 6.0):
+        promote(LAYOUT, registry, registered(registry, steepness))
+        project.commit(f"promote {steepness}")
+    for expected in (2, 1):
+        assert rollback(LAYOUT, registry).version == expected
+        if committed:
+            project.commit(f"back to {expected}")
+    with pytest.raises(PinMissing, match=r"no earlier pin .* than version 1, except .* withdrawn"):
+        rollback(LAYOUT, registry)
+    assert champion(registry) == Pin.read(LAYOUT.pin).version == 1
+    # A version that is promoted on purpose leads back to where it was promoted from, as git knows it.
+    promote(LAYOUT, registry, registry.numbered("tiny", 3))
+    project.commit("three after all")
+    assert rollback(LAYOUT, registry).version == (1 if committed else 2)
+
+
+def test_a_branch_whose_rollback_was_merged_is_remembered(project: Project, registry: Registry) -> None:
+    versions = [registered(registry, steepness) for steepness in (4.0, 5.0)]
+    promote(LAYOUT, registry, versions[0])
+    project.commit("first")
+    project.succeed("git", "switch", "-q", "-c", "feature")
+    project.commit("something else")
+    project.succeed("git", "switch", "-q", "main")
+    promote(LAYOUT, registry, versions[1])
+    project.commit("second")
+    rollback(LAYOUT, registry)
     project.commit("back")
-    # The pin before that one is the second version again.
-    assert rollback(LAYOUT, registry).version == 2
+    project.succeed("git", "switch", "-q", "feature")
+    project.succeed("git", "merge", "-q", "--no-edit", "main")
+    # On this branch the pin never changed; git leaves the other one out unless it is asked for all.
+    assert withdrawn(LAYOUT, versions[1])
+
+
+def test_a_shallow_clone_pins_nothing_that_may_be_withdrawn(
+    project: Project,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    versions = [registered(registry, steepness) for steepness in (4.0, 5.0)]
+    for version in versions:
+        promote(LAYOUT, registry, version)
+        project.commit(f"promote {version.number}")
+    rollback(LAYOUT, registry)
+    project.commit("back")
+    project.succeed("git", "clone", "-q", "--depth", "1", f"file://{project.root}", str(tmp_path / "shallow"))
+    clone = Project(tmp_path / "shallow", project.environment)
+    monkeypatch.chdir(clone.root)
+    before = LAYOUT.pin.read_bytes()
+    assert not withdrawn(LAYOUT, versions[0])
+    for attempt in (lambda: withdrawn(LAYOUT, versions[1]), lambda: rollback(LAYOUT, registry)):
+        with pytest.raises(HistoryShallow, match=r"shallow clone.*`git fetch --unshallow`"):
+            attempt()
+    # `run` keeps the pin and the alias, and says why.
+    pin, said = pin_unless_withdrawn(LAYOUT, registry, versions[1]), capsys.readouterr().out
+    assert (pin.version, champion(registry), LAYOUT.pin.read_bytes()) == (1, 1, before)
+    assert "pins/tiny.json stays as it is" in said
+    assert "git fetch --unshallow" in said
+    clone.succeed("git", "fetch", "-q", "--unshallow")
+    assert withdrawn(LAYOUT, versions[1])
+
+
+def test_a_repository_without_commits_has_no_history(project: Project, registry: Registry) -> None:
+    shutil.rmtree(project.root / ".git")
+    project.succeed("git", "init", "-q")
+    promote(LAYOUT, registry, registered(registry, 4.0))
+    assert pins.history(LAYOUT.pin) == []
+    assert not withdrawn(LAYOUT, registered(registry, 5.0))
+
+
+def test_the_summary_says_what_the_alias_is(project: Project, registry: Registry) -> None:
+    versions = [registered(registry, steepness) for steepness in (4.0, 5.0)]
+    pin = promote(LAYOUT, registry, versions[0])
+    assert alias(registry, pin) == "alias champion"
+    registry.set_alias(versions[1], "champion")
+    assert "the alias champion is version 2: `python -m pipeline repair tiny`" in alias(registry, pin)
+    unknown = Pin("tiny", 7, "0" * 64)
+    assert alias(registry, unknown) == "which is not in this registry; its alias champion is version 2"
+    registry.client.delete_registered_model_alias("tiny", "champion")
+    assert "the alias champion is nothing" in alias(registry, pin)
+    assert alias(registry, unknown) == "which is not in this registry; no alias champion"
 
 
 def test_rollback_undoes_a_promotion_that_is_not_committed(project: Project, registry: Registry) -> None:

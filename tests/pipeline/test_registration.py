@@ -13,7 +13,6 @@ from pipeline.errors import GateRefused, InputMissing, RegistryUnavailable, Vers
 from pipeline.params import Environment
 from pipeline.registration import ensure
 from pipeline.registry import Registry
-from serving.bundle import Bundle
 from serving.errors import DigestMismatch
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import ROOT, Project
@@ -46,8 +45,7 @@ def test_once_for_each_digest(project: Project, registry: Registry) -> None:
 def test_the_files_are_the_bytes_of_the_bundle(project: Project, registry: Registry) -> None:
     bundle = candidate()
     ensure(LAYOUT, registry)
-    with registry.downloaded("tiny", bundle.digest) as folder:
-        downloaded = Bundle.open(folder)
+    with registry.downloaded(registry.get("tiny", bundle.digest)) as downloaded:
         downloaded.verify()
     assert downloaded.digest == bundle.digest
     assert downloaded.manifest == bundle.manifest
@@ -104,8 +102,8 @@ def test_bytecode_beside_the_code_is_not_part_of_it(project: Project, registry: 
     (bundle.path / "code/__pycache__").mkdir(parents=True)
     (bundle.path / "code/__pycache__/x.pyc").write_bytes(b"bytecode")
     ensure(LAYOUT, registry)
-    with registry.downloaded("tiny", bundle.digest) as folder:
-        assert not list(folder.rglob("*.pyc"))
+    with registry.downloaded(registry.get("tiny", bundle.digest)) as downloaded:
+        assert not list(downloaded.path.rglob("*.pyc"))
 
 
 def test_processes_that_race_make_one_version(project: Project) -> None:
@@ -134,8 +132,7 @@ def test_a_race_without_a_lock_leaves_one_version(project: Project, server: str)
     assert len(versions(registry)) == 1
     assert {version.digest for version in found} == {bundle.digest}
     assert {version.number for version in found} == set(versions(registry))
-    with registry.downloaded("tiny", bundle.digest) as folder:
-        Bundle.open(folder).verify()
+    registry.verify(registry.get("tiny", bundle.digest))
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/nowhere/all.db", "gopher://x"])

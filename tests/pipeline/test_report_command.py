@@ -119,6 +119,47 @@ def test_damaged_reports_are_named(
     assert "says of this model cannot be read." in Path("report.md").read_text()
 
 
+CONFLICT = b"""{
+<<<<<<< HEAD
+ "digest": "%b",
+=======
+ "digest": "%b",
+>>>>>>> other
+ "name": "tiny",
+ "version": 1
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (CONFLICT % (b"a" * 64, b"b" * 64), "marks of a merge conflict, which nobody has resolved"),
+        (b"{}\n", "KeyError"),
+        (b"", "JSONDecodeError"),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_pin_that_cannot_be_read_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, words: str, there: bool
+) -> None:
+    project = released(tmp_path / "project", Measured("old"))
+    monkeypatch.chdir(project.root)
+    pin = Path("pins/tiny.json")
+    whole = pin.read_bytes()
+    pin.write_bytes(data)
+    if there:
+        project.commit("by hand")
+        pin.write_bytes(whole)
+    assert main(["report", *(["--against", "HEAD"] if there else [])]) == 0
+    text = Path("report.md").read_text()
+    assert "⚠️ **tiny: passed, but a pin cannot be read.**" in text
+    assert "What this pins cannot be told: `pins/tiny.json` cannot be read" in text
+    assert "removes the pin" not in text
+    assert "nothing was pinned before" not in text
+    assert (words in text) is not there
+
+
 def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

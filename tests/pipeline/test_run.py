@@ -142,6 +142,9 @@ def test_the_champion_loads_from_another_directory(built: Project, tmp_path: Pat
 def test_an_experiment_registers_nothing(built: Project) -> None:
     printed = built.succeed("dvc", "exp", "run", "--temp", "-n", "trial", "-S", "tiny.export.golden=3")
     assert "skipped inside `dvc exp run`" in printed
+    # It runs in a copy of the project, and finds the project's registry all the same.
+    assert "NOT compared" not in printed
+    assert "against the pinned" in printed
     registry = Registry.connect(
         params.Environment(f"sqlite:///{built.root / 'mlflow.db'}", built.root, False)
     )
