@@ -15,6 +15,9 @@ from serving.bundle import MANIFEST, Bundle
 from serving.errors import ServingError
 from serving.pin import Pin
 
+# Reasons that a sentence names before it counts the others.
+FEW = 5
+
 
 @dataclass(frozen=True)
 class Link:
@@ -45,7 +48,7 @@ def links(layout: Layout, connect: Callable[[], Registry]) -> Iterator[Link]:
 def _data(layout: Layout) -> str:
     changed = [reason for reason in stale(layout.model) if reason.startswith("prepare@")]
     if changed:
-        raise ChainBroken("data", "; ".join(changed))
+        raise ChainBroken("data", _few(changed))
     if not layout.raw.exists():
         raise ChainBroken("data", f"{layout.raw} is not here")
     return f"{layout.raw} is what dvc.lock was made from"
@@ -55,7 +58,7 @@ def _lock(layout: Layout) -> str:
     # What is wrong with the bundle is for the next link to say, which knows the file.
     changed = [reason for reason in stale(layout.model) if layout.bundle.as_posix() not in reason]
     if changed:
-        raise ChainBroken("dvc.lock", "; ".join(changed))
+        raise ChainBroken("dvc.lock", _few(changed))
     stage = f"export@{layout.model}"
     if stage not in yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]:
         raise ChainBroken("dvc.lock", f"it has no {stage}; `make run MODEL={layout.model}` builds it")
@@ -94,3 +97,13 @@ def _pin(layout: Layout, registry: Registry) -> str:
     opened = Bundle.open(layout.bundle).digest
     here = "the bundle of the workspace" if opened == pin.digest else f"not the workspace's {opened[:12]}"
     return f"{layout.pin}: version {pin.version}, champion in the registry, {here}"
+
+
+def _few(reasons: list[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = (
+        f"; and {len(reasons) - FEW} more, `python -m pipeline stale` lists them"
+        if len(reasons) > FEW
+        else ""
+    )
+    return "; ".join(reasons[:FEW]) + more
