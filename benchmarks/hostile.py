@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.documents import ROOT, show
 from serving.decoder import MAX_BYTES
+from serving.server import MAX_CONNECTIONS
 from serving.stream import SEND_SECONDS
 from tests.serving.hostile_pictures import BOMBS, filled, separate_scans
 from tests.serving.pictures import bilevel, encoded
@@ -31,8 +32,12 @@ RESULTS = Path(__file__).with_name("hostile.json")
 DOCUMENT = ROOT / "docs/serving.md"
 HEAD_SECONDS, BODY_SECONDS = 2, 3
 CROWD = 3000
+# More than the limit of connections (serving/server.py).
+BEYOND = MAX_CONNECTIONS + 100
 # As often as one that means ill would try at once.
 TOGETHER = 40
+
+NO_TEXT = post("/v2/models/colours/infer", b'{"id":"\xff"}', "Content-Type: application/json")
 
 HEADER = "| what they do | over after | memory | `/readyz` meanwhile, median and worst |"
 
@@ -58,14 +63,16 @@ def form(data: bytes) -> bytes:
     return post("/inference", body, "Content-Type: multipart/form-data; boundary=b")
 
 
-def crowd(beginning: bytes) -> Attack:
+def crowd(beginning: bytes, size: int = CROWD) -> Attack:
     """Many clients that send a beginning, and wait until the server has let go of all of them."""
 
     def attack(server: Server) -> None:
         with ExitStack() as stack:
-            connections = [stack.enter_context(server.connect()) for _ in range(CROWD)]
+            connections = [stack.enter_context(server.connect()) for _ in range(size)]
             for connection in connections:
-                connection.sendall(beginning)
+                # The server may have let go of it already.
+                with suppress(ConnectionError):
+                    connection.sendall(beginning)
             for connection in connections:
                 with suppress(ConnectionError):
                     while connection.recv(65536):
@@ -153,6 +160,8 @@ def cases() -> dict[str, Attack]:
     return {
         f"{CROWD} connections that send nothing": crowd(b""),
         f"{CROWD} half-sent heads": crowd(b"POST /inference HTTP/1.1\r\nHost: x\r\n"),
+        f"{CROWD} unfinished heads of 60 kB": crowd(head("GET", "/livez", "X: " + "x" * 60_000)[:-4]),
+        f"{BEYOND} connections, more than there may be": crowd(b"G", BEYOND),
         f"{CROWD} stalled bodies": crowd(head("POST", "/inference", "Content-Length: 100000")),
         "a trickling body": trickle,
         "8 chunked bodies of 200 MB": endless,
@@ -162,6 +171,8 @@ def cases() -> dict[str, Attack]:
         ),
         f"{TOGETHER} bodies of 20 MiB of nothing": at_once(post("/inference", bytes(MAX_BYTES))),
         f"{TOGETHER} forms of 20 MiB of nothing": at_once(form(bytes(MAX_BYTES))),
+        f"{TOGETHER} documents that are no UTF-8": at_once(NO_TEXT),
+        "300 scrapes of the metrics": crowd(head("GET", "/metrics", "Connection: close"), 300),
         f"{TOGETHER} unfinished chunks": at_once(chunked("/inference", b"x" * 100)[:-20] + b"zz\r\n\r\n"),
         "16 endless extensions of a chunk": endless_frames(b"1;" + b"a" * 10_000),
         "16 bodies in chunks of one byte": endless_frames(b"1\r\nx\r\n" * 2000),
