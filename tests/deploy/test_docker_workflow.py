@@ -69,7 +69,7 @@ def test_main_publishes_what_was_tried(
     runner: Runner, images: ImageRegistry, tracking: tuple[str, Pin]
 ) -> None:
     server, pin = tracking
-    runner.secrets = {"MLFLOW_TRACKING_URI": server}
+    runner.secrets = {"READ_MLFLOW_TRACKING_URI": server}
     ended = runner.run("docker.yml", MAIN)
     assert ended == {"image": "success", "publish": "success"}, runner.done
     assert [done.name for done in runner.done] == [
