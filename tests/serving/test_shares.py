@@ -285,7 +285,7 @@ def place_of_another(server: Server, many: int, theirs: bytes, request: bytes, s
             server.worker.resume()
         assert read(other).status == 200
         statuses = Counter(read(connection).status for connection in crowd)
-        assert set(statuses) == {200, status}
+        assert set(statuses) <= {200, status}
     answered = [line for line in server.log()[begun + many + 1 :] if line.get("status") == 200]
     place = [line["request_id"] for line in answered].index("the-other-client")
     return place / (len(answered) - 1)
