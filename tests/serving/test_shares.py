@@ -300,10 +300,6 @@ def test_scrapes_do_not_delay_health_checks(small: Server) -> None:
     assert place_of_another(small, 300, head("GET", "/metrics"), head("GET", "/readyz"), 503) < 0.5
 
 
-def test_health_checks_of_one_client_do_not_delay_those_of_another(small: Server) -> None:
-    assert place_of_another(small, 300, head("GET", "/livez"), head("GET", "/readyz")) < 0.5
-
-
 EXPECTING = ("Expect: 100-continue", "Content-Length: 1000")
 # What the head of a request shows already, and the last word on it.
 REFUSED = {
