@@ -20,9 +20,9 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
-from serving.decoder import MAX_BYTES
-from serving.server import MAX_CONNECTIONS
-from serving.stream import SEND_SECONDS
+from serving.model.decoder import MAX_BYTES
+from serving.server.client_socket import SEND_SECONDS
+from serving.server.gunicorn_app import MAX_CONNECTIONS
 from tests.serving.hostile_pictures import BOMBS, filled, separate_scans
 from tests.serving.pictures import bilevel, encoded
 from tests.serving.servers import Server, publish, running
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).with_name("hostile.json")
 DOCUMENT = ROOT / "docs/serving.md"
 HEAD_SECONDS, BODY_SECONDS = 2, 3
 CROWD = 3000
-# More than the limit of connections (serving/server.py).
+# More than the limit of connections (serving/server/gunicorn_app.py).
 BEYOND = MAX_CONNECTIONS + 100
 # As often as one that means ill would try at once.
 TOGETHER = 40

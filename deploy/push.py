@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from deploy.smoke import SmokeFailed, check_label, docker, label
+from serving.artifact.pin import Pin
 from serving.errors import ServingError
-from serving.pin import Pin
 
 # Where an image names the commit of its code (OCI's annotation).
 REVISION = "org.opencontainers.image.revision"

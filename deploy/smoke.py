@@ -15,8 +15,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from serving.bundle import Bundle
-from serving.pin import Pin
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 
 HARDENED = (
     *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),  # noqa: S108

@@ -10,28 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import params, pins
-from pipeline.entry import guarded
+from pipeline import params
+from pipeline.command_line import guarded
 from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
-from pipeline.fetch import fetch
 from pipeline.layout import Layout
-from pipeline.reproduction import reproduce
-from pipeline.staleness import stale
-from serving.predictor import Predictor
+from pipeline.project.reproduction import reproduce
+from pipeline.project.staleness import stale
+from pipeline.registry import pins
+from pipeline.registry.fetch import fetch
+from serving.model.predictor import Predictor
 
 if TYPE_CHECKING:
-    from pipeline.registry import Registry
+    from pipeline.registry.mlflow_registry import Registry
 
 
 def _connect() -> "Registry":
-    from pipeline.registry import Registry
+    from pipeline.registry.mlflow_registry import Registry
 
     return Registry.connect(params.Environment.read())
 
 
 def _run(options: argparse.Namespace) -> None:
     """build, register, promote and ask a model: the main job"""
-    from pipeline.run import run
+    from pipeline.project.run import run
 
     run(options.model)
 
@@ -45,8 +46,8 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
-    from pipeline import promotion
-    from pipeline.registration import ensure
+    from pipeline.registry import promotion
+    from pipeline.registry.registration import ensure
 
     layout, registry = Layout(options.model), _connect()
     version = (
@@ -60,7 +61,7 @@ def _promote(options: argparse.Namespace) -> None:
 
 def _rollback(options: argparse.Namespace) -> None:
     """pin what was pinned before"""
-    from pipeline import promotion
+    from pipeline.registry import promotion
 
     layout = Layout(options.model)
     pin = promotion.rollback(layout, _connect())
@@ -69,7 +70,7 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """check every digest of the chain, and list all that is broken"""
-    from pipeline import chain
+    from pipeline.registry import chain
 
     broken = 0
     for link in chain.links(Layout(options.model), _connect):
@@ -83,7 +84,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> None:
     """walk from the data to the pin, and stop where the chain is broken"""
-    from pipeline import chain
+    from pipeline.registry import chain
 
     for link in chain.links(Layout(options.model), _connect):
         print(f"{link.name}: {link.hold()}")
@@ -106,7 +107,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _repair(options: argparse.Namespace) -> int:
     """mend registry, alias and pin after a copy, a move or lost files, and say what cannot be mended"""
-    from pipeline.repair import State, repair
+    from pipeline.project.repair import State, repair
 
     left = 0
     for finding in repair(Layout(options.model), params.Environment.read()):
@@ -117,7 +118,7 @@ def _repair(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> None:
     """remove a model with all that belongs to it, after listing that"""
-    from pipeline import removal
+    from pipeline.project import removal
 
     layout, registry = Layout(options.model), _connect()
     for line in removal.plan(layout, registry):
@@ -130,7 +131,7 @@ def _remove(options: argparse.Namespace) -> None:
 
 def _rename(options: argparse.Namespace) -> None:
     """give a model another name, without training it again"""
-    from pipeline import renaming
+    from pipeline.project import renaming
 
     for line in renaming.rename(Layout(options.model), Layout(options.new), _connect()):
         print(line)

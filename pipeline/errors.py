@@ -131,7 +131,7 @@ class WeightsUnknown(PipelineError):
         super().__init__(
             f"{path} is not what is published: its SHA-256 should be {' or '.join(known)} and is {found}. "
             "If it was cut off or exchanged, delete it and run again. If you know whose it is and trust it, "
-            "add its SHA-256 to pipeline/imagenet.py."
+            "add its SHA-256 to pipeline/network/imagenet.py."
         )
 
 

@@ -1,6 +1,6 @@
 """All that the pipeline takes from outside: params.yaml, and some environment variables.
 
-(`pipeline/backend.py` also looks at `KERAS_HOME`, before Keras does, and MLflow at user and password.)
+(`pipeline/network/backend.py` also reads `KERAS_HOME`, before Keras does, and MLflow user and password.)
 
 Reads `params.yaml` and checks every section of it, whichever stage asks: a mistyped key stops the run
 before any work. There are no defaults in code; a key that is missing is an error too.

@@ -3,12 +3,12 @@
 import socket
 import sys
 
+from serving.artifact.release import find
 from serving.config import Settings, variable
-from serving.cores import available
+from serving.cpu_count import available
 from serving.errors import ServingError
-from serving.memory import keep
-from serving.release import find
-from serving.server import Server
+from serving.server.gunicorn_app import Server
+from serving.server.memory import keep
 
 
 class AddressTaken(ServingError):

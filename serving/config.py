@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from serving import keys
+from serving.artifact.registry import Credentials
 from serving.errors import ServingError
 from serving.keys import KeysInvalid
-from serving.registry import Credentials
 
 PREFIX = "GOLDFISH_"
 NAMES = {

@@ -1,7 +1,7 @@
 """The log: one JSON object per line on standard output, for the server's own messages and for requests.
 
 No line holds a byte of an image, a name of a file or an address of a client. Whoever does not read the log
-does not hold up the server (serving/output.py).
+does not hold up the server (serving/nonblocking_output.py).
 """
 
 import logging
@@ -15,7 +15,7 @@ import msgspec
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from serving.output import Output
+from serving.nonblocking_output import Output
 
 LOG = logging.getLogger("goldfish")
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TextIO
 
-from serving.bundle import GRAPH, MANIFEST, MANIFEST_BYTES, SERVING, Bundle, File, Manifest
+from serving.artifact.bundle import GRAPH, MANIFEST, MANIFEST_BYTES, SERVING, Bundle, File, Manifest
+from serving.artifact.pin import Pin
+from serving.artifact.registry import NOBODY, Credentials, Version, find
 from serving.config import Settings
 from serving.errors import BundleError, ModelMismatch, ServingError
-from serving.pin import Pin
-from serving.registry import NOBODY, Credentials, Version, find
 
 # In the hidden folder of a pull: the bundle that is coming, and the one whose place it takes.
 NEW, OLD = "new", "old"

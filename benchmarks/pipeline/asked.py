@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.answers import ask
-from pipeline.images import Labelled, duplicates, inspect
-from pipeline.listing import listing
-from serving.predictor import Predictor
+from pipeline.data.images import Labelled, duplicates, inspect
+from pipeline.data.labelled_photos import listing
+from pipeline.evaluation.batch_prediction import ask
+from serving.model.predictor import Predictor
 
 STATUS = Path("/proc/self/status")
 

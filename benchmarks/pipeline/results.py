@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving.machine import processor
-from serving.cores import available
+from serving.cpu_count import available
 
 RESULTS = Path(__file__).parents[1] / "pipeline.json"
 DOCUMENT, README = ROOT / "docs/pipeline.md", ROOT / "README.md"

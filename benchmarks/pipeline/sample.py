@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.documents import ROOT
 from benchmarks.pipeline.commands import ours, output
 from benchmarks.serving.project import LAYOUT, Project, Served
-from serving.cores import available
+from serving.cpu_count import available
 
 # Short rounds in turn, so that whatever else the machine does falls on both alike.
 ROUNDS, SECONDS = 5, 3.0

@@ -13,7 +13,7 @@ from benchmarks.serving.errors import NotStarted
 from benchmarks.serving.processes import Family
 from benchmarks.serving.project import Photo, Served
 from benchmarks.serving.wire import same
-from serving.bundle import Label
+from serving.artifact.bundle import Label
 
 # Ray needs half a minute on a busy machine.
 START = 120.0

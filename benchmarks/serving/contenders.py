@@ -11,9 +11,9 @@ from benchmarks.serving.contender import LIMIT, OURS, PEER, TUTORIAL, Contender,
 from benchmarks.serving.environments import PEERS
 from benchmarks.serving.project import FLOAT, Project, Served
 from benchmarks.serving.wire import Wire
-from serving.bundle import LABELS, PREPROCESSING
-from serving.cores import available
-from serving.pin import Pin
+from serving.artifact.bundle import LABELS, PREPROCESSING
+from serving.artifact.pin import Pin
+from serving.cpu_count import available
 from tests.serving.servers import free_port
 
 # So that 256 clients are answered, as by the peers, whose queues have no end. By default it refuses some.

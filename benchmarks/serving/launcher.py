@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from serving.__main__ import main
-from serving.server import Server
+from serving.server.gunicorn_app import Server
 
 load = Server.load
 
 
 def load_with(threads: int, server: Server) -> Any:  # noqa: ANN401  (a WSGI application)
     """What the worker calls. Not before: the master, which has no model, stays as small as it is."""
-    from serving.predictor import Predictor
+    from serving.model.predictor import Predictor
 
     opened = partial(Predictor.of, threads=threads)
     Predictor.of = opened  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 
 # Seconds that only warm up.
 WARM_UP = 1.0

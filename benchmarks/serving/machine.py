@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.documents import ROOT
 from benchmarks.serving import load
 from benchmarks.serving.project import Project
-from serving.cores import available
+from serving.cpu_count import available
 
 CPU = Path("/proc/cpuinfo")
 # What decides the speed of ours; those of the others stand in their lists.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchmarks.serving.errors import ProjectIncomplete
 from pipeline.layout import Layout
-from serving.bundle import GRAPH, Bundle
+from serving.artifact.bundle import GRAPH, Bundle
+from serving.artifact.pin import Pin
 from serving.errors import ServingError
-from serving.pin import Pin
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 
 LAYOUT = Layout("imagenet")
 # Where a bundle that serves 8 bit keeps the float graph that it was made from.

@@ -24,7 +24,7 @@ from benchmarks.serving.project import Project
 from benchmarks.serving.results import MANUAL, SWEEP
 from benchmarks.serving.rounds import in_turn
 from benchmarks.serving.visit import running
-from serving.cores import available
+from serving.cpu_count import available
 
 # So that all of it takes less than six minutes.
 ROUNDS, SECONDS = 3, 3.0

@@ -12,7 +12,7 @@ from benchmarks.documents import ROOT
 from benchmarks.serving.environments import CACHE
 from benchmarks.serving.errors import TwinMissing
 from benchmarks.serving.project import FLOAT, LAYOUT, Project, Served
-from serving.bundle import MANIFEST
+from serving.artifact.bundle import MANIFEST
 
 PARAMS = "params.yaml"
 # The stage loads TensorFlow, and classifies a few images.
@@ -46,7 +46,7 @@ def _lay_out(root: Path, folder: Path) -> None:
 
 def _export(folder: Path) -> None:
     """Runs the stage there; `TwinMissing` with its last words if it fails."""
-    command = [sys.executable, "-m", "pipeline.export", LAYOUT.model]
+    command = [sys.executable, "-m", "pipeline.stages.export", LAYOUT.model]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     try:
         subprocess.run(

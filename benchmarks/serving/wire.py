@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.bundle import Label
+from serving.artifact.bundle import Label
 
 Winner = Callable[[bytes], str]
 

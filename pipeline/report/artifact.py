@@ -1,9 +1,9 @@
 """The section of what would be served: digests, pin, sizes, latency, the gate's checks."""
 
-from pipeline.report.markdown import bullets, code, details, table
+from pipeline.markdown import bullets, code, details, table
 from pipeline.report.subject import Subject
-from serving.bundle import MANIFEST, SERVING
-from serving.pin import Pin
+from serving.artifact.bundle import MANIFEST, SERVING
+from serving.artifact.pin import Pin
 
 
 def artifact(subject: Subject, most: int) -> str:

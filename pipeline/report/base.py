@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from pipeline.markdown import code
 from pipeline.report import repository
-from pipeline.report.markdown import code
 
 # GitHub checks a pull request out with the first and without the second; on a laptop `main` may be old.
 DEFAULTS = ("origin/main", "main")

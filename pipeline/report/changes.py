@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from pipeline.data.split import SPLITS
+from pipeline.markdown import code, details, table
 from pipeline.report.comparison import Difference, split_changes
-from pipeline.report.markdown import code, details, table
 from pipeline.report.records import Data, Prediction
 from pipeline.report.subject import Subject
 from pipeline.report.wording import count, signed
-from pipeline.split import SPLITS
 
 
 def params(differences: Sequence[Difference], name: str, most: int) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from pipeline.markdown import code, details, more, table
 from pipeline.report.comparison import ClassChange, class_changes, same_classes, weakest
-from pipeline.report.markdown import code, details, more, table
 from pipeline.report.records import ClassRow, Confusion
 from pipeline.report.subject import Side, Subject
 from pipeline.report.wording import count, percent, points

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.data.split import SPLITS
 from pipeline.report import paired
 from pipeline.report.evidence import Evidence
 from pipeline.report.records import ClassRow, Data, Prediction
-from pipeline.split import SPLITS
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from pipeline import params
 from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
 from pipeline.files import replacing, write
 from pipeline.layout import Layout
+from pipeline.markdown import code
+from pipeline.project.staleness import stale
 from pipeline.report import artifact, changes, repository
 from pipeline.report.base import Base, find
 from pipeline.report.classes import classes
@@ -22,12 +24,10 @@ from pipeline.report.comparison import Difference, differences, flat
 from pipeline.report.figures import figures
 from pipeline.report.gathering import gather
 from pipeline.report.illustration import FOLDER, Illustrations, illustrate
-from pipeline.report.markdown import code
 from pipeline.report.page import Section, linked, page
 from pipeline.report.subject import Subject
 from pipeline.report.verdict import unmeasured, verdict
 from pipeline.report.wording import count
-from pipeline.staleness import stale
 
 PAGE = Path("report.md")
 # What an unchanged model says gives way to anything that a changed one has to say.

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from pipeline.canvas import canvas, drawable
-from pipeline.report.markdown import plain
-from serving.decoder import Pixels
+from pipeline.evaluation.plotting import canvas, drawable
+from pipeline.markdown import plain
+from serving.model.decoder import Pixels
 
 COLUMNS = 8
 # As GitHub colours what is removed and added; grey for one mistake in place of another.

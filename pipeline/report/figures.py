@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.markdown import table
 from pipeline.report import paired
-from pipeline.report.markdown import table
 from pipeline.report.records import Metrics
 from pipeline.report.subject import NEWLY, PINNED, Side, Subject
 from pipeline.report.wording import chance, count, moved, percent, points, signed, with_interval

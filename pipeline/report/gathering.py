@@ -5,17 +5,17 @@ from contextlib import suppress
 
 from pipeline.errors import FileDamaged
 from pipeline.layout import Layout
+from pipeline.markdown import code, codes
 from pipeline.report import evidence, repository
 from pipeline.report.base import Base, short
 from pipeline.report.comparison import answers, same
 from pipeline.report.evidence import Evidence
-from pipeline.report.markdown import code, codes
 from pipeline.report.records import Machine
 from pipeline.report.renewal import renewed
 from pipeline.report.subject import NEWLY, PINNED, Side, Subject
-from serving.bundle import Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 from serving.errors import BundleError, BundleMissing, PinInvalid
-from serving.pin import Pin
 
 
 def gather(layout: Layout, base: Base, stale: Sequence[str]) -> Subject | str:

@@ -9,16 +9,16 @@ import numpy as np
 from pipeline.errors import FileDamaged
 from pipeline.files import read_json
 from pipeline.layout import Layout
+from pipeline.markdown import code, plain
 from pipeline.report import drawing
 from pipeline.report.comparison import Answers, Change, same_classes
 from pipeline.report.drawing import ABOVE, GAINED, LOST, OTHER, Matrix, Tile
 from pipeline.report.evidence import Evidence
-from pipeline.report.markdown import code, plain
 from pipeline.report.records import Prediction
 from pipeline.report.subject import Subject
 from pipeline.report.wording import count
-from serving.decoder import Preprocessing, decode
 from serving.errors import ServingError
+from serving.model.decoder import Preprocessing, decode
 
 # Beside report.md, which links to them.
 FOLDER = Path("report")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.markdown import more
+from pipeline.markdown import more
 from pipeline.report.verdict import Mood, Verdict
 
 # A comment may have 65,536 characters, of which there are never more than bytes. What publishes it adds a

@@ -3,7 +3,7 @@
 `lost` images only the old model had right, `gained` only the new one; `images` both were asked about.
 """
 
-from pipeline.measures import paired_interval
+from pipeline.evaluation.metrics import paired_interval
 
 # Two-sided, as the intervals are of 95 %.
 SIGNIFICANCE = 0.05

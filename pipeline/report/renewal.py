@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from pipeline.project.staleness import FETCHED
 from pipeline.report import repository
 from pipeline.report.comparison import flat
-from pipeline.staleness import FETCHED
 
 LOCK, RAW = Path("dvc.lock"), "data/raw/"
 

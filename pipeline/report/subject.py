@@ -7,8 +7,8 @@ from pipeline.layout import Layout
 from pipeline.report.comparison import Answers
 from pipeline.report.evidence import Evidence
 from pipeline.report.records import Machine
-from serving.bundle import Bundle
-from serving.pin import Pin
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 
 # What is served and, where a change moves the pin, what will be.
 PINNED, NEWLY = "pinned", "newly pinned"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pipeline.report.markdown import code, codes
+from pipeline.markdown import code, codes
 from pipeline.report.subject import NEWLY, Side, Subject
 from pipeline.report.wording import judgement, with_interval
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 
 
 class Mood(IntEnum):

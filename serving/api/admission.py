@@ -1,8 +1,8 @@
 """Who may use the processor now: few slots, a short queue before them, and an honest "not now" beyond.
 
 A queue without an end would only make everybody wait until nobody waits any longer. Under Gunicorn most
-requests wait for a thread (serving/crew.py) and find a slot at once; here wait those that let others pass
-while their body came in.
+requests wait for a thread (serving/server/thread_pool.py) and find a slot at once; here wait those that let
+others pass while their body came in.
 """
 
 import math

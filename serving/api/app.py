@@ -11,30 +11,30 @@ from werkzeug.http import http_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from serving.api import errors, native, operations, pages
-from serving.api.access import KEY
-from serving.api.body import Environ, turn
+from serving.api import errors, page_routes, prediction_routes, status_routes
+from serving.api.access_control import KEY
+from serving.api.body_reader import Environ, turn
 from serving.api.cors import Question
-from serving.api.front import KnownSchemes, at_its_port, take_off
+from serving.api.error_formats import Shape, Shapes, answer_errors
+from serving.api.middleware import KnownSchemes, at_its_port, take_off
+from serving.api.problem import Problem
 from serving.api.protocols import (
+    error_documents,
     hugging_face,
     mlflow_scoring,
     open_inference,
-    refusals,
     tensorflow_serving,
     vertex_ai,
 )
-from serving.api.respond import problem
+from serving.api.request_context import Trace
+from serving.api.responses import problem
 from serving.api.service import Service
-from serving.api.shapes import Shape, Shapes, answer_errors
-from serving.api.trace import Trace
+from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
-from serving.drain import Drain
 from serving.log import LOG
-from serving.problem import Problem
-from serving.release import Release
-from serving.restarts import Restarts
-from serving.stream import Turn
+from serving.server.client_socket import Turn
+from serving.server.drain import Drain
+from serving.server.restart_counter import Restarts
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -131,7 +131,7 @@ def create_app(service: Service) -> Flask:
     # Before there are routes, which take it from here. A redirect would be a page, and lose a body.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.url_map.converters["word"] = Word
-    for module in (pages, native, operations, *PROTOCOLS):
+    for module in (page_routes, prediction_routes, status_routes, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
     _check_prefix(app, service.settings.prefix)
@@ -154,10 +154,10 @@ def _shapes(app: Flask) -> Shapes:
     """Which errors look how: those of a protocol as its clients read them."""
     known: list[tuple[str, Shape]] = [
         *((path, mlflow_scoring.refuse) for path in mlflow_scoring.PATHS),
-        (open_inference.PREFIX, refusals.invalid),
-        (tensorflow_serving.PREFIX, refusals.late),
-        (hugging_face.PREFIX, refusals.plain),
-        *((path, refusals.plain) for path in vertex_ai.paths(app)),
+        (open_inference.PREFIX, error_documents.invalid),
+        (tensorflow_serving.PREFIX, error_documents.late),
+        (hugging_face.PREFIX, error_documents.plain),
+        *((path, error_documents.plain) for path in vertex_ai.paths(app)),
     ]
     return Shapes(known)
 

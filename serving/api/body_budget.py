@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from serving.api.errors import ServerBusy
-from serving.stream import LEAST_RATE
+from serving.server.client_socket import LEAST_RATE
 
 # What one client may hold of the memory with several bodies: whole ones, which wait for their turn, cannot be
 # sent away.

@@ -11,11 +11,11 @@ from serving.api.admission import Admission
 from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
 from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
-from serving.api.tally import Tally
-from serving.api.trace import ImageFacts, Trace
-from serving.decoder import Picture, Pixels, picture
+from serving.api.model_statistics import Tally
+from serving.api.request_context import ImageFacts, Trace
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.predictor import Predictor, Probabilities
+from serving.model.decoder import Picture, Pixels, picture
+from serving.model.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which it is worth asking whether the client is still there.
 PATIENT = 0.02

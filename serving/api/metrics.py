@@ -13,11 +13,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.api.admission import Admission
-from serving.api.body import Bodies
-from serving.crew import aside, holding
+from serving.api.body_reader import Bodies
+from serving.artifact.pin import Pin
 from serving.log import output
-from serving.pin import Pin
-from serving.restarts import Restarts
+from serving.server.restart_counter import Restarts
+from serving.server.thread_pool import aside, holding
 
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the classes of `answers.py` are its schemas, the trees of errors its refusals.
+"""The OpenAPI document: the classes of `response_schemas.py` are its schemas, the error trees its refusals.
 
 Two extensions serve the page /docs: `x-curl`, a command that works, and `x-errors`, all codes.
 """
@@ -7,8 +7,9 @@ import inspect
 
 import msgspec
 
-from serving.api import answers, errors
-from serving.api.described import (
+from serving.api import errors, response_schemas
+from serving.api.metrics import CONTENT_TYPE
+from serving.api.openapi_responses import (
     HTML,
     JSON,
     UNREADY,
@@ -22,25 +23,24 @@ from serving.api.described import (
     security,
     sending,
 )
-from serving.api.metrics import CONTENT_TYPE
-from serving.api.protocols import descriptions
-from serving.api.protocols.bodies import BASE64, PHOTO, Body, many, object_of
+from serving.api.protocols import openapi_paths
+from serving.api.protocols.request_examples import BASE64, PHOTO, Body, many, object_of
 from serving.api.service import Service
-from serving.formats.picture_file import ACCEPTED
+from serving.model.formats.image_file import ACCEPTED
 
 # An image in JSON, and a document that a shell makes.
 IMAGE = BASE64 | {"description": "Base64, or a data URL with it."}
 EXAMPLE = f'{{"image": "{PHOTO}"}}'
 PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 SCHEMAS = (
-    answers.Outcome,
-    answers.Predictions,
-    answers.Alive,
-    answers.Ready,
-    answers.Version,
-    answers.ModelCard,
-    answers.ProblemDetails,
-    *descriptions.SCHEMAS,
+    response_schemas.Outcome,
+    response_schemas.Predictions,
+    response_schemas.Alive,
+    response_schemas.Ready,
+    response_schemas.Version,
+    response_schemas.ModelCard,
+    response_schemas.ProblemDetails,
+    *openapi_paths.SCHEMAS,
 )
 
 INFO = """\
@@ -64,8 +64,8 @@ def document(service: Service) -> Document:
         },
         # Relative to where the document is.
         "servers": [{"url": service.settings.prefix or "/"}],
-        "tags": descriptions.tags(),
-        "paths": _paths(service, named) | descriptions.paths(service, named),
+        "tags": openapi_paths.tags(),
+        "paths": _paths(service, named) | openapi_paths.paths(service, named),
         "components": {"schemas": components, "headers": headers()},
         "x-errors": [_row(error) for error in every_error()],
     }

@@ -11,23 +11,23 @@ from typing import Self
 
 from flask import Request, g
 
-from serving.api import uploads
-from serving.api.access import Access
+from serving.api import request_images
+from serving.api.access_control import Access
 from serving.api.admission import Admission
-from serving.api.body import Bodies, Held, gone, turn
-from serving.api.catalogue import Catalogue
+from serving.api.body_reader import Bodies, Held, gone, turn
 from serving.api.classifier import Classifier
 from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
-from serving.api.tally import Tally
+from serving.api.model_repository import Catalogue
+from serving.api.model_statistics import Tally
+from serving.artifact.release import Release
 from serving.config import Settings
-from serving.decoder import Pixels
-from serving.drain import Drain
-from serving.predictor import Predictor, Probabilities
-from serving.release import Release
-from serving.restarts import Restarts
-from serving.watchdog import Watchdog
+from serving.model.decoder import Pixels
+from serving.model.predictor import Predictor, Probabilities
+from serving.server.drain import Drain
+from serving.server.restart_counter import Restarts
+from serving.server.watchdog import Watchdog
 
 # What answers depend on besides the bundle.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
@@ -126,7 +126,7 @@ class Service:
     def images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
         """The images of a form, or the body as the only one; at most `limit`."""
         with self.body(request) as held:
-            yield uploads.images(request.content_type or "", held.take(), limit)
+            yield request_images.images(request.content_type or "", held.take(), limit)
 
     def classify(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Probabilities]:
         """Probabilities, float32 [K], for each image of a request, encoded or uint8 [S,S,3]."""

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.serving.project import ASKED, LAYOUT
-from serving.bundle import Bundle
-from serving.pin import Pin
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 from tests.serving.bundles import COLOURS, write_bundle
 from tests.serving.pictures import encoded
 

@@ -112,7 +112,7 @@ def started(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     """The stage `prepare` as DVC starts it, in a folder without params."""
     variables = os.environ | stages.surroundings(folder) | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        ["sh", "-c", 'exec python -m pipeline.prepare "$@"', "sh", *arguments],
+        ["sh", "-c", 'exec python -m pipeline.stages.prepare "$@"', "sh", *arguments],
         cwd=folder,
         env=variables,
         capture_output=True,

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from benchmarks.serving import wire
-from serving.api.uploads import images
-from serving.bundle import Label
+from serving.api.request_images import images
+from serving.artifact.bundle import Label
 
 PHOTO = bytes(range(256))
 CLASSES = [{"label": "goldfish", "id": "n1", "score": 0.9}, {"label": "tench", "id": "n2", "score": 0.1}]

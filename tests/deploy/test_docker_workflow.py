@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 from tests.deploy.engine import docker, environment
 from tests.deploy.registry import ImageRegistry, image_registry
 from tests.pipeline.projects import ROOT, Project, copy_of_the_working_tree, tiny_project

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.image import THEIRS, build_tutorial, measure, table
 from deploy.smoke import HARDENED, address, ask, seconds_until_ready, started
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 from tests.deploy.conftest import IMAGE, SHOWN, make
 from tests.deploy.engine import docker
 from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights

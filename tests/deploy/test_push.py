@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.smoke import address, ask, seconds_until_ready, started
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 from tests.deploy.conftest import IMAGE, make
 from tests.deploy.engine import docker
 from tests.deploy.registry import ImageRegistry, image_registry

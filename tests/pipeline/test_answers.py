@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.agreement import batch, measure
-from pipeline.answers import WHOLE, ask
-from serving.bundle import FLOAT_GRAPH
+from pipeline.evaluation.batch_prediction import WHOLE, ask
+from pipeline.evaluation.keras_agreement import batch, measure
+from serving.artifact.bundle import FLOAT_GRAPH
 from serving.errors import ImageError
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
 

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
-from pipeline import probabilities
-from pipeline.answers import ask
 from pipeline.errors import NotProbabilities
-from pipeline.export import write_golden
-from serving.bundle import GRAPH
-from serving.predictor import Predictor
+from pipeline.evaluation.batch_prediction import ask
+from pipeline.onnx import probability_check
+from pipeline.stages.export import write_golden
+from serving.artifact.bundle import GRAPH
+from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, filled, graph, write_bundle
 
 
@@ -53,10 +53,10 @@ def images(tmp_path: Path) -> Path:
 def test_values_from_0_to_1_that_add_up_to_1(answer: list[float], right: bool) -> None:
     row = np.array(answer, dtype=np.float32)
     if right:
-        probabilities.check(row, Path("cat/1.png"))
+        probability_check.check(row, Path("cat/1.png"))
         return
     with pytest.raises(NotProbabilities, match=r"cat/1\.png.*softmax"):
-        probabilities.check(row, Path("cat/1.png"))
+        probability_check.check(row, Path("cat/1.png"))
 
 
 @pytest.mark.parametrize("operator", ["Identity", "Sigmoid", "Relu", "LogSoftmax"])

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import calibration
 from pipeline.errors import NothingToCalibrate
-from serving.decoder import Preprocessing, decode
+from pipeline.onnx import calibration_images
+from serving.model.decoder import Preprocessing, decode
 from tests.pipeline.pictures import COLOURS, class_folders, draw
 
 SEEN = Preprocessing(size=32, crop=1.0)
@@ -25,7 +25,7 @@ def prepared(tmp_path: Path) -> Path:
 
 def taken(prepared: Path, wanted: int) -> Counter[str]:
     """How many images of each `<split>/<class>` are among those that are taken."""
-    chosen = {image.tobytes() for image in calibration.load(prepared, wanted, SEEN)}
+    chosen = {image.tobytes() for image in calibration_images.load(prepared, wanted, SEEN)}
     return Counter(
         path.parent.relative_to(prepared).as_posix()
         for path in prepared.rglob("*.*")
@@ -52,17 +52,17 @@ def test_training_images_fill_up(prepared: Path, wanted: int, from_training: int
 
 
 def test_test_images_change_nothing(prepared: Path) -> None:
-    before = calibration.load(prepared, 1000, SEEN)
+    before = calibration_images.load(prepared, 1000, SEEN)
     assert len(before) == 18
     shutil.rmtree(prepared / "test")
-    np.testing.assert_array_equal(calibration.load(prepared, 1000, SEEN), before)
+    np.testing.assert_array_equal(calibration_images.load(prepared, 1000, SEEN), before)
 
 
 def test_names_change_nothing(prepared: Path) -> None:
-    before = calibration.load(prepared, 4, SEEN)
+    before = calibration_images.load(prepared, 4, SEEN)
     for number, path in enumerate(sorted((prepared / "valid").rglob("*.*"), reverse=True)):
         path.rename(path.with_stem(f"renamed{number}"))
-    assert sorted(map(np.ndarray.tobytes, calibration.load(prepared, 4, SEEN))) == sorted(
+    assert sorted(map(np.ndarray.tobytes, calibration_images.load(prepared, 4, SEEN))) == sorted(
         map(np.ndarray.tobytes, before)
     )
 
@@ -73,4 +73,4 @@ def test_without_images_the_error_tells_two_ways_out(prepared: Path) -> None:
     with pytest.raises(
         NothingToCalibrate, match=r"give prepare\.valid a share, or set export\.precision to float32"
     ):
-        calibration.load(prepared, 64, SEEN)
+        calibration_images.load(prepared, 64, SEEN)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import MANIFEST
+from serving.artifact.bundle import MANIFEST
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped
 
@@ -34,7 +34,7 @@ def test_a_whole_chain_holds(built: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["serving/model.onnx", "data/model.keras", "manifest.json", "code/serving/decoder.py"]
+    "name", ["serving/model.onnx", "data/model.keras", "manifest.json", "code/serving/model/decoder.py"]
 )
 def test_a_changed_file_of_the_bundle(built: Project, name: str) -> None:
     with flipped(built.root / "models/tiny/bundle" / name):
@@ -105,17 +105,22 @@ def test_an_up_to_date_lock_is_told_without_data(built: Project, tmp_path: Path)
     ("file", "before", "after", "named"),
     [
         ("params.yaml", "seed: 1", "seed: 2", ["build@tiny", "tiny.build"]),
-        ("pipeline/prepare.py", "counts = ", "counted = ", ["prepare@tiny", "pipeline/prepare.py"]),
         (
-            "serving/decoder.py",
+            "pipeline/stages/prepare.py",
+            "counts = ",
+            "counted = ",
+            ["prepare@tiny", "pipeline/stages/prepare.py"],
+        ),
+        (
+            "serving/model/decoder.py",
             "MIN_SIDE = 8",
             "MIN_SIDE = 9",
-            ["prepare@tiny", "evaluate@tiny", "serving/decoder.py"],
+            ["prepare@tiny", "evaluate@tiny", "serving/model/decoder.py"],
         ),
         (
             "dvc.yaml",
-            "cmd: python -m pipeline.export",
-            "cmd: python -B -m pipeline.export",
+            "cmd: python -m pipeline.stages.export",
+            "cmd: python -B -m pipeline.stages.export",
             ["export@tiny", "command"],
         ),
     ],

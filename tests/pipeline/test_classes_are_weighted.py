@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import training
-from pipeline.backend import keras
+from pipeline.network import training
+from pipeline.network.backend import keras
+from pipeline.network.training import Images
 from pipeline.params import Scratch
-from pipeline.training import Images
 from tests.pipeline.test_export_is_reproducible import SETTINGS
 
 BALANCED = SETTINGS.model_copy(update={"class_weights": "balanced"})

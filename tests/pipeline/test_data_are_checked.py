@@ -13,11 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import prepare
+from pipeline.data.folder_tree import class_names
+from pipeline.data.labelled_photos import listing
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import sha256_of
-from pipeline.folders import class_names
-from pipeline.listing import listing
+from pipeline.stages import prepare
 from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
 

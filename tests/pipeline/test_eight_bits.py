@@ -13,11 +13,12 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from pipeline import network, onnx_graph
-from pipeline.backend import keras
-from pipeline.quantisation import quantised, rounded
-from serving.decoder import Preprocessing, decode
-from serving.predictor import load
+from pipeline.network import architectures
+from pipeline.network.backend import keras
+from pipeline.onnx import keras_to_onnx
+from pipeline.onnx.quantisation import quantised, rounded
+from serving.model.decoder import Preprocessing, decode
+from serving.model.predictor import load
 from tests.pipeline.pictures import COLOURS, draw
 from tests.pipeline.test_export_is_reproducible import SETTINGS
 from tests.repo.imports import ROOT
@@ -26,7 +27,7 @@ QUANTISE = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.quantisation import quantised
+from pipeline.onnx.quantisation import quantised
 folder = Path(sys.argv[1])
 made = quantised((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
 Path(sys.argv[2]).write_bytes(made)
@@ -35,7 +36,7 @@ ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from serving.predictor import load
+from serving.model.predictor import load
 folder, exact = Path(sys.argv[1]), sys.argv[2] == "exact"
 session = load((folder / "int8.onnx").read_bytes(), 1, exact)
 np.save(folder / f"{sys.argv[2]}.npy", session.run(None, {"image": np.load(folder / "pictures.npy")})[0])
@@ -51,13 +52,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [draw(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)]
     pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
     keras.utils.set_random_seed(1)
-    model = network.scratch(SETTINGS, classes=len(COLOURS))
+    model = architectures.scratch(SETTINGS, classes=len(COLOURS))
     # Random weights in 52 layers would tell the pictures apart by little more than what 8 bits add.
     model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
     model.fit(pictures, np.repeat(np.arange(len(COLOURS)), 8), epochs=20, batch_size=24, verbose=0)
     for _ in range(40):
         model(pictures, training=True)
-    (path / "float.onnx").write_bytes(onnx_graph.to_bytes(model))
+    (path / "float.onnx").write_bytes(keras_to_onnx.to_bytes(model))
     np.save(path / "pictures.npy", pictures)
     (path / "int8.onnx").write_bytes(quantised((path / "float.onnx").read_bytes(), pictures))
     return path

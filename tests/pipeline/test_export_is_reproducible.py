@@ -10,11 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from pipeline import keras_archive, network, onnx_graph
-from pipeline.backend import keras
-from pipeline.export import GOLDEN_BYTES, golden_candidates, rounds_safely
+from pipeline.network import architectures, keras_archive
+from pipeline.network.backend import keras
+from pipeline.network.training import Batches, Images
+from pipeline.onnx import keras_to_onnx
 from pipeline.params import Augment, Scratch, Training
-from pipeline.training import Batches, Images
+from pipeline.stages.export import GOLDEN_BYTES, golden_candidates, rounds_safely
 
 SETTINGS = Scratch(
     method="scratch",
@@ -38,7 +39,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.ui
 def model() -> keras.Model:
     """A network that tells pictures apart, which a fresh one does not."""
     keras.utils.set_random_seed(1)
-    made = network.scratch(SETTINGS, classes=4)
+    made = architectures.scratch(SETTINGS, classes=4)
     # BatchNorm learns the statistics of the pictures; in training mode it would take those of each batch.
     for _ in range(40):
         made(PICTURES, training=True)
@@ -81,7 +82,7 @@ def test_shared_objects_are_numbered_in_order() -> None:
 
 def test_the_onnx_file_depends_on_the_model_alone(model: keras.Model) -> None:
     # The exporter's counters go on between the two, so its own files differ.
-    assert onnx_graph.to_bytes(model) == onnx_graph.to_bytes(model)
+    assert keras_to_onnx.to_bytes(model) == keras_to_onnx.to_bytes(model)
 
 
 def reshaped(*targets: list[int]) -> onnx.ModelProto:
@@ -93,7 +94,7 @@ def reshaped(*targets: list[int]) -> onnx.ModelProto:
     nodes.append(onnx.helper.make_node("Softmax", [str(len(targets))], ["y"], axis=1))
     image = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["N", 2, 1, 3])
     answer = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", *targets[-1][1:]])
-    opsets = [onnx.helper.make_opsetid("", onnx_graph.OPSET)]
+    opsets = [onnx.helper.make_opsetid("", keras_to_onnx.OPSET)]
     graph = onnx.helper.make_graph(nodes, "reshaped", [image], [answer], names)
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
@@ -107,12 +108,12 @@ def reshaped(*targets: list[int]) -> onnx.ModelProto:
     ],
 )
 def test_a_reshape_that_changes_nothing_does_not_count(targets: list[list[int]]) -> None:
-    found, expected = (onnx_graph.canonical(reshaped(*shapes)) for shapes in (targets, [[-1, 6]]))
+    found, expected = (keras_to_onnx.canonical(reshaped(*shapes)) for shapes in (targets, [[-1, 6]]))
     assert found == expected
 
 
 def test_a_reshape_that_changes_something_stays() -> None:
-    kept = onnx_graph.canonical(reshaped([-1, 1, 2, 3], [-1, 2, 1, 3], [-1, 6]))
+    kept = keras_to_onnx.canonical(reshaped([-1, 1, 2, 3], [-1, 2, 1, 3], [-1, 6]))
     assert sum(node.op_type == "Reshape" for node in kept.graph.node) == 3
     session = onnxruntime.InferenceSession(kept.SerializeToString())
     (answers,) = session.run(None, {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 1, 3)})
@@ -120,7 +121,7 @@ def test_a_reshape_that_changes_something_stays() -> None:
 
 
 def test_the_onnx_file_has_the_contract_of_the_bundle(model: keras.Model) -> None:
-    graph = onnx.load_from_string(onnx_graph.to_bytes(model)).graph
+    graph = onnx.load_from_string(keras_to_onnx.to_bytes(model)).graph
     (image,), (probabilities,) = graph.input, graph.output
     assert (image.name, probabilities.name) == ("image", "probabilities")
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -129,7 +130,7 @@ def test_the_onnx_file_has_the_contract_of_the_bundle(model: keras.Model) -> Non
 
 
 def test_predict_eager_and_onnx_agree(model: keras.Model) -> None:
-    session = onnxruntime.InferenceSession(onnx_graph.to_bytes(model))
+    session = onnxruntime.InferenceSession(keras_to_onnx.to_bytes(model))
     (onnx_answers,) = session.run(["probabilities"], {"image": PICTURES})
     # Without `training=False`, as callers do: Keras 3.15 has run BatchNorm in training mode here.
     for answers in (model.predict(PICTURES, verbose=0), model(PICTURES).numpy()):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.fetch import UNREGISTERED
-from serving.bundle import Bundle
-from serving.pin import Pin
+from pipeline.registry.fetch import UNREGISTERED
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 from serving.pull import place
 from tests.pipeline.projects import Project
 

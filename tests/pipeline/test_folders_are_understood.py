@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import prepare
+from pipeline.data.folder_tree import split_of
 from pipeline.errors import DataRefused, FoldersUnclear
-from pipeline.folders import split_of
+from pipeline.stages import prepare
 from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
 

@@ -8,19 +8,20 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline import gate, measures, pins
-from pipeline.answers import Answers, ask, latency
 from pipeline.errors import DataRefused
-from pipeline.evaluate import against_pinned, figures, said, shown
-from pipeline.gate import Comparison
+from pipeline.evaluation import gate, metrics
+from pipeline.evaluation.batch_prediction import Answers, ask, latency
+from pipeline.evaluation.gate import Comparison
+from pipeline.evaluation.quantisation_loss import Loss
 from pipeline.params import Evaluate
-from pipeline.precision import Loss
-from pipeline.promotion import promote
-from pipeline.registration import ensure
-from pipeline.registry import Registry
-from pipeline.run import STARTER
-from serving.pin import Pin
-from serving.predictor import Predictor
+from pipeline.project.run import STARTER
+from pipeline.registry import pins
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.promotion import promote
+from pipeline.registry.registration import ensure
+from pipeline.stages.evaluate import against_pinned, figures, said, shown
+from serving.artifact.pin import Pin
+from serving.model.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 
@@ -191,7 +192,7 @@ def test_a_refusal_says_what_always_the_same_answer_has_right_and_how_to_do_with
 def test_little_may_be_lost_to_8_bits(images: int, lost: int, gained: int, passed: bool) -> None:
     check = gate.quantisation(Loss(images, lost, gained), SETTINGS)
     assert check.passed is passed
-    low, high = measures.paired_interval(lost, gained, images)
+    low, high = metrics.paired_interval(lost, gained, images)
     assert f"{100 * (lost - gained) / images:.2f} points of top-1 lost" in check.reason
     assert f"95 % interval {100 * low:.2f} to {100 * high:.2f}" in check.reason
     assert ("export.precision: float32" in check.reason) is not passed

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.answers import ask
-from serving.bundle import FLOAT_GRAPH
-from serving.predictor import Predictor
+from pipeline.evaluation.batch_prediction import ask
+from serving.artifact.bundle import FLOAT_GRAPH
+from serving.model.predictor import Predictor
 from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import Project, copy_of_the_working_tree
@@ -112,7 +112,7 @@ def test_a_read_only_cache_is_used(tmp_path: Path) -> None:
     (cache / "datasets/photos.zip").write_bytes(b"photos")
     cache.chmod(0o555)
     # Keras itself ignores a cache that it may not write to, and downloads into /tmp.
-    script = "from pipeline.backend import keras; print(keras.utils.get_file(origin='http://127.0.0.1:9/photos.zip'))"
+    script = "from pipeline.network.backend import keras; print(keras.utils.get_file(origin='http://127.0.0.1:9/photos.zip'))"
     mortal = (
         ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]
         if os.geteuid() == 0

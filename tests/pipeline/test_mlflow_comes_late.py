@@ -14,8 +14,8 @@ REPORTED = "; import sys; print('mlflow' in sys.modules)"
     ("code", "expected"),
     [
         ("from pipeline.__main__ import main; main(['history', 'digits'])", "False"),
-        ("import pipeline.evaluate", "False"),
-        ("import pipeline.register", "True"),
+        ("import pipeline.stages.evaluate", "False"),
+        ("import pipeline.stages.register", "True"),
     ],
 )
 def test_mlflow_is_imported_by_what_needs_it(code: str, expected: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import card, pictures
-from pipeline.canvas import canvas, drawable
-from pipeline.pictures import Example
+from pipeline.evaluation import example_grid, model_card
+from pipeline.evaluation.example_grid import Example
+from pipeline.evaluation.plotting import canvas, drawable
 
 # One name for each script that people are likely to label their photos in.
 SCRIPTS = {
@@ -47,7 +47,7 @@ SCRIPTS = {
 def drawn(path: Path, name: str) -> bytes:
     """A picture of an example of a class with this name."""
     example = Example(np.zeros((8, 8, 3), np.uint8), name, name, 0.5)
-    pictures.grid(path, "title", [example], [])
+    example_grid.grid(path, "title", [example], [])
     return path.read_bytes()
 
 
@@ -136,7 +136,9 @@ def rendered(name: str) -> str:
     """The card of a model in which a class has this name."""
     metrics = METRICS | {"majority": {"class": name, "share": 0.5}}
     classes = [{"name": name, "images": 10, "recall": 0.5, "precision": 0.5}]
-    return card.render("tiny", metrics, DATA, classes, [{"actual": name, "predicted": name, "images": 3}])
+    return model_card.render(
+        "tiny", metrics, DATA, classes, [{"actual": name, "predicted": name, "images": 3}]
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -159,8 +161,8 @@ def test_the_card_names_what_is_never_answered() -> None:
         {"name": "ant", "images": 0, "recall": 0.0, "precision": 0.0},
     ]
     confused = [{"actual": "dog", "predicted": "owl", "images": 1}]
-    assert card.never_answered(rows, confused) == ["dog"]
-    text = card.render("tiny", METRICS, DATA, rows, confused)
+    assert model_card.never_answered(rows, confused) == ["dog"]
+    text = model_card.render("tiny", METRICS, DATA, rows, confused)
     assert "Never answered: `dog`." in text
     assert "| `dog` | 1 | 0.0 % | 0.0 % | `owl`, 1 times |" in text
     assert "| `cat` | 10 | 100.0 % | 90.0 % |  |" in text
@@ -171,7 +173,7 @@ def test_the_card_names_what_is_never_answered() -> None:
 @pytest.mark.parametrize("measured", [True, False])
 def test_the_card_has_top_5_where_it_was_measured(measured: bool) -> None:
     metrics = {key: value for key, value in METRICS.items() if measured or not key.startswith("top5")}
-    assert ("| top-5 |" in card.render("tiny", metrics, DATA, [], [])) is measured
+    assert ("| top-5 |" in model_card.render("tiny", metrics, DATA, [], [])) is measured
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

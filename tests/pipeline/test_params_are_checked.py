@@ -8,7 +8,7 @@ from dvc.utils.serialize import parse_yaml
 
 from pipeline import params
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
-from pipeline.run import STARTER, describe
+from pipeline.project.run import STARTER, describe
 from tests.pipeline.projects import ROOT, TINY
 
 

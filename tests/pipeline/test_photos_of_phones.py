@@ -13,13 +13,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import conversion, prepare
+from pipeline.data import conversion
+from pipeline.data.near_duplicates import COMPARED, Look, alike
 from pipeline.errors import DataRefused
-from pipeline.looks import COMPARED, Look, alike
-from serving import decoder
-from serving.decoder import Preprocessing, decode
+from pipeline.stages import prepare
 from serving.errors import ImageDamaged, ImageTooManyPixels
-from serving.formats import picture_file
+from serving.model import decoder
+from serving.model.decoder import Preprocessing, decode
+from serving.model.formats import image_file
 from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import ROOT, TINY
 
@@ -104,7 +105,7 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not picture_file.READS_HEIC:
+    if name == "HEIC" and not image_file.READS_HEIC:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
@@ -132,7 +133,7 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     for number in range(80):
         (raw / f"red/IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(number))
     formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
-    monkeypatch.setattr("pipeline.images.FORMATS", formats)
+    monkeypatch.setattr("pipeline.data.images.FORMATS", formats)
     monkeypatch.setattr(decoder, "FORMATS", formats)
     monkeypatch.setattr(conversion, "READS_HEIC", False)
     for convert in ([], ["HEIC"]):
@@ -240,7 +241,7 @@ def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
 def test_names_are_printed_on_terminals_that_cannot_show_them(raw: Path) -> None:
     (raw / "red").rename(raw / "\u732b")
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.prepare", "tiny"],
+        [sys.executable, "-m", "pipeline.stages.prepare", "tiny"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
         capture_output=True,
         check=False,
@@ -251,7 +252,7 @@ def test_names_are_printed_on_terminals_that_cannot_show_them(raw: Path) -> None
 
 def test_the_frames_of_films_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Look(number % 20, bytes(256)) for number in range(2000)]
-    monkeypatch.setattr("pipeline.looks.MOST", 500)
+    monkeypatch.setattr("pipeline.data.near_duplicates.MOST", 500)
     assert len(list(alike(frames))) == 500
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 from tests.pipeline.projects import ROOT, Project
 from tests.serving.registries import connect, mlflow_server
 from tests.workflows.expressions import holds

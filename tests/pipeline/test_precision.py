@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.bundle import FLOAT_GRAPH, GRAPH, Bundle
+from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, Bundle
 from tests.pipeline.pictures import draw
 from tests.pipeline.projects import Project
 
@@ -30,7 +30,7 @@ def copy(built: Project, tmp_path: Path) -> Project:
 
 
 def stage(project: Project, name: str) -> str:
-    return project.succeed(sys.executable, "-m", f"pipeline.{name}", "tiny")
+    return project.succeed(sys.executable, "-m", f"pipeline.stages.{name}", "tiny")
 
 
 def set_params(project: Project, before: str, after: str) -> None:
@@ -84,7 +84,7 @@ def test_without_images_to_calibrate_nothing_is_exported(copy: Project) -> None:
     before = Bundle.open(copy.root / BUNDLE).digest
     for split in ("train", "valid"):
         shutil.rmtree(copy.root / "data/prepared/tiny" / split)
-    done = copy.run(sys.executable, "-m", "pipeline.export", "tiny")
+    done = copy.run(sys.executable, "-m", "pipeline.stages.export", "tiny")
     assert done.returncode == 1
     assert "set export.precision to float32" in done.stderr
     assert Bundle.open(copy.root / BUNDLE).digest == before

@@ -6,14 +6,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipeline import pins
 from pipeline.errors import HistoryShallow, RegistryUnavailable, VersionDamaged
-from pipeline.promotion import promote, rollback, withdrawn
-from pipeline.registration import ensure
-from pipeline.registry import Registry, Version
-from pipeline.run import alias, pin_unless_withdrawn
+from pipeline.project.run import alias, pin_unless_withdrawn
+from pipeline.registry import pins
+from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.registry.promotion import promote, rollback, withdrawn
+from pipeline.registry.registration import ensure
+from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing
-from serving.pin import Pin
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped

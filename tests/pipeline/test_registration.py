@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.errors import GateRefused, InputMissing, RegistryUnavailable, VersionMissing
 from pipeline.params import Environment
-from pipeline.registration import ensure
-from pipeline.registry import Registry
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.registration import ensure
 from serving.errors import DigestMismatch
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import ROOT, Project
 from tests.serving.registries import flipped, mlflow_server
 
-REGISTER = [sys.executable, "-m", "pipeline.register", "tiny"]
+REGISTER = [sys.executable, "-m", "pipeline.stages.register", "tiny"]
 
 
 def versions(registry: Registry) -> list[int]:

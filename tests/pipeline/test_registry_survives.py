@@ -13,9 +13,7 @@ from threading import Thread
 import pytest
 from PIL import Image
 
-from pipeline import relocation
-from pipeline.answers import ask
-from pipeline.entry import guarded
+from pipeline.command_line import guarded
 from pipeline.errors import (
     RegistryDiverted,
     RegistryMoved,
@@ -23,12 +21,14 @@ from pipeline.errors import (
     TemporaryFull,
     VersionDamaged,
 )
-from pipeline.evaluate import against_pinned
+from pipeline.evaluation.batch_prediction import ask
 from pipeline.params import Environment
-from pipeline.promotion import promote
-from pipeline.registration import ensure
-from pipeline.registry import Registry
-from serving.predictor import Predictor
+from pipeline.registry import relocation
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.promotion import promote
+from pipeline.registry.registration import ensure
+from pipeline.stages.evaluate import against_pinned
+from serving.model.predictor import Predictor
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 
@@ -280,7 +280,7 @@ def silent_server() -> Iterator[int]:
 def test_a_database_server_that_cannot_be_reached_is_told_in_seconds(
     project: Project, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
-    monkeypatch.setattr("pipeline.registry.PATIENCE", 2)
+    monkeypatch.setattr("pipeline.registry.mlflow_registry.PATIENCE", 2)
     with silent_server() as port:
         uri = f"postgresql+psycopg://user:secret@127.0.0.1:{port if silent else 9}/mlflow"
         begin = time.monotonic()

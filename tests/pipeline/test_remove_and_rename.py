@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import descriptions, params
+from pipeline import params
 from pipeline.__main__ import main
-from pipeline.promotion import promote
-from pipeline.registration import ensure
-from pipeline.registry import Registry
+from pipeline.project import text_edits
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.promotion import promote
+from pipeline.registry.registration import ensure
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import ROOT, TINY, Project
 
@@ -31,7 +32,7 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"photo")
     shutil.copytree("data/raw/tiny", "data/raw/other")
-    lock = descriptions.renamed_stages(LOCK, "digits", "tiny")
+    lock = text_edits.renamed_stages(LOCK, "digits", "tiny")
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
     candidate()
     promote(LAYOUT, registry, ensure(LAYOUT, registry))
@@ -179,22 +180,22 @@ def test_a_name_that_cannot_be_taken_changes_nothing(
 
 
 def test_the_lock_is_that_of_the_new_name() -> None:
-    renamed = descriptions.renamed_stages(LOCK, "digits", "numbers")
+    renamed = text_edits.renamed_stages(LOCK, "digits", "numbers")
     # Only the name is another one: the same text, once it has the old name again.
     assert re.sub(r"\bnumbers\b", "digits", renamed) == LOCK
     # What the description says stays.
     assert re.findall(r".*\bdigits\b.*", renamed) == re.findall(r".* digits 0 to 9.*", LOCK)
-    assert descriptions.renamed_stages(LOCK, "digit", "x") == LOCK
-    assert yaml.safe_load(descriptions.without_stages(LOCK, "digits"))["stages"] == {}
+    assert text_edits.renamed_stages(LOCK, "digit", "x") == LOCK
+    assert yaml.safe_load(text_edits.without_stages(LOCK, "digits"))["stages"] == {}
 
 
 def test_other_sections_keep_their_comments() -> None:
     for model, other in (("digits", "imagenet"), ("imagenet", "digits")):
-        text = descriptions.without_section(PARAMS, model)
+        text = text_edits.without_section(PARAMS, model)
         kept = [line for line in text.splitlines() if line.strip()]
         assert set(kept) - set(PARAMS.splitlines()) <= {"models: []"}
         sections = yaml.safe_load(text)
         assert sections.pop("models") == ([] if model == "digits" else ["digits"])
         assert sections == {other: yaml.safe_load(PARAMS)[other]}
-    assert "# The tutorial's model" in descriptions.without_section(PARAMS, "digits")
-    assert "# A small MobileNetV2" not in descriptions.without_section(PARAMS, "digits")
+    assert "# The tutorial's model" in text_edits.without_section(PARAMS, "digits")
+    assert "# A small MobileNetV2" not in text_edits.without_section(PARAMS, "digits")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import Environment
-from pipeline.promotion import promote
-from pipeline.registration import ensure
-from pipeline.registry import Registry, Version
-from pipeline.repair import State, repair
-from serving.pin import Pin
+from pipeline.project.repair import State, repair
+from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.registry.promotion import promote
+from pipeline.registry.registration import ensure
+from serving.artifact.pin import Pin
 from tests.pipeline.candidates import LAYOUT, candidate
 from tests.pipeline.projects import Project
 from tests.pipeline.test_registry_survives import version_folder

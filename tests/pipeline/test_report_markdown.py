@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pipeline.__main__ import main
-from pipeline.report.markdown import bullets, code, table
+from pipeline.markdown import bullets, code, table
 from pipeline.report.page import Section, page
 from pipeline.report.verdict import Mood, Verdict
 from tests.pipeline.measurements import Measured, released, repository

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pipeline.measures import loss_probability
+from pipeline.evaluation.metrics import loss_probability
 from pipeline.report import paired
 
 

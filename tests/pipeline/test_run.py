@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from pipeline import params
-from pipeline.registry import Registry
-from serving.bundle import Bundle
+from pipeline.registry.mlflow_registry import Registry
+from serving.artifact.bundle import Bundle
 from tests.pipeline.pictures import draw
 from tests.pipeline.projects import Project
 

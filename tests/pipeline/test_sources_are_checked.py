@@ -19,11 +19,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import archives
+from pipeline.data import archives
+from pipeline.data.sources import class_folders
 from pipeline.downloads import cached
 from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid, SourceUnavailable
 from pipeline.params import Environment
-from pipeline.sources import class_folders
 
 CLASSES = r"(?P<class>n[0-9]+)_[^/]*\.jpg$"
 # A port where nothing listens: connections are refused at once, as on a machine without a network.

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline.split import assign, stratified
+from pipeline.data.split import assign, stratified
 
 DIGESTS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
 

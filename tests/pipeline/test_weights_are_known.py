@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import imagenet
 from pipeline.errors import WeightsUnknown
+from pipeline.network import imagenet
 from pipeline.params import Environment
 from tests.imagenet import HOME, needs_weights
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RepositoryMissing
-from pipeline.workspace import require_repository
+from pipeline.project.git_repository import require_repository
 from tests.pipeline.projects import AUTHOR, ROOT, TINY, Project
 
 

@@ -41,6 +41,18 @@ def closure(path: Path) -> set[Path]:
     return found
 
 
+def dependencies(needed: set[Path]) -> list[str]:
+    """The modules as a stage's `deps` name them: a package whose modules are all needed is one folder."""
+    folders = {
+        folder
+        for folder in {path.parent for path in needed}
+        if {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")} <= needed
+    }
+    outermost = {folder for folder in folders if not folders & set(folder.parents)}
+    single = {path for path in needed if not outermost & set(path.parents)}
+    return sorted(path.as_posix() for path in outermost | single)
+
+
 def _files(names: set[str]) -> Iterator[Path]:
     for name in names:
         parts = name.split(".")

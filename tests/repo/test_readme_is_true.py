@@ -17,7 +17,7 @@ from benchmarks.documents import section
 from benchmarks.serving import plot, tables
 from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
 from pipeline.__main__ import VERBS
-from serving.api.protocols import mlflow_scoring, model_documents
+from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
@@ -133,7 +133,7 @@ def test_the_protocol_that_version_tells_is_that_of_the_mlflow_that_is_tested() 
 
 def test_the_server_tells_its_own_version() -> None:
     described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert described["project"]["version"] == model_documents.VERSION
+    assert described["project"]["version"] == open_inference_metadata.VERSION
 
 
 def test_links_of_the_guide_lead_somewhere(guide: str) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.mlflow_model import CODE
-from tests.repo.imports import ROOT, closure
+from pipeline.registry.mlflow_model import code
+from tests.repo.imports import HALVES, ROOT, closure, dependencies
 from tests.repo.stages import PARAMS, STAGES
 
 MODELS = [name for name in PARAMS if name != "models"]
-SERVED = Path("serving/pyfunc.py")
+SERVED = Path("serving/artifact/pyfunc.py")
 
 
 def test_order() -> None:
@@ -19,8 +19,8 @@ def test_order() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_name(stage: str) -> None:
     described = STAGES[stage]
-    assert (ROOT / f"pipeline/{stage}.py").is_file()
-    assert described["cmd"] == f"python -m pipeline.{stage} ${{item.model}}"
+    assert (ROOT / f"pipeline/stages/{stage}.py").is_file()
+    assert described["cmd"] == f"python -m pipeline.stages.{stage} ${{item.model}}"
     assert described["params"] == [f"${{item.model}}.{stage}"]
     assert described["matrix"] == {"model": "${models}"}
 
@@ -36,14 +36,14 @@ def test_models_are_described() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_depends_on_all_code_that_it_runs(stage: str) -> None:
-    named = [Path(dep) for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
-    # The bundle takes a copy of the code that answers.
+    named = [dep for dep in STAGES[stage]["deps"] if dep.startswith(tuple(f"{half}/" for half in HALVES))]
+    # The bundle holds a copy of the code that answers.
     copied = closure(SERVED) if stage == "export" else set()
-    assert named == sorted(closure(Path(f"pipeline/{stage}.py")) | copied)
+    assert named == dependencies(closure(Path(f"pipeline/stages/{stage}.py")) | copied)
 
 
 def test_bundle_takes_all_code_that_answers() -> None:
-    assert [Path(f"serving/{name}.py") for name in CODE] == sorted(closure(SERVED))
+    assert [path.relative_to(ROOT) for path in code()] == sorted(closure(SERVED))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -65,7 +65,7 @@ def outputs(stage: str) -> set[str]:
 def test_data_come_from_an_earlier_stage_or_from_outside() -> None:
     made: set[str] = set()
     for stage, described in STAGES.items():
-        data = [dep for dep in described["deps"] if not dep.endswith(".py")]
+        data = [dep for dep in described["deps"] if not dep.startswith(tuple(f"{half}/" for half in HALVES))]
         inner = [dep for dep in data if not dep.startswith(("data/raw/", "requirements/"))]
         assert [dep for dep in inner if not any(f"{dep}/".startswith(f"{out}/") for out in made)] == []
         made |= outputs(stage)

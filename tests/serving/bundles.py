@@ -9,7 +9,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, File, Manifest, to_json
+from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, File, Manifest, to_json
 from tests.serving.pictures import encoded
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from tests.serving.bundles import write_bundle
 from tests.serving.costs import Meter
 from tests.serving.pictures import CORPUS

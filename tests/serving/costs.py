@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from serving.decoder import Preprocessing, decode
 from serving.errors import ImageError
+from serving.model.decoder import Preprocessing, decode
 from tests.repo.imports import ROOT
 
 # The kernel keeps the peak of a process here, and forgets it on request.

@@ -4,8 +4,8 @@ import os
 import sys
 
 from serving.__main__ import main
-from serving.connections import Connection
-from serving.worker import PatientWorker
+from serving.server.connections import Connection
+from serving.server.worker import PatientWorker
 
 # Fails in every round, if the environment says so.
 ALWAYS = os.environ.pop("FAILING", "")

@@ -5,15 +5,15 @@ import time
 from typing import Any
 
 from serving.__main__ import main
-from serving.decoder import Pixels
-from serving.server import Server
+from serving.model.decoder import Pixels
+from serving.server.gunicorn_app import Server
 
 load = Server.load
 
 
 def load_with_a_trap(server: Server) -> Any:  # noqa: ANN401  (a WSGI application)
     """What the worker calls. Only there the predictor is imported."""
-    from serving.predictor import Predictor, Probabilities
+    from serving.model.predictor import Predictor, Probabilities
 
     predict = Predictor.predict
 

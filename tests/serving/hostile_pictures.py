@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from serving.decoder import MAX_BYTES
+from serving.model.decoder import MAX_BYTES
 from tests.serving.pictures import RGB, chunk, encoded, png
 
 # A picture with enough in it to be one.

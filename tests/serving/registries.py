@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from pipeline.params import Environment
-from pipeline.registry import Record, Registry
-from serving.bundle import Bundle
-from serving.pin import Pin
+from pipeline.registry.mlflow_registry import Record, Registry
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
 # What only the pipeline needs of a bundle.

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import requests
 
-from serving.bundle import Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
 from serving.config import variable
-from serving.pin import Pin
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 

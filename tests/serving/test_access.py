@@ -10,7 +10,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from serving.api.access import Access
+from serving.api.access_control import Access
 from serving.api.errors import RateLimited
 from serving.config import SettingsInvalid
 from tests.serving.bundles import COLOURS, filled

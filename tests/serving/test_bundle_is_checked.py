@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
-from serving.bundle import (
+from serving.artifact.bundle import (
     FORMAT,
     GRAPH,
     LABELS,
@@ -22,6 +22,7 @@ from serving.bundle import (
     Manifest,
     to_json,
 )
+from serving.artifact.pyfunc import _load_pyfunc
 from serving.errors import (
     BundleMissing,
     ContractBroken,
@@ -30,8 +31,7 @@ from serving.errors import (
     FileUnexpected,
     ManifestInvalid,
 )
-from serving.predictor import Predictor
-from serving.pyfunc import _load_pyfunc
+from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
 
 FILES = sorted(contents())
@@ -144,7 +144,7 @@ def test_missing_bundle(tmp_path: Path, place: str) -> None:
 def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
     whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.pyfunc.Predictor.open", lambda _: pytest.fail("it was opened"))
+    monkeypatch.setattr("serving.artifact.pyfunc.Predictor.open", lambda _: pytest.fail("it was opened"))
     flip(whole / name, 0)
     with pytest.raises(DigestMismatch, match=re.escape(str(whole / name))):
         _load_pyfunc(str(whole))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.client import UNKNOWN, client_of
+from serving.server.client_address import UNKNOWN, client_of
 
 ADDRESSES = {
     "192.0.2.7": "192.0.2.7",

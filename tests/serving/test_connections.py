@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving.stream import SEND_SECONDS
+from serving.server.client_socket import SEND_SECONDS
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cores import available
+from serving.cpu_count import available
 
 AFFINITY = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

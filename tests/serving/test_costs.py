@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from serving.decoder import MAX_BYTES
-from serving.memory import PICTURE
+from serving.model.decoder import MAX_BYTES
+from serving.server.memory import PICTURE
 from tests.serving.costs import FORGET, Cost, Meter
 from tests.serving.fuzz import mutated
 from tests.serving.hostile_pictures import BOMBS, PIECES, filled, separate_scans

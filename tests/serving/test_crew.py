@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from serving.crew import Crew, NoThread, aside, holding, leave
+from serving.server.thread_pool import Crew, NoThread, aside, holding, leave
 
 PATIENCE = 10.0
 
@@ -146,7 +146,7 @@ def test_at_the_end_no_thread_is_left() -> None:
 # A thread is started, and meanwhile somebody ends the process, whose handler dismisses the crew.
 INTERRUPTED = """
 import os, signal, sys, threading
-from serving.crew import Crew
+from serving.server.thread_pool import Crew
 
 crew, start = Crew("test", 2, 4), threading.Thread.start
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from serving.decoder import STRIP, Preprocessing, decode, picture
+from serving.model.decoder import STRIP, Preprocessing, decode, picture
 from tests.serving.pictures import CORPUS, encoded
 
 SIZE = 16

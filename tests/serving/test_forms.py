@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from serving.api.errors import ImageMissing, ImagesTooMany, MultipartMalformed, RequestError
-from serving.api.uploads import MORE_PARTS, images
+from serving.api.request_images import MORE_PARTS, images
 from tests.serving.pictures import PHOTO, encoded
 
 LIMIT = 16

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from serving.framing import NO_TRAILERS
+from serving.server.request_validation import NO_TRAILERS
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read

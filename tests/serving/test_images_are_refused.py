@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import decoder
-from serving.decoder import MAX_BYTES, Preprocessing, decode
 from serving.errors import (
     ImageDamaged,
     ImageEmpty,
@@ -23,6 +21,8 @@ from serving.errors import (
     ImageTruncated,
     ImageUnrecognised,
 )
+from serving.model import decoder
+from serving.model.decoder import MAX_BYTES, Preprocessing, decode
 from tests.serving.costs import FORGET, Meter
 from tests.serving.pictures import GREY, PHOTO, bilevel, encoded, png
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from serving import keys
-from serving.api.key_ring import KeyRing
+from serving.api.key_store import KeyRing
 from serving.config import SettingsInvalid
 from serving.keys import MOST_KEYS, Key, KeysInvalid
 from serving.rates import Rate

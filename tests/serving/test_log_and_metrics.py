@@ -21,8 +21,8 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.bundle import Bundle
-from serving.cores import available
+from serving.artifact.bundle import Bundle
+from serving.cpu_count import available
 from tests.serving.bundles import COLOURS, expected, filled
 from tests.serving.pictures import encoded
 from tests.serving.servers import PATIENCE, Server, publish, running

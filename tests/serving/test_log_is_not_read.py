@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.output import BYTES, Output
+from serving.nonblocking_output import BYTES, Output
 from tests.serving.servers import PATIENCE, Server, await_ready, command, free_port, publish
 from tests.serving.test_overload import gauge
 from tests.serving.wire import head

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from serving import memory
+from serving.server import memory
 from tests.repo.imports import ROOT
 from tests.serving.pictures import PHOTO, encoded
 from tests.serving.servers import publish, running

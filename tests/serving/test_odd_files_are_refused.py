@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from serving.bundle import FILE_BYTES, GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, File, Manifest, read
+from serving.artifact.bundle import FILE_BYTES, GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, File, Manifest, read
+from serving.artifact.pin import VERSIONS, Pin
 from serving.errors import (
     ContractBroken,
     DigestMismatch,
@@ -21,8 +22,7 @@ from serving.errors import (
     ModelMismatch,
     PinInvalid,
 )
-from serving.pin import VERSIONS, Pin
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from tests.repo.imports import ROOT
 from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, put, seal
 
@@ -131,7 +131,7 @@ def test_links_to_files_are_followed(bundle: Path) -> None:
 @pytest.mark.parametrize("file", [MANIFEST, GRAPH, "serving", "serving/golden"])
 def test_file_or_folder_that_may_not_be_read(bundle: Path, file: str) -> None:
     (bundle / file).chmod(0)
-    script = f"import pathlib, serving.predictor as p; p.Predictor.open(pathlib.Path({str(bundle)!r}))"
+    script = f"import pathlib, serving.model.predictor as p; p.Predictor.open(pathlib.Path({str(bundle)!r}))"
     mortal = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     done = subprocess.run(
         [*mortal, sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False

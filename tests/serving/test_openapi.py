@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from serving.api.described import every_error
+from serving.api.openapi_responses import every_error
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
 from tests.serving.bundles import filled

@@ -15,16 +15,16 @@ import requests
 from flask import render_template
 from selenium.webdriver import Chrome
 
-from serving.api.answers import ModelCard
 from serving.api.app import create_app
+from serving.api.response_schemas import ModelCard
 from serving.api.service import Service
-from serving.bundle import Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
+from serving.artifact.release import Release
 from serving.config import Settings
-from serving.decoder import MAX_BYTES
-from serving.drain import Drain
 from serving.errors import ImageTooLarge
-from serving.pin import Pin
-from serving.release import Release
+from serving.model.decoder import MAX_BYTES
+from serving.server.drain import Drain
 from tests.serving.browser import SETTLED, Page, chromium
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.pictures import bilevel

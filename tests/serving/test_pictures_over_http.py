@@ -9,10 +9,10 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import ExifTags, Image
 
-from serving.bundle import GRAPH
-from serving.decoder import MAX_BYTES
+from serving.artifact.bundle import GRAPH
 from serving.errors import ImageTooLarge
-from serving.formats.picture_file import ACCEPTED
+from serving.model.decoder import MAX_BYTES
+from serving.model.formats.image_file import ACCEPTED
 from tests.serving.bundles import COLOURS, expected, filled, graph
 from tests.serving.pictures import CORPUS, RGB, encoded, filtered, interlaced, png
 from tests.serving.servers import Server, publish, running

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from serving.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.artifact.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
-from serving.predictor import Predictor
-from serving.pyfunc import ImageClassifier, _load_pyfunc
+from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
 from tests.serving.pictures import encoded
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.processor import saturates
+from serving.model.cpu_features import saturates
 
 LINES = "processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t: none\n\n"
 HASWELL = "fpu sse4_1 sse4_2 fma avx avx2 bmi2"

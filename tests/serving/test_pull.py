@@ -22,14 +22,14 @@ from mlflow.exceptions import MlflowException
 
 import pipeline.errors
 import pipeline.params
-import pipeline.registry
-from serving import registry
-from serving.bundle import GRAPH, LABELS, MANIFEST, Bundle
+import pipeline.registry.mlflow_registry
+from serving.artifact import registry
+from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, Bundle
+from serving.artifact.pin import Pin
+from serving.artifact.registry import Credentials, RegistryUnavailable, VersionDamaged, VersionMissing
 from serving.errors import ModelMismatch
-from serving.pin import Pin
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from serving.pull import DestinationTaken, main, pull
-from serving.registry import Credentials, RegistryUnavailable, VersionDamaged, VersionMissing
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 from tests.serving.registries import (
@@ -475,7 +475,7 @@ def test_the_pipeline_has_the_same_rule(
     monkeypatch.setenv("GOLDFISH_REGISTRY_PLAIN_HTTP", str(allowed))
     expected = pipeline.errors.RegistryUnavailable if allowed else pipeline.errors.RegistryRefused
     with pytest.raises(expected, match=r"nowhere\.invalid") as raised:
-        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+        pipeline.registry.mlflow_registry.Registry.connect(pipeline.params.Environment.read())
     assert "s3cret" not in str(raised.value)
 
 
@@ -488,7 +488,7 @@ def test_the_pipeline_sends_nothing_of_the_environment_either(
     monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid:9")
     with pytest.raises(pipeline.errors.RegistryRefused):
-        pipeline.registry.Registry.connect(pipeline.params.Environment.read())
+        pipeline.registry.mlflow_registry.Registry.connect(pipeline.params.Environment.read())
 
 
 def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:

@@ -8,7 +8,7 @@ import pytest
 from flask import Request
 
 from serving import rates
-from serving.api.access import Access, networks
+from serving.api.access_control import Access, networks
 from serving.api.errors import RateLimited
 from serving.api.rate_limit import CLIENTS, Counts, RateLimiter
 from serving.rates import Rate

@@ -16,10 +16,10 @@ import pytest
 import requests
 from PIL import Image
 
-from serving.bundle import FLOAT_GRAPH, Bundle
+from serving.artifact.bundle import FLOAT_GRAPH, Bundle
+from serving.artifact.release import find
 from serving.config import Settings
-from serving.predictor import Predictor
-from serving.release import find
+from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, TOLERANCE, filled
 from tests.serving.pictures import encoded
 from tests.serving.servers import Server, publish, running

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.connections import HEAD_BYTES
-from serving.worker import HELD_BYTES
+from serving.server.connections import HEAD_BYTES
+from serving.server.worker import HELD_BYTES
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.test_connections import latency

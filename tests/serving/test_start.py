@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from serving.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
-from serving.pin import Pin
+from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
+from serving.artifact.pin import Pin
 from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle
 from tests.serving.registries import register
 from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running

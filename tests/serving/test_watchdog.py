@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from serving.watchdog import LEAST, REPLACED, UNREADY, Watchdog, patience
+from serving.server.watchdog import LEAST, REPLACED, UNREADY, Watchdog, patience
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import PATIENCE, Server, publish, running
 from tests.serving.test_overload import gauge

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import requests
 
-from serving.bundle import GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, to_json
+from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, to_json
+from serving.artifact.release import find
 from serving.config import Settings
-from serving.release import find
 from tests.serving.bundles import COLOURS, contents, expected, filled, put, write_bundle
 from tests.serving.servers import PATIENCE, Server, publish, running
 

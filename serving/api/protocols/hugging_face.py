@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from serving.api.base64_images import looks_like_json
-from serving.api.protocols.documents import check, in_turn, parse
-from serving.api.respond import json
+from serving.api.json_images import looks_like_json
+from serving.api.protocols.json_documents import check, in_turn, parse
+from serving.api.responses import json
 from serving.api.service import Service
 
 PREFIX = "/hf"

@@ -11,15 +11,15 @@ from flask import Blueprint, Response, request
 from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.http import parse_options_header
 
-from serving.api.answers import ClassScore
 from serving.api.errors import DocumentMalformed, TypeUnknown
+from serving.api.problem import Problem
 from serving.api.protocols import sagemaker
-from serving.api.protocols.documents import check, in_turn, parse
-from serving.api.protocols.refusals import LATE
-from serving.api.respond import json
+from serving.api.protocols.error_documents import LATE
+from serving.api.protocols.json_documents import check, in_turn, parse
+from serving.api.response_schemas import ClassScore
+from serving.api.responses import json
 from serving.api.service import Service
-from serving.predictor import Probabilities
-from serving.problem import Problem
+from serving.model.predictor import Probabilities
 
 # The release of MLflow whose protocol this is, and against which it is tested.
 VERSION = "3.17.2"

@@ -3,7 +3,7 @@
 The rest of its contract is met elsewhere: `/ping` is MLflow's too, and the image takes the word `serve`.
 """
 
-from serving.decoder import FORMATS
+from serving.model.decoder import FORMATS
 
 # Whatever a client calls an image, and what AWS's own image models are sent.
 PICTURES = tuple(f"image/{name.lower()}" for name in FORMATS)

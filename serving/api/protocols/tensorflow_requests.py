@@ -5,12 +5,12 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from serving.api.catalogue import Entry
 from serving.api.errors import DocumentMalformed, SignatureWrong
-from serving.api.protocols import pixels
-from serving.api.protocols.documents import ALL, OBJECTS, check, in_turn, parse
-from serving.api.protocols.signatures import DEFAULT
-from serving.decoder import Pixels
+from serving.api.model_repository import Entry
+from serving.api.protocols import json_pixels
+from serving.api.protocols.json_documents import ALL, OBJECTS, check, in_turn, parse
+from serving.api.protocols.tensorflow_metadata import DEFAULT
+from serving.model.decoder import Pixels
 
 
 class Base64(Struct):
@@ -69,18 +69,18 @@ def read(body: bytes, entry: Entry, limit: int) -> tuple[Sequence[bytes] | Pixel
     rows, columns = question.instances, question.inputs
     if isinstance(rows, Raw) and isinstance(columns, UnsetType):
         if entry.pixels:
-            return pixels.from_json(_rows_of_pixels(rows), entry.size, limit), True
+            return json_pixels.from_json(_rows_of_pixels(rows), entry.size, limit), True
         return [_image(instance) for instance in parse(rows, list[Instance])], True
     if isinstance(columns, Raw) and isinstance(rows, UnsetType):
         if entry.pixels:
-            return pixels.from_json(_column_of_pixels(columns), entry.size, limit), False
+            return json_pixels.from_json(_column_of_pixels(columns), entry.size, limit), False
         return _column(parse(columns, COLUMN)), False
     raise DocumentMalformed("it must hold either instances or inputs")
 
 
 def _rows_of_pixels(rows: Raw) -> bytes:
     data = bytes(rows)
-    if not data[1:].lstrip(pixels.SPACE).startswith(b"{"):
+    if not data[1:].lstrip(json_pixels.SPACE).startswith(b"{"):
         return data
     return b"[" + b",".join(bytes(row.image) for row in parse(rows, list[Named])) + b"]"
 

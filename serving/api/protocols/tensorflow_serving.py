@@ -6,11 +6,11 @@ Nothing is decided by Content-Type: its documented `curl -d` says that a form is
 from flask import Blueprint, Response, request
 from msgspec import Struct
 
-from serving.api.body import Environ
+from serving.api.body_reader import Environ
 from serving.api.errors import SignatureWrong
-from serving.api.protocols import signatures
+from serving.api.protocols import tensorflow_metadata
 from serving.api.protocols.tensorflow_requests import examples, read
-from serving.api.respond import json
+from serving.api.responses import json
 from serving.api.service import Service
 
 PREFIX = "/v1"
@@ -41,7 +41,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/v1/models")
     def models() -> Response:
-        return json(signatures.Names([entry.name for entry in service.catalogue.entries]))
+        return json(tensorflow_metadata.Names([entry.name for entry in service.catalogue.entries]))
 
     @blueprint.get("/v1/models/<word:name>")
     @blueprint.get("/v1/models/<word:name>/versions/<word:version>")
@@ -49,13 +49,13 @@ def routes(service: Service) -> Blueprint:
     def status(name: str, version: str | None = None, label: str | None = None) -> Response:
         entry = find(name, version, label)
         service.check_ready()
-        return json(signatures.status(entry))
+        return json(tensorflow_metadata.status(entry))
 
     @blueprint.get("/v1/models/<word:name>/metadata")
     @blueprint.get("/v1/models/<word:name>/versions/<word:version>/metadata")
     @blueprint.get("/v1/models/<word:name>/labels/<word:label>/metadata")
     def metadata(name: str, version: str | None = None, label: str | None = None) -> Response:
-        return json(signatures.metadata(find(name, version, label)))
+        return json(tensorflow_metadata.metadata(find(name, version, label)))
 
     _predicting(blueprint, service)
     return blueprint

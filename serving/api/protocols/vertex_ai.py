@@ -7,10 +7,10 @@ from msgspec import Meta, Struct
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
-from serving.api.answers import Alive
-from serving.api.protocols.documents import check, in_turn, parse
+from serving.api.protocols.json_documents import check, in_turn, parse
 from serving.api.protocols.mlflow_scoring import TOP, ScoredImages, scores
-from serving.api.respond import json
+from serving.api.response_schemas import Alive
+from serving.api.responses import json
 from serving.api.service import Service
 from serving.config import SettingsInvalid, variable
 

@@ -1,6 +1,6 @@
 """What is pinned in the composition."""
 
-from serving.pin import Pin
+from serving.artifact.pin import Pin
 from tests.deploy.composition.processes import Composition
 from tests.serving.registries import register
 

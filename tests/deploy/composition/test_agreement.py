@@ -8,7 +8,7 @@ import mlflow.environment_variables
 
 from serving.api.errors import RequestError
 from serving.config import Settings
-from serving.connections import HEAD_BYTES
+from serving.server.connections import HEAD_BYTES
 from tests.deploy.composition.document import DEPLOY, document, number
 
 SERVICES = document()["services"]

@@ -11,9 +11,9 @@ import pytest
 from mlflow.pyfunc import scoring_server
 from PIL import Image
 
-from serving.bundle import Bundle
+from serving.artifact.bundle import Bundle
 from serving.errors import InputUnsupported
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 from tests.serving.pictures import CORPUS
 from tests.serving.protocols.asked import CALLS, base64
 from tests.serving.servers import Server

@@ -13,8 +13,8 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from serving.bundle import LABELS as LABELS_FILE
-from serving.bundle import Bundle, to_json
+from serving.artifact.bundle import LABELS as LABELS_FILE
+from serving.artifact.bundle import Bundle, to_json
 from tests.serving.bundles import COLOURS, SIZE, expected, filled
 from tests.serving.protocols.asked import HEADER, LABELS, MODEL, TENSOR
 from tests.serving.servers import Server, publish, running

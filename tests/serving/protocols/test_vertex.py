@@ -6,9 +6,9 @@ import pytest
 
 from serving.api.app import create_app
 from serving.api.service import Service
+from serving.artifact.release import find
 from serving.config import Settings, SettingsInvalid
-from serving.drain import Drain
-from serving.release import find
+from serving.server.drain import Drain
 from tests.serving.protocols.asked import CALLS
 from tests.serving.servers import free_port, publish, running
 from tests.serving.wire import ask, head, post

@@ -1,0 +1,1 @@
+"""Labelled photos: sources, archives, folder layouts, checks, duplicates and the split."""

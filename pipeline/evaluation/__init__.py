@@ -1,0 +1,1 @@
+"""Predictions on test images, metrics, plots, the gate and the model card."""

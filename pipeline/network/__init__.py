@@ -1,0 +1,1 @@
+"""Keras networks: architectures, training and canonical `.keras` files."""

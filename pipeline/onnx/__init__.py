@@ -1,0 +1,1 @@
+"""ONNX graphs of a Keras model: export, 8-bit quantisation and checks."""

@@ -1,0 +1,1 @@
+"""Commands on a whole project: run, reproduce, repair, rename and remove."""

@@ -1,0 +1,1 @@
+"""MLflow: registration, promotion, pins and the chain of digests between them."""

@@ -1,0 +1,1 @@
+"""The DVC stages, one file each: `python -m pipeline.stages.<stage> <model>`."""

@@ -1,0 +1,34 @@
+"""Registers the bundle in MLflow, once for each digest, as `challenger`.
+
+Reads `models/<model>/bundle/`, `reports/<model>/`.
+Writes a version in the registry, and
+`models/<model>/registered.json`, which lets DVC know that this was done.
+Refuses a bundle whose gate did; does nothing inside `dvc exp run`, where results are tried, not kept.
+"""
+
+from pipeline import params
+from pipeline.command_line import stage
+from pipeline.files import write
+from pipeline.layout import Layout
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.registration import ensure
+from serving.artifact.bundle import Bundle, to_json
+
+
+def main(model: str) -> None:
+    """Runs the stage."""
+    layout, environment = Layout(model), params.Environment.read()
+    if environment.experiment:
+        print(
+            f"register {model}: skipped inside `dvc exp run`; `dvc exp apply`, then `make run` registers it"
+        )
+    else:
+        registry = Registry.connect(environment)
+        version = ensure(layout, registry)
+        print(f"register {model}: version {version.number} at {registry.shown}")
+    # The same in every registry and in an experiment, as dvc.lock must be.
+    write(layout.receipt, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,1 @@
+"""The HTTP server: Gunicorn with a worker of its own, its connections, thread pools and shutdown."""
