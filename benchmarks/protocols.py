@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
+from tests.serving.api.protocols.asked import CALLS, MODEL
+from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.pictures import encoded
-from tests.serving.protocols.asked import CALLS, MODEL
-from tests.serving.protocols.conftest import VERTEX
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import post, read
 

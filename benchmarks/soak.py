@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
+from tests.serving.model.test_images_are_refused import REFUSED
 from tests.serving.pictures import CORPUS, bilevel, encoded
+from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import Server, publish, running
-from tests.serving.test_images_are_refused import REFUSED
-from tests.serving.test_overload import SLOW
 from tests.serving.wire import chunked, head, post, read
 
 REQUESTS = 36_000

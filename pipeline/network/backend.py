@@ -1,6 +1,6 @@
 """TensorFlow and Keras, started so that the same inputs give the same bits. Import both from here.
 
-What was found out about reproducibility (`tests/pipeline/test_run.py` shows the first part):
+What was found out about reproducibility (`tests/pipeline/project/test_run.py` shows the first part):
 - On one kind of machine, training gives the same bits, whatever the number of cores: the number of
   threads is fixed, for it decides how sums are split up.
 - oneDNN chooses its kernels by what the CPU can do, so TensorFlow's use of it is off, and the part that

@@ -1,7 +1,7 @@
 """Pixels in, probabilities out. The predictor that measures is the one that serves.
 
 An 8-bit graph computes with integers up to the last layer, so every CPU finds the same bits there. The
-softmax after it is float32, and its last digit (3e-7) the CPU's own. `tests/pipeline/test_eight_bits.py`
+softmax after it is float32, and its last digit (3e-7) the CPU's own. `tests/pipeline/onnx/test_eight_bits.py`
 compares two CPUs.
 """
 

@@ -79,7 +79,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     "max_body_mb": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
     "bodies_mb": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
     "max_images": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
-    # What it means is looked at where it is used: tests/serving/test_access.py.
+    # What it means is looked at where it is used: tests/serving/api/test_access_control.py.
     "rate_limit": ({"": "", "60/minute": "60/minute"}, []),
     "api_keys": (
         {DIGEST: (DIGEST,), f"{DIGEST}, {DIGEST} ,": (DIGEST, DIGEST)},

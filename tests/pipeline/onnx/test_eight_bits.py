@@ -1,0 +1,163 @@
+"""The 8-bit graph: the same bytes wherever it is made, the same answers everywhere, near those of float32."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+from pipeline.network import architectures
+from pipeline.network.backend import keras
+from pipeline.onnx import keras_to_onnx
+from pipeline.onnx.quantisation import quantised, rounded
+from serving.model.decoder import Preprocessing, decode
+from serving.model.predictor import load
+from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
+from tests.pipeline.pictures import COLOURS, draw
+from tests.repo.imports import ROOT
+
+QUANTISE = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.onnx.quantisation import quantised
+folder = Path(sys.argv[1])
+made = quantised((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
+Path(sys.argv[2]).write_bytes(made)
+"""
+ANSWER = """
+import sys
+from pathlib import Path
+import numpy as np
+from serving.model.predictor import load
+folder, exact = Path(sys.argv[1]), sys.argv[2] == "exact"
+session = load((folder / "int8.onnx").read_bytes(), 1, exact)
+np.save(folder / f"{sys.argv[2]}.npy", session.run(None, {"image": np.load(folder / "pictures.npy")})[0])
+"""
+# The oldest CPU that ONNX Runtime has its own 8-bit kernels for; it lacks VNNI.
+OLD_CPU = ("qemu-x86_64", "-cpu", "Haswell")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network in float32 and in 8 bits, and the pictures that it was shown."""
+    path = tmp_path_factory.mktemp("graphs")
+    files = [draw(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)]
+    pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
+    keras.utils.set_random_seed(1)
+    model = architectures.scratch(SETTINGS, classes=len(COLOURS))
+    # Random weights in 52 layers would tell the pictures apart by little more than what 8 bits add.
+    model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+    model.fit(pictures, np.repeat(np.arange(len(COLOURS)), 8), epochs=20, batch_size=24, verbose=0)
+    for _ in range(40):
+        model(pictures, training=True)
+    (path / "float.onnx").write_bytes(keras_to_onnx.to_bytes(model))
+    np.save(path / "pictures.npy", pictures)
+    (path / "int8.onnx").write_bytes(quantised((path / "float.onnx").read_bytes(), pictures))
+    return path
+
+
+def answers(path: Path, exact: bool = False) -> npt.NDArray[np.float32]:
+    """What a graph says of the pictures beside it."""
+    session = load(path.read_bytes(), 1, exact)
+    pictures = np.load(path.with_name("pictures.npy"))
+    found: npt.NDArray[np.float32] = session.run(None, {"image": pictures})[0]
+    return found
+
+
+def python(*arguments: str, before: tuple[str, ...] = (), **variables: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [*before, sys.executable, "-c", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_bytes_depend_on_graph_and_images_alone(folder: Path, tmp_path: Path, seed: str) -> None:
+    # The quantiser keeps names in sets, whose order changes with the seed.
+    one_core = ("taskset", "-c", "0") if sys.platform == "linux" else ()
+    python(QUANTISE, str(folder), str(tmp_path / "made"), before=one_core, PYTHONHASHSEED=seed)
+    made, expected = (file.read_bytes() for file in (tmp_path / "made", folder / "int8.onnx"))
+    assert hashlib.sha256(made).hexdigest() == hashlib.sha256(expected).hexdigest()
+
+
+def test_graph_has_the_contract_of_the_bundle(folder: Path) -> None:
+    model = onnx.load(folder / "int8.onnx")
+    (image,), (probabilities,) = model.graph.input, model.graph.output
+    assert (image.name, probabilities.name) == ("image", "probabilities")
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim] == ["batch", 32, 32, 3]
+    # Nothing of ONNX Runtime's own: any runtime may read it.
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+
+
+def test_layers_are_in_eight_bits_and_their_ends_are_not(folder: Path) -> None:
+    graph = onnx.load(folder / "int8.onnx").graph
+    maker = {name: node.op_type for node in graph.node for name in node.output}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    inputs = [
+        [maker.get(name) for name in node.input] for node in graph.node if node.op_type in ("Conv", "Gemm")
+    ]
+    assert Counter(made for names in inputs for made in names) == {"DequantizeLinear": 3 * len(inputs)}
+    kernels = [t for t in tensors.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    assert len(kernels) == len(inputs)
+    # Per channel: as many scales as a kernel has outputs.
+    assert sum(len(t.dims) == 1 for t in tensors.values() if t.data_type == onnx.TensorProto.FLOAT) > len(
+        inputs
+    )
+    assert graph.node[-1].op_type == "Softmax"
+    assert maker[graph.node[-1].input[0]] == "Gemm"
+
+
+def test_answers_are_near_those_of_float32(folder: Path) -> None:
+    exact, near = answers(folder / "float.onnx"), answers(folder / "int8.onnx")
+    assert np.corrcoef(np.log(exact).ravel(), np.log(near).ravel())[0, 1] > 0.98
+    assert np.abs(exact - near).mean() < 0.1
+    # Not in steps of 1/255, which would add up to something else.
+    np.testing.assert_allclose(near.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(near, axis=0).max() > 0.1
+
+
+def test_slower_kernels_give_the_same_answers(folder: Path) -> None:
+    np.testing.assert_allclose(
+        answers(folder / "int8.onnx", exact=True), answers(folder / "int8.onnx"), atol=1e-6
+    )
+
+
+needs_emulator = pytest.mark.skipif(
+    shutil.which(OLD_CPU[0]) is None or os.uname().machine != "x86_64",
+    reason="needs qemu-x86_64 to be another CPU",
+)
+
+
+@needs_emulator
+def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
+    for way in ("exact", "fast"):
+        python(ANSWER, str(folder), way, before=OLD_CPU)
+    here = answers(folder / "int8.onnx")
+    # The softmax is float32, and its last digit the CPU's own.
+    np.testing.assert_allclose(np.load(folder / "exact.npy"), here, atol=1e-6)
+    # This is what `exact` prevents there.
+    assert np.abs(np.load(folder / "fast.npy") - here).max() > 1e-3
+
+
+@needs_emulator
+def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    python(QUANTISE, str(folder), str(tmp_path / "made"), before=OLD_CPU)
+    assert (tmp_path / "made").read_bytes() == (folder / "int8.onnx").read_bytes()
+
+
+def test_ranges_are_rounded_a_little() -> None:
+    values = np.random.default_rng(5).normal(0, 10, 1000).astype(np.float32)
+    assert np.abs(rounded(values) / values - 1).max() <= 2**-8
+    # The last digit, which is the CPU's own, rarely decides.
+    assert (rounded(values) == rounded(np.nextafter(values, np.float32(np.inf)))).mean() > 0.99
+    assert rounded(np.array([0.0, 6.0, -1.0, 1e-30], np.float32)).tolist()[:3] == [0.0, 6.0, -1.0]

@@ -1,0 +1,283 @@
+"""All protocols stand before one door: slots, keys, limits and deadlines hold for each, in its own words."""
+
+import gzip
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import tritonclient.http as triton
+from huggingface_hub import InferenceClient
+from tritonclient.utils import InferenceServerException
+
+from tests.serving.api.protocols.asked import CALLS, HEADER, JSON, MODEL, Call, base64
+from tests.serving.api.protocols.conftest import VERTEX
+from tests.serving.api.protocols.test_abuse import (
+    EACH,
+    INFER,
+    MEGABYTE,
+    PREDICT_TENSOR,
+    given,
+    shape_is_the_protocols,
+)
+from tests.serving.api.protocols.test_triton_client import encoded
+from tests.serving.bundles import COLOURS, filled
+from tests.serving.server.test_connections import latency
+from tests.serving.server.test_overload import SLOW, gauge
+from tests.serving.servers import Server, publish, running
+from tests.serving.wire import Answer, ask, head, post, read
+
+RED = filled(COLOURS["red"])
+KEY = "a key of the tests"
+# One of each protocol; the others differ in the document alone.
+ONE_EACH = [
+    *("open inference", "open inference, raw", "tensorflow serving, rows", "tensorflow serving, classify"),
+    *("mlflow, split", "sagemaker", "hugging face", "vertex ai"),
+]
+BODY_MB = 24
+
+
+def refused(call: Call, answer: Answer, status: int, code: str) -> None:
+    """Asserts an error in the words of the call's protocol."""
+    assert answer.status == status
+    shape_is_the_protocols(call.path, answer, code)
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one slot and no room to wait."""
+    with running(publish(tmp_path_factory.mktemp("narrow")), slots=1, queue=0, **VERTEX) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_overload(narrow: Server, name: str) -> None:
+    call = CALLS[name]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ask(narrow, call.request(SLOW)), range(8)))
+        statuses = Counter(answer.status for answer in answers)
+        assert statuses[200] >= 1
+        assert statuses[503] >= 1
+        assert statuses.total() == statuses[200] + statuses[503]
+    for answer in answers:
+        if answer.status == 503:
+            refused(call, answer, 503, "server_busy")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert not answer.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("open inference", 503), ("tensorflow serving, rows", 504), ("mlflow, split", 504), ("sagemaker", 504)],
+)
+def test_deadline(tmp_path: Path, name: str, status: int) -> None:
+    call = CALLS[name]
+    with running(publish(tmp_path), slots=1, queue=10, deadline=0.2) as server:
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: ask(server, call.request(SLOW)), range(6)))
+        late = [answer for answer in answers if answer.status != 200]
+        assert late
+        for answer in late:
+            refused(call, answer, status, "deadline_exceeded")
+            assert answer.headers["retry-after"]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that wants a key, and counts those who have none."""
+    settings = {"api_keys": hashlib.sha256(KEY.encode()).hexdigest(), "rate_limit": "1000/day"}
+    with running(publish(tmp_path_factory.mktemp("guarded")), **settings, **VERTEX) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_keys(guarded: Server, name: str) -> None:
+    call = CALLS[name]
+    with guarded.connect() as connection:
+        for lines, status, code in (
+            ((), 401, "api_key_missing"),
+            (("X-API-Key: another",), 401, "api_key_unknown"),
+            ((f"Authorization: Bearer {KEY}",), 200, ""),
+        ):
+            connection.sendall(post(call.path, call.body(RED), *call.lines, *lines))
+            answer = read(connection)
+            assert answer.status == status
+            if code:
+                refused(call, answer, status, code)
+                assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_keys_as_the_clients_send_them(guarded: Server) -> None:
+    with triton.InferenceServerClient(f"127.0.0.1:{guarded.port}") as client:
+        image = encoded(RED)
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer(MODEL, [image])
+        assert caught.value.status() == "401"
+        result = client.infer(MODEL, [image], headers={"X-API-Key": KEY})
+        assert result.as_numpy("probabilities").argmax() == 0
+    hugging_face = InferenceClient(token=KEY)
+    assert hugging_face.image_classification(RED, model=f"{guarded.url}/hf/classify")[0].label == "red"
+
+
+OPEN_TO_ALL = [
+    *("/v2", "/v2/health/live", "/v2/health/ready", f"/v2/models/{MODEL}", f"/v2/models/{MODEL}/ready"),
+    *(f"/v2/models/{MODEL}/config", f"/v2/models/{MODEL}/stats", f"/v1/models/{MODEL}", "/v1/models"),
+    *(f"/v1/models/{MODEL}/metadata", "/ping", "/health", "/version", "/vertex/health"),
+]
+
+
+@pytest.mark.parametrize("path", OPEN_TO_ALL)
+def test_health_and_metadata_want_no_key(guarded: Server, path: str) -> None:
+    assert ask(guarded, head("GET", path)).status == 200
+
+
+def test_rate_limit(tmp_path: Path) -> None:
+    calls = [CALLS[name] for name in ONE_EACH]
+    with running(publish(tmp_path), rate_limit="3/day", **VERTEX) as server:
+        for call in calls[:3]:
+            assert ask(server, call.request(RED)).status == 200
+        for call in calls:
+            answer = ask(server, call.request(RED))
+            refused(call, answer, 429, "rate_limited")
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+@pytest.mark.parametrize("compress", [False, True])
+def test_body_limit(everywhere: Server, name: str, compress: bool) -> None:
+    call = CALLS[name]
+    limit = BODY_MB * 2**20
+    for size, status in ((limit, 400), (limit + 1, 413)):
+        sent = gzip.compress(bytes(size)) if compress else bytes(size)
+        lines = ["Content-Encoding: gzip"] if compress else []
+        answer = ask(everywhere, post(call.path, sent, *call.lines, *lines))
+        # Of nothing but zeros nobody makes a document or an image.
+        assert answer.status in ({400, 413, 415} if status == 400 else {413})
+        too_large = "body_too_large" if status == 413 else ""
+        shape_is_the_protocols(call.path, answer, too_large)
+        assert (answer.json["code"] == "body_too_large") == bool(too_large)
+
+
+def test_chunks_are_bounded(everywhere: Server) -> None:
+    frame = b"100000\r\n" + bytes(2**20) + b"\r\n"
+    with everywhere.connect() as connection:
+        connection.sendall(head("POST", INFER, "Transfer-Encoding: chunked"))
+        connection.sendall(frame * BODY_MB + b"1\r\nx\r\n0\r\n\r\n")
+        answer = read(connection)
+    assert answer.status == 413
+    shape_is_the_protocols(INFER, answer, "body_too_large")
+
+
+def test_images_are_counted(tmp_path: Path) -> None:
+    with running(publish(tmp_path), max_images=2, **VERTEX) as server:
+        for count, status in ((2, 200), (3, 400)):
+            b64 = base64(RED)
+            answers = [
+                server.post(f"/v1/models/{MODEL}:predict", json={"instances": [{"b64": b64}] * count}),
+                server.post(
+                    f"/v1/models/{MODEL}:classify", json={"examples": [{"image": {"b64": b64}}] * count}
+                ),
+                server.post("/invocations", json={"inputs": [b64] * count}),
+                server.post("/vertex/predict", json={"instances": [{"b64": b64}] * count}),
+                server.post(INFER, json={"inputs": [given(shape=[count], data=[b64] * count)]}),
+                server.post(
+                    "/v2/models/colours_tensor/infer", data=bytes(EACH * count), headers={HEADER: "0"}
+                ),
+            ]
+            assert [answer.status_code for answer in answers] == [status] * len(answers)
+            assert status == 200 or {answer.json()["code"] for answer in answers} == {"images_too_many"}
+
+
+def peak(server: Server, request: bytes) -> tuple[Answer, int]:
+    """The answer to a request, and by how many MB the worker grew for it."""
+    proc = Path(f"/proc/{server.worker.pid}")
+
+    def megabytes(what: str) -> int:
+        found = re.search(rf"{what}:\s+(\d+) kB", (proc / "status").read_text())
+        assert found
+        return int(found[1]) // 1024
+
+    # The kernel begins its peak anew.
+    (proc / "clear_refs").write_text("5")
+    before = megabytes("VmRSS")
+    answer = ask(server, request)
+    return answer, megabytes("VmHWM") - before
+
+
+NUMBERS = b'{"instances":[' + b"0," * (12 * MEGABYTE - 20) + b"0]}"
+LISTS = b'{"%b":[' + b"[]," * (8 * MEGABYTE) + b"[]]}"
+OBJECTS = b'{"inputs":[' + b"{}," * (8 * MEGABYTE) + b"{}]}"
+# A body in one piece, and how often its own size the server may need for it besides.
+COSTLY = {
+    "image in base64": CALLS["open inference"].request(bytes(17 * MEGABYTE)),
+    "image in base64, in lines": post(
+        "/invocations", b'{"inputs":["' + (b"A" * 76 + rb"\n") * 300_000 + b'"]}', JSON
+    ),
+    "image behind a document": CALLS["open inference, raw"].request(bytes(19 * MEGABYTE)),
+    "numbers": post(PREDICT_TENSOR, NUMBERS),
+    "lists for pixels": post(PREDICT_TENSOR, LISTS % b"instances"),
+    "lists for images": post(f"/v1/models/{MODEL}:predict", LISTS % b"instances"),
+    "lists for records": post("/invocations", LISTS % b"inputs", JSON),
+    "objects": post(INFER, OBJECTS),
+    "a bomb": post(INFER, gzip.compress(bytes(200 * MEGABYTE)), "Content-Encoding: gzip"),
+    "a bomb of spaces": post(INFER, gzip.compress(b" " * 24 * MEGABYTE), "Content-Encoding: gzip"),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_memory_is_bounded(narrow: Server, name: str) -> None:
+    answer, megabytes = peak(narrow, COSTLY[name])
+    assert answer.status in (400, 413)
+    # The body, what becomes of it, and a copy on the way; Python's own lists would be twenty.
+    assert megabytes < 3.5 * BODY_MB
+    assert gauge(narrow, "goldfish_body_bytes") == 0
+
+
+def test_health_checks_of_all_protocols_have_their_own_threads(narrow: Server) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(ask, narrow, CALLS["open inference"].request(SLOW)) for _ in range(2)]
+        time.sleep(0.05)
+        assert latency(narrow) < 0.1
+        for path in ("/v2/health/live", "/v2/health/ready", "/ping", "/health", "/vertex/health"):
+            assert ask(narrow, head("GET", path)).status == 200
+        assert {done.result().status for done in work} <= {200, 503}
+
+
+def test_not_ready_while_draining(tmp_path: Path) -> None:
+    with running(publish(tmp_path), drain=1.5, **VERTEX) as server:
+        server.process.terminate()
+        end = time.monotonic() + 1
+        while ask(server, head("GET", "/readyz")).status == 200 and time.monotonic() < end:
+            time.sleep(0.02)
+        for path in (
+            *("/v2/health/ready", f"/v2/models/{MODEL}/ready", f"/v1/models/{MODEL}"),
+            *("/ping", "/health", "/vertex/health"),
+        ):
+            answer = ask(server, head("GET", path))
+            assert answer.status == 503
+            shape_is_the_protocols(path, answer, "not_ready")
+        assert ask(server, head("GET", "/v2/health/live")).json == {"live": True}
+        index = ask(server, post("/v2/repository/index", b"{}")).json
+        assert {entry["state"] for entry in index} == {"UNAVAILABLE"}
+        # Whoever has not heard of it is answered.
+        assert ask(server, CALLS["open inference"].request(RED)).status == 200
+        assert server.process.wait(20) == 0
+
+
+def test_metrics_and_log_name_routes_and_no_names_of_clients(everywhere: Server) -> None:
+    for name in ("nobody-knows-this-name", "nor-this"):
+        for path in (f"/v2/models/{name}/infer", f"/v1/models/{name}:predict", f"/v1/{name}", f"/hf/{name}"):
+            ask(everywhere, post(path, RED))
+    metrics = everywhere.get("/metrics").text
+    assert 'route="/v2/models/<name>/infer",status="404"' in metrics
+    assert "nobody-knows" not in metrics
+    assert "nobody-knows" not in (everywhere.folder / "log").read_text()
+    # Whichever version or label the path names.
+    ask(everywhere, CALLS["open inference, binary"].request(RED))
+    line = everywhere.log()[-1]
+    assert (line["route"], line["status"]) == ("/v2/models/<name>/infer", 200)
+    assert line["images"] == [{"format": "PNG", "width": 12, "height": 10, "bytes": len(RED)}]

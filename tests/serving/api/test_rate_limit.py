@@ -1,0 +1,158 @@
+"""The counts behind the rate limit: sliding windows, in a bounded store that no flood of clients empties."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from flask import Request
+
+from serving import rates
+from serving.api.access_control import Access, networks
+from serving.api.errors import RateLimited
+from serving.api.rate_limit import CLIENTS, Counts, RateLimiter
+from serving.rates import Rate
+from tests.serving.api.test_access_control import asking
+
+
+class Clock:
+    """Tells the time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("60/minute", Rate(60, 60)),
+        ("5 per 10 seconds", Rate(5, 10)),
+        ("1/2 Hours", Rate(1, 7200)),
+        (" 3/day ", Rate(3, 86_400)),
+        ("3 PER month", Rate(3, 2_592_000)),
+        ("3/year", Rate(3, 31_104_000)),
+    ],
+)
+def test_rates(text: str, rate: Rate) -> None:
+    assert rates.parse(text) == rate
+    assert rates.parse(str(rate)) == rate
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1", "0/day", "1/0 day", "1/week", "-1/day", "\u0661/day", "9" * 5000 + "/day"],
+)
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="60/minute"):
+        rates.parse(text)
+
+
+def asked(rate: Rate, *moments: float) -> list[float]:
+    """What one client is told at some seconds of a period: how long to wait."""
+    clock, counts = Clock(), [Counts(rate)]
+    clock.now -= clock.now % rate.seconds
+    limiter, start = RateLimiter(clock), clock.now
+    found = []
+    for moment in moments:
+        clock.now = start + moment
+        found.append(limiter.hit(counts, "one"))
+    return found
+
+
+def test_windows_slide() -> None:
+    rate = Rate(4, 100)
+    assert asked(rate, 0, 0, 0, 0, 10, 99) == [0, 0, 0, 0, 90, 1]
+    # Of the period before counts what the last hundred seconds still cover.
+    assert asked(rate, 90, 90, 90, 90, 120, 120, 149, 149.5, 151) == [0, 0, 0, 0, 0, 5, 0, 0.5, 0]
+    assert asked(rate, 0, 0, 0, 0, 200, 200, 200, 200, 200) == [0, 0, 0, 0, 0, 0, 0, 0, 100]
+
+
+@pytest.mark.parametrize("rate", [Rate(1, 60), Rate(7, 10), Rate(100, 1)])
+def test_whoever_waits_as_told_is_answered(rate: Rate) -> None:
+    clock, counts = Clock(), [Counts(rate)]
+    limiter, began, answered = RateLimiter(clock), clock.now, 0
+    while clock.now < began + 10 * rate.seconds:
+        wait = limiter.hit(counts, "one")
+        assert 0 <= wait <= rate.seconds
+        answered += not wait
+        clock.now += wait + 1e-6
+    assert 10 * rate.amount <= answered <= 12 * rate.amount
+
+
+def test_a_refused_request_counts_against_no_limit() -> None:
+    clock, counts = Clock(), [Counts(Rate(1, 10)), Counts(Rate(3, 10_000))]
+    limiter = RateLimiter(clock)
+    for _ in range(3):
+        assert limiter.hit(counts, "one") == 0
+        assert limiter.hit(counts, "one") > 0
+        clock.now += 20
+    assert limiter.hit(counts, "one") > 20
+
+
+def flood(limiter: RateLimiter, counts: list[Counts], number: int, form: Callable[[int], str]) -> list[bool]:
+    """Asks once from each of many addresses; which were answered?"""
+    return [limiter.hit(counts, form(index), networks) == 0 for index in range(number)]
+
+
+def in_48(index: int) -> str:
+    return f"2001:db8:0:{index:x}::/64"
+
+
+def test_a_full_store_forgets_nobody_and_lets_nobody_have_more() -> None:
+    clock, counts = Clock(), [Counts(Rate(2, 60), clients=50, networks=10)]
+    limiter = RateLimiter(clock)
+    for _ in range(2):
+        assert limiter.hit(counts, "192.0.2.1", networks) == 0
+    assert all(flood(limiter, counts, 49, in_48))
+    # All that come now from there share two requests.
+    assert sum(flood(limiter, counts, 5000, lambda index: in_48(100 + index))) == 2
+    assert limiter.hit(counts, "192.0.2.1", networks) > 0
+    # Somebody else's neighbours are not among them, nor is somebody who was there before.
+    assert limiter.hit(counts, "2001:db8:1::/64", networks) == 0
+    assert limiter.hit(counts, "198.51.100.1", networks) == 0
+    assert limiter.hit(counts, in_48(0), networks) == 0
+    assert limiter.hit(counts, in_48(0), networks) > 0
+    # As many networks share two by their provider, and as many providers two with all others.
+    assert sum(flood(limiter, counts, 5000, lambda index: f"2001:db9:{index:x}::/64")) <= 2 * 10 + 2
+    assert sum(flood(limiter, counts, 5000, lambda index: f"2a00:{index:x}::/64")) <= 2 * 20 + 2
+    assert len(counts[0]) <= 50 + 2 * 10
+    # Two periods later nothing of that counts.
+    clock.now += 121
+    assert all(flood(limiter, counts, 40, lambda index: in_48(1000 + index)))
+    assert len(counts[0]) <= 50 + 2 * 10
+
+
+def test_networks() -> None:
+    assert list(networks("192.0.2.1")) == ["192.0.2.0/24", "192.0.0.0/16"]
+    assert list(networks("2001:db8:1:2::/64")) == ["2001:db8:1::/48", "2001:db8::/32"]
+    assert list(networks("unknown")) == list(networks("key alice")) == []
+
+
+def answered(access: Access, request: Request, numbers: range) -> int:
+    """How many of these get an answer who ask once, each from a network of its own within one /32."""
+    found = 0
+    for number in numbers:
+        request.remote_addr = f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"
+        with suppress(RateLimited):
+            access.check(request)
+            found += 1
+    return found
+
+
+def test_many_clients_cost_no_time() -> None:
+    access, request = Access((), "60/minute; 1000/day"), asking("192.0.2.1")
+    assert answered(access, request, range(CLIENTS)) == CLIENTS
+    # All that come now share what one client may.
+    began = time.process_time()
+    assert answered(access, request, range(CLIENTS, CLIENTS + 2000)) == 60
+    assert answered(access, request, range(2000)) == 2000
+    assert time.process_time() - began < 1
+    # A store that looks for old clients whenever somebody asks would be busy with nothing else.
+    began = time.process_time()
+    for number in range(50):
+        assert answered(access, request, range(number, number + 1)) == 1
+        time.sleep(0.01)
+    assert time.process_time() - began < 0.1

@@ -1,0 +1,121 @@
+"""A request that holds a slot for ever: the worker is replaced, and nobody is reset in silence."""
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from serving.server.watchdog import LEAST, REPLACED, UNREADY, Watchdog, patience
+from tests.serving.bundles import COLOURS, filled
+from tests.serving.server.test_overload import gauge
+from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.wire import Answer, ask, head, post, read
+
+RED, TRAP = filled(COLOURS["red"]), filled((1, 0, 255))
+DEADLINE = 1.0
+
+
+@pytest.fixture(scope="module")
+def trapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with two slots, in which a certain picture is never answered."""
+    folder = publish(tmp_path_factory.mktemp("trapped"))
+    with running(folder, module="tests.serving.hanging", slots=2, deadline=DEADLINE) as started:
+        yield started
+
+
+def ready(server: Server) -> Answer | None:
+    """What /readyz says now, if anything."""
+    with suppress(OSError):
+        return ask(server, head("GET", "/readyz"))
+    return None
+
+
+def watched(server: Server, worker: int) -> "list[Answer]":
+    """Asks /readyz until another worker says that it is ready."""
+    heard: list[Answer] = []
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if answer := ready(server):
+            heard.append(answer)
+            with suppress(ValueError):
+                if answer.status == 200 and server.worker.pid != worker:
+                    return heard
+        time.sleep(0.05)
+    raise AssertionError((server.folder / "log").read_text())
+
+
+def test_one_slot_is_held(trapped: Server) -> None:
+    worker, began = trapped.worker.pid, time.monotonic()
+    with ThreadPoolExecutor(2) as pool, trapped.connect() as slow:
+        victim: Future[Answer] = pool.submit(ask, trapped, post("/inference", TRAP))
+        time.sleep(0.2)
+        # The other slot goes on.
+        assert ask(trapped, post("/inference", RED)).status == 200
+        # A body whose end never comes; fast enough at first, so that nobody ends it for that.
+        slow.sendall(head("POST", "/inference", "Content-Length: 100000") + bytes(10_000))
+        heard = watched(trapped, worker)
+        seconds = time.monotonic() - began
+        statuses = [answer.status for answer in heard]
+        assert 503 in statuses
+        refused = next(answer for answer in heard if answer.status == 503)
+        assert refused.json["code"] == "worker_stuck"
+        # Once false, it stays so until there is another worker.
+        assert statuses == [*sorted(statuses[:-1]), 200]
+        assert LEAST < seconds < LEAST + DEADLINE + 4
+        # Whoever could not be answered is told, the one that holds the slot too.
+        for answer in (victim.result(PATIENCE), read(slow)):
+            assert (answer.status, answer.json["code"], answer.closed) == (503, "worker_replaced", True)
+            assert answer.headers["retry-after"] == "1"
+    assert ask(trapped, post("/inference", RED)).status == 200
+    assert (
+        gauge(trapped, "goldfish_workers_stuck_total")
+        == gauge(trapped, "goldfish_worker_restarts_total")
+        == 1
+    )
+    (line,) = [line for line in trapped.log() if line.get("code") == "worker_stuck" and "route" not in line]
+    assert (line["level"], line["seconds"] >= LEAST) == ("error", True)
+
+
+def test_all_slots_are_held(trapped: Server) -> None:
+    worker = trapped.worker.pid
+    stuck, restarts = (
+        gauge(trapped, f"goldfish_{name}_total") for name in ("workers_stuck", "worker_restarts")
+    )
+    with ThreadPoolExecutor(4) as pool:
+        victims = [pool.submit(ask, trapped, post("/inference", TRAP)) for _ in range(2)]
+        time.sleep(0.2)
+        # Whoever waits for a slot is told at its deadline, long before.
+        began = time.monotonic()
+        assert ask(trapped, post("/inference", RED)).json["code"] == "deadline_exceeded"
+        assert time.monotonic() - began < DEADLINE + 1
+        heard = watched(trapped, worker)
+        assert "worker_stuck" in {answer.json.get("code") for answer in heard}
+        assert {victim.result(PATIENCE).json["code"] for victim in victims} == {"worker_replaced"}
+    assert gauge(trapped, "goldfish_workers_stuck_total") == stuck + 1
+    assert gauge(trapped, "goldfish_worker_restarts_total") == restarts + 1
+
+
+def test_graceful_stop_does_not_wait_for_it(trapped: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        victim = pool.submit(ask, trapped, post("/inference", TRAP))
+        time.sleep(0.2)
+        trapped.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert trapped.process.wait(PATIENCE) == 0
+        assert time.monotonic() - began < LEAST + 4
+        assert victim.result(PATIENCE).json["code"] == "not_ready"
+
+
+@pytest.mark.parametrize(
+    ("held", "unready", "stuck"),
+    [([], False, 0), ([1.9, 0.1], False, 0), ([20.1, 0.1], True, 0), ([30.1, 25.0, 31.0], True, 2)],
+)
+def test_constants(held: list[float], unready: bool, stuck: int) -> None:
+    watchdog = Watchdog(lambda: held, 10.0)
+    assert (watchdog.unready, watchdog.stuck) == (unready, stuck)
+    assert 1 < UNREADY < REPLACED
+    assert patience(10.0) == 30.0
+    assert patience(0.1) == LEAST
