@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
-from tests.serving.api.protocols.asked import CALLS, MODEL
+from tests.serving.api.protocols.calls import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.pictures import encoded
 from tests.serving.servers import Server, publish, running

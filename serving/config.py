@@ -14,10 +14,9 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
-from serving import keys
+from serving.api.key_file import KeyFileInvalid, read_key_file
 from serving.artifact.registry import Credentials
 from serving.errors import ServingError
-from serving.keys import KeysInvalid
 
 PREFIX = "GOLDFISH_"
 NAMES = {
@@ -115,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Off unless set: "60/minute", and SHA-256 digests of keys, with commas between them.
     rate_limit: str = ""
     api_keys: tuple[Hash, ...] = ()
-    # What the file of keys says counts, and it is read again while the server runs; see serving/keys.py.
+    # What the file of keys says counts, and it is read again while the server runs: serving/api/key_file.py.
     api_keys_file: Path | None = None
     # How many proxies of one's own stand in front. Wrong numbers let clients choose their address.
     proxy_hops: Annotated[int, Meta(ge=0, le=10)] = 0
@@ -240,10 +239,10 @@ def _digests(file: Path) -> tuple[tuple[str, ...], list[str]]:
     """The digests of a file of keys; also what is wrong with it."""
     where = f"{variable('api_keys_file')} is {str(file)!r}"
     try:
-        return tuple(key.digest for key in keys.read(file)), []
+        return tuple(key.digest for key in read_key_file(file)), []
     except OSError:
         return (), [f"{where}, which cannot be read"]
-    except KeysInvalid as error:
+    except KeyFileInvalid as error:
         return (), [f"{where}: {error}"]
 
 

@@ -74,11 +74,11 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:  # noqa: ANN401  (a WSGI application)
         """Called in the worker: loads the model, has it prove itself, and makes the application."""
         # Not before: the master needs neither ONNX Runtime nor Flask, and stays small.
-        from serving.api.app import application
+        from serving.api.app import load_application
 
         give_back()
         try:
-            app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
+            app = load_application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
             told = Output(sys.stderr.fileno())
             told.write(f"{error}\n".encode())

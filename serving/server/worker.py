@@ -136,7 +136,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Called by the base class. Who waits for a thread waits for a slot, as the application sees it."""
         super().load_wsgi()
-        self.wsgi.admission.line = lambda: self.tpool.waiting
+        self.wsgi.admission.queued_for_thread = lambda: self.tpool.waiting
 
     def init_signals(self) -> None:
         """Signals are meant for the master; a worker that one of them ends gets a successor."""
@@ -428,7 +428,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("a request failed outside the application")
             error = Internal()
         with suppress(OSError):
-            client.answer(self.wsgi.refuse(error))
+            client.answer(self.wsgi.error_response(error))
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
         """Stops on the master's word. Process managers signal all processes, and the master drains first."""
@@ -566,6 +566,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _send(self, sock: PatientSocket, error: RequestError) -> None:
         """Sends an error that does not come from the application, if the client takes it at once."""
-        refusal = self.wsgi.refuse(error)
+        refusal = self.wsgi.error_response(error)
         with suppress(OSError):
             sock.push(refusal)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks.serving import wire
-from serving.api.request_images import images
+from serving.api.request_images import parse_images
 from serving.artifact.bundle import Label
 
 PHOTO = bytes(range(256))
@@ -15,7 +15,7 @@ CLASSES = [{"label": "goldfish", "id": "n1", "score": 0.9}, {"label": "tench", "
 
 def test_bodies_hold_the_photo() -> None:
     form = wire.form("image", wire.by_confidence)
-    assert images(form.kind, form.body(PHOTO), 1) == [PHOTO]
+    assert parse_images(form.kind, form.body(PHOTO), 1) == [PHOTO]
     assert wire.raw(wire.first).body(PHOTO) == PHOTO
     table = json.loads(wire.dataframe(wire.first_prediction).body(PHOTO))["dataframe_split"]
     assert base64.b64decode(table["data"][0][0]) == PHOTO

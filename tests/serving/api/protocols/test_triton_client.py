@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from serving.artifact.bundle import LABELS as LABELS_FILE
 from serving.artifact.bundle import Bundle, to_json
-from tests.serving.api.protocols.asked import HEADER, LABELS, MODEL, TENSOR
+from tests.serving.api.protocols.calls import HEADER, LABELS, MODEL, TENSOR
 from tests.serving.bundles import COLOURS, SIZE, expected, filled
 from tests.serving.servers import Server, publish, running
 
