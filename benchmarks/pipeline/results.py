@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving.machine import processor
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 RESULTS = Path(__file__).parents[1] / "pipeline.json"
 DOCUMENT, README = ROOT / "docs/pipeline.md", ROOT / "README.md"
@@ -13,4 +13,4 @@ DOCUMENT, README = ROOT / "docs/pipeline.md", ROOT / "README.md"
 
 def place() -> dict[str, object]:
     """Processor, cores and Python; unlike the server's benchmark this one needs no load generator."""
-    return {"cpu": processor(), "cores": available(), "python": platform.python_version()}
+    return {"cpu": processor(), "cores": available_cores(), "python": platform.python_version()}

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.documents import ROOT
 from benchmarks.pipeline.commands import ours, output
 from benchmarks.serving.project import LAYOUT, Project, Served
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 # Short rounds in turn, so that whatever else the machine does falls on both alike.
 ROUNDS, SECONDS = 5, 3.0
@@ -60,7 +60,7 @@ def rates(served: Served, photos: Sequence[Path], folder: Path, tell: Tell) -> S
 
 def limit(served: Served, photos: Sequence[Path]) -> float:
     """Photos per second of a bare loop on all cores."""
-    threads = max(1, round(available()))
+    threads = max(1, round(available_cores()))
     arguments = [served.path, SECONDS, threads, 1, *photos]
     command, variables = ours("benchmarks.serving.limit", *map(str, arguments))
     return float(json.loads(output(command, ROOT, variables))["rate"])

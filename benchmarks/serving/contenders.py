@@ -13,7 +13,7 @@ from benchmarks.serving.project import FLOAT, Project, Served
 from benchmarks.serving.wire import Wire
 from serving.artifact.bundle import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.servers import free_port
 
 # So that 256 clients are answered, as by the peers, whose queues have no end. By default it refuses some.
@@ -115,7 +115,7 @@ def limit(
     served: Served, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
 ) -> Contender:
     """No server at all: a thread for each core, or so many, decode and classify in a loop."""
-    counts = [str(seconds), str(threads or max(1, round(available()))), str(inner)]
+    counts = [str(seconds), str(threads or max(1, round(available_cores()))), str(inner)]
     loop = [sys.executable, "-m", "benchmarks.serving.limit", str(served.path), *counts, *map(str, photos)]
     return Contender(
         name=f"the limit, {served.precision}",

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from serving.__main__ import main
-from serving.server.gunicorn_app import Server
+from serving.server.gunicorn_app import GunicornApp
 
-load = Server.load
+load = GunicornApp.load
 
 
-def load_with(threads: int, server: Server) -> Any:  # noqa: ANN401  (a WSGI application)
+def load_with(threads: int, server: GunicornApp) -> Any:  # noqa: ANN401  (a WSGI application)
     """What the worker calls. Not before: the master, which has no model, stays as small as it is."""
     from serving.model.predictor import Predictor
 
@@ -24,5 +24,5 @@ def load_with(threads: int, server: Server) -> Any:  # noqa: ANN401  (a WSGI app
 
 
 if __name__ == "__main__":
-    Server.load = lambda self: load_with(int(sys.argv[1]), self)  # type: ignore[method-assign]
+    GunicornApp.load = lambda self: load_with(int(sys.argv[1]), self)  # type: ignore[method-assign]
     sys.exit(main([]))

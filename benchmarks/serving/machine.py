@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.documents import ROOT
 from benchmarks.serving import load
 from benchmarks.serving.project import Project
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 CPU = Path("/proc/cpuinfo")
 # What decides the speed of ours; those of the others stand in their lists.
@@ -34,7 +34,7 @@ def machine() -> dict[str, object]:
     """Processor, cores, kernel and versions."""
     return {
         "cpu": processor(),
-        "cores": available(),
+        "cores": available_cores(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load_generator": load.check(),

@@ -1,7 +1,7 @@
 """Which counts serve most: `python -m benchmarks.serving.sweep`.
 
 Reads a project in which `make run MODEL=imagenet` was done. Tries processes, slots and threads in each
-prediction on one core and on two, and writes `benchmarks/sweep.json` and a table in `docs/serving.md`.
+prediction on one core and on two, and writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
 """
 
 import json
@@ -24,7 +24,7 @@ from benchmarks.serving.project import Project
 from benchmarks.serving.results import MANUAL, SWEEP
 from benchmarks.serving.rounds import in_turn
 from benchmarks.serving.visit import running
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 # So that all of it takes less than six minutes.
 ROUNDS, SECONDS = 3, 3.0
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def measured() -> Run:
         load.check()
-        found, tried = project.find(options.project), combinations(available())
+        found, tried = project.find(options.project), combinations(available_cores())
         return measure(found, tried, options.rounds or ROUNDS, options.seconds or SECONDS)
 
     return carry_out(measured, write)

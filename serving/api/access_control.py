@@ -15,7 +15,7 @@ from serving.api.key_store import KeyStore
 from serving.api.rate_limit import ClientWindows, RateLimiter
 from serving.config import SettingsInvalid, variable
 from serving.rates import Rate
-from serving.server.client_address import client_of
+from serving.server.client_address import client_from_address
 
 # Entry of the WSGI environment with the name of the key that a request was sent with.
 KEY_NAME = "goldfish.key"
@@ -48,7 +48,7 @@ class AccessControl:
 
         Raises `KeyMissing`, `KeyUnknown`, `KeyExpired`, `QuotaExceeded` or `RateLimited`.
         """
-        client = client_of(request.remote_addr)
+        client = client_from_address(request.remote_addr)
         if not self._keys:
             self._check_rate_limit(self._address_windows, client)
             return client

@@ -13,7 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from serving.api import errors, page_routes, prediction_routes, status_routes
 from serving.api.access_control import KEY_NAME
-from serving.api.client_connection import Environ, arrival
+from serving.api.client_connection import Environ, queue_timing
 from serving.api.cors import CorsRequest
 from serving.api.error_handlers import ErrorFormat, ErrorFormats, register_error_handlers
 from serving.api.middleware import ForwardedSchemeFilter, is_on_its_port, strip_prefix
@@ -32,9 +32,9 @@ from serving.api.service import Service
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
 from serving.log import LOG
-from serving.server.client_socket import Turn
+from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -84,7 +84,7 @@ class Application:
 
     def error_response(self, error: errors.RequestError) -> bytes:
         """The complete response to input that is no valid request: counted, logged and with all headers."""
-        context = RequestContext.begin(Turn(time.monotonic()))
+        context = RequestContext.begin(QueueTiming(time.monotonic()))
         context.code = error.code
         members, prefix = {"request_id": context.request_id}, self._service.settings.prefix
         problem = Problem.with_prefix(prefix, error.status, error.code, str(error), members)
@@ -97,7 +97,7 @@ class Application:
 
 
 def load_application(
-    settings: Settings, release: Release, slots: int, drain: Drain, restarts: Restarts
+    settings: Settings, release: Release, slots: int, drain: Drain, restarts: RestartCounter
 ) -> Application:
     """Loads the model, checks it on the golden images and creates the application.
 
@@ -156,7 +156,7 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
     @app.before_request
     def begin_request() -> None:
         request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
-        g.context = RequestContext.begin(arrival(request.environ), request_id, traceparent)
+        g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
         if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 

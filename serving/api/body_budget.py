@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from serving.api.errors import ServerBusy
-from serving.server.client_socket import LEAST_RATE
+from serving.server.client_socket import MIN_BYTES_PER_SECOND
 
 # Part of the memory that one client may use with several bodies. It is below 1 because complete bodies, which
 # are queued for inference, cannot be evicted.
@@ -42,14 +42,14 @@ class Upload:
 
     def lead(self, now: float) -> float:
         """Bytes received in excess of the minimum rate."""
-        return self.received - LEAST_RATE * (now - self.began)
+        return self.received - MIN_BYTES_PER_SECOND * (now - self.began)
 
     def seconds_left(self, now: float) -> float:
         """Estimated seconds until it is complete, at its rate so far and at most until its deadline."""
         elapsed, left = max(1.0, now - self.began), max(0.0, self.deadline - now)
         if self.declared is not None:
             return min(left, (self.declared - self.received) * elapsed / max(1, self.received))
-        return min(left, elapsed) if self.received >= LEAST_RATE * elapsed else left
+        return min(left, elapsed) if self.received >= MIN_BYTES_PER_SECOND * elapsed else left
 
 
 @dataclass

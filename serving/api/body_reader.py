@@ -16,8 +16,8 @@ from serving.api.client_connection import Environ, body_stream, body_unreader, c
 from serving.api.decompression import Decompressor
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.config import Settings
-from serving.server.client_socket import PIECE, ChunksInvalid, TooSlow
-from serving.server.thread_pool import aside, holding
+from serving.server.client_socket import READ_BYTES, ChunkFramingInvalid, DeadlinePassed
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 # If a response is sent before the body was read, the rest is read and discarded, so that the connection can
 # be kept; but only up to so many bytes and seconds, and for so many requests at once. Otherwise it is closed.
@@ -70,10 +70,10 @@ class BodyReader:
         received = bytearray()
         with self._budget.upload(client, content_length(environ), deadline) as upload:
             if unreader:
-                unreader.permit = partial(self._budget.acquire_slot, upload)
+                unreader.before_wait = partial(self._budget.acquire_slot, upload)
             for part in self._parts(environ):
                 self._throttle(upload, len(part))
-                with holding(self._decompressing) if decompressor.compressed else nullcontext():
+                with acquire_yielding_slot(self._decompressing) if decompressor.compressed else nullcontext():
                     for piece in decompressor.decompress(part):
                         self._budget.hold(upload, len(piece))
                         received += piece
@@ -92,7 +92,7 @@ class BodyReader:
             return False
         unreader = body_unreader(environ)
         # A client that sent `Expect: 100-continue` may or may not send the body after this response.
-        if unreader and unreader.expected:
+        if unreader and unreader.expects_continue:
             return False
         # Health checks have threads of their own, which must not block on a client.
         if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._discarding.acquire(blocking=False):
@@ -118,11 +118,11 @@ class BodyReader:
         received, began = 0, time.monotonic()
         while declared is None or received < declared:
             try:
-                part = stream.read(PIECE)
-            except TooSlow:
+                part = stream.read(READ_BYTES)
+            except DeadlinePassed:
                 total = unreader.received if unreader else received
                 raise BodyTooSlow(total, round(time.monotonic() - began, 1)) from None
-            except ChunksInvalid as error:
+            except ChunkFramingInvalid as error:
                 raise BodyMalformed(str(error)) from None
             except OSError:
                 raise BodyIncomplete(received) from None
@@ -140,5 +140,5 @@ class BodyReader:
         """Sleeps if the client has sent more than its share of the bandwidth."""
         if (pause := self._budget.pause(upload, size)) > 0:
             self._budget.acquire_slot(upload, upload.received)
-            with aside():
+            with yield_slot():
                 time.sleep(min(pause, LONGEST_PAUSE))

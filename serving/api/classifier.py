@@ -65,7 +65,7 @@ class Classifier(NamedTuple):
         client_disconnected: Callable[[], bool],
     ) -> list[Probabilities]:
         # The wait for a thread counts as queueing; receiving the body does not.
-        began = time.monotonic() - context.arrival.waited
+        began = time.monotonic() - context.timing.waited
         with self.admission.slot(began + self.deadline, self.deadline):
             context.queue = time.monotonic() - began
             self.metrics.queue.observe(context.queue)
@@ -111,7 +111,7 @@ class Classifier(NamedTuple):
     def _decode_alone(self, data: bytes) -> Picture:
         """Decodes again with no other retry running: one large image may have used the memory of many.
 
-        Raises `ImageTooCostly` if memory runs out again: then this image is the cause (see `memory.limit`).
+        Raises `ImageTooCostly` if memory runs out again: then this image is the cause (`memory.limit_memory`).
         """
         with self.retry_lock:
             try:

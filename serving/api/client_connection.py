@@ -4,15 +4,15 @@ import select
 import time
 from typing import Any
 
-from serving.server.client_socket import PatientSocket, PatientUnreader, Turn
+from serving.server.client_socket import ClientSocket, DeadlineUnreader, QueueTiming
 
 Environ = dict[str, Any]
 
 
-def arrival(environ: Environ) -> Turn:
+def queue_timing(environ: Environ) -> QueueTiming:
     """When the request was received, and whether the queue was full then."""
     sock = environ.get("gunicorn.socket")
-    return sock.turn if isinstance(sock, PatientSocket) else Turn(time.monotonic())
+    return sock.timing if isinstance(sock, ClientSocket) else QueueTiming(time.monotonic())
 
 
 def client_disconnected(environ: Environ) -> bool:
@@ -32,10 +32,10 @@ def body_stream(environ: Environ) -> Any:  # noqa: ANN401  (an object with `read
     return getattr(file, "reader", file)
 
 
-def body_unreader(environ: Environ) -> PatientUnreader | None:
+def body_unreader(environ: Environ) -> DeadlineUnreader | None:
     """The reader below the stream; None outside this project's Gunicorn worker."""
     unreader = getattr(body_stream(environ), "unreader", None)
-    return unreader if isinstance(unreader, PatientUnreader) else None
+    return unreader if isinstance(unreader, DeadlineUnreader) else None
 
 
 def content_length(environ: Environ) -> int | None:

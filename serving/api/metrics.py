@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 from serving.api.admission_control import AdmissionControl
 from serving.api.body_reader import BodyReader
 from serving.artifact.pin import Pin
-from serving.log import output
-from serving.server.restart_counter import Restarts
-from serving.server.thread_pool import aside, holding
+from serving.log import standard_output
+from serving.server.restart_counter import RestartCounter
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 # Seconds, from a small model on a fast core up to a typical client timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -87,7 +87,7 @@ class Metrics:
         ).set(1)
 
     def observe_server(
-        self, admission: AdmissionControl, body_reader: BodyReader, restarts: Restarts
+        self, admission: AdmissionControl, body_reader: BodyReader, restarts: RestartCounter
     ) -> None:
         """Adds gauges and counters that are read from the server's objects when the metrics are rendered."""
         for name, text, read_gauge in (
@@ -99,7 +99,7 @@ class Metrics:
             Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read_gauge)
         for name, text, read_counter in (
             ("worker_restarts", "Workers that took another's place.", lambda: restarts.count),
-            ("log_lines_dropped", "Lines of the log that nobody took.", lambda: output().dropped),
+            ("log_lines_dropped", "Lines of the log that nobody took.", lambda: standard_output().dropped),
             ("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck),
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
@@ -129,9 +129,9 @@ class Metrics:
         Requests that arrived before the last rendering began share its text, so many scrapers cost no more
         than one.
         """
-        with holding(self._render_lock):
+        with acquire_yielding_slot(self._render_lock):
             if self._rendered_at < requested_at:
-                with aside():
+                with yield_slot():
                     time.sleep(max(0.0, self._rendered_at + RENDER_INTERVAL - time.monotonic()))
                 self._rendered_at = time.monotonic()
                 self._text = generate_latest(self._registry)

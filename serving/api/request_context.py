@@ -5,7 +5,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from serving.server.client_socket import Turn
+from serving.server.client_socket import QueueTiming
 
 # Accepted X-Request-Id values, which a proxy may set; any other value could inject text into the log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -31,7 +31,7 @@ class RequestContext:
     """Times are in seconds. `code` is that of an error, `trace_id` the trace of the header `traceparent`."""
 
     request_id: str
-    arrival: Turn
+    timing: QueueTiming
     queue: float = 0.0
     decode: float = 0.0
     inference: float = 0.0
@@ -41,17 +41,17 @@ class RequestContext:
 
     @classmethod
     def begin(
-        cls, arrival: Turn, request_id: str | None = None, traceparent: str | None = None
+        cls, timing: QueueTiming, request_id: str | None = None, traceparent: str | None = None
     ) -> "RequestContext":
         """Uses the X-Request-Id and traceparent of the request if they are valid, else a new random id."""
         if not request_id or not REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
-        return cls(request_id, arrival, trace_id=_trace_id(traceparent) if traceparent else None)
+        return cls(request_id, timing, trace_id=_trace_id(traceparent) if traceparent else None)
 
     @property
     def seconds(self) -> float:
         """Seconds since the head of the request was received."""
-        return time.monotonic() - self.arrival.came
+        return time.monotonic() - self.timing.arrived
 
     def milliseconds(self) -> dict[str, float]:
         """Milliseconds spent in each phase."""

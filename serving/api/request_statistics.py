@@ -47,7 +47,7 @@ class RequestStatistics:
     def request(self, context: RequestContext) -> Iterator[None]:
         """Counts one request as a success, or as a failure if the block raises."""
         # The time includes the wait for a thread.
-        began = time.perf_counter() - context.arrival.waited
+        began = time.perf_counter() - context.timing.waited
         try:
             yield
         # Also SystemExit, when the worker ends the thread: the request has failed for its client.

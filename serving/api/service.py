@@ -16,7 +16,7 @@ from serving.api.access_control import AccessControl
 from serving.api.admission_control import AdmissionControl
 from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier
-from serving.api.client_connection import arrival, client_disconnected
+from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
@@ -27,7 +27,7 @@ from serving.config import Settings
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor, Probabilities
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
 
 # Packages whose versions, besides the bundle, can change predictions.
@@ -45,7 +45,7 @@ class Service:
     golden_images: int
     tolerance: float
     drain: Drain
-    restarts: Restarts
+    restarts: RestartCounter
     watchdog: Watchdog
     access: AccessControl
     cors: Cors
@@ -62,7 +62,7 @@ class Service:
         release: Release,
         slots: int,
         drain: Drain,
-        restarts: Restarts | None = None,
+        restarts: RestartCounter | None = None,
     ) -> Self:
         """Loads the model and checks it on the golden images; raises a `ServingError` if that fails."""
         predictor = Predictor.of(release.bundle)
@@ -73,7 +73,7 @@ class Service:
         names = tuple(label.name for label in predictor.labels)
         count_by_label = len(names) <= settings.metrics_classes
         metrics = Metrics(release.pin, names if count_by_label else ())
-        restarts = restarts or Restarts()
+        restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
         statistics = RequestStatistics(), RequestStatistics()
         return cls(
@@ -103,7 +103,7 @@ class Service:
         """
         if self.drain.begun:
             return NotReady()
-        return WorkerStuck(self.watchdog.longest) if self.watchdog.unready else None
+        return WorkerStuck(self.watchdog.longest_held) if self.watchdog.unready else None
 
     def check_ready(self) -> None:
         """Raises `NotReady` or `WorkerStuck` if the server is not ready."""
@@ -121,7 +121,7 @@ class Service:
         if error:
             raise error
         # The queue is checked before the body is read, and again when a slot is acquired.
-        self.classifier.admission.check_capacity(arrival(request.environ).crowded)
+        self.classifier.admission.check_capacity(queue_timing(request.environ).queue_full)
         with self.body_reader.read(request.environ, client) as body:
             yield body
 

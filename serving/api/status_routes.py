@@ -50,7 +50,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.render(g.context.arrival.came), content_type=CONTENT_TYPE)
+        return Response(service.metrics.render(g.context.timing.arrived), content_type=CONTENT_TYPE)
 
     return blueprint
 

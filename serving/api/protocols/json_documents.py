@@ -16,7 +16,7 @@ import msgspec
 
 from serving.api.errors import DocumentMalformed, ImageUrlRefused, RequestError
 from serving.api.image_urls import contains_url
-from serving.server.thread_pool import holding
+from serving.server.thread_pool import acquire_yielding_slot
 
 Document = TypeVar("Document")
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def one_large_body_at_a_time(
 
     @wraps(parse)
     def wrapper(body: bytes, /, *arguments: More.args, **named: More.kwargs) -> Result:
-        with holding(LARGE_BODY_LOCK) if len(body) > LARGE_BODY else nullcontext():
+        with acquire_yielding_slot(LARGE_BODY_LOCK) if len(body) > LARGE_BODY else nullcontext():
             return parse(body, *arguments, **named)
 
     return wrapper

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from serving.model.decoder import MAX_BYTES
-from serving.server.memory import PICTURE
+from serving.server.memory import IMAGE_BYTES
 from tests.serving.costs import FORGET, Cost, Meter
 from tests.serving.fuzz import mutated
 from tests.serving.hostile_pictures import BOMBS, PIECES, filled, separate_scans
@@ -13,7 +13,7 @@ from tests.serving.pictures import CORPUS
 
 pytestmark = pytest.mark.skipif(not FORGET.exists(), reason="only Linux tells a process's peak")
 
-MEGABYTES, SECONDS = PICTURE // 2**20, 1.5
+MEGABYTES, SECONDS = IMAGE_BYTES // 2**20, 1.5
 
 
 def within_bounds(cost: Cost) -> bool:

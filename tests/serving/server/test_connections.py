@@ -316,8 +316,8 @@ FRAMES = {
     "an endless extension": (b"1;" + b"a" * 100_000, "no end"),
     "an endless trailer": (b"0\r\n" + b"a" * 100_000, "no end"),
     "endless trailers": (b"0\r\n" + b"a: b\r\n" * 10_000, "no end"),
-    "one byte each": (b"1\r\nx\r\n" * 100_000, "frames"),
-    "extensions": ((b"1;" + b"a" * 900 + b"\r\nx\r\n") * 1000, "frames"),
+    "one byte each": (b"1\r\nx\r\n" * 100_000, "framing"),
+    "extensions": ((b"1;" + b"a" * 900 + b"\r\nx\r\n") * 1000, "framing"),
 }
 
 

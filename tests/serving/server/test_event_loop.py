@@ -46,12 +46,12 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 # Where it fails, and what is sent.
 FAULTS = {
-    "a request begins": head("GET", "/failenqueue_req"),
-    "a request ends": head("GET", "/laterfinish_request"),
-    "the answer was sent": head("GET", "/later_go_on"),
-    "a head is too slow": b"GET /fail_too_slow",
-    "an idle connection is closed": head("GET", "/later_let_go"),
-    "a closed connection lingers": head("GET", "/later_on_lingering", "Connection: close"),
+    "a request begins": head("GET", "/faildispatch"),
+    "a request ends": head("GET", "/latercomplete_request"),
+    "the answer was sent": head("GET", "/latercontinue_connection"),
+    "a head is too slow": b"GET /failrefuse_slow_head",
+    "an idle connection is closed": head("GET", "/laterclose_if_silent"),
+    "a closed connection lingers": head("GET", "/laterdiscard_input", "Connection: close"),
 }
 
 
@@ -78,7 +78,7 @@ def failures(server: Server) -> list[dict[str, str]]:
 
 def test_loop_that_always_fails_does_not_spin_and_ends(tmp_path: Path) -> None:
     # Each round fails and pauses; in the end the worker gives up, and the master starts another one.
-    settings = {"module": "tests.serving.failing", "FAILING": "murder_pending"}
+    settings = {"module": "tests.serving.failing", "FAILING": "close_overdue"}
     with running(publish(tmp_path), **settings) as server:
         first = server.worker
         assert ask(server, LIVEZ).status == 200

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.artifact.bundle import Bundle
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.api.test_routes import EVERY, Options, upload
 from tests.serving.bundles import COLOURS, expected, filled
 from tests.serving.pictures import encoded
@@ -459,7 +459,7 @@ def test_gauges_come_back_to_rest(server: Server) -> None:
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda _: ask(server, post("/inference", LARGE)), range(40)))
     shown = series(server)
-    assert shown["goldfish_slots"] == max(1, round(available()))
+    assert shown["goldfish_slots"] == max(1, round(available_cores()))
     for name in ("queue_depth", "slots_busy", "body_bytes"):
         assert shown[f"goldfish_{name}"] == 0
 

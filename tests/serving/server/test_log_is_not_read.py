@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.nonblocking_output import BYTES, Output
+from serving.nonblocking_output import QUEUE_BYTES, NonblockingOutput
 from tests.serving.server.test_overload import gauge
 from tests.serving.servers import PATIENCE, Server, await_ready, command, free_port, publish
 from tests.serving.wire import head
@@ -86,7 +86,7 @@ def test_server_goes_on_and_counts(tmp_path: Path) -> None:
         assert dropped > 100
         # Now somebody reads.
         lines = [json.loads(line) for line in read_all(reader).splitlines()]
-        assert len(lines) > BYTES // 1000
+        assert len(lines) > QUEUE_BYTES // 1000
         (notice,) = [line for line in lines if line.get("code") == "log_dropped"]
         assert int(notice["message"].split()[0]) >= dropped
         assert notice["level"] == "warning"
@@ -138,7 +138,7 @@ def file() -> tuple[int, int]:
 @pytest.mark.parametrize("made", [os.pipe, sockets, pty.openpty, file])
 def test_lines_come_whole_and_in_order_from_everything(made: Callable[[], tuple[int, int]]) -> None:
     reader, writer = made()
-    output = Output(writer, told)
+    output = NonblockingOutput(writer, told)
     wanted = b"".join(b"%05d %s" % (number, LINE) for number in range(2000))
     heard: list[bytes] = []
     listener = threading.Thread(target=lambda: heard.append(read_all(reader)))
@@ -161,8 +161,8 @@ def test_lines_come_whole_and_in_order_from_everything(made: Callable[[], tuple[
 
 def test_dropped_lines_are_counted_and_told_once() -> None:
     with pipe() as (reader, writer):
-        output = Output(writer, told)
-        lines = (BYTES + SMALL) // len(LINE) + 50
+        output = NonblockingOutput(writer, told)
+        lines = (QUEUE_BYTES + SMALL) // len(LINE) + 50
         for _ in range(lines):
             output.write(LINE)
         dropped = output.dropped
@@ -175,7 +175,7 @@ def test_dropped_lines_are_counted_and_told_once() -> None:
 
 def test_flush_is_bounded() -> None:
     with pipe() as (_, writer):
-        output = Output(writer, told)
+        output = NonblockingOutput(writer, told)
         for _ in range(100):
             output.write(LINE)
         began = time.monotonic()
@@ -185,7 +185,7 @@ def test_flush_is_bounded() -> None:
 
 def test_forked_process_writes_its_own_lines_only() -> None:
     with pipe() as (reader, writer):
-        output = Output(writer, told)
+        output = NonblockingOutput(writer, told)
         for _ in range(40):
             output.write(LINE)
         if (child := os.fork()) == 0:
@@ -199,7 +199,7 @@ def test_forked_process_writes_its_own_lines_only() -> None:
 
 @pytest.mark.parametrize("descriptor", [None, 987])
 def test_no_output_at_all(descriptor: int | None) -> None:
-    output = Output(descriptor, told)
+    output = NonblockingOutput(descriptor, told)
     output.write(LINE)
     output.flush()
     assert output.dropped == 1

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from serving.server.request_validation import NO_TRAILERS
+from serving.server.request_validation import FORBIDDEN_TRAILERS
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read
@@ -148,7 +148,7 @@ SIZES = {
 }
 TRAILERS = {
     f"the trailer {name.decode()}": b"5\r\n12345\r\n0\r\n%b: 1\r\n\r\n" % name.title()
-    for name in sorted(NO_TRAILERS)
+    for name in sorted(FORBIDDEN_TRAILERS)
 }
 
 

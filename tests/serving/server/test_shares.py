@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.server.connection_lifecycle import MAX_HELD_BYTES
 from serving.server.connections import HEAD_BYTES
-from serving.server.worker import HELD_BYTES
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.server.test_connections import latency
 from tests.serving.server.test_overload import SLOW, gauge
@@ -238,7 +238,7 @@ def test_heads_are_bounded_and_who_sends_most_of_them_goes_first(tmp_path: Path)
                 connection.sendall(large)
         assert latency(server) < 0.1
         # 38 MB were sent.
-        assert server.worker.memory_info().rss - before < 2 * HELD_BYTES
+        assert server.worker.memory_info().rss - before < 2 * MAX_HELD_BYTES
         other.sendall(b"\r\nHost: x\r\n\r\n")
         assert read(other).status == 431  # by Gunicorn: one field is too large, but all of it was read
         assert read(connections[0]).status == 503

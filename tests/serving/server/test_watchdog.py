@@ -8,7 +8,13 @@ from contextlib import suppress
 
 import pytest
 
-from serving.server.watchdog import LEAST, REPLACED, UNREADY, Watchdog, patience
+from serving.server.watchdog import (
+    MIN_STUCK_SECONDS,
+    STUCK_DEADLINES,
+    UNREADY_DEADLINES,
+    Watchdog,
+    stuck_seconds,
+)
 from tests.serving.bundles import COLOURS, filled
 from tests.serving.server.test_overload import gauge
 from tests.serving.servers import PATIENCE, Server, publish, running
@@ -64,7 +70,7 @@ def test_one_slot_is_held(trapped: Server) -> None:
         assert refused.json["code"] == "worker_stuck"
         # Once false, it stays so until there is another worker.
         assert statuses == [*sorted(statuses[:-1]), 200]
-        assert LEAST < seconds < LEAST + DEADLINE + 4
+        assert MIN_STUCK_SECONDS < seconds < MIN_STUCK_SECONDS + DEADLINE + 4
         # Whoever could not be answered is told, the one that holds the slot too.
         for answer in (victim.result(PATIENCE), read(slow)):
             assert (answer.status, answer.json["code"], answer.closed) == (503, "worker_replaced", True)
@@ -76,7 +82,7 @@ def test_one_slot_is_held(trapped: Server) -> None:
         == 1
     )
     (line,) = [line for line in trapped.log() if line.get("code") == "worker_stuck" and "route" not in line]
-    assert (line["level"], line["seconds"] >= LEAST) == ("error", True)
+    assert (line["level"], line["seconds"] >= MIN_STUCK_SECONDS) == ("error", True)
 
 
 def test_all_slots_are_held(trapped: Server) -> None:
@@ -105,7 +111,7 @@ def test_graceful_stop_does_not_wait_for_it(trapped: Server) -> None:
         trapped.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert trapped.process.wait(PATIENCE) == 0
-        assert time.monotonic() - began < LEAST + 4
+        assert time.monotonic() - began < MIN_STUCK_SECONDS + 4
         assert victim.result(PATIENCE).json["code"] == "not_ready"
 
 
@@ -115,7 +121,7 @@ def test_graceful_stop_does_not_wait_for_it(trapped: Server) -> None:
 )
 def test_constants(held: list[float], unready: bool, stuck: int) -> None:
     watchdog = Watchdog(lambda: held, 10.0)
-    assert (watchdog.unready, watchdog.stuck) == (unready, stuck)
-    assert 1 < UNREADY < REPLACED
-    assert patience(10.0) == 30.0
-    assert patience(0.1) == LEAST
+    assert (watchdog.unready, watchdog.stuck_slots) == (unready, stuck)
+    assert 1 < UNREADY_DEADLINES < STUCK_DEADLINES
+    assert stuck_seconds(10.0) == 30.0
+    assert stuck_seconds(0.1) == MIN_STUCK_SECONDS
