@@ -111,7 +111,7 @@ class Classifier(NamedTuple):
     def _decode_alone(self, data: bytes) -> Picture:
         """Decodes again with no other retry running: one large image may have used the memory of many.
 
-        Raises `ImageTooCostly` if memory runs out again: then this image is the cause (`memory.limit_memory`).
+        Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.limit_memory`).
         """
         with self.retry_lock:
             try:
