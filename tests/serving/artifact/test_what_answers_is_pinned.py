@@ -15,7 +15,7 @@ from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, PREPROCESSING, Bund
 from serving.artifact.release import find
 from serving.config import Settings
 from tests.serving.bundles import COLOURS, contents, expected, filled, put, write_bundle
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.servers import TIMEOUT, Server, publish, running
 
 RED = filled(COLOURS["red"])
 BUNDLE, REPORT = "models/colours/bundle", "reports/colours/metrics.json"
@@ -114,11 +114,11 @@ def replaced(server: Server, way: Callable[[Server], None]) -> None:
     before = server.worker.pid
     server.session.close()
     way(server)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         pids = [child.pid for child in psutil.Process(server.process.pid).children()]
         try:
-            if before not in pids and requests.get(server.url + "/readyz", timeout=PATIENCE).ok:
+            if before not in pids and requests.get(server.url + "/readyz", timeout=TIMEOUT).ok:
                 return
         except requests.ConnectionError:
             pass
