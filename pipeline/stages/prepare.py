@@ -21,7 +21,7 @@ from pipeline.data.split import SPLITS, assign, stratified
 from pipeline.errors import DataRefused
 from pipeline.files import replacing, write
 from pipeline.layout import Layout
-from serving.artifact.bundle import to_json
+from serving.artifact.files import to_json
 
 LINK = "it is a link to a folder, which DVC does not follow: put the folder itself there, as `cp -rL` does"
 
