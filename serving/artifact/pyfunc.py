@@ -1,6 +1,6 @@
 """The bundle as an MLflow `python_function`: encoded images in, the five best classes out.
 
-MLflow imports this module from the bundle's own `code/` folder, so it works from any directory. That code runs
+MLflow imports this module from the folder `code/` of the bundle, so it works anywhere. That code runs
 before its digest can be checked; SECURITY.md describes how to check it first.
 """
 
