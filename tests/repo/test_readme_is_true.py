@@ -16,7 +16,7 @@ from benchmarks import hostile, image, protocols, soak, stops
 from benchmarks.documents import section
 from benchmarks.serving import plot, tables
 from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
-from pipeline.__main__ import VERBS
+from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
@@ -26,7 +26,7 @@ from tests.repo.stages import STAGES
 # Fenced blocks, then inline code: prose says "make" too.
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMANDS = {verb.__name__.removeprefix("_") for verb in VERBS}
+COMMANDS = {verb.__name__.removeprefix("_") for verb in COMMAND_FUNCTIONS}
 
 
 @pytest.fixture(scope="module")
