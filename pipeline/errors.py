@@ -225,7 +225,7 @@ class GateRefused(PipelineError):
 class RegistryUnavailable(PipelineError):
     def __init__(self, uri: str, reason: str) -> None:
         super().__init__(
-            f"The MLflow registry at {uri} does not respond as expected: {reason}\n"
+            f"The MLflow registry at {uri} does not answer as it should: {reason}\n"
             "Is it running, and MLFLOW_TRACKING_URI right? Without that the embedded one, mlflow.db, is used."
         )
 
