@@ -135,9 +135,9 @@ class Registry:
         """
         uri = address(environment)
         if environment.conflicting_variables:
-            raise RegistryVariablesConflict(shown(uri), environment.conflicting_variables)
-        if reason := exposed(uri, _credentials(environment)):
-            raise RegistryRefused(shown(uri), reason)
+            raise RegistryVariablesConflict(without_credentials(uri), environment.conflicting_variables)
+        if reason := plaintext_exposure(uri, _credentials(environment)):
+            raise RegistryRefused(without_credentials(uri), reason)
         # MLflow's own patience is several minutes.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]

@@ -14,8 +14,8 @@ CHUNK_HEADER, CHUNK_CRC = 8, 4
 XMP = b"XML:com.adobe.xmp\0"
 END_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
 # Deflate can encode no data in many bytes: 20 MB of empty blocks take seconds. In files above
-# `UNCHECKED_BYTES`, each block of compressed data must inflate to a quarter of its size or more; the output of
-# real compressors inflates to at least its size.
+# `UNCHECKED_BYTES`, each block of compressed data must inflate to a quarter of its size or more; what real
+# compressors write inflates to at least its size.
 UNCHECKED_BYTES, BLOCK_BYTES, MIN_INFLATED_BYTES = 2**20, 2**16, 2**14
 # Bytes per pixel at most, including the filter byte's share; and bytes of the largest image that is decoded.
 MAX_PIXEL_BYTES, MAX_INFLATED_BYTES = 9, 2**28
