@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.documents import ROOT, show
 from tests.serving.pictures import encoded
-from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
-from tests.serving.wire import Answer, post, read
+from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
+from tests.serving.wire import RawResponse, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
 DOCUMENT = ROOT / "docs/robustness.md"
@@ -66,7 +66,7 @@ class Client:
                 self._close()
         self._close()
 
-    def _count(self, answer: Answer) -> None:
+    def _count(self, answer: RawResponse) -> None:
         if answer.status == 200:
             self.answered += 1
         elif answer.status == 503:
@@ -97,7 +97,7 @@ class Client:
         except OSError:
             return True
         finally:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
 
     def _close(self) -> None:
         if self.connection is not None:
@@ -148,7 +148,7 @@ def stop(folder: Path, keeps: list[bool], drain: float = DRAIN) -> dict[str, Any
     with running(folder, drain=drain) as server, load(server, keeps) as clients:
         time.sleep(BEFORE)
         server.process.send_signal(signal.SIGTERM)
-        code = server.process.wait(PATIENCE)
+        code = server.process.wait(TIMEOUT)
     if code:
         raise AssertionError((folder / "log").read_text())
     return summary(clients, [])
@@ -164,7 +164,7 @@ def kills(folder: Path, times: int, keeps: list[bool]) -> dict[str, Any]:
                 worker = server.worker
                 worker.kill()
                 # What begins until the process is gone finds its connections still there.
-                worker.wait(PATIENCE)
+                worker.wait(TIMEOUT)
                 moments.append(time.monotonic())
                 await_ready(server)
         return summary(clients, moments)

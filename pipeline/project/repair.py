@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
+from pipeline.environment import Environment
 from pipeline.errors import HistoryShallow, PipelineError, VersionDamaged
 from pipeline.layout import Layout
-from pipeline.params import Environment
 from pipeline.registry import dvc_cache, pins, relocation
 from pipeline.registry.mlflow_registry import CHAMPION, Database, Registry, Version, locked
 from pipeline.registry.registration import ensure
@@ -126,7 +126,7 @@ def _version(layout: Layout, registry: Registry, version: Version, moved: list[P
         with TemporaryDirectory(prefix="goldfish-") as folder, suppress(ServingError, PipelineError, OSError):
             bundle = Bundle.open(copy(version.digest, Path(folder)))
             if bundle.digest == version.digest:
-                bundle.verify(bytecode=False)
+                bundle.verify(allow_bytecode=False)
                 registry.restore(version, bundle)
                 registry.verify(version)
                 return Finding(State.MENDED, f"{version.uri}: files put back from {place}")

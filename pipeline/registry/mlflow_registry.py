@@ -31,19 +31,26 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.environment import Environment
 from pipeline.errors import (
-    RegistryDiverted,
     RegistryMoved,
     RegistryRefused,
     RegistryUnavailable,
+    RegistryVariablesConflict,
     VersionDamaged,
     VersionMissing,
 )
-from pipeline.files import filling
-from pipeline.params import Environment
+from pipeline.files import report_full_disk
 from pipeline.registry import relocation
-from serving.artifact.bundle import MANIFEST, Bundle
-from serving.artifact.registry import SQLITE, Credentials, elsewhere, exposed, shown
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import MANIFEST
+from serving.artifact.registry.address import (
+    SQLITE,
+    Credentials,
+    is_other_host,
+    plaintext_exposure,
+    without_credentials,
+)
 from serving.errors import ServingError
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
@@ -69,7 +76,7 @@ class Database:
     @classmethod
     def of(cls, environment: Environment) -> Self | None:
         """The project's own; `None` if the environment names another registry."""
-        path = (environment.home / DATABASE).absolute()
+        path = (environment.project_folder / DATABASE).absolute()
         uri = address(environment)
         return cls(path) if _embedded(uri) and _file(uri) == path else None
 
@@ -127,10 +134,10 @@ class Registry:
         `RegistryRefused` before anything is sent, if others could read user, password or token on the way.
         """
         uri = address(environment)
-        if environment.diversions:
-            raise RegistryDiverted(shown(uri), environment.diversions)
-        if reason := exposed(uri, _credentials(environment)):
-            raise RegistryRefused(shown(uri), reason)
+        if environment.conflicting_variables:
+            raise RegistryVariablesConflict(without_credentials(uri), environment.conflicting_variables)
+        if reason := plaintext_exposure(uri, _credentials(environment)):
+            raise RegistryRefused(without_credentials(uri), reason)
         # MLflow's own patience is several minutes.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
@@ -245,7 +252,7 @@ class Registry:
         """Yields the files of a version; if one byte is another one, `VersionDamaged` names the file."""
         with TemporaryDirectory(prefix="goldfish-") as name:
             folder = Path(name)
-            with filling(folder), self.answering():
+            with report_full_disk(folder), self.answering():
                 self._download(version, folder)
             try:
                 bundle = Bundle.open(folder)
@@ -254,7 +261,7 @@ class Registry:
                         version.name, version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                     )
                 bundle.check_name(version.name)
-                bundle.verify(bytecode=False)
+                bundle.verify(allow_bytecode=False)
             except ServingError as error:
                 # The download is a temporary copy; the file is known by its name in the version.
                 reason = str(error).replace(f"{folder}/", "")
@@ -295,7 +302,7 @@ class Registry:
     def _download(self, version: Version, folder: Path) -> None:
         repository = self._repository(version)
         if not repository.list_artifacts():
-            reason = f"there are no files at {shown(self.location(version))}"
+            reason = f"there are no files at {without_credentials(self.location(version))}"
             raise VersionDamaged(version.name, version.uri, reason)
         repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
 
@@ -320,8 +327,10 @@ class Registry:
 
     def _own(self, location: str) -> str:
         """The location, unless it is another host's, to which MLflow would send user and password too."""
-        if elsewhere(location, self.uri):
-            raise RegistryRefused(self.shown, f"it names {shown(location)} for files, another host")
+        if is_other_host(location, self.uri):
+            raise RegistryRefused(
+                self.shown, f"it names {without_credentials(location)} for files, another host"
+            )
         return location
 
     def _add(self, name: str, bundle: Bundle, record: Record) -> int:
@@ -392,7 +401,7 @@ def address(environment: Environment) -> str:
     """Where the registry is; that of a file is absolute, for an experiment may run in another folder."""
     uri = environment.tracking_uri or f"{SQLITE}{DATABASE}"
     local = uri.startswith(SQLITE)
-    return f"{SQLITE}{(environment.home / uri.removeprefix(SQLITE)).absolute()}" if local else uri
+    return f"{SQLITE}{(environment.project_folder / uri.removeprefix(SQLITE)).absolute()}" if local else uri
 
 
 def _file(uri: str) -> Path:

@@ -103,7 +103,7 @@ def networks_of(client: str) -> Iterator[str]:
 
 def _parse(rate_limit: str) -> list[Rate]:
     try:
-        return rates.parse_several(rate_limit)
+        return rates.parse_rates(rate_limit)
     except ValueError:
         name = variable("rate_limit")
         raise SettingsInvalid(

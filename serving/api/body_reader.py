@@ -47,7 +47,7 @@ class BodyReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._budget = BodyBudget(settings.uploads, settings.bodies)
+        self._budget = BodyBudget(settings.uploads, settings.body_budget_bytes)
         self._discarding = threading.BoundedSemaphore(MAX_DISCARDING)
         self._decompressing = threading.BoundedSemaphore(MAX_DECOMPRESSING)
 
@@ -63,7 +63,7 @@ class BodyReader:
         Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed`, `BodyTooSlow`, `EncodingUnknown` or
         `EncodingMalformed`, and `ServerBusy` if the budget is used up.
         """
-        decompressor = Decompressor(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body)
+        decompressor = Decompressor(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body_bytes)
         unreader = body_unreader(environ)
         deadline = unreader.deadline if unreader else math.inf
         # One buffer that grows: thousands of small pieces would fragment the heap.
@@ -110,7 +110,7 @@ class BodyReader:
 
     def _parts(self, environ: Environ) -> Iterator[bytes]:
         """The body as it is received. Sets `COMPLETE` or `FAILED` in the environment."""
-        limit, declared = self._settings.max_body, content_length(environ)
+        limit, declared = self._settings.max_body_bytes, content_length(environ)
         environ[FAILED] = True
         if declared is not None and declared > limit:
             raise BodyTooLarge(limit)

@@ -14,7 +14,7 @@ from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.model.decoder import Picture, Pixels, picture
+from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which the connection is checked before work begins.
@@ -99,7 +99,7 @@ class Classifier(NamedTuple):
     def _decode(self, data: bytes, context: RequestContext) -> Pixels:
         began = time.perf_counter()
         try:
-            decoded = picture(data, self.predictor.preprocessing)
+            decoded = decode_image(data, self.predictor.preprocessing)
         except MemoryError:
             decoded = self._decode_alone(data)
         seconds = time.perf_counter() - began
@@ -108,13 +108,13 @@ class Classifier(NamedTuple):
         self.metrics.decode.observe(seconds)
         return decoded.pixels
 
-    def _decode_alone(self, data: bytes) -> Picture:
+    def _decode_alone(self, data: bytes) -> DecodedImage:
         """Decodes again with no other retry running: one large image may have used the memory of many.
 
         Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.limit_memory`).
         """
         with self.retry_lock:
             try:
-                return picture(data, self.predictor.preprocessing)
+                return decode_image(data, self.predictor.preprocessing)
             except MemoryError:
                 raise ImageTooCostly from None

@@ -92,7 +92,7 @@ def _parse_line(line: str) -> list[ApiKey]:
     if len(options) != len(rest) - 1:
         raise ValueError("an option is given twice")
     expires = parse_expiry(options["expires"]) if "expires" in options else None
-    quota = rates.parse(options["quota"]) if "quota" in options else None
+    quota = rates.parse_rate(options["quota"]) if "quota" in options else None
     return [ApiKey(name, rest[0], expires, quota)]
 
 

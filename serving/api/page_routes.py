@@ -34,7 +34,7 @@ def routes(service: Service) -> Blueprint:
                 file_types=ACCEPT,
                 classes=len(service.predictor.labels),
                 requires_key=service.access.requires_key,
-                max_image=min(MAX_BYTES, service.settings.max_body - FORM_BYTES),
+                max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),
             )
         )
 

@@ -65,8 +65,8 @@ class Service:
         restarts: RestartCounter | None = None,
     ) -> Self:
         """Loads the model and checks it on the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.of(release.bundle)
-        golden = predictor.bundle.golden()
+        predictor = Predictor.from_bundle(release.bundle)
+        golden = predictor.bundle.golden_images()
         difference = predictor.check_golden()
         admission = AdmissionControl(slots, settings.queue)
         body_reader = BodyReader(settings)

@@ -59,7 +59,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         """Every setting that differs from Gunicorn's default, with its reason."""
         settings = self.settings
         config: dict[str, Any] = {
-            "bind": [settings.at(port) for port in settings.ports],
+            "bind": [settings.address_at(port) for port in settings.ports],
             # A second process would not raise the throughput (benchmarks/sweep.json), would hold the model
             # twice, and would need files to share its metrics.
             "workers": 1,
@@ -101,7 +101,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         freeze_objects()
-        limit_memory(self.slots, self.settings.bodies, self.cfg.threads + OTHER_THREADS)
+        limit_memory(self.slots, self.settings.body_budget_bytes, self.cfg.threads + OTHER_THREADS)
         return app
 
     def run(self) -> None:

@@ -21,8 +21,8 @@ from serving.errors import ImageDamaged, ImageTooManyPixels
 from serving.model import decoder
 from serving.model.decoder import Preprocessing, decode
 from serving.model.formats import image_file
-from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import ROOT, TINY
+from tests.pipeline.sample_images import write_class_folders
 
 SEEN = Preprocessing(size=32, crop=1.0)
 
@@ -32,7 +32,7 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
-    return class_folders(Path("data/raw/tiny"), images=12)
+    return write_class_folders(Path("data/raw/tiny"), images=12)
 
 
 def setting(**values: object) -> None:
@@ -105,7 +105,7 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not image_file.READS_HEIC:
+    if name == "HEIC" and not image_file.HEIC_SUPPORTED:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
@@ -135,7 +135,7 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
     monkeypatch.setattr("pipeline.data.images.FORMATS", formats)
     monkeypatch.setattr(decoder, "FORMATS", formats)
-    monkeypatch.setattr(conversion, "READS_HEIC", False)
+    monkeypatch.setattr(conversion, "HEIC_SUPPORTED", False)
     for convert in ([], ["HEIC"]):
         setting(convert=convert)
         with pytest.raises(DataRefused) as error:

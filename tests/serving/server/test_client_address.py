@@ -1,4 +1,4 @@
-"""Who counts as one client, however the address is written."""
+"""Client addresses in all their notations."""
 
 import pytest
 

@@ -3,10 +3,8 @@
 If a test fails after an update: read what changed in Gunicorn, adapt `serving/server/`, then the table here.
 """
 
-import ast
 import hashlib
 import inspect
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +24,6 @@ from serving.server.client_socket import DeadlineUnreader
 from serving.server.connections import Connection
 from serving.server.master import Master
 from serving.server.worker import Worker
-from tests.repo.imports import ROOT
 
 # Methods that the server overrides, with the parameters that Gunicorn passes.
 OVERRIDDEN: dict[type, tuple[type, dict[str, str]]] = {
@@ -121,18 +118,6 @@ ATTRIBUTES: dict[Any, str] = {
     Message.__init__: "version headers body _expected_100_continue",
 }
 
-# Modules that may import Gunicorn, and what for.
-IMPORTS = {
-    "serving/server/gunicorn_seam.py": "the threaded worker",
-    "serving/server/gunicorn_app.py": "the documented BaseApplication",
-    "serving/server/master.py": "the master process",
-    "serving/log.py": "the logger class",
-    "serving/server/client_socket.py": "the base class of a body's reader",
-    "serving/server/request_dispatch.py": "errors of the parser",
-    "serving/server/request_validation.py": "errors of the parser",
-    "serving/api/app.py": "the response class",
-}
-
 
 @pytest.mark.parametrize("ours", OVERRIDDEN)
 def test_overridden_methods_are_the_listed_ones(ours: type) -> None:
@@ -167,26 +152,6 @@ def test_seam_documents_each_overridden_method() -> None:
     assert names == []
 
 
-def test_gunicorn_is_imported_in_few_modules() -> None:
-    assert {path for path in map(str, modules()) if imports_gunicorn(ROOT / path)} == IMPORTS.keys()
-
-
 def source_hash(function: Any) -> str:  # noqa: ANN401  (Gunicorn's own)
     """The first 12 hexadecimal digits of the SHA-256 of a function's source."""
     return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12]
-
-
-def modules() -> list[Path]:
-    """All modules of the serving package, relative to the repository."""
-    return [path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.py")]
-
-
-def imports_gunicorn(path: Path) -> bool:
-    """Whether a module imports anything from Gunicorn."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return any(name.split(".")[0] == "gunicorn" for name in names)

@@ -1,4 +1,4 @@
-"""What needs more memory than was foreseen is refused; the process that answers lives on."""
+"""Requests that need more memory than the limit are refused, and the worker goes on."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ MB = 2**20
 
 
 def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
-    """Sets the limit in a process of its own, prints it and what it held before, and goes on."""
+    """Sets the limit in a process of its own, prints the memory used and the limit, and runs `then`."""
     code = (
         "import sys; from pathlib import Path; from serving.server import memory;"
         "print(memory._data_bytes());"
@@ -53,8 +53,8 @@ def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
     assert "MemoryError" in done.stderr
 
 
-def test_picture_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
-    # As if the limit had been set for pictures of another kind.
+def test_image_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
+    # A limit below what the image needs.
     costly = encoded(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
     plain = encoded(PHOTO, "JPEG")
     with running(publish(tmp_path), slots=2, data=220 * MB) as server:

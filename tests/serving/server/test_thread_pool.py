@@ -1,10 +1,10 @@
-"""A pool does few tasks at once, in their order; whoever waits for a client holds up nobody."""
+"""The thread pool runs few tasks at once, in order and in turn; a task that waits gives up its slot."""
 
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -18,40 +18,42 @@ from serving.server.thread_pool import (
     yield_slot,
 )
 
-PATIENCE = 10.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPool]:
-    """Two at work, four threads at most."""
+    """Two slots, four threads at most."""
     started = ThreadPool("test", 2, 4)
     yield started
     started.shutdown()
 
 
 class Task:
-    """A task that says when it begins, and ends when it is told to."""
+    """A task that records its start and ends on request."""
 
     def __init__(self) -> None:
-        self.begun, self.over = threading.Event(), threading.Event()
+        self.started, self.over = threading.Event(), threading.Event()
 
     def __call__(self) -> None:
-        self.begun.set()
-        assert self.over.wait(PATIENCE)
+        self.started.set()
+        assert self.over.wait(TIMEOUT)
 
 
-class Patient(Task):
-    """The same, but it waits for a client."""
+class YieldingTask(Task):
+    """The same, but it gives up its slot meanwhile."""
 
     def __call__(self) -> None:
         with yield_slot():
             super().__call__()
 
 
-def begun(tasks: list[Task]) -> list[bool]:
-    """Which of them have begun, after all that could begin had the time to."""
-    time.sleep(0.3)
-    return [task.begun.is_set() for task in tasks]
+def expect_started(tasks: Sequence[Task], expected: list[bool]) -> None:
+    """Waits for the tasks that must start, and checks that no other one has."""
+    for task, starts in zip(tasks, expected, strict=True):
+        assert not starts or task.started.wait(TIMEOUT)
+    time.sleep(0.1)
+    assert [task.started.is_set() for task in tasks] == expected
 
 
 def end(*tasks: Task) -> None:
@@ -59,49 +61,49 @@ def end(*tasks: Task) -> None:
         task.over.set()
 
 
-def test_few_at_once_and_the_others_in_their_order(pool: ThreadPool) -> None:
+def test_few_run_at_once_and_the_others_in_order(pool: ThreadPool) -> None:
     tasks = [Task() for _ in range(5)]
     for task in tasks:
         pool.submit(task)
-    assert begun(tasks) == [True, True, False, False, False]
+    expect_started(tasks, [True, True, False, False, False])
     assert pool.waiting == 3
     end(tasks[1])
-    assert tasks[2].begun.wait(PATIENCE)
-    assert begun(tasks) == [True, True, True, False, False]
+    assert tasks[2].started.wait(TIMEOUT)
+    expect_started(tasks, [True, True, True, False, False])
     end(*tasks)
-    assert all(task.begun.wait(PATIENCE) for task in tasks)
+    assert all(task.started.wait(TIMEOUT) for task in tasks)
     assert pool.waiting == 0
 
 
-def test_whoever_waits_for_a_client_is_not_counted(pool: ThreadPool) -> None:
-    patient = [Patient(), Patient()]
+def test_yielding_task_holds_no_slot(pool: ThreadPool) -> None:
+    yielding = [YieldingTask(), YieldingTask()]
     tasks = [Task() for _ in range(3)]
-    for task in [*patient, *tasks]:
+    for task in [*yielding, *tasks]:
         pool.submit(task)
-    assert begun([*patient, *tasks]) == [True, True, True, True, False]
-    end(*patient)
-    assert begun(tasks) == [True, True, False]
+    expect_started([*yielding, *tasks], [True, True, True, True, False])
+    end(*yielding)
+    expect_started(tasks, [True, True, False])
     end(*tasks)
-    assert tasks[2].begun.wait(PATIENCE)
+    assert tasks[2].started.wait(TIMEOUT)
 
 
-def test_no_more_threads_than_there_may_be(pool: ThreadPool) -> None:
-    patient = [Patient() for _ in range(6)]
-    for task in patient:
+def test_threads_are_limited(pool: ThreadPool) -> None:
+    yielding = [YieldingTask() for _ in range(6)]
+    for task in yielding:
         pool.submit(task)
-    assert begun([*patient]) == [True] * 4 + [False] * 2
-    end(*patient)
-    assert all(task.begun.wait(PATIENCE) for task in patient)
+    expect_started([*yielding], [True] * 4 + [False] * 2)
+    end(*yielding)
+    assert all(task.started.wait(TIMEOUT) for task in yielding)
 
 
-def test_what_is_overdue_begins_beside_the_others(pool: ThreadPool) -> None:
+def test_overdue_tasks_start_without_a_slot(pool: ThreadPool) -> None:
     tasks = [Task() for _ in range(3)]
     for task in tasks:
         pool.submit(task)
     pool.start_overdue(60)
-    assert begun(tasks) == [True, True, False]
+    expect_started(tasks, [True, True, False])
     pool.start_overdue(0.05)
-    assert begun(tasks) == [True, True, True]
+    expect_started(tasks, [True, True, True])
     end(*tasks)
 
 
@@ -114,7 +116,7 @@ def test_a_failure_costs_no_thread(pool: ThreadPool) -> None:
     tasks = [Task(), Task()]
     for task in tasks:
         pool.submit(task)
-    assert begun([*tasks]) == [True, True]
+    expect_started([*tasks], [True, True])
     end(*tasks)
 
 
@@ -129,21 +131,21 @@ def test_nothing_is_lost_under_pressure() -> None:
 
     with ThreadPoolExecutor(4) as clients:
         list(clients.map(lambda number: pool.submit(lambda: work(number)), range(2000)))
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while len(done) < 2000 and time.monotonic() < until:
         time.sleep(0.01)
     assert sorted(done) == list(range(2000))
     pool.shutdown()
 
 
-def test_at_the_end_no_thread_is_left() -> None:
+def test_shutdown_leaves_no_thread() -> None:
     before = threading.active_count()
     pool, task = ThreadPool("test", 2, 4), Task()
     pool.submit(task)
-    assert task.begun.wait(PATIENCE)
+    assert task.started.wait(TIMEOUT)
     pool.shutdown(wait=False)
     end(task)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() == before
@@ -170,12 +172,12 @@ pool.submit(lambda: None)
 """
 
 
-def test_a_signal_in_the_midst_ends_the_process() -> None:
+def test_signal_during_submit_ends_the_process() -> None:
     command = [sys.executable, "-c", INTERRUPTED]
-    assert subprocess.run(command, timeout=PATIENCE, check=False).returncode == 7
+    assert subprocess.run(command, timeout=TIMEOUT, check=False).returncode == 7
 
 
-def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -184,7 +186,7 @@ def test_without_a_thread_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         ThreadPool("test", 2, 4).submit(Task())
 
 
-def test_whoever_waits_for_a_lock_is_not_counted(pool: ThreadPool) -> None:
+def test_task_that_waits_for_a_lock_holds_no_slot(pool: ThreadPool) -> None:
     lock, task, done = threading.Lock(), Task(), threading.Semaphore(0)
 
     def locked() -> None:
@@ -195,14 +197,14 @@ def test_whoever_waits_for_a_lock_is_not_counted(pool: ThreadPool) -> None:
         pool.submit(locked)
         pool.submit(locked)
         pool.submit(task)
-        assert task.begun.wait(PATIENCE)
+        assert task.started.wait(TIMEOUT)
         assert not done.acquire(blocking=False)
-    assert done.acquire(timeout=PATIENCE)
-    assert done.acquire(timeout=PATIENCE)
+    assert done.acquire(timeout=TIMEOUT)
+    assert done.acquire(timeout=TIMEOUT)
     end(task)
 
 
-def test_whoever_has_all_but_done_makes_place() -> None:
+def test_released_slot_is_free() -> None:
     pool, leaving, later = ThreadPool("test", 1, 2), Task(), Task()
     left = threading.Event()
 
@@ -212,10 +214,10 @@ def test_whoever_has_all_but_done_makes_place() -> None:
         leaving()
 
     pool.submit(task)
-    assert left.wait(PATIENCE)
+    assert left.wait(TIMEOUT)
     assert not pool.full
     pool.submit(later)
-    assert later.begun.wait(PATIENCE)
+    assert later.started.wait(TIMEOUT)
     assert pool.full
     end(leaving, later)
     pool.shutdown()
@@ -230,14 +232,14 @@ def test_clients_take_turns_and_each_has_its_own_order(pool: ThreadPool) -> None
         pool.submit(partial(order.append, name), name.split()[0])
     pool.submit(partial(order.append, "third 1"), "third")
     end(gates[0])
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while len(order) < 6 and time.monotonic() < until:
         time.sleep(0.01)
     assert order == ["greedy 1", "other 1", "third 1", "greedy 2", "other 2", "greedy 3"]
     end(gates[1])
 
 
-def test_who_has_less_takes_the_place_of_who_has_most(pool: ThreadPool) -> None:
+def test_newest_task_of_the_busiest_client_is_evicted(pool: ThreadPool) -> None:
     gates = [Task(), Task()]
     for gate in gates:
         pool.submit(gate, "greedy")
@@ -248,10 +250,10 @@ def test_who_has_less_takes_the_place_of_who_has_most(pool: ThreadPool) -> None:
     pool.submit(single, "other")
     assert pool.evict_newest("greedy") is None
     assert pool.evict_newest("third") is newest
-    # What is at work counts too: the greedy one has three left, and the other one.
+    # Running tasks count too: the greedy client has three left, the other one has one.
     assert pool.evict_newest("other") is first
     assert pool.evict_newest("other") is None
     assert pool.waiting == 1
     end(*gates)
-    assert single.begun.wait(PATIENCE)
+    assert single.started.wait(TIMEOUT)
     end(single)
