@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.documents import ROOT, show
 from tests.serving.api.protocols.asked import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import post, read
 
@@ -47,7 +47,7 @@ def photo() -> bytes:
     """A JPEG with something in every corner."""
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (SIDE // 2, SIDE // 2, 3), dtype=np.uint8))
-    return encoded(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
+    return encode_image(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
 
 
 def measure(server: Server, model: str) -> dict[str, Any]:

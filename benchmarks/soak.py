@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
+from tests.serving.images import CORPUS, black_png, encode_image
 from tests.serving.model.test_images_are_refused import REFUSED
-from tests.serving.pictures import CORPUS, bilevel, encoded
 from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import chunked, head, post, read
@@ -38,8 +38,8 @@ RESULTS = Path(__file__).with_name("soak.json")
 DOCUMENT = ROOT / "docs/robustness.md"
 
 NOISE = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-PHOTO = encoded(Image.fromarray(NOISE), "JPEG", quality=80)
-CAMERA = encoded(Image.new("RGB", (4000, 3000), "blue"), "JPEG")
+PHOTO = encode_image(Image.fromarray(NOISE), "JPEG", quality=80)
+CAMERA = encode_image(Image.new("RGB", (4000, 3000), "blue"), "JPEG")
 
 Request = tuple[bytes, int]
 
@@ -89,7 +89,7 @@ def flood(server: Server, chance: random.Random) -> None:
 def bomb(server: Server, chance: random.Random) -> None:
     """Sends pictures that are small as files and large as pixels: legal ones, and too large ones."""
     with server.connect() as connection:
-        connection.sendall(post("/inference", chance.choice([SLOW, bilevel(9000), bilevel(4900)])))
+        connection.sendall(post("/inference", chance.choice([SLOW, black_png(9000), black_png(4900)])))
         read(connection)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.documents import ROOT, show
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
 from tests.serving.wire import Answer, post, read
 
@@ -30,7 +30,7 @@ TIMES, CLIENTS = 20, 8
 # Seconds of load before a signal, and of the drain window.
 BEFORE, DRAIN = 0.4, 0.3
 # Some milliseconds of work, so that there is always something in flight.
-PHOTO = encoded(Image.new("RGB", (800, 600), "red"), "PNG")
+PHOTO = encode_image(Image.new("RGB", (800, 600), "red"), "PNG")
 REQUEST = {True: post("/inference", PHOTO), False: post("/inference", PHOTO, "Connection: close")}
 
 HEADER = "| what happens | times | answered | refused with a code | lost | of them not in flight |"

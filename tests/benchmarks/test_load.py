@@ -8,7 +8,7 @@ import pytest
 from benchmarks.serving import load
 from benchmarks.serving.errors import LoadFailed, ToolMissing
 from benchmarks.serving.load import Load
-from tests.serving.bundles import filled
+from tests.serving.bundles import one_colour_png
 from tests.serving.servers import publish, running
 
 PRINTED = """\
@@ -62,7 +62,9 @@ def test_without_wrk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_files_are_posted_in_turn(tmp_path: Path) -> None:
     bodies = [tmp_path / "red", tmp_path / "blue", tmp_path / "broken"]
-    for body, data in zip(bodies, (filled((255, 0, 0)), filled((0, 0, 255)), b"no image"), strict=True):
+    for body, data in zip(
+        bodies, (one_colour_png((255, 0, 0)), one_colour_png((0, 0, 255)), b"no image"), strict=True
+    ):
         body.write_bytes(data)
     with running(publish(tmp_path)) as server:
         seen = load.run([f"{server.url}/inference"], "image/png", bodies, clients=2, seconds=1)

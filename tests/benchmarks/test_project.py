@@ -10,7 +10,7 @@ from benchmarks.serving.errors import ProjectIncomplete
 from benchmarks.serving.project import ASKED, EIGHT, FLOAT, FLOAT_GRAPH, LAYOUT, SENT, find, spread
 from serving.artifact.manifest import GRAPH
 from serving.artifact.pin import Pin
-from tests.serving.bundles import graph, write_bundle
+from tests.serving.bundles import onnx_graph, write_bundle
 
 
 def test_photos_are_chosen(colours: Path) -> None:
@@ -22,7 +22,7 @@ def test_photos_are_chosen(colours: Path) -> None:
 
 
 def test_a_bundle_with_a_float_graph_beside_its_own_serves_8_bit(colours: Path, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "eight", "imagenet", extra={FLOAT_GRAPH: graph()})
+    write_bundle(tmp_path / "eight", "imagenet", extra={FLOAT_GRAPH: onnx_graph()})
     project = find(colours, [tmp_path / "eight"])
     assert [served.precision for served in project.bundles] == [FLOAT, EIGHT]
     assert project.reference == project.default
