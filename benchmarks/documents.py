@@ -7,7 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-SERVING_MANUAL, PIPELINE_MANUAL = ROOT / "docs/serving.md", ROOT / "docs/pipeline.md"
+PERFORMANCE = ROOT / "docs/performance.md"
+PIPELINE = ROOT / "docs/pipeline.md"
+PROTOCOLS = ROOT / "docs/protocols.md"
+ROBUSTNESS = ROOT / "docs/robustness.md"
 
 
 def write_json(path: Path, results: Mapping[str, object]) -> None:

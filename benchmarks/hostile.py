@@ -2,7 +2,7 @@
 
 Each case runs against a new server. Its settings are the defaults but for shorter deadlines, which decide how
 long the cases with slow clients take. Memory is the PSS of all processes, above what it was before the case.
-Writes `benchmarks/hostile.json` and a table in `docs/serving.md`.
+Writes `benchmarks/hostile.json` and a table in `docs/robustness.md`.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.documents import SERVING_MANUAL, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, replace_section, write_json
 from benchmarks.sampling import sampled
 from serving.model.decoder import MAX_BYTES
 from serving.server.client_socket import SEND_SECONDS
@@ -29,7 +29,7 @@ from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
 
 RESULTS = Path(__file__).with_name("hostile.json")
-DOCUMENT = SERVING_MANUAL
+DOCUMENT = ROBUSTNESS
 HEAD_SECONDS, BODY_SECONDS = 2, 3
 # Clients of the cases with many connections, and of those that exceed the limit of connections.
 MANY_CLIENTS = 3000
@@ -201,7 +201,7 @@ def measure(server: Server, attack: Attack) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs all cases, writes the results and shows them in the manual."""
+    """Runs all cases, writes the results and shows them in the document."""
     settings = {"head_seconds": HEAD_SECONDS, "body_seconds": BODY_SECONDS}
     results: dict[str, Any] = settings | {"cases": {}}
     for name, attack in cases().items():
@@ -213,7 +213,7 @@ def main() -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The section of docs/serving.md."""
+    """The section of docs/robustness.md."""
     lines = [HEADER, "| --- | --- | --- | --- |"]
     for name, case in results["cases"].items():
         times = f"{case['readyz_median_ms']:.0f} ms, {case['readyz_worst_ms']:.0f} ms"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.documents import ROOT, replace_section, write_json
+from benchmarks.documents import PROTOCOLS, replace_section, write_json
 from tests.serving.api.protocols.asked import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.pictures import encoded
@@ -23,7 +23,7 @@ from tests.serving.servers import Server, publish, running
 from tests.serving.wire import post, read
 
 RESULTS = Path(__file__).with_name("protocols.json")
-DOCUMENT = ROOT / "docs/protocols.md"
+DOCUMENT = PROTOCOLS
 ROUNDS, WARM_UP = 400, 50
 # Pixels; about the size of a thumbnail on a web page.
 SIDE, QUALITY = 224, 85

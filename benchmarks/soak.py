@@ -1,6 +1,6 @@
 """Sends 36,000 valid and hostile requests, an hour at ten a second: `python -m benchmarks.soak`.
 
-Takes a minute or two. Writes `benchmarks/soak.json` and a table in `docs/serving.md`.
+Takes a minute or two. Writes `benchmarks/soak.json` and a table in `docs/robustness.md`.
 """
 
 import random
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.documents import SERVING_MANUAL, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, replace_section, write_json
 from benchmarks.sampling import sampled
 from tests.serving.model.test_images_are_refused import REFUSED
 from tests.serving.pictures import CORPUS, bilevel, encoded
@@ -34,7 +34,7 @@ HOSTILE_EVERY = 40
 # Share of the requests that are sent before memory is measured, while tables and caches fill up.
 WARM_UP = 0.15
 RESULTS = Path(__file__).with_name("soak.json")
-DOCUMENT = SERVING_MANUAL
+DOCUMENT = ROBUSTNESS
 
 NOISE = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 PHOTO = encoded(Image.fromarray(NOISE), "JPEG", quality=80)
@@ -181,7 +181,7 @@ def measure(server: Server) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The section of docs/serving.md."""
+    """The section of docs/robustness.md."""
     statuses = ", ".join(f"{count:,} with {status}" for status, count in results["statuses"].items())
     return (
         "| requests | in | answered | lost or wrong | PSS before, after, at most |\n"
@@ -192,7 +192,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures, writes the results and shows them in the manual."""
+    """Measures, writes the results and shows them in the document."""
     deadlines = {"head_seconds": DEADLINE, "body_seconds": DEADLINE}
     with tempfile.TemporaryDirectory() as folder, running(publish(Path(folder)), **deadlines) as server:
         results = measure(server)

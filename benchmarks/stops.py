@@ -2,7 +2,7 @@
 
 Eight clients send requests as fast as they can while the server is stopped, or its worker is killed. A
 request is lost if it got no response although its connection was open, and the response before it had not
-announced `Connection: close`. Writes `benchmarks/stops.json` and a table in `docs/serving.md`.
+announced `Connection: close`. Writes `benchmarks/stops.json` and a table in `docs/robustness.md`.
 """
 
 import signal
@@ -19,13 +19,13 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.documents import SERVING_MANUAL, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, replace_section, write_json
 from tests.serving.pictures import encoded
 from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
 from tests.serving.wire import Answer, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
-DOCUMENT = SERVING_MANUAL
+DOCUMENT = ROBUSTNESS
 REPETITIONS, CLIENTS = 20, 8
 # Seconds of load before a signal, and of the drain window.
 LOAD_SECONDS, DRAIN = 0.4, 0.3
@@ -174,7 +174,7 @@ def kills(folder: Path, times: int, persistent: list[bool]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, writes the results and shows them in the manual."""
+    """Measures, writes the results and shows them in the document."""
     results: dict[str, Any] = {"clients": CLIENTS, "drain": DRAIN, "cases": {}}
     cases = {
         "SIGTERM, clients that keep their connections": (stop, [True] * CLIENTS),
@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The section of docs/serving.md."""
+    """The section of docs/robustness.md."""
     lines = [HEADER, "| --- | --- | --- | --- | --- | --- |"]
     for name, case in results["cases"].items():
         figures = (f"{case[key]:,}" for key in ("times", "answered", "refused", "lost", "not_in_flight"))

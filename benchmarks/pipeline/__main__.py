@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.command_line import Run, measure_and_write, project_parser
-from benchmarks.documents import PIPELINE_MANUAL, README, ROOT, replace_section, write_json
+from benchmarks.documents import PIPELINE, README, ROOT, replace_section, write_json
 from benchmarks.pipeline.stage_times import measure_stages
 from benchmarks.pipeline.tables import pipeline_tables, target_table
 from benchmarks.pipeline.throughput import compare_with_limit, measure_samples
@@ -46,7 +46,7 @@ def run(project: Project) -> Run:
 def write(run: Run) -> None:
     """Writes the results, and shows them in the documents."""
     write_json(RESULTS, run)
-    replace_section(PIPELINE_MANUAL, "pipeline", pipeline_tables(run))
+    replace_section(PIPELINE, "pipeline", pipeline_tables(run))
     replace_section(README, "pipeline", target_table(run))
     print(pipeline_tables(run))
 

@@ -1,7 +1,7 @@
 """Compares this server with its peers: `python -m benchmarks.serving [--quick]`.
 
 Reads a project in which `make run MODEL=imagenet` was done.
-Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/serving.md`.
+Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/performance.md`.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 import sys
 
 from benchmarks.command_line import Run, add_duration_options, measure_and_write, project_parser
-from benchmarks.documents import README, ROOT, SERVING_MANUAL, replace_section, write_json
+from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import all_contenders
@@ -76,7 +76,7 @@ def write_results(kind: str, run: Run) -> None:
         print(quick_summary(run))
     else:
         replace_section(README, "bench", contender_table(run))
-        replace_section(SERVING_MANUAL, "growth", scaling_tables(run))
+        replace_section(PERFORMANCE, "growth", scaling_tables(run))
         plot.draw(plot.CHART, run)
         print(contender_table(run))
 

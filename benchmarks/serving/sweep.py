@@ -1,7 +1,7 @@
 """Compares numbers of processes, slots and threads: `python -m benchmarks.serving.sweep`.
 
 Reads a project in which `make run MODEL=imagenet` was done. Measures this server with each combination on one
-core and on two. Writes `benchmarks/sweep.json` and a table in `docs/serving.md`.
+core and on two. Writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
 """
 
 import sys
@@ -17,7 +17,7 @@ from benchmarks.command_line import (
     print_progress,
     project_parser,
 )
-from benchmarks.documents import ROOT, SERVING_MANUAL, replace_section, write_json
+from benchmarks.documents import PERFORMANCE, ROOT, replace_section, write_json
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import Contender, goldfish
 from benchmarks.serving.cpu_cores import CpuTime, pinned, usable_cores
@@ -132,9 +132,9 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
 
 
 def write(run: Run) -> None:
-    """Writes the results, and shows them in the manual."""
+    """Writes the results, and shows them in the document."""
     write_json(RESULTS, run)
-    replace_section(SERVING_MANUAL, "sweep", table(run))
+    replace_section(PERFORMANCE, "sweep", table(run))
     print(table(run))
 
 

@@ -1,4 +1,4 @@
-"""The section of docs/serving.md about the sweep. Pure."""
+"""The section of docs/performance.md about the sweep. Pure."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Markdown tables of a run, for README.md and docs/serving.md. Pure."""
+"""Markdown tables of a run, for README.md and docs/performance.md. Pure."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def _limit_against_tutorial(rows: list[Row]) -> list[str]:
         "",
         f"The bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of its "
         "memory. What the server's time goes into, and what was tried, is in "
-        "[docs/serving.md](docs/serving.md#what-takes-the-time).",
+        "[docs/performance.md](docs/performance.md#where-the-time-goes).",
     ]
 
 
@@ -94,7 +94,7 @@ def quick_summary(run: dict[str, Any]) -> str:
 
 
 def scaling_tables(run: dict[str, Any]) -> str:
-    """The section of docs/serving.md: scaling with clients, photo sizes and threads."""
+    """The section of docs/performance.md: scaling with clients, photo sizes and threads."""
     measured = run["growth"]
     lines = [
         "| clients | queue | answers/s | p50, p99 | memory | refused |",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.documents import SERVING_MANUAL, section
+from benchmarks.documents import PERFORMANCE, section
 from benchmarks.serving.cpu_cores import CpuTime, usable_cores
 from benchmarks.serving.measurement import running
 from benchmarks.serving.project import find_project
@@ -142,4 +142,4 @@ def test_errors_and_conditions_are_shown() -> None:
 
 
 def test_the_manual_shows_the_committed_results() -> None:
-    assert section(SERVING_MANUAL, "sweep") == table(json.loads(RESULTS.read_text(encoding="utf-8")))
+    assert section(PERFORMANCE, "sweep") == table(json.loads(RESULTS.read_text(encoding="utf-8")))
