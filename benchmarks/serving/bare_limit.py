@@ -22,7 +22,7 @@ def run_loop(predictor: Predictor, photos: list[bytes], seconds: float, offset: 
     latencies: list[float] = []
     end = time.monotonic() + seconds
     while (began := time.monotonic()) < end:
-        predictor.answer(photos[(offset + len(latencies)) % len(photos)])
+        predictor.classify(photos[(offset + len(latencies)) % len(photos)])
         latencies.append(1000 * (time.monotonic() - began))
     return latencies
 

@@ -15,7 +15,7 @@ from benchmarks.serving import wire_formats
 from benchmarks.serving.environments import PEERS, bin_folder
 from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
-from serving.artifact.bundle import LABELS, PREPROCESSING
+from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
 from serving.cpu_count import available
 from tests.serving.servers import free_port

@@ -15,7 +15,7 @@ from benchmarks.documents import ROOT
 from benchmarks.errors import QUOTED, FloatBundleMissing
 from benchmarks.serving.environments import CACHE
 from benchmarks.serving.project import FLOAT, LAYOUT, Project, ServedBundle
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 
 PARAMS = "params.yaml"
 # Seconds; the stage loads TensorFlow and classifies a few images.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.errors import ProjectIncomplete
 from pipeline.layout import Layout
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 from serving.model.predictor import Predictor

@@ -20,7 +20,7 @@ def load_with_threads(threads: int, server: Server) -> Any:  # noqa: ANN401  (a 
     # Imported in the worker only, so that the master process stays as small as without this module.
     from serving.model.predictor import Predictor
 
-    Predictor.of = partial(Predictor.of, threads=threads)  # type: ignore[method-assign]
+    Predictor.from_bundle = partial(Predictor.from_bundle, threads=threads)  # type: ignore[method-assign]
     return load(server)
 
 

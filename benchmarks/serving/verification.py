@@ -38,7 +38,7 @@ class Reference:
     @classmethod
     def predict(cls, bundle: ServedBundle, photos: Sequence[LabelledPhoto]) -> "Reference":
         with ThreadPoolExecutor(THREADS) as pool:
-            rows = list(pool.map(lambda photo: bundle.predictor.answer(photo.path.read_bytes()), photos))
+            rows = list(pool.map(lambda photo: bundle.predictor.classify(photo.path.read_bytes()), photos))
         top_classes = tuple(int(np.argmax(row)) for row in rows)
         confidence = [row[photo.actual] for row, photo in zip(rows, photos, strict=True)]
         return cls(bundle.predictor.labels, tuple(photos), top_classes, photos[int(np.argmax(confidence))])

@@ -19,7 +19,7 @@ from benchmarks.serving.project import (
     evenly_spaced,
     find_project,
 )
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
 from tests.serving.bundles import graph, write_bundle
 
