@@ -23,7 +23,7 @@ from benchmarks.sampling import sampled
 from serving.model.decoder import MAX_BYTES
 from serving.server.client_socket import SEND_SECONDS
 from serving.server.gunicorn_app import MAX_CONNECTIONS
-from tests.serving.hostile_images import BOMBS, repeat_element, separate_scans
+from tests.serving.hostile_images import BOMBS, separate_scans
 from tests.serving.images import black_png, encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.documents import ROBUSTNESS, replace_section, write_json
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
 from tests.serving.wire import Answer, post, read
 
@@ -30,7 +30,7 @@ REPETITIONS, CLIENTS = 20, 8
 # Seconds of load before a signal, and of the drain window.
 LOAD_SECONDS, DRAIN = 0.4, 0.3
 # It takes some milliseconds, so that requests are in flight at any time.
-PHOTO = encoded(Image.new("RGB", (800, 600), "red"), "PNG")
+PHOTO = encode_image(Image.new("RGB", (800, 600), "red"), "PNG")
 PERSISTENT_REQUEST = post("/inference", PHOTO)
 CLOSING_REQUEST = post("/inference", PHOTO, "Connection: close")
 

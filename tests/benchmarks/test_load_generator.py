@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.errors import LoadFailed, ToolMissing
 from benchmarks.serving.load_generator import Load, generate_load, parse, wrk_version
-from tests.serving.bundles import filled
+from tests.serving.bundles import one_colour_png
 from tests.serving.servers import publish, running
 
 OUTPUT = """\

@@ -21,7 +21,7 @@ from benchmarks.serving.project import (
 )
 from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
-from tests.serving.bundles import onnx_graph, write_bundle
+from tests.serving.bundles import write_bundle
 
 
 def test_photos_are_selected(colours: Path) -> None:
