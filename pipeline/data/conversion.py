@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 
 from pipeline.params import Convertible
 from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTooLarge, ImageTooManyPixels
-from serving.model.decoder import STARTS
+from serving.model.decoder import SIGNATURES
 from serving.model.formats import detection
-from serving.model.formats.image_file import ACCEPTED, READS_HEIC
+from serving.model.formats.image_file import ACCEPTED, HEIC_SUPPORTED
 
 CONVERTIBLE_FORMATS: tuple[str, ...] = get_args(Convertible)
 # Scans can have 100 MB. The files are the user's own, so the limits only guard against mistakes.
@@ -27,15 +27,15 @@ MAX_OUTPUT_PIXELS = 4_000_000
 
 def detect_format(data: bytes) -> str | None:
     """The image format by the file's content, named as in `prepare.convert`; `None` if unknown."""
-    known = detection.find(data)
-    return known or next((name for start, name in STARTS.items() if data.startswith(start)), None)
+    known = detection.detect(data)
+    return known or next((name for start, name in SIGNATURES.items() if data.startswith(start)), None)
 
 
 def to_png(data: bytes, name: str) -> bytes:
     """Converts the first page of an image to PNG: EXIF orientation applied, 8-bit RGB, on white."""
     if len(data) > MAX_BYTES:
         raise ImageTooLarge(len(data), MAX_BYTES)
-    if name == "HEIC" and not READS_HEIC:
+    if name == "HEIC" and not HEIC_SUPPORTED:
         raise ImageFormatUnsupported(name, ACCEPTED)
     try:
         with Image.open(io.BytesIO(data), formats=["HEIF" if name == "HEIC" else name]) as image:
@@ -61,7 +61,7 @@ def to_png(data: bytes, name: str) -> bytes:
 
 def conversion_advice(name: str) -> str:
     """One sentence on how to use photos of a convertible format."""
-    install = "" if name != "HEIC" or READS_HEIC else " and run `pip install pillow-heif`"
+    install = "" if name != "HEIC" or HEIC_SUPPORTED else " and run `pip install pillow-heif`"
     return (
         f"{name} is not read as it is: set prepare.convert: [{name}] in params.yaml{install}, or save it as "
         "JPEG or PNG"
