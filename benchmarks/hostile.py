@@ -23,7 +23,7 @@ from benchmarks.sampling import sampled
 from serving.model.decoder import MAX_BYTES
 from serving.server.client_socket import SEND_SECONDS
 from serving.server.gunicorn_app import MAX_CONNECTIONS
-from tests.serving.hostile_images import BOMBS, separate_scans
+from tests.serving.hostile_images import BOMBS, repeat_element, separate_scans
 from tests.serving.images import black_png, encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
@@ -137,11 +137,13 @@ def expensive_images() -> dict[str, bytes]:
         "JPEGs of 200 megapixels in 166 bytes": separate_scans(14_100),
         "JPEGs of 25 megapixels in 166 bytes": separate_scans(5000),
         "JPEGs of 40 scans over 25 megapixels": BOMBS["jpeg, 40 scans of 25 megapixels"](),
-        "JPEGs with 2 MiB of EXIF in pieces": filled("jpeg, exif", 2 * 2**20),
-        "WebPs of 12 megapixels": encoded(opaque, "WEBP", method=0),
+        "JPEGs with 2 MiB of EXIF in pieces": repeat_element("jpeg, exif", 2 * 2**20),
+        "WebPs of 12 megapixels": encode_image(opaque, "WEBP", method=0),
         "WebPs with 65,536 Huffman tables": BOMBS["webp, 65,536 tables"](),
-        "transparent AVIFs of 12 megapixels": encoded(transparent, "AVIF", speed=10, subsampling="4:4:4"),
-        "GIFs with 2 MiB of comments": filled("gif, comment", 2 * 2**20),
+        "transparent AVIFs of 12 megapixels": encode_image(
+            transparent, "AVIF", speed=10, subsampling="4:4:4"
+        ),
+        "GIFs with 2 MiB of comments": repeat_element("gif, comment", 2 * 2**20),
     }
 
 

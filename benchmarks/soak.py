@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks.documents import ROBUSTNESS, replace_section, write_json
 from benchmarks.sampling import sampled
+from tests.serving.images import CORPUS, black_png, encode_image
 from tests.serving.model.test_images_are_refused import REFUSED
 from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import Server, publish, running
@@ -87,7 +88,7 @@ def send_oversized_body(server: Server, rng: random.Random) -> None:
 def send_decompression_bomb(server: Server, rng: random.Random) -> None:
     """Sends an image of few bytes and many pixels, below the limit of pixels or above it."""
     with server.connect() as connection:
-        connection.sendall(post("/inference", rng.choice([SLOW, bilevel(9000), bilevel(4900)])))
+        connection.sendall(post("/inference", rng.choice([SLOW, black_png(9000), black_png(4900)])))
         read(connection)
 
 
