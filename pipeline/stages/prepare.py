@@ -1,4 +1,4 @@
-"""Checks, de-duplicates and splits the images of a model.
+"""Checks and splits the images of a model, and drops duplicates.
 
 Reads `data/raw/<model>`: class folders, the same below split folders, or a source.yaml recipe.
 Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, with unchanged bytes unless a conversion was
