@@ -7,7 +7,7 @@ import pytest
 
 from serving.artifact.manifest import MANIFEST
 from tests.pipeline.projects import Project
-from tests.serving.registries import flipped
+from tests.serving.registries import flipped_byte
 
 
 def broken(project: Project, *named: str) -> None:
@@ -37,7 +37,7 @@ def test_a_whole_chain_holds(built: Project) -> None:
     "name", ["serving/model.onnx", "data/model.keras", "manifest.json", "code/serving/model/decoder.py"]
 )
 def test_a_changed_file_of_the_bundle(built: Project, name: str) -> None:
-    with flipped(built.root / "models/tiny/bundle" / name):
+    with flipped_byte(built.root / "models/tiny/bundle" / name):
         broken(built, f"models/tiny/bundle/{name}")
 
 
@@ -45,7 +45,7 @@ def test_a_changed_file_of_the_bundle(built: Project, name: str) -> None:
     "name", ["serving/model.onnx", "data/model.onnx", "serving/labels.json", "manifest.json"]
 )
 def test_a_changed_file_in_the_registry(built: Project, name: str) -> None:
-    with flipped(registered(built, name)):
+    with flipped_byte(registered(built, name)):
         broken(built, "models:/tiny/1", name)
 
 
@@ -79,7 +79,7 @@ def test_a_changed_pin(built: Project, place: str) -> None:
 
 
 def test_changed_data(built: Project) -> None:
-    with flipped(built.root / "data/raw/tiny/red/000.jpg"):
+    with flipped_byte(built.root / "data/raw/tiny/red/000.jpg"):
         done = built.pipeline("trace", "tiny")
         assert done.returncode == 1
         assert "broken at data" in done.stderr

@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from benchmarks.stops import CLIENTS, kills, stop
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 # Longer than a stop may take that does not wait for them.
 LONG = int(4 * TIMEOUT)
 
