@@ -154,9 +154,9 @@ def _stale(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     """compare with main and with what is served, and write report.md; runs nothing"""
     # Imported here because it draws, and Matplotlib takes half a second that no other verb needs.
-    from pipeline.report import document
+    from pipeline.report.command import write_report
 
-    document.main(options.against, options.pictures)
+    write_report(options.against, options.pictures)
 
 
 VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (

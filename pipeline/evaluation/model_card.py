@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.markdown import code, codes, plain
+from pipeline.markdown import code, codes, one_line
 
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
@@ -78,7 +78,7 @@ def render(
 def baseline(metrics: dict[str, Any]) -> str:
     """What top-1 has to be compared with, in words for a terminal."""
     majority = metrics["majority"]
-    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+    return f"always answering {one_line(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
 
 
 def never_answered(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:

@@ -27,7 +27,7 @@ from pipeline.evaluation.gate_refusals import refusals
 from pipeline.evaluation.quantisation_loss import Loss
 from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
-from pipeline.markdown import plain
+from pipeline.markdown import one_line
 from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing, ServingError
@@ -107,7 +107,7 @@ def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
     )
     if missed:
         more = f" and {len(missed) - model_card.WORST} more" if len(missed) > model_card.WORST else ""
-        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: model_card.WORST])}{more}"
+        yield f"never answered: {', '.join(one_line(name, 40) for name in missed[: model_card.WORST])}{more}"
     if failed := refusals(metrics["gate"]):
         yield f"the gate refuses it: {'; '.join(failed)}"
 
