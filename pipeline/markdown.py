@@ -1,34 +1,37 @@
-"""GitHub Markdown in which text from files cannot become markup.
+"""GitHub Markdown in which no text from a file can act as markup.
 
-Class names, params, reasons and branch names are written as inline code, in which GitHub renders no mention,
-link, image or HTML. Characters that could end the code are replaced by similar ones.
+Text from files (class names, params, reasons, branches) is shown as inline code, in which GitHub resolves no
+mention, link, image or HTML. Characters that would end the code are replaced by similar ones.
 """
 
 import unicodedata
 from collections.abc import Sequence
 
-MAX_CHARACTERS = 60
-# "`" ends the code and "|" the table cell; "<" for renderers that do not support code in tables.
-REPLACEMENTS = str.maketrans({"`": "\u02cb", "|": "¦", "<": "\u2039"})
-# Control characters, surrogates, private use, unassigned, line and paragraph separators. Format characters
-# (Cf) are kept, because Persian words and emoji contain them, except those that change the text direction.
-INVISIBLE = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-DIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+MAX_CODE_CHARACTERS = 60
+# The backtick ends inline code, the bar ends a table cell; "<" is for renderers without code in tables.
+SUBSTITUTES = str.maketrans({"`": "\u02cb", "|": "¦", "<": "\u2039"})
+# Control characters, surrogates, private and unassigned ones, line and paragraph separators. Of the format
+# characters (Cf) only those for bidirectional text are removed: the others occur in Persian words and emoji.
+INVISIBLE_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def code(text: str, max_characters: int = MAX_CHARACTERS) -> str:
-    """Any text as inline code on one line."""
-    return f"`{one_line(text, max_characters).translate(REPLACEMENTS) or ' '}`"
+def code(text: str, max_characters: int = MAX_CODE_CHARACTERS) -> str:
+    """Any text as inline code: one line, without markup, at most `max_characters` characters."""
+    return f"`{plain_text(text, max_characters).translate(SUBSTITUTES) or ' '}`"
 
 
-def codes(texts: Sequence[str], limit: int = 5) -> str:
-    """Up to `limit` texts as inline code, comma-separated, and how many were left out."""
-    listed = ", ".join(code(text, 160) for text in texts[:limit])
-    return f"{listed} and {len(texts) - limit:,} more" if len(texts) > limit else listed
+def code_list(texts: Sequence[str], max_items: int = 5) -> str:
+    """Several texts as inline code, separated by commas; beyond `max_items` only their number."""
+    listed = ", ".join(code(text, 160) for text in texts[:max_items])
+    return f"{listed} and {len(texts) - max_items:,} more" if len(texts) > max_items else listed
 
 
-def one_line(text: str, max_characters: int) -> str:
-    """Any text as one visible line. Long text loses its middle: names often differ at the end."""
+def plain_text(text: str, max_characters: int) -> str:
+    """Any text as one line of visible characters; a long one is shortened in the middle.
+
+    The end is kept because long names often differ there.
+    """
     text = " ".join("".join(map(_visible, text)).split())
     if len(text) <= max_characters:
         return text
@@ -37,30 +40,31 @@ def one_line(text: str, max_characters: int) -> str:
 
 
 def _visible(character: str) -> str:
-    if character in DIRECTIONAL:
+    if character in BIDI_CONTROLS:
         return ""
     if character.isspace():
         return " "
-    return "�" if unicodedata.category(character) in INVISIBLE else character
+    return "�" if unicodedata.category(character) in INVISIBLE_CATEGORIES else character
 
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], max_rows: int | None = None, numeric: bool = False
 ) -> str:
-    """A table; with `numeric`, all columns but the first are right-aligned."""
+    """A table of at most `max_rows` rows, and the number of omitted ones; `numeric` aligns columns right."""
     rule = ["---", *["---:" if numeric else "---"] * (len(header) - 1)]
     lines = [header, rule, *rows[:max_rows]]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n{omitted(len(rows), max_rows)}"
+    return f"{text}\n{omitted_note(len(rows), max_rows)}"
 
 
-def bullets(items: Sequence[str], limit: int | None = None) -> str:
-    return "".join(f"- {item}\n" for item in items[:limit]) + omitted(len(items), limit)
+def bullets(items: Sequence[str], max_items: int | None = None) -> str:
+    """A list of at most `max_items` items, and the number of omitted ones."""
+    return "".join(f"- {item}\n" for item in items[:max_items]) + omitted_note(len(items), max_items)
 
 
-def omitted(total: int, shown: int | None) -> str:
-    """How many items are not shown; empty if all are."""
-    return "" if shown is None or total <= shown else f"\n... and {total - shown:,} more.\n"
+def omitted_note(total: int, max_items: int | None) -> str:
+    """How many of `total` entries are not among the first `max_items`; empty if none."""
+    return "" if max_items is None or total <= max_items else f"\n... and {total - max_items:,} more.\n"
 
 
 def details(summary: str, body: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
-from pipeline.files import replacing, write
+from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import code
 from pipeline.project.staleness import stale
@@ -29,6 +29,7 @@ from pipeline.report.sections.changes import data_section, params_section, predi
 from pipeline.report.sections.classes import classes_section
 from pipeline.report.sections.metrics import metrics_section
 from pipeline.report.sections.verdict import Verdict, model_verdict, unmeasured_verdict
+from pipeline.yaml_validation import parse_yaml
 
 REPORT = Path("report.md")
 # Added to the priority of an unchanged model's sections: those of changed models are kept longer.
@@ -43,7 +44,7 @@ def write_report(against: str | None = None, with_images: bool = True) -> None:
     """Reports on all models of params.yaml, compared with the commit where this branch left `against`."""
     models = params.load().models
     if not models:
-        raise ParamsInvalid(params.PARAMS, ["models: empty, so there is nothing to report"])
+        raise ParamsInvalid(params.PARAMS_FILE, ["models: empty, so there is nothing to report"])
     if not any(Layout(model).metrics.exists() for model in models):
         raise InputMissing(Layout(models[0]).metrics, models[0])
     base = find_base(against)
@@ -57,7 +58,7 @@ def write_report(against: str | None = None, with_images: bool = True) -> None:
     verdicts = [verdict for verdict, _ in reported]
     comparisons = [result for _, result in reported if isinstance(result, ModelComparison)]
     footer = _footer(against, with_images)
-    with replacing(FOLDER) as folder:
+    with replace_folder(FOLDER) as folder:
         sections = list(_sections(comparisons, base, folder if with_images else None))
         compared = base.explanation if reasons is not None else f"{base.explanation} {UNCHECKED}"
         text = render_document(verdicts, compared, sections, footer)
@@ -126,9 +127,10 @@ def _model_sections(
 
 def _param_changes(base: ComparisonBase) -> list[ParamChange]:
     """The values of params.yaml that differ from the base commit's."""
-    data = base.commit and git_history.read_file(base.commit, params.PARAMS)
+    data = base.commit and git_history.read_file(base.commit, params.PARAMS_FILE)
     with suppress(ParamsInvalid):
-        before, now = params.document_of(data or b""), params.document_of(params.PARAMS.read_bytes())
+        before = parse_yaml(data or b"", params.PARAMS_FILE)
+        now = parse_yaml(params.PARAMS_FILE.read_bytes(), params.PARAMS_FILE)
         if isinstance(before, Mapping):
             return param_changes(flatten(before), flatten(now))
     return []

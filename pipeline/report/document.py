@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.markdown import omitted
+from pipeline.markdown import omitted_note
 from pipeline.report.sections.verdict import Status, Verdict
 
 # A comment may have 65,536 characters, which are never more than bytes. The publishing tool adds a marker and
@@ -110,7 +110,7 @@ def _verdict_blocks(verdicts: Sequence[Verdict]) -> list[str]:
     shown = len(blocks)
     while sum(map(published_bytes, blocks[:shown])) > MAX_VERDICT_BYTES:
         shown -= 1
-    return [_status_counts(verdicts), "".join(blocks[:shown]) + omitted(len(blocks), shown)]
+    return [_status_counts(verdicts), "".join(blocks[:shown]) + omitted_note(len(blocks), shown)]
 
 
 def _status_counts(verdicts: Sequence[Verdict]) -> str:

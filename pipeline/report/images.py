@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from pipeline.errors import FileDamaged
 from pipeline.evaluation.plotting import canvas, drawable
 from pipeline.files import read_json
-from pipeline.markdown import code, one_line
+from pipeline.markdown import code, plain_text
 from pipeline.report.differences import ChangedPrediction, same_classes
 from pipeline.report.formatting import count
 from pipeline.report.model_comparison import ModelComparison
@@ -94,9 +94,9 @@ def _tile(folder: Path, change: ChangedPrediction, preprocessing: Preprocessing)
     path = folder / change.now.image
     if not path.resolve().is_relative_to(folder.resolve()):
         return None
-    lines = [one_line(change.now.actual, TILE_CHARACTERS + 5)]
+    lines = [plain_text(change.now.actual, TILE_CHARACTERS + 5)]
     for when, row in (("was", change.before), ("now", change.now)):
-        lines.append(f"{when} {one_line(row.predicted, TILE_CHARACTERS)} {row.confidence:.0%}")
+        lines.append(f"{when} {plain_text(row.predicted, TILE_CHARACTERS)} {row.confidence:.0%}")
     colour = LOST if change.before.correct else GAINED if change.now.correct else OTHER_ERROR
     with suppress(ServingError, OSError):
         return Tile(decode(path.read_bytes(), preprocessing), "\n".join(lines), colour)
@@ -142,7 +142,7 @@ def _draw_matrix(axis: Axes, title: str, results: Results) -> None:
     axis.imshow(np.where(diagonal, _shade(shares, GAINED), _shade(np.sqrt(shares), LOST)))
     for row, column in zip(*np.nonzero(counts), strict=True):
         axis.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8)
-    names = [drawable(one_line(row.name, MATRIX_CHARACTERS)) for row in results.classes]
+    names = [drawable(plain_text(row.name, MATRIX_CHARACTERS)) for row in results.classes]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axis.set_xlabel("predicted")

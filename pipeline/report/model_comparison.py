@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import FileDamaged
 from pipeline.layout import Layout
-from pipeline.markdown import code, codes
+from pipeline.markdown import code, code_list
 from pipeline.report import git_history
 from pipeline.report.comparison_base import ComparisonBase
 from pipeline.report.differences import PairedPredictions, pair_predictions, same_results
@@ -99,9 +99,8 @@ def compare_model(layout: Layout, base: ComparisonBase, stale: Sequence[str]) ->
         return f"There is no {code(str(layout.metrics))}; {run} builds and measures it."
     notes: list[str] = []
     if renewed := renewed_lock_entries(layout.model):
-        notes.append(
-            f"The committed `dvc.lock` is out of date, commit what `make run` makes of it: {codes(renewed)}"
-        )
+        text = "The committed `dvc.lock` is out of date, commit what `make run` makes of it"
+        notes.append(f"{text}: {code_list(renewed)}")
     before = _base_results(layout, base, notes)
     pin, unreadable = _read_pin(workspace_file, layout, notes)
     base_pin, base_unreadable = pin, False

@@ -17,7 +17,7 @@ from benchmarks import hostile, image, protocols, soak, stops
 from benchmarks.documents import section
 from benchmarks.serving import plot, tables
 from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
-from pipeline.__main__ import VERBS
+from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
@@ -28,7 +28,7 @@ from tests.repo.stages import STAGES
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-COMMANDS = {verb.__name__.removeprefix("_") for verb in VERBS}
+COMMANDS = {command.__name__.removeprefix("_") for command in COMMAND_FUNCTIONS}
 
 
 @pytest.fixture(scope="module")

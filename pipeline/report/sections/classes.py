@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from pipeline.markdown import code, details, omitted, table
+from pipeline.markdown import code, details, omitted_note, table
 from pipeline.report.differences import recall_changes, same_classes, weakest_classes
 from pipeline.report.formatting import count, percent, points
 from pipeline.report.model_comparison import ModelComparison, Reference
@@ -55,7 +55,7 @@ def _recall_changes(
         for row in [*lost, *gained]
     ]
     header = ["recall of the classes that changed most", "images", name, "now", "difference"]
-    return table(header, rows, numeric=True) + omitted(len(changes), len(rows))
+    return table(header, rows, numeric=True) + omitted_note(len(changes), len(rows))
 
 
 def _weakest_classes(comparison: ModelComparison, reference: Reference | None) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pipeline.markdown import code, codes
+from pipeline.markdown import code, code_list
 from pipeline.report.formatting import p_value, percent_with_interval, short_digest
 from pipeline.report.model_comparison import NEWLY_PINNED, ModelComparison, Reference
 from serving.artifact.pin import Pin
@@ -39,7 +39,7 @@ def model_verdict(comparison: ModelComparison) -> Verdict:
     status, summary = _status(comparison)
     checks = sorted(comparison.current.metrics.gate.checks.items())
     failed = [f"{name}: {check.reason}" for name, check in checks if not check.passed]
-    reasons = f"{codes(failed)}. " if failed else ""
+    reasons = f"{code_list(failed)}. " if failed else ""
     line = f"{ICONS[status]} **{comparison.layout.model}: {summary}.** {reasons}{_accuracy(comparison)}."
     return Verdict(status, line, [*_warnings(comparison), *_pin_notes(comparison), *comparison.notes])
 
@@ -87,7 +87,7 @@ def _warnings(comparison: ModelComparison) -> list[str]:
             f"workspace is {short_digest(comparison.bundle.digest)}: `dvc repro` measures it."
         )
     if comparison.stale:
-        reasons = codes(comparison.stale)
+        reasons = code_list(comparison.stale)
         warnings.append(
             f"`dvc.lock` is not what code, params and data say, `make run` makes it so: {reasons}"
         )
