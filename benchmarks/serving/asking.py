@@ -36,7 +36,7 @@ class Reference:
     def of(cls, served: Served, photos: Sequence[Photo]) -> "Reference":
         """The probe is the photo that it is surest of, and right."""
         with ThreadPoolExecutor(ASKING) as pool:
-            rows = list(pool.map(lambda photo: served.predictor.answer(photo.path.read_bytes()), photos))
+            rows = list(pool.map(lambda photo: served.predictor.classify(photo.path.read_bytes()), photos))
         winners = tuple(int(np.argmax(row)) for row in rows)
         sureness = [row[photo.actual] for row, photo in zip(rows, photos, strict=True)]
         return cls(served.predictor.labels, tuple(photos), winners, photos[int(np.argmax(sureness))])

@@ -11,7 +11,7 @@ from benchmarks.serving.contender import LIMIT, OURS, PEER, TUTORIAL, Contender,
 from benchmarks.serving.environments import PEERS
 from benchmarks.serving.project import FLOAT, Project, Served
 from benchmarks.serving.wire import Wire
-from serving.artifact.bundle import LABELS, PREPROCESSING
+from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
 from serving.cpu_count import available
 from tests.serving.servers import free_port

@@ -18,8 +18,8 @@ def load_with(threads: int, server: Server) -> Any:  # noqa: ANN401  (a WSGI app
     """What the worker calls. Not before: the master, which has no model, stays as small as it is."""
     from serving.model.predictor import Predictor
 
-    opened = partial(Predictor.of, threads=threads)
-    Predictor.of = opened  # type: ignore[method-assign]
+    opened = partial(Predictor.from_bundle, threads=threads)
+    Predictor.from_bundle = opened  # type: ignore[method-assign]
     return load(server)
 
 

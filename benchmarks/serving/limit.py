@@ -23,7 +23,7 @@ def loop(predictor: Predictor, photos: list[bytes], seconds: float, offset: int)
     spent: list[float] = []
     end = time.monotonic() + seconds
     while (began := time.monotonic()) < end:
-        predictor.answer(photos[(offset + len(spent)) % len(photos)])
+        predictor.classify(photos[(offset + len(spent)) % len(photos)])
         spent.append(1000 * (time.monotonic() - began))
     return spent
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.serving.errors import ProjectIncomplete
 from pipeline.layout import Layout
-from serving.artifact.bundle import GRAPH, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import GRAPH
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 from serving.model.predictor import Predictor

@@ -12,7 +12,7 @@ from benchmarks.documents import ROOT
 from benchmarks.serving.environments import CACHE
 from benchmarks.serving.errors import TwinMissing
 from benchmarks.serving.project import FLOAT, LAYOUT, Project, Served
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 
 PARAMS = "params.yaml"
 # The stage loads TensorFlow, and classifies a few images.

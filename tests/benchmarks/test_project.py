@@ -8,7 +8,7 @@ import pytest
 from benchmarks.serving.__main__ import main
 from benchmarks.serving.errors import ProjectIncomplete
 from benchmarks.serving.project import ASKED, EIGHT, FLOAT, FLOAT_GRAPH, LAYOUT, SENT, find, spread
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.artifact.pin import Pin
 from tests.serving.bundles import graph, write_bundle
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, File, Manifest, to_json
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
 from tests.serving.pictures import encoded
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -70,7 +71,7 @@ def seal(
         if path.is_file() and inside != MANIFEST:
             role = "serving" if inside.startswith("serving/") else "mlflow"
             data = path.read_bytes()
-            files[inside] = File(role, hashlib.sha256(data).hexdigest(), len(data))
+            files[inside] = ManifestFile(role, hashlib.sha256(data).hexdigest(), len(data))
     (folder / MANIFEST).write_bytes(Manifest(name, files, shape, classes).to_bytes())
     return folder
 

@@ -2,7 +2,7 @@
 
 from pipeline.markdown import bullets, code, details, table
 from pipeline.report.model_comparison import ModelComparison
-from serving.artifact.bundle import MANIFEST, SERVING
+from serving.artifact.manifest import MANIFEST, SERVING
 from serving.artifact.pin import Pin
 
 

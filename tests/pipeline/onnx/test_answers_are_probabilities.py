@@ -10,7 +10,7 @@ from pipeline.errors import NotProbabilities
 from pipeline.evaluation.batch_prediction import ask
 from pipeline.onnx import probability_check
 from pipeline.stages.export import write_golden
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, filled, graph, write_bundle
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped
 

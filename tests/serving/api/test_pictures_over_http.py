@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import ExifTags, Image
 
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.errors import ImageTooLarge
 from serving.model.decoder import MAX_BYTES
 from serving.model.formats.image_file import ACCEPTED

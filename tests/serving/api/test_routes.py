@@ -16,8 +16,9 @@ import pytest
 import requests
 from PIL import Image
 
-from serving.artifact.bundle import FLOAT_GRAPH, Bundle
-from serving.artifact.release import find
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH
+from serving.artifact.release import find_release
 from serving.config import Settings
 from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, TOLERANCE, filled
@@ -120,7 +121,7 @@ def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: 
     given = f"image=@{photo}" if option == "-F" else f"@{photo}"
     pairs = json.loads(curl(option, given, server.url + "/inference"), object_pairs_hook=list)
     assert [name for name, _ in pairs] == ["blue", "green", "red"]
-    best = model.top(model.answer(photo.read_bytes()))
+    best = model.top(model.classify(photo.read_bytes()))
     assert [score for _, score in pairs] == pytest.approx([score.score for score in best], abs=1e-6)
     assert all(type(score) is float for _, score in pairs)
 
@@ -143,7 +144,7 @@ def noise(seed: int) -> bytes:
 @pytest.mark.parametrize("seed", range(8))
 def test_answer_is_the_predictors(server: Server, model: Predictor, seed: int) -> None:
     photo = noise(seed)
-    expected = {score.label: score.score for score in model.top(model.answer(photo))}
+    expected = {score.label: score.score for score in model.top(model.classify(photo))}
     plain = server.post("/inference", data=photo).json()
     (scores,) = server.post("/predict", **upload(photo)).json()["predictions"]
     assert list(plain) == list(expected) == [score["label"] for score in scores]
@@ -577,4 +578,4 @@ def test_metrics_of_another_bundle_are_not_shown(tmp_path: Path, report: str) ->
     (tmp_path / "colours").mkdir()
     (tmp_path / "colours/metrics.json").write_text(report)
     pins, models = tmp_path / "pins", tmp_path / "models"
-    assert find(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None
+    assert find_release(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None

@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
-from serving.artifact.bundle import (
-    FORMAT,
-    GRAPH,
-    LABELS,
-    MANIFEST,
-    PREPROCESSING,
-    Bundle,
-    File,
-    Manifest,
-    to_json,
-)
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import FORMAT, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
 from serving.artifact.pyfunc import _load_pyfunc
 from serving.errors import (
     BundleMissing,
@@ -123,7 +115,7 @@ def test_roles_are_absent_one_by_one(whole: Path) -> None:
     manifest = Bundle.open(whole).manifest
     roles = {"MLmodel": "mlflow", "data/model.keras": "keras", "code/x.py": "code"}
     files = {
-        name: File(roles.get(name, file.role), file.sha256, file.size)
+        name: ManifestFile(roles.get(name, file.role), file.sha256, file.size)
         for name, file in manifest.files.items()
     }
     (whole / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
@@ -229,7 +221,7 @@ def test_invalid_manifest(bundle: Path, name: str) -> None:
 
 
 def test_manifest_is_read_as_it_was_written() -> None:
-    manifest = Manifest("ünï", {"a/b": File("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
+    manifest = Manifest("ünï", {"a/b": ManifestFile("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
     assert Manifest.from_bytes(manifest.to_bytes(), Path()) == manifest
 
 

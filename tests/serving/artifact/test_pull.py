@@ -23,13 +23,16 @@ from mlflow.exceptions import MlflowException
 import pipeline.errors
 import pipeline.params
 import pipeline.registry.mlflow_registry
-from serving.artifact import registry
-from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.download import DestinationTaken, pull_bundle
+from serving.artifact.manifest import GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from serving.artifact.registry import Credentials, RegistryUnavailable, VersionDamaged, VersionMissing
+from serving.artifact.registry import server as registry_server
+from serving.artifact.registry.address import Credentials, is_other_host, plaintext_exposure
+from serving.artifact.registry.errors import RegistryUnavailable, VersionDamaged, VersionMissing
 from serving.errors import ModelMismatch
 from serving.model.predictor import Predictor
-from serving.pull import DestinationTaken, main, pull
+from serving.pull import main
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 from tests.serving.registries import (
@@ -76,8 +79,8 @@ def registered(request: pytest.FixtureRequest) -> Registered:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for ten seconds."""
-    monkeypatch.setattr(registry, "PATIENCE", 0.3)
-    monkeypatch.setattr(registry, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(registry_server, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(registry_server, "RETRY_DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def copied(registered: Registered, to: Path) -> Path:
 
 
 def test_the_pulled_bundle_answers(registered: Registered, to: Path) -> None:
-    assert pull(registered.pin, registered.uri, to) == to
+    assert pull_bundle(registered.pin, registered.uri, to) == to
     predictor = Predictor.open(to)
     assert predictor.check_golden() <= 0.005
     assert predictor.bundle.digest == registered.pin.digest
@@ -120,7 +123,7 @@ def test_the_pulled_bundle_answers(registered: Registered, to: Path) -> None:
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_only_what_serves_is_pulled_unless_whole(registered: Registered, to: Path, whole: bool) -> None:
-    pull(registered.pin, registered.uri, to, whole)
+    pull_bundle(registered.pin, registered.uri, to, whole)
     Bundle.open(to).verify(whole=whole)
     assert files(to) & set(OFFLINE) == (set(OFFLINE) if whole else set())
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
@@ -129,28 +132,28 @@ def test_only_what_serves_is_pulled_unless_whole(registered: Registered, to: Pat
 def test_whoever_may_read_the_folder_may_read_the_bundle(database: Registered, to: Path) -> None:
     umask = os.umask(0o022)
     try:
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     finally:
         os.umask(umask)
     assert [oct(path.stat().st_mode)[-3:] for path in (to, to / MANIFEST)] == ["755", "644"]
 
 
 def test_the_number_is_only_a_label(registered: Registered, to: Path) -> None:
-    pull(replace(registered.pin, version=42), registered.uri, to)
+    pull_bundle(replace(registered.pin, version=42), registered.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
 @pytest.mark.parametrize("name", ["tiny", "huge"])
 def test_a_version_that_is_missing_is_named(registered: Registered, to: Path, name: str) -> None:
     with leaving_nothing(to), pytest.raises(VersionMissing, match=f"no version of {name} with digest 000"):
-        pull(Pin(name, 1, "0" * 64), registered.uri, to)
+        pull_bundle(Pin(name, 1, "0" * 64), registered.uri, to)
 
 
 def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
     registered: Registered, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a server, one version on a page: it takes several questions.
-    monkeypatch.setattr(registry, "PAGE", 1)
+    monkeypatch.setattr(registry_server, "PAGE_SIZE", 1)
     monkeypatch.chdir(registered.files.parents[3])
     client = connect(registered.uri).client
     twice = register(registered.uri, Path.cwd(), "twice").pin
@@ -160,12 +163,12 @@ def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
         client.create_model_version("twice", source, tags={"digest": twice.digest}, model_id=model)
     client.delete_model_version("twice", "1")
     log = io.StringIO()
-    pull(twice, registered.uri, to, log=log)
+    pull_bundle(twice, registered.uri, to, log=log)
     assert "twice version 2 at" in log.getvalue()
     for number in "23":
         client.delete_model_version("twice", number)
     with pytest.raises(VersionMissing):
-        pull(twice, registered.uri, tmp_path / "another")
+        pull_bundle(twice, registered.uri, tmp_path / "another")
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH, LABELS])
@@ -175,7 +178,7 @@ def test_a_flipped_byte_is_refused(registered: Registered, to: Path, name: str) 
         leaving_nothing(to),
         pytest.raises(VersionDamaged, match=f"{name} should"),
     ):
-        pull(registered.pin, registered.uri, to)
+        pull_bundle(registered.pin, registered.uri, to)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH])
@@ -189,7 +192,7 @@ def test_a_missing_or_longer_file_is_refused(
     reason = "is not there" if extra is None else "has more than"
     try:
         with leaving_nothing(to), pytest.raises(VersionDamaged, match=f"{name} {reason}"):
-            pull(registered.pin, registered.uri, to)
+            pull_bundle(registered.pin, registered.uri, to)
     finally:
         path.write_bytes(whole)
 
@@ -212,21 +215,21 @@ def test_a_missing_or_longer_file_is_refused(
 @pytest.mark.usefixtures("hasty")
 def test_a_registry_that_cannot_be_used_is_named(to: Path, uri: str, reason: str) -> None:
     with leaving_nothing(to), pytest.raises(RegistryUnavailable, match=reason) as raised:
-        pull(Pin("tiny", 1, "0" * 64), uri, to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert uri in str(raised.value)
 
 
 def test_an_empty_database_is_no_registry(to: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     with pytest.raises(RegistryUnavailable, match="no such table"):
-        pull(Pin("tiny", 1, "0" * 64), f"sqlite:///{tmp_path}/empty.db", to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), f"sqlite:///{tmp_path}/empty.db", to)
 
 
 def test_a_database_is_only_read(database: Registered, to: Path) -> None:
     path = Path(database.uri.removeprefix("sqlite:///"))
     before = path.stat()
     path.chmod(0o444)
-    pull(database.pin, database.uri, to)
+    pull_bundle(database.pin, database.uri, to)
     path.chmod(before.st_mode)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -246,7 +249,7 @@ def test_files_that_are_out_of_reach_are_refused(
     uri, digest = request.getfixturevalue(kind).uri, location.encode().hex().ljust(64, "0")[:64]
     connect(uri).client.create_model_version("tiny", location, tags={"digest": digest})
     with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="mlflow server --serve-art") as raised:
-        pull(Pin("tiny", 1, digest), uri, to)
+        pull_bundle(Pin("tiny", 1, digest), uri, to)
     assert location.removeprefix("file://") in str(raised.value)
 
 
@@ -265,7 +268,7 @@ WITH_SECRET = [
 @pytest.mark.usefixtures("hasty")
 def test_no_password_of_an_address_is_shown(to: Path, uri: str) -> None:
     with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1") as raised:
-        pull(Pin("tiny", 1, "0" * 64), uri, to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert "s3cr" not in str(raised.value)
 
 
@@ -299,7 +302,7 @@ def test_whoever_is_known_is_answered(
 ) -> None:
     with relay(server.uri, demanding(authorization)) as front:
         uri = f"{front.uri}/prefix/".replace("//", f"//{user}", 1)
-        pull(server.pin, uri, to, credentials=credentials)
+        pull_bundle(server.pin, uri, to, credentials=credentials)
     Bundle.open(to).verify(whole=False)
     assert all(path.startswith("/prefix/api/2.0/mlflow") for path in front.asked)
 
@@ -321,7 +324,7 @@ def test_whoever_is_not_known_is_told(
         leaving_nothing(to),
         pytest.raises(RegistryUnavailable, match=reason.replace("?", r"\?")) as raised,
     ):
-        pull(server.pin, front.uri, to, credentials=credentials)
+        pull_bundle(server.pin, front.uri, to, credentials=credentials)
     # Asking again would only lock somebody's account.
     assert len(front.asked) <= 1
     assert "cret" not in str(raised.value) + repr(credentials)
@@ -335,9 +338,9 @@ def test_a_certificate_that_nobody_knows_is_refused_unless_told(
     certificate = self_signed(tmp_path / "certificate.pem")
     with relay(server.uri, certificate=certificate) as front:
         with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
         assert front.asked == []
-        pull(server.pin, front.uri, to, credentials=Credentials(insecure_tls=True))
+        pull_bundle(server.pin, front.uri, to, credentials=Credentials(insecure_tls=True))
     Bundle.open(to).verify(whole=False)
 
 
@@ -348,7 +351,7 @@ def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
 
     with relay(server.uri) as elsewhere, relay(server.uri, instead) as front:
         with pytest.raises(RegistryUnavailable, match=f"redirects to {elsewhere.uri}/login, ") as raised:
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
         assert elsewhere.asked == []
     assert "s3cr" not in str(raised.value)
 
@@ -374,7 +377,7 @@ def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -
             leaving_nothing(to),
             pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
         ):
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
     assert elsewhere.asked == []
     assert "s3cr" not in str(raised.value)
 
@@ -384,7 +387,7 @@ def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, writt
     path = server.files.relative_to(server.files.parents[3])
     with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
         location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
@@ -405,7 +408,7 @@ def test_an_odd_place_for_the_files_is_one_sentence(server: Registered, to: Path
         leaving_nothing(to),
         pytest.raises((RegistryUnavailable, VersionDamaged)) as raised,
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert len(str(raised.value).splitlines()) == 1
     assert len(str(raised.value)) < 1000
 
@@ -433,7 +436,7 @@ OTHER = "http://mlflow.example:5000"
     ],
 )
 def test_whose_host_it_is(location: str, uri: str, stranger: bool) -> None:
-    assert registry.elsewhere(location, uri) is stranger
+    assert is_other_host(location, uri) is stranger
 
 
 GIVEN = [
@@ -455,16 +458,16 @@ def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str)
             leaving_nothing(to),
             pytest.raises(RegistryUnavailable, match="GOLDFISH_REGISTRY_PLAIN_") as raised,
         ):
-            pull(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
+            pull_bundle(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
         assert "s3cr" not in str(raised.value)
-        assert registry.exposed(uri, replace(credentials, plain_http=True)) is None
-    assert registry.exposed(uri, Credentials()) is None
-    assert registry.exposed(uri.replace("//", "//user:s3cret@"), Credentials())
+        assert plaintext_exposure(uri, replace(credentials, plain_http=True)) is None
+    assert plaintext_exposure(uri, Credentials()) is None
+    assert plaintext_exposure(uri.replace("//", "//user:s3cret@"), Credentials())
 
 
 @pytest.mark.parametrize("uri", NEAR)
 def test_credentials_are_sent_where_nobody_else_can_read_them(uri: str) -> None:
-    assert [registry.exposed(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
+    assert [plaintext_exposure(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -586,13 +589,13 @@ def test_a_server_that_does_not_answer_well_is_given_up(
     times: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(registry, "SLOWEST", 10**9)
+    monkeypatch.setattr(registry_server, "MIN_BYTES_PER_SECOND", 10**9)
     with (
         relay(server.uri, instead) as front,
         leaving_nothing(to),
         pytest.raises(RegistryUnavailable, match=reason),
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert len(front.asked) == times
 
 
@@ -608,7 +611,7 @@ def test_what_goes_wrong_once_is_tried_again(server: Registered, to: Path, inste
         return instead(exchange)
 
     with relay(server.uri, once) as front:
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
@@ -625,20 +628,20 @@ def test_an_endless_file_is_not_read_to_its_end(
         leaving_nothing(to),
         pytest.raises(VersionDamaged, match=f"{name} has more than"),
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert front.hung_up.wait(5)
     assert sum(path.endswith(name) for path in front.asked) == 1
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_is_there_is_not_pulled_again(database: Registered, to: Path, whole: bool) -> None:
-    pull(database.pin, database.uri, to, whole)
+    pull_bundle(database.pin, database.uri, to, whole)
     inode = to.stat().st_ino
     log = io.StringIO()
     # Nobody is asked: this registry would not answer.
-    assert pull(database.pin, NOBODY_LISTENS, to, log=log) == to
+    assert pull_bundle(database.pin, NOBODY_LISTENS, to, log=log) == to
     assert log.getvalue() == f"tiny {database.pin.digest[:12]} is there already\n"
-    pull(database.pin, database.uri, to, whole=True)
+    pull_bundle(database.pin, database.uri, to, whole=True)
     assert (to.stat().st_ino == inode) == whole
     Bundle.open(to).verify()
 
@@ -680,7 +683,7 @@ def linked(to: Path) -> None:
 )
 def test_what_is_no_good_is_replaced(database: Registered, to: Path, spoil: Callable[[Path], None]) -> None:
     spoil(copied(database, to))
-    pull(database.pin, database.uri, to)
+    pull_bundle(database.pin, database.uri, to)
     Predictor.open(to).check_golden()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
     assert to.is_symlink() == (spoil is linked)
@@ -692,14 +695,14 @@ def test_strangers_are_not_replaced(database: Registered, to: Path, kind: str) -
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("photos")
     with pytest.raises(DestinationTaken, match="holds something that is no bundle"):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     assert precious.read_text() == "photos"
 
 
 def test_what_was_there_stays_when_the_new_one_is_refused(registered: Registered, to: Path) -> None:
     before = Bundle.open(write_bundle(to, "another"))
     with flipped(registered.files / LABELS), pytest.raises(VersionDamaged):
-        pull(registered.pin, registered.uri, to)
+        pull_bundle(registered.pin, registered.uri, to)
     before.verify()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
@@ -717,7 +720,7 @@ def test_what_was_there_comes_back_when_replacing_is_interrupted(
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     before.verify()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
@@ -726,7 +729,7 @@ def test_pulls_at_once_all_end_well(database: Registered, to: Path) -> None:
     spoiled(copied(database, to))
 
     def pull_and_use() -> None:
-        Predictor.open(pull(database.pin, database.uri, to)).check_golden()
+        Predictor.open(pull_bundle(database.pin, database.uri, to)).check_golden()
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(pull_and_use) for _ in range(8)]:
@@ -738,7 +741,7 @@ def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(database: 
     first = os.open(to.parent, os.O_RDONLY)
     fcntl.flock(first, fcntl.LOCK_EX)
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(pull, database.pin, database.uri, to)
+        second = pool.submit(pull_bundle, database.pin, database.uri, to)
         while not list(to.parent.glob(".bundle.*/new/manifest.json")):
             assert not second.done()
         time.sleep(0.1)
@@ -803,7 +806,7 @@ def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pi
     with pulling(server, pins, to):
         pass
     assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
-    pull(server.pin, server.uri, to)
+    pull_bundle(server.pin, server.uri, to)
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
@@ -814,11 +817,11 @@ def test_what_a_pull_is_using_is_left_alone(server: Registered, pins: Path, to: 
     mine = set(to.parent.iterdir())
     with pulling(server, pins, to) as process:
         (used,) = set(to.parent.iterdir()) - mine
-        pull(server.pin, server.uri, to)
+        pull_bundle(server.pin, server.uri, to)
         assert used.is_dir()
         assert process.poll() is None
     # Once it is there, nothing is pulled, and still what is left is removed.
-    pull(server.pin, NOBODY_LISTENS, to)
+    pull_bundle(server.pin, NOBODY_LISTENS, to)
     assert set(to.parent.iterdir()) == {*mine, to}
     assert (pins / "tiny.json").exists()
 
@@ -827,7 +830,7 @@ def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
     before = write_bundle(to.parent / ".bundle.pulling-x/old", "another")
     digest = Bundle.open(before).digest
     with pytest.raises(RegistryUnavailable):
-        pull(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
     assert Bundle.open(to).digest == digest
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
@@ -835,14 +838,14 @@ def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
 def test_a_link_to_itself_is_no_place(database: Registered, to: Path) -> None:
     to.symlink_to(to)
     with pytest.raises((DestinationTaken, OSError)):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
 def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
     # The pin was written by hand, and somebody registered the version under another name.
     with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
-        pull(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
+        pull_bundle(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
 
 
 def uri_of(name: str, registered: Registered) -> str:
@@ -911,7 +914,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_sees_percents(registered: Registered, to: Path) -> None:
     log = Terminal()
-    pull(registered.pin, registered.uri, to, log=log)
+    pull_bundle(registered.pin, registered.uri, to, log=log)
     percents = [int(part.strip(" %\n")) for part in log.getvalue().split("\r")[1:]]
     assert percents == sorted(set(percents))
     assert percents[-1] == 100

@@ -11,8 +11,10 @@ import psutil
 import pytest
 import requests
 
-from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, to_json
-from serving.artifact.release import find
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GRAPH, LABELS, MANIFEST, PREPROCESSING
+from serving.artifact.release import find_release
 from serving.config import Settings
 from tests.serving.bundles import COLOURS, contents, expected, filled, put, write_bundle
 from tests.serving.servers import PATIENCE, Server, publish, running
@@ -156,7 +158,7 @@ def test_worker_is_replaced_in_every_way(pinned: Server, way: str) -> None:
 
 def test_bytes_are_read_once(tmp_path: Path) -> None:
     publish(tmp_path)
-    release = find(Settings(model="colours", pins=tmp_path / "pins", models=tmp_path / "models"))
+    release = find_release(Settings(model="colours", pins=tmp_path / "pins", models=tmp_path / "models"))
     before = {name: release.bundle.read(name) for name in contents()}
     next_version(tmp_path / BUNDLE)
     assert {name: release.bundle.read(name) for name in contents()} == before == contents()

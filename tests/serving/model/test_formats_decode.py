@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from serving.model.decoder import STRIP, Preprocessing, decode, picture
+from serving.model.decoder import STRIP_ROWS, Preprocessing, decode, decode_image
 from tests.serving.pictures import CORPUS, encoded
 
 SIZE = 16
@@ -117,7 +117,7 @@ def test_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
 @pytest.mark.parametrize("name", CORPUS)
 def test_picture_tells_what_the_file_is(name: str) -> None:
     data, _ = CORPUS[name]
-    seen = picture(data, WHOLE)
+    seen = decode_image(data, WHOLE)
     assert seen.format == name.split()[0].upper()
     assert (seen.width, seen.height) == (32, 32)
     assert (seen.pixels == decode(data, WHOLE)).all()
@@ -128,11 +128,11 @@ def test_picture_tells_the_size_as_it_is_stored(kind: str) -> None:
     # Neither turned upright nor decoded small.
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    seen = picture(encoded(asymmetric().resize((480, 320)), kind, exif=exif, **KINDS[kind]), WHOLE)
+    seen = decode_image(encoded(asymmetric().resize((480, 320)), kind, exif=exif, **KINDS[kind]), WHOLE)
     assert (seen.format, seen.width, seen.height) == (kind, 480, 320)
 
 
-@pytest.mark.parametrize("height", [STRIP - 1, STRIP, STRIP + 1, 3 * STRIP - 5])
+@pytest.mark.parametrize("height", [STRIP_ROWS - 1, STRIP_ROWS, STRIP_ROWS + 1, 3 * STRIP_ROWS - 5])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
     # Every row another colour and another transparency, laid over white here by arithmetic.

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from serving.artifact.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH
 from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor
@@ -29,7 +31,7 @@ def noise(count: int) -> Images:
 
 @pytest.mark.parametrize("rgb", [*COLOURS.values(), (0, 0, 0), (200, 100, 50)])
 def test_answer_is_the_models(predictor: Predictor, rgb: tuple[int, int, int]) -> None:
-    answer = predictor.answer(filled(rgb))
+    answer = predictor.classify(filled(rgb))
     assert answer.dtype == np.float32
     assert answer == pytest.approx(expected(rgb), abs=1e-6)
 
@@ -152,7 +154,7 @@ def rewrite_golden(bundle: Path, answer: list[float]) -> None:
 
 
 def test_golden_pictures_are_in_the_bundle(bundle: Path) -> None:
-    golden = Bundle.open(bundle).golden()
+    golden = Bundle.open(bundle).golden_images()
     assert [entry.data for entry in golden] == [filled(rgb) for rgb in COLOURS.values()]
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
 from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
 from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle

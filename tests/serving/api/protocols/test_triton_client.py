@@ -13,8 +13,9 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from serving.artifact.bundle import LABELS as LABELS_FILE
-from serving.artifact.bundle import Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import LABELS as LABELS_FILE
 from tests.serving.api.protocols.asked import HEADER, LABELS, MODEL, TENSOR
 from tests.serving.bundles import COLOURS, SIZE, expected, filled
 from tests.serving.servers import Server, publish, running
