@@ -154,13 +154,13 @@ def run(server: Server, requests: int, seed: int) -> tuple[Counter[int], list[st
     return statuses, [text for client in clients for text in client.wrong]
 
 
-def measure(server: Server) -> dict[str, Any]:
-    """Sends all of it; gives statuses, what went wrong, and the memory of all processes (PSS, MB)."""
-    _, wrong = run(server, int(WARM_UP * REQUESTS), seed=1)
+def measure(server: Server, requests: int = REQUESTS) -> dict[str, Any]:
+    """Sends so many requests; gives statuses, what went wrong, and the memory of all processes (PSS, MB)."""
+    _, wrong = run(server, int(WARM_UP * requests), seed=1)
     before, began, stop = server.pss, time.monotonic(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         peak = pool.submit(watch, server, stop)
-        statuses, more = run(server, int((1 - WARM_UP) * REQUESTS), seed=2)
+        statuses, more = run(server, int((1 - WARM_UP) * requests), seed=2)
         stop.set()
     seconds = time.monotonic() - began
     # Until the last stalled clients are gone.
