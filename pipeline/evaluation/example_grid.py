@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from pipeline.evaluation.plotting import canvas, drawable
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
 COLUMNS = 8
@@ -47,4 +47,4 @@ def _draw(axis: Axes, example: Example, colour: str) -> None:
 
 
 def _short(name: str) -> str:
-    return drawable(plain(name.replace("_", " "), ABOVE))
+    return drawable(plain_text(name.replace("_", " "), ABOVE))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.markdown import code, codes, plain
+from pipeline.markdown import code, code_list, plain_text
 
 # Longer lists are in classes.csv and confusions.csv.
 WORST = 5
@@ -56,7 +56,7 @@ def render(
             )[:WORST]
         ),
         "",
-        *([f"Never answered: {codes(missed, WORST)}.", ""] if missed else []),
+        *([f"Never answered: {code_list(missed, WORST)}.", ""] if missed else []),
         *(
             f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
             for row in confusions[:WORST]
@@ -78,7 +78,7 @@ def render(
 def baseline(metrics: dict[str, Any]) -> str:
     """What top-1 has to be compared with, in words for a terminal."""
     majority = metrics["majority"]
-    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+    return f"always answering {plain_text(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
 
 
 def never_answered(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ from pipeline import params
 from pipeline.errors import ModelUnknown
 from pipeline.files import write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project import text_edits
 from pipeline.registry.mlflow_registry import Registry
 
@@ -18,7 +19,7 @@ LOCK = Path("dvc.lock")
 def plan(layout: Layout, registry: Registry) -> list[str]:
     """What would be removed, a line each; `ModelUnknown` if there is nothing."""
     described = layout.model in params.load().sections
-    if not params.is_name(layout.model):
+    if not is_model_name(layout.model):
         raise ModelUnknown(layout.model, params.load().sections, layout.raw)
     versions = len(registry.versions(layout.model))
     lines = [
@@ -36,8 +37,8 @@ def remove(layout: Layout, registry: Registry) -> list[str]:
     """Removes all that `plan` lists; gives what is kept where. The registry first: it may refuse."""
     registry.remove(layout.model)
     if layout.model in params.load().sections:
-        text = params.PARAMS.read_text(encoding="utf-8")
-        write(params.PARAMS, text_edits.without_section(text, layout.model).encode())
+        text = params.PARAMS_FILE.read_text(encoding="utf-8")
+        write(params.PARAMS_FILE, text_edits.without_section(text, layout.model).encode())
     if _locked(layout):
         write(LOCK, text_edits.without_stages(LOCK.read_text(encoding="utf-8"), layout.model).encode())
     for path in _places(layout):

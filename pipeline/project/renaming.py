@@ -13,6 +13,7 @@ from pipeline import params
 from pipeline.errors import NameTaken
 from pipeline.files import write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project import text_edits
 from pipeline.project.removal import LOCK, forget_ignored
 from pipeline.registry.mlflow_registry import Registry
@@ -25,8 +26,8 @@ def rename(old: Layout, new: Layout, registry: Registry) -> list[str]:
     """Moves all that does not depend on the name; gives what was done and what is kept."""
     _check(old, new, registry)
     kept = registry.note_renamed(old.model, new.model)
-    text = params.PARAMS.read_text(encoding="utf-8")
-    write(params.PARAMS, text_edits.renamed_section(text, old.model, new.model).encode())
+    text = params.PARAMS_FILE.read_text(encoding="utf-8")
+    write(params.PARAMS_FILE, text_edits.renamed_section(text, old.model, new.model).encode())
     if LOCK.exists():
         lock = text_edits.without_stages(LOCK.read_text(encoding="utf-8"), old.model, NAMED)
         write(LOCK, text_edits.renamed_stages(lock, old.model, new.model).encode())
@@ -48,8 +49,8 @@ def rename(old: Layout, new: Layout, registry: Registry) -> list[str]:
 
 def _check(old: Layout, new: Layout, registry: Registry) -> None:
     document = params.load()
-    document.of(old.model)
-    if not params.is_name(new.model):
+    document.for_model(old.model)
+    if not is_model_name(new.model):
         raise NameTaken(new.model, "a name has small letters, digits, - and _, and begins with a letter")
     if new.model in document.sections:
         raise NameTaken(new.model, "params.yaml has a section of that name")

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
+from pipeline.environment import Environment
 from pipeline.errors import HistoryShallow, PipelineError, VersionDamaged
 from pipeline.layout import Layout
-from pipeline.params import Environment
 from pipeline.registry import dvc_cache, pins, relocation
 from pipeline.registry.mlflow_registry import CHAMPION, Database, Registry, Version, locked
 from pipeline.registry.registration import ensure

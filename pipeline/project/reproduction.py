@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from pipeline import params
-from pipeline.errors import CommandFailed, PhotosAbsent
+from pipeline.errors import CommandFailed, PhotosMissing
 from pipeline.layout import Layout
 
 
@@ -28,14 +28,14 @@ def reproduce(stage: str) -> None:
 
 
 def reproduce_one(stage: str, model: str) -> None:
-    """Runs what has changed of one model; `PhotosAbsent` if that needs photos that are not here."""
+    """Runs what has changed of one model; `PhotosMissing` if that needs photos that are not here."""
     missing = absent_photos(Layout(model))
     if missing is None:
         return repro(f"{stage}@{model}")
     try:
         repro("--allow-missing", f"{stage}@{model}")
     except CommandFailed:
-        raise PhotosAbsent(model, missing) from None
+        raise PhotosMissing(model, missing) from None
     print(f"{model}: {missing} is not here; nothing has changed that would need it")
     return None
 

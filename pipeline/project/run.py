@@ -6,10 +6,12 @@ from textwrap import indent
 from typing import Any
 
 from pipeline import params
-from pipeline.errors import HistoryShallow, PhotosAbsent
+from pipeline.environment import Environment
+from pipeline.errors import HistoryShallow, PhotosMissing
 from pipeline.evaluation import model_card
 from pipeline.files import read_json, write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project.git_repository import require_repository
 from pipeline.project.reproduction import absent_photos, reproduce_one
 from pipeline.project.text_edits import listed
@@ -73,11 +75,11 @@ def run(model: str) -> None:
     layout = Layout(model)
     require_repository()
     describe(model)
-    params.load().of(model)
+    params.load().for_model(model)
     reproduce_one("register", model)
     if not layout.bundle.exists() and (missing := absent_photos(layout)):
-        raise PhotosAbsent(model, missing)
-    registry = Registry.connect(params.Environment.read())
+        raise PhotosMissing(model, missing)
+    registry = Registry.connect(Environment.read())
     # dvc.lock may say that a version is registered which this registry has never seen.
     version = ensure(layout, registry)
     pin = pin_unless_withdrawn(layout, registry, version)
@@ -103,14 +105,14 @@ def describe(model: str) -> None:
     known = params.load()
     if model in known.models:
         return
-    before = params.PARAMS.read_text(encoding="utf-8")
+    before = params.PARAMS_FILE.read_text(encoding="utf-8")
     after = listed(before, model)
     if model not in known.sections:
-        if not params.is_name(model) or not Layout(model).raw.is_dir():
-            raise known.unknown(model)
+        if not is_model_name(model) or not Layout(model).raw.is_dir():
+            raise known.unknown_model_error(model)
         after = f"{after.rstrip()}\n\n{model}:\n{indent(STARTER, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
-    write(params.PARAMS, after.encode())
+    write(params.PARAMS_FILE, after.encode())
     print(f"params.yaml: a bare `dvc repro` now builds {model} too")
 
 

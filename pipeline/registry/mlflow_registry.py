@@ -31,16 +31,16 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.environment import Environment
 from pipeline.errors import (
-    RegistryDiverted,
     RegistryMoved,
     RegistryRefused,
     RegistryUnavailable,
+    RegistryVariablesConflict,
     VersionDamaged,
     VersionMissing,
 )
-from pipeline.files import filling
-from pipeline.params import Environment
+from pipeline.files import report_full_disk
 from pipeline.registry import relocation
 from serving.artifact.bundle import MANIFEST, Bundle
 from serving.artifact.registry import SQLITE, Credentials, elsewhere, exposed, shown
@@ -69,7 +69,7 @@ class Database:
     @classmethod
     def of(cls, environment: Environment) -> Self | None:
         """The project's own; `None` if the environment names another registry."""
-        path = (environment.home / DATABASE).absolute()
+        path = (environment.project_folder / DATABASE).absolute()
         uri = address(environment)
         return cls(path) if _embedded(uri) and _file(uri) == path else None
 
@@ -127,8 +127,8 @@ class Registry:
         `RegistryRefused` before anything is sent, if others could read user, password or token on the way.
         """
         uri = address(environment)
-        if environment.diversions:
-            raise RegistryDiverted(shown(uri), environment.diversions)
+        if environment.conflicting_variables:
+            raise RegistryVariablesConflict(shown(uri), environment.conflicting_variables)
         if reason := exposed(uri, _credentials(environment)):
             raise RegistryRefused(shown(uri), reason)
         # MLflow's own patience is several minutes.
@@ -245,7 +245,7 @@ class Registry:
         """Yields the files of a version; if one byte is another one, `VersionDamaged` names the file."""
         with TemporaryDirectory(prefix="goldfish-") as name:
             folder = Path(name)
-            with filling(folder), self.answering():
+            with report_full_disk(folder), self.answering():
                 self._download(version, folder)
             try:
                 bundle = Bundle.open(folder)
@@ -392,7 +392,7 @@ def address(environment: Environment) -> str:
     """Where the registry is; that of a file is absolute, for an experiment may run in another folder."""
     uri = environment.tracking_uri or f"{SQLITE}{DATABASE}"
     local = uri.startswith(SQLITE)
-    return f"{SQLITE}{(environment.home / uri.removeprefix(SQLITE)).absolute()}" if local else uri
+    return f"{SQLITE}{(environment.project_folder / uri.removeprefix(SQLITE)).absolute()}" if local else uri
 
 
 def _file(uri: str) -> Path:

@@ -32,7 +32,7 @@ def ensure(layout: Layout, registry: Registry) -> Version:
         )
     if not metrics["gate"]["passed"]:
         raise GateRefused(layout.model, bundle.digest, refusals(metrics["gate"]))
-    settings = params.load().of(layout.model)
+    settings = params.load().for_model(layout.model)
     version = registry.register(bundle, record(layout, settings, metrics))
     if not registry.holds(version, bundle):
         registry.restore(version, bundle)

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.errors import InputMissing, PipelineError
 from pipeline.evaluation import example_grid, gate, keras_agreement, metrics, model_card
 from pipeline.evaluation.batch_prediction import Answers, ask, latency
 from pipeline.evaluation.gate_refusals import refusals
 from pipeline.evaluation.quantisation_loss import Loss
-from pipeline.files import read_json, replacing, write
+from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing, ServingError
@@ -44,7 +45,7 @@ Rows = list[dict[str, Any]]
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).evaluate
+    layout, settings = Layout(model), params.load().for_model(model).evaluate
     begin = time.perf_counter()
     for needed in (layout.bundle, layout.test, layout.data_report):
         if not needed.exists():
@@ -107,7 +108,8 @@ def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
     )
     if missed:
         more = f" and {len(missed) - model_card.WORST} more" if len(missed) > model_card.WORST else ""
-        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: model_card.WORST])}{more}"
+        names = ", ".join(plain_text(name, 40) for name in missed[: model_card.WORST])
+        yield f"never answered: {names}{more}"
     if failed := refusals(metrics["gate"]):
         yield f"the gate refuses it: {'; '.join(failed)}"
 
@@ -155,7 +157,7 @@ def against_pinned(
         # Imported here because it takes a second, and most runs compare with nothing.
         from pipeline.registry.mlflow_registry import Registry
 
-        registry = Registry.connect(params.Environment.read())
+        registry = Registry.connect(Environment.read())
         with registry.downloaded(registry.get(pin.name, pin.digest)) as bundle:
             # It may be older than a class that the data have by now.
             pinned = ask(Predictor.open(bundle.path), layout.test, strict=False)
@@ -174,7 +176,7 @@ def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[s
     data = read_json(layout.data_report)
     names = [label.name for label in predictor.labels]
     classes, confused = class_rows(predictor, answers), confusion_rows(names, answers)
-    with replacing(layout.reports) as reports:
+    with replace_folder(layout.reports) as reports:
         write(reports / "metrics.json", to_json(metrics))
         write(reports / "data.json", to_json(data))
         write(reports / "predictions.csv", table(prediction_rows(layout.test, names, answers)))
@@ -287,4 +289,4 @@ def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> b
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)
