@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.environment import Environment
 from pipeline.errors import ChainBroken
 from pipeline.layout import Layout
-from pipeline.params import Environment
 from pipeline.registry import chain
 from pipeline.registry.mlflow_registry import Registry
 from serving.artifact.bundle import MANIFEST
