@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
 def _classify(options: argparse.Namespace) -> None:
     """classify one image with the bundle of the workspace"""
     predictor = Predictor.open(Layout(options.model).bundle)
-    for score in predictor.top(predictor.answer(options.image.read_bytes())):
+    for score in predictor.top(predictor.classify(options.image.read_bytes())):
         print(f"{score.score:7.2%}  {score.label}")
 
 

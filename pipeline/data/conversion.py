@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 
 from pipeline.params import Convertible
 from serving.errors import ImageDamaged, ImageFormatUnsupported, ImageTooLarge, ImageTooManyPixels
-from serving.model.decoder import STARTS
+from serving.model.decoder import SIGNATURES
 from serving.model.formats import detection
-from serving.model.formats.image_file import ACCEPTED, READS_HEIC
+from serving.model.formats.image_file import ACCEPTED, HEIC_SUPPORTED
 
 FORMATS: tuple[str, ...] = get_args(Convertible)
 # Scans have 100 MB. They are the user's own files, and still a typing error away from a hundred times that.
@@ -27,15 +27,15 @@ KEPT_PIXELS = 4_000_000
 
 def format_of(data: bytes) -> str | None:
     """The format of a file by its contents, as `prepare.convert` calls it; None if it has none."""
-    known = detection.find(data)
-    return known or next((name for start, name in STARTS.items() if data.startswith(start)), None)
+    known = detection.detect(data)
+    return known or next((name for start, name in SIGNATURES.items() if data.startswith(start)), None)
 
 
 def to_png(data: bytes, name: str) -> bytes:
     """A photo, or the first page of a file, as PNG: upright, 8 bits, RGB, transparent parts over white."""
     if len(data) > MAX_BYTES:
         raise ImageTooLarge(len(data), MAX_BYTES)
-    if name == "HEIC" and not READS_HEIC:
+    if name == "HEIC" and not HEIC_SUPPORTED:
         raise ImageFormatUnsupported(name, ACCEPTED)
     try:
         with Image.open(io.BytesIO(data), formats=["HEIF" if name == "HEIC" else name]) as image:
@@ -61,7 +61,7 @@ def to_png(data: bytes, name: str) -> bytes:
 
 def advice(name: str) -> str:
     """What to do about photos of a format that can be converted, in a sentence."""
-    how = "" if name != "HEIC" or READS_HEIC else " and run `pip install pillow-heif`"
+    how = "" if name != "HEIC" or HEIC_SUPPORTED else " and run `pip install pillow-heif`"
     return (
         f"{name} is not read as it is: set prepare.convert: [{name}] in params.yaml{how}, or save it as JPEG "
         "or PNG"

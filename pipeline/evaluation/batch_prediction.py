@@ -98,7 +98,7 @@ def _blocks(total: int) -> list[range]:
 def _fill(answers: Answers, predictor: Predictor, rows: range, strict: bool) -> range:
     """Asks about the images of these numbers, one by one as the server would."""
     for row in rows:
-        answer = predictor.answer(answers.files[row].read_bytes())
+        answer = predictor.classify(answers.files[row].read_bytes())
         if strict:
             probability_check.check(answer, answers.files[row])
         actual, winner = int(answers.actual[row]), int(answer.argmax())

@@ -126,7 +126,7 @@ def _version(layout: Layout, registry: Registry, version: Version, moved: list[P
         with TemporaryDirectory(prefix="goldfish-") as folder, suppress(ServingError, PipelineError, OSError):
             bundle = Bundle.open(copy(version.digest, Path(folder)))
             if bundle.digest == version.digest:
-                bundle.verify(bytecode=False)
+                bundle.verify(allow_bytecode=False)
                 registry.restore(version, bundle)
                 registry.verify(version)
                 return Finding(State.MENDED, f"{version.uri}: files put back from {place}")

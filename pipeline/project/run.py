@@ -121,9 +121,9 @@ def ask_one(layout: Layout) -> tuple[Path, list[Score], float]:
     predictor = Predictor.open(layout.bundle)
     image = next(path for path in sorted(layout.test.rglob("*")) if path.is_file())
     data = image.read_bytes()
-    predictor.answer(data)  # the first answer is slower than all that follow
+    predictor.classify(data)  # the first answer is slower than all that follow
     begin = time.perf_counter()
-    scores = predictor.top(predictor.answer(data))
+    scores = predictor.top(predictor.classify(data))
     return image, scores, 1000 * (time.perf_counter() - begin)
 
 

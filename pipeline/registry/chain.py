@@ -11,7 +11,8 @@ from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.project.staleness import stale
 from pipeline.registry.mlflow_registry import Registry
-from serving.artifact.bundle import MANIFEST, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 

@@ -14,7 +14,7 @@ from pipeline.layout import Layout
 from pipeline.registry import pins
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
-from serving.artifact.release import DigestNotPinned, find
+from serving.artifact.release import DigestNotPinned, find_release
 from serving.config import Settings
 from serving.errors import ServingError
 
@@ -45,7 +45,7 @@ def fetch(layout: Layout, stand_in: bool = False) -> Pin:
 
 def _find(layout: Layout, _: Pin) -> None:
     """As a server that is started here would find it."""
-    find(msgspec.structs.replace(Settings.read(), model=layout.model))
+    find_release(msgspec.structs.replace(Settings.read(), model=layout.model))
 
 
 def _pull(layout: Layout, pin: Pin) -> None:

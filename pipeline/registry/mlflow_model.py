@@ -13,7 +13,15 @@ from pipeline.files import write
 # The part of serving/ that answers without a server: the pyfunc flavour and all that it imports. A bundle has
 # a copy of it, so that MLflow can load it in any directory.
 SERVING = Path(serving.__file__).parent
-CODE = ("__init__.py", "artifact/__init__.py", "artifact/bundle.py", "artifact/pyfunc.py", "errors.py")
+CODE = (
+    "__init__.py",
+    "artifact/__init__.py",
+    "artifact/bundle.py",
+    "artifact/files.py",
+    "artifact/manifest.py",
+    "artifact/pyfunc.py",
+    "errors.py",
+)
 CODE_FOLDER = "model"
 
 

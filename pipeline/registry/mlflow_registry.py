@@ -42,8 +42,15 @@ from pipeline.errors import (
 )
 from pipeline.files import report_full_disk
 from pipeline.registry import relocation
-from serving.artifact.bundle import MANIFEST, Bundle
-from serving.artifact.registry import SQLITE, Credentials, elsewhere, exposed, shown
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import MANIFEST
+from serving.artifact.registry.address import (
+    SQLITE,
+    Credentials,
+    is_other_host,
+    plaintext_exposure,
+    without_credentials,
+)
 from serving.errors import ServingError
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
@@ -128,9 +135,9 @@ class Registry:
         """
         uri = address(environment)
         if environment.conflicting_variables:
-            raise RegistryVariablesConflict(shown(uri), environment.conflicting_variables)
-        if reason := exposed(uri, _credentials(environment)):
-            raise RegistryRefused(shown(uri), reason)
+            raise RegistryVariablesConflict(without_credentials(uri), environment.conflicting_variables)
+        if reason := plaintext_exposure(uri, _credentials(environment)):
+            raise RegistryRefused(without_credentials(uri), reason)
         # MLflow's own patience is several minutes.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
@@ -254,7 +261,7 @@ class Registry:
                         version.name, version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                     )
                 bundle.check_name(version.name)
-                bundle.verify(bytecode=False)
+                bundle.verify(allow_bytecode=False)
             except ServingError as error:
                 # The download is a temporary copy; the file is known by its name in the version.
                 reason = str(error).replace(f"{folder}/", "")
@@ -295,7 +302,7 @@ class Registry:
     def _download(self, version: Version, folder: Path) -> None:
         repository = self._repository(version)
         if not repository.list_artifacts():
-            reason = f"there are no files at {shown(self.location(version))}"
+            reason = f"there are no files at {without_credentials(self.location(version))}"
             raise VersionDamaged(version.name, version.uri, reason)
         repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
 
@@ -320,8 +327,10 @@ class Registry:
 
     def _own(self, location: str) -> str:
         """The location, unless it is another host's, to which MLflow would send user and password too."""
-        if elsewhere(location, self.uri):
-            raise RegistryRefused(self.shown, f"it names {shown(location)} for files, another host")
+        if is_other_host(location, self.uri):
+            raise RegistryRefused(
+                self.shown, f"it names {without_credentials(location)} for files, another host"
+            )
         return location
 
     def _add(self, name: str, bundle: Bundle, record: Record) -> int:

@@ -2,7 +2,7 @@
 
 from pipeline.markdown import bullets, code, details, table
 from pipeline.report.subject import Subject
-from serving.artifact.bundle import MANIFEST, SERVING
+from serving.artifact.manifest import MANIFEST, SERVING
 from serving.artifact.pin import Pin
 
 

@@ -22,7 +22,7 @@ from pipeline.environment import Environment
 from pipeline.errors import DataRefused
 from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
-from serving.artifact.bundle import to_json
+from serving.artifact.files import to_json
 
 LINK = "it is a link to a folder, which DVC does not follow: put the folder itself there, as `cp -rL` does"
 

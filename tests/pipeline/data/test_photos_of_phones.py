@@ -105,7 +105,7 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not image_file.READS_HEIC:
+    if name == "HEIC" and not image_file.HEIC_SUPPORTED:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
@@ -135,7 +135,7 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
     monkeypatch.setattr("pipeline.data.images.FORMATS", formats)
     monkeypatch.setattr(decoder, "FORMATS", formats)
-    monkeypatch.setattr(conversion, "READS_HEIC", False)
+    monkeypatch.setattr(conversion, "HEIC_SUPPORTED", False)
     for convert in ([], ["HEIC"]):
         setting(convert=convert)
         with pytest.raises(DataRefused) as error:

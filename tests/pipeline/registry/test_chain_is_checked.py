@@ -1,4 +1,4 @@
-"""One flipped byte anywhere between data and pin: `verify` and `trace` fail and name the file."""
+"""One flipped_byte byte anywhere between data and pin: `verify` and `trace` fail and name the file."""
 
 import json
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from pipeline.errors import ChainBroken
 from pipeline.layout import Layout
 from pipeline.registry import chain
 from pipeline.registry.mlflow_registry import Registry
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 from tests.pipeline.projects import Project
-from tests.serving.registries import flipped
+from tests.serving.registries import flipped_byte
 
 LAYOUT = Layout("tiny")
 GRAPH = "serving/model.onnx"
@@ -64,7 +64,7 @@ def test_a_whole_chain_holds(built: Project) -> None:
 
 
 def test_verify_lists_every_broken_link_and_trace_stops_at_the_first(built: Project) -> None:
-    with flipped(built.root / LAYOUT.bundle / GRAPH), flipped(registered(built.root, GRAPH)):
+    with flipped_byte(built.root / LAYOUT.bundle / GRAPH), flipped_byte(registered(built.root, GRAPH)):
         verified, traced = built.pipeline("verify", "tiny"), built.pipeline("trace", "tiny")
     assert (verified.returncode, traced.returncode) == (1, 1)
     states = [line.split()[0] for line in verified.stdout.splitlines()]
@@ -79,14 +79,14 @@ def test_verify_lists_every_broken_link_and_trace_stops_at_the_first(built: Proj
     "name", [GRAPH, "data/model.keras", "manifest.json", "code/serving/model/decoder.py"]
 )
 def test_a_changed_file_of_the_bundle(inside_built: Project, name: str) -> None:
-    with flipped(LAYOUT.bundle / name):
+    with flipped_byte(LAYOUT.bundle / name):
         assert f"models/tiny/bundle/{name}" in broken_links()[0]
     assert broken_links() == []
 
 
 @pytest.mark.parametrize("name", [GRAPH, "data/model.onnx", "serving/labels.json", "manifest.json"])
 def test_a_changed_file_in_the_registry(inside_built: Project, name: str) -> None:
-    with flipped(registered(inside_built.root, name)):
+    with flipped_byte(registered(inside_built.root, name)):
         first = broken_links()[0]
     assert "models:/tiny/1" in first
     assert name in first
@@ -117,7 +117,7 @@ def test_a_changed_pin(inside_built: Project, place: str) -> None:
 
 
 def test_changed_data(built: Project) -> None:
-    with flipped(built.root / "data/raw/tiny/red/000.jpg"):
+    with flipped_byte(built.root / "data/raw/tiny/red/000.jpg"):
         done = built.pipeline("trace", "tiny")
     assert done.returncode == 1
     assert "broken at data" in done.stderr

@@ -15,7 +15,7 @@ import requests
 from serving.api.openapi_responses import every_error
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
-from tests.serving.bundles import filled
+from tests.serving.bundles import one_colour_png
 from tests.serving.servers import Server, publish, running
 
 KEY = "a key of the tests"
@@ -121,7 +121,7 @@ def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> No
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_every_command_works(server: Server, tmp_path: Path) -> None:
     for name in ("photo.jpg", "one.jpg", "two.png"):
-        (tmp_path / name).write_bytes(filled((255, 0, 0)))
+        (tmp_path / name).write_bytes(one_colour_png((255, 0, 0)))
     for path, operations in document(server)["paths"].items():
         for command in [about[name] for about in operations.values() for name in COMMANDS if name in about]:
             shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
