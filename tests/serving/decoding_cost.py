@@ -19,11 +19,11 @@ from serving.model.decoder import Preprocessing, decode
 from tests.repo.imports import ROOT
 
 # The kernel keeps the peak of a process here, and forgets it on request.
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PATIENCE = 60
 
 
-class Cost(NamedTuple):
+class DecodingCost(NamedTuple):
     """MB, seconds, and the code of the refusal or "decoded"."""
 
     megabytes: int
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
     outcome: str
 
 
-class Meter:
+class CostMeter:
     """Keeps the process, for the time of a `with` block."""
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class Meter:
         self._process.kill()
         self._process.communicate()
 
-    def cost(self, data: bytes) -> Cost:
+    def cost(self, data: bytes) -> DecodingCost:
         """Has it decode, or refuse, one file. A crash or an error of another kind fails the test."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -54,7 +54,7 @@ class Meter:
         line = stdout.readline()
         if not line:
             raise AssertionError(f"the decoder ended with {self._process.wait(PATIENCE)}")
-        return Cost(*json.loads(line))
+        return DecodingCost(*json.loads(line))
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     source: BinaryIO = sys.stdin.buffer
     while header := source.read(4):
         data = source.read(struct.unpack("<I", header)[0])
-        FORGET.write_text("5", encoding="ascii")
+        PEAK_RESET.write_text("5", encoding="ascii")
         before, began = _peak(), time.process_time()
         outcome = _outcome(data)
         print(json.dumps([_peak() - before, time.process_time() - began, outcome]), flush=True)

@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image
 
 from serving.model.decoder import MAX_BYTES
-from tests.serving.pictures import RGB, chunk, encoded, png
+from tests.serving.images import RGB, encode_image, make_png, png_chunk
 
 # A picture with enough in it to be one.
 SMALL = Image.new("RGB", (64, 48), "red")
-JPEG, PNG, WEBP = (encoded(SMALL, kind) for kind in ("JPEG", "PNG", "WEBP"))
-GIF, BMP, AVIF = (encoded(SMALL, kind) for kind in ("GIF", "BMP", "AVIF"))
+JPEG, PNG, WEBP = (encode_image(SMALL, kind) for kind in ("JPEG", "PNG", "WEBP"))
+GIF, BMP, AVIF = (encode_image(SMALL, kind) for kind in ("GIF", "BMP", "AVIF"))
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -53,7 +53,7 @@ def in_jpeg(piece: bytes, count: int) -> bytes:
 
 
 def between_scans(piece: bytes, count: int) -> bytes:
-    data = encoded(SMALL, "JPEG", progressive=True)
+    data = encode_image(SMALL, "JPEG", progressive=True)
     at = data.rindex(b"\xff\xda")
     return data[:at] + piece * count + data[at:]
 
@@ -138,7 +138,7 @@ def of_png() -> Iterator[Piece]:
         b"abCd": b"",
         b"IDAT": b"",
     }.items():
-        piece = chunk(kind, content)
+        piece = png_chunk(kind, content)
         yield f"png, {kind.decode()}", len(piece), partial(in_png, piece)
         yield f"png, {kind.decode()} at the end", len(piece), partial(behind_png, piece)
 
@@ -176,7 +176,7 @@ def of_avif() -> Iterator[Piece]:
 
 
 # Each kind of piece, by how many bytes it has, and the picture with so many of them.
-PIECES = {
+ELEMENTS = {
     name: (width, make) for of in (of_jpeg, of_png, of_gif, of_webp, of_avif) for name, width, make in of()
 }
 
@@ -201,9 +201,9 @@ def separate_scans(side: int, components: int = 3) -> bytes:
     return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
 
 
-def rescanned(side: int, times: int, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
+def repeat_last_scan(side: int, times: int, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
     """A progressive JPEG that repeats its last scan: a few bytes, and again work for the whole picture."""
-    data = encoded(Image.new("RGB", (side, side)), "JPEG", progressive=True, **options)
+    data = encode_image(Image.new("RGB", (side, side)), "JPEG", progressive=True, **options)
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + times * scan + data[-2:]
 
@@ -285,16 +285,16 @@ def canvas(flags: int, side: int) -> tuple[bytes, bytes]:
     return b"VP8X", struct.pack("<I", flags) + 2 * (side - 1).to_bytes(3, "little")
 
 
-def animated(chunk: tuple[bytes, bytes], side: int) -> bytes:
+def animated(png_chunk: tuple[bytes, bytes], side: int) -> bytes:
     """A WebP whose first frame is this chunk."""
     frame = bytes(6) + 2 * (side - 1).to_bytes(3, "little") + bytes(4)
-    inside = riff(chunk)[12:]
+    inside = riff(png_chunk)[12:]
     return riff(canvas(2, side), (b"ANIM", bytes(6)), (b"ANMF", frame + inside))
 
 
 def transparent(tiles: int) -> bytes:
     """A lossy WebP whose transparency has that many tables."""
-    opaque = encoded(Image.new("RGB", (4 * tiles, 4 * tiles)), "WEBP")
+    opaque = encode_image(Image.new("RGB", (4 * tiles, 4 * tiles)), "WEBP")
     return riff(canvas(0x10, 4 * tiles), (b"ALPH", b"\1" + many_tables(tiles)), (b"VP8 ", opaque[20:]))
 
 
@@ -320,16 +320,16 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Name, and the picture when its turn comes."""
     yield "jpeg, separate scans, 200 megapixels", lambda: separate_scans(14_100)
     yield "jpeg, separate scans, 25 megapixels in CMYK", lambda: separate_scans(4999, 4)
-    yield "jpeg, 40 scans of 25 megapixels", lambda: rescanned(4999, 29, subsampling=0)
-    yield "jpeg, 100 scans of 10 megapixels", lambda: rescanned(3160, 89, subsampling=0)
-    yield "jpeg, 196 megapixels", lambda: encoded(Image.new("CMYK", (14_000, 14_000)), "JPEG")
+    yield "jpeg, 40 scans of 25 megapixels", lambda: repeat_last_scan(4999, 29, subsampling=0)
+    yield "jpeg, 100 scans of 10 megapixels", lambda: repeat_last_scan(3160, 89, subsampling=0)
+    yield "jpeg, 196 megapixels", lambda: encode_image(Image.new("CMYK", (14_000, 14_000)), "JPEG")
     yield "jpeg, entries of exif", lambda: in_jpeg(segment(0xE1, EXIF[:6] + exif_entries(5000)), 1)
-    yield "png, entries of exif", lambda: in_png(chunk(b"eXIf", exif_entries(60_000)), 1)
+    yield "png, entries of exif", lambda: in_png(png_chunk(b"eXIf", exif_entries(60_000)), 1)
     yield "webp, entries of exif", lambda: riff(EXTENDED, FRAME, (b"EXIF", exif_entries(60_000)))
-    empty = chunk(b"IDAT", empty_deflate(MAX_BYTES - 100))
+    empty = png_chunk(b"IDAT", empty_deflate(MAX_BYTES - 100))
     yield "png, empty blocks of deflate", lambda: PNG[:33] + empty
-    yield "png, image data beyond its rows", lambda: png(64, 64, 8, RGB, bytes(2**28))
-    yield "png, rows of 200,000 pixels", lambda: png(200_000, 100, 8, RGB, bytes(600_001 * 100))
+    yield "png, image data beyond its rows", lambda: make_png(64, 64, 8, RGB, bytes(2**28))
+    yield "png, rows of 200,000 pixels", lambda: make_png(200_000, 100, 8, RGB, bytes(600_001 * 100))
     yield "gif, a canvas of 4 gigapixels", lambda: GIF[:6] + b"\xff" * 4 + GIF[10:]
     yield "gif, a frame outside of its canvas", lambda: GIF[: AT + 1] + b"\xff" * 4 + GIF[AT + 5 :]
     yield "webp, a canvas of 268 megapixels", lambda: riff(canvas(2, 2**14), FRAME)
@@ -344,7 +344,7 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
 BOMBS = dict(bombs())
 
 
-def filled(name: str, size: int) -> bytes:
+def repeat_element(name: str, size: int) -> bytes:
     """A picture with as many pieces of a kind as make so many bytes."""
-    width, make = PIECES[name]
+    width, make = ELEMENTS[name]
     return make(size // width)

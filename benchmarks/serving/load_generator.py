@@ -1,4 +1,4 @@
-"""The load generator: wrk, which posts the same photos in turn to every contender."""
+"""The load generator: wrk posts the same photos in turn to every contender."""
 
 import os
 import re
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.serving.errors import LoadFailed, ToolMissing
+from benchmarks.errors import LoadFailed, ToolMissing
 
 SCRIPT = Path(__file__).with_name("post.lua")
-# Longer than any contender makes 256 clients wait; what it cuts off counts as an error.
+# Seconds. No contender takes longer with 256 clients; wrk counts a timeout as an error.
 TIMEOUT = 60
 MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: good answers per second, latency in ms over all answers, and what went wrong."""
+    """wrk's figures: successful responses per second, latency in ms over all responses, number of errors."""
 
     rate: float
     p50: float
@@ -27,48 +27,51 @@ class Load:
     errors: int
 
 
-def run(urls: Sequence[str], kind: str, bodies: Sequence[Path], clients: int, seconds: float) -> Load:
-    """Sends bodies of one content type from so many clients; each waits for its answer before it goes on.
+def generate_load(
+    urls: Sequence[str], content_type: str, bodies: Sequence[Path], clients: int, seconds: float
+) -> Load:
+    """Posts the bodies from `clients` connections, each with one request at a time.
 
-    Several URLs, of servers on this machine, get as many clients each; they differ in nothing but the port.
+    Several URLs share the connections equally; they must be of this machine and differ only in the port.
     """
-    # One thread for each: it needs a tenth of a core, and the cores are the contender's.
     command = [
         "wrk",
+        # One thread for each URL: it needs a tenth of a core, and the contender runs on the same cores.
         f"-t{len(urls)}",
         f"-c{clients}",
         f"-d{max(1, round(seconds))}s",
         f"--timeout={TIMEOUT}s",
         "--latency",
+        *("-s", str(SCRIPT), urls[0], "--", content_type),
+        *map(str, bodies),
     ]
-    command += ["-s", str(SCRIPT), urls[0], "--", kind, *map(str, bodies)]
     environment = os.environ | {"PORTS": " ".join(str(urlsplit(url).port) for url in urls)}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 3 * TIMEOUT
     )
-    return parsed(done.stdout if done.returncode == 0 else done.stderr)
+    return parse(done.stdout if done.returncode == 0 else done.stderr)
 
 
-def check() -> str:
-    """Which wrk is there, as it says itself; `ToolMissing` without one."""
+def wrk_version() -> str:
+    """The installed version of wrk. Raises `ToolMissing` without one."""
     if shutil.which("wrk") is None:
         raise ToolMissing("wrk", "apt-get install wrk")
     printed = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
     return printed.splitlines()[0].split(" [")[0]
 
 
-def parsed(output: str) -> Load:
-    """Reads what wrk prints. Raises `LoadFailed` if a figure is missing."""
+def parse(output: str) -> Load:
+    """Reads the figures from wrk's output. Raises `LoadFailed` if one is missing."""
     total = re.search(r"^\s*(\d+) requests in ([\d.]+)(us|ms|s|m|h),", output, re.MULTILINE)
     if total is None:
         raise LoadFailed(output)
     seconds = float(total[2]) * MILLISECONDS[total[3]] / 1000
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
-    refusals = int(refused[1]) if refused else 0
-    breaks = sum(map(int, broken.groups())) if broken else 0
-    good = int(total[1]) - refusals
-    return Load(good / seconds, _percentile(50, output), _percentile(99, output), refusals + breaks)
+    statuses = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = int(statuses[1]) if statuses else 0
+    broken = sum(map(int, sockets.groups())) if sockets else 0
+    rate = (int(total[1]) - refused) / seconds
+    return Load(rate, _percentile(50, output), _percentile(99, output), refused + broken)
 
 
 def _percentile(percent: int, output: str) -> float:
