@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 MMAP_THRESHOLD_BYTES, TRIM_THRESHOLD_BYTES = 2**18, 2**23
 # Stack of a thread. The default of 8 MB would count in full for each of a hundred threads.
 STACK_BYTES = 2**20
-# Upper bound for decoding and classifying one image: tests/serving/model/test_costs.py tries all kinds.
+# Upper bound for one image to decode and classify: tests/serving/model/test_decoding_cost.py tries all kinds.
 IMAGE_BYTES = 250 * 2**20
 # Growth of the interpreter beyond that: metrics, JSON documents, fragmentation.
 INTERPRETER_BYTES = 128 * 2**20

@@ -26,7 +26,7 @@ from serving.errors import (
 )
 from serving.model.predictor import Predictor
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, put, seal
+from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, write_files, write_manifest
 
 DIGEST = "0" * 64
 
@@ -177,9 +177,9 @@ NUMBERS = [1e9, 1, 0.1, -0.001, float("nan"), float("inf"), True, "0.005", None,
 @pytest.mark.parametrize("tolerance", NUMBERS, ids=str)
 def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
     answers = json.loads((bundle / GOLDEN).read_bytes()) | {"tolerance": tolerance}
-    put(bundle, {GOLDEN: json.dumps(answers).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(answers).encode()})
     with pytest.raises(ContractBroken, match="tolerance") as caught:
-        Bundle.open(seal(bundle)).golden_images()
+        Bundle.open(write_manifest(bundle)).golden_images()
     one_sentence(caught.value, bundle / GOLDEN)
 
 
@@ -190,9 +190,9 @@ def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
 )  # fmt: skip
 def test_golden_answers_are_probabilities(bundle: Path, answer: object) -> None:
     document = {"tolerance": TOLERANCE, "images": [{"file": "0.png", "probabilities": answer}]}
-    put(bundle, {GOLDEN: json.dumps(document).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(document).encode()})
     with pytest.raises(ContractBroken) as caught:
-        Bundle.open(seal(bundle)).golden_images()
+        Bundle.open(write_manifest(bundle)).golden_images()
     one_sentence(caught.value, bundle / GOLDEN)
 
 

@@ -36,43 +36,43 @@ from serving.pull import main
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 from tests.serving.registries import (
-    OFFLINE,
-    Exchange,
-    Instead,
-    Registered,
+    PIPELINE_FILES,
+    Intercept,
+    RegisteredBundle,
+    RelayRequest,
     connect,
-    flipped,
+    flipped_byte,
     mlflow_server,
-    register,
+    register_bundle,
     relay,
-    self_signed,
+    write_self_signed_certificate,
 )
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def database(tmp_path_factory: pytest.TempPathFactory) -> RegisteredBundle:
     """A bundle in an embedded registry."""
     folder = tmp_path_factory.mktemp("embedded")
     with pytest.MonkeyPatch.context() as patch:
         # MLflow's artifacts lie in the current directory.
         patch.chdir(folder)
-        return register(f"sqlite:///{folder}/mlflow.db", folder)
+        return register_bundle(f"sqlite:///{folder}/mlflow.db", folder)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredBundle]:
     """A bundle in a server's registry."""
     folder = tmp_path_factory.mktemp("server")
     with mlflow_server(folder) as address:
-        yield register(address, folder)
+        yield register_bundle(address, folder)
 
 
 @pytest.fixture(scope="module", params=["database", "server"])
-def registered(request: pytest.FixtureRequest) -> Registered:
+def registered(request: pytest.FixtureRequest) -> RegisteredBundle:
     """A bundle in either kind of registry."""
-    found: Registered = request.getfixturevalue(request.param)
+    found: RegisteredBundle = request.getfixturevalue(request.param)
     return found
 
 
@@ -91,7 +91,7 @@ def to(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pins(database: Registered, tmp_path: Path) -> Path:
+def pins(database: RegisteredBundle, tmp_path: Path) -> Path:
     """A folder with the pin of the bundle."""
     (tmp_path / "pins").mkdir()
     (tmp_path / "pins/tiny.json").write_bytes(database.pin.to_bytes())
@@ -109,12 +109,12 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def copied(registered: Registered, to: Path) -> Path:
+def copied(registered: RegisteredBundle, to: Path) -> Path:
     """The registered bundle, as if it had been pulled before."""
     return Path(shutil.copytree(registered.files, to))
 
 
-def test_the_pulled_bundle_answers(registered: Registered, to: Path) -> None:
+def test_the_pulled_bundle_answers(registered: RegisteredBundle, to: Path) -> None:
     assert pull_bundle(registered.pin, registered.uri, to) == to
     predictor = Predictor.open(to)
     assert predictor.check_golden() <= 0.005
@@ -122,14 +122,14 @@ def test_the_pulled_bundle_answers(registered: Registered, to: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_only_what_serves_is_pulled_unless_whole(registered: Registered, to: Path, whole: bool) -> None:
+def test_only_what_serves_is_pulled_unless_whole(registered: RegisteredBundle, to: Path, whole: bool) -> None:
     pull_bundle(registered.pin, registered.uri, to, whole)
     Bundle.open(to).verify(whole=whole)
-    assert files(to) & set(OFFLINE) == (set(OFFLINE) if whole else set())
+    assert files(to) & set(PIPELINE_FILES) == (set(PIPELINE_FILES) if whole else set())
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_whoever_may_read_the_folder_may_read_the_bundle(database: Registered, to: Path) -> None:
+def test_whoever_may_read_the_folder_may_read_the_bundle(database: RegisteredBundle, to: Path) -> None:
     umask = os.umask(0o022)
     try:
         pull_bundle(database.pin, database.uri, to)
@@ -138,25 +138,25 @@ def test_whoever_may_read_the_folder_may_read_the_bundle(database: Registered, t
     assert [oct(path.stat().st_mode)[-3:] for path in (to, to / MANIFEST)] == ["755", "644"]
 
 
-def test_the_number_is_only_a_label(registered: Registered, to: Path) -> None:
+def test_the_number_is_only_a_label(registered: RegisteredBundle, to: Path) -> None:
     pull_bundle(replace(registered.pin, version=42), registered.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
 @pytest.mark.parametrize("name", ["tiny", "huge"])
-def test_a_version_that_is_missing_is_named(registered: Registered, to: Path, name: str) -> None:
+def test_a_version_that_is_missing_is_named(registered: RegisteredBundle, to: Path, name: str) -> None:
     with leaving_nothing(to), pytest.raises(VersionMissing, match=f"no version of {name} with digest 000"):
         pull_bundle(Pin(name, 1, "0" * 64), registered.uri, to)
 
 
 def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
-    registered: Registered, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registered: RegisteredBundle, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a server, one version on a page: it takes several questions.
     monkeypatch.setattr(registry_server, "PAGE_SIZE", 1)
     monkeypatch.chdir(registered.files.parents[3])
     client = connect(registered.uri).client
-    twice = register(registered.uri, Path.cwd(), "twice").pin
+    twice = register_bundle(registered.uri, Path.cwd(), "twice").pin
     source = str(client.get_model_version("twice", "1").source)
     for _ in range(2):
         model = source.removeprefix("models:/")
@@ -172,9 +172,9 @@ def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH, LABELS])
-def test_a_flipped_byte_is_refused(registered: Registered, to: Path, name: str) -> None:
+def test_a_flipped_byte_is_refused(registered: RegisteredBundle, to: Path, name: str) -> None:
     with (
-        flipped(registered.files / name),
+        flipped_byte(registered.files / name),
         leaving_nothing(to),
         pytest.raises(VersionDamaged, match=f"{name} should"),
     ):
@@ -184,7 +184,7 @@ def test_a_flipped_byte_is_refused(registered: Registered, to: Path, name: str) 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH])
 @pytest.mark.parametrize("extra", [None, b"x" * 2**20])
 def test_a_missing_or_longer_file_is_refused(
-    registered: Registered, to: Path, name: str, extra: bytes | None
+    registered: RegisteredBundle, to: Path, name: str, extra: bytes | None
 ) -> None:
     path = registered.files / name
     whole = path.read_bytes()
@@ -225,7 +225,7 @@ def test_an_empty_database_is_no_registry(to: Path, tmp_path: Path) -> None:
         pull_bundle(Pin("tiny", 1, "0" * 64), f"sqlite:///{tmp_path}/empty.db", to)
 
 
-def test_a_database_is_only_read(database: Registered, to: Path) -> None:
+def test_a_database_is_only_read(database: RegisteredBundle, to: Path) -> None:
     path = Path(database.uri.removeprefix("sqlite:///"))
     before = path.stat()
     path.chmod(0o444)
@@ -272,10 +272,10 @@ def test_no_password_of_an_address_is_shown(to: Path, uri: str) -> None:
     assert "s3cr" not in str(raised.value)
 
 
-def demanding(authorization: str) -> Instead:
+def demanding(authorization: str) -> Intercept:
     """A server that wants to know who asks, below a path of its own."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         exchange.path = exchange.path.removeprefix("/prefix")
         if right := exchange.headers.get("Authorization") == authorization:
             return not right
@@ -298,7 +298,7 @@ BASIC = "Basic " + b64encode(f"user:{SECRET}".encode()).decode()
     ],
 )
 def test_whoever_is_known_is_answered(
-    server: Registered, to: Path, authorization: str, user: str, credentials: Credentials
+    server: RegisteredBundle, to: Path, authorization: str, user: str, credentials: Credentials
 ) -> None:
     with relay(server.uri, demanding(authorization)) as front:
         uri = f"{front.uri}/prefix/".replace("//", f"//{user}", 1)
@@ -317,7 +317,7 @@ def test_whoever_is_known_is_answered(
     ],
 )
 def test_whoever_is_not_known_is_told(
-    server: Registered, to: Path, credentials: Credentials, reason: str
+    server: RegisteredBundle, to: Path, credentials: Credentials, reason: str
 ) -> None:
     with (
         relay(server.uri, demanding("Basic x")) as front,
@@ -333,9 +333,9 @@ def test_whoever_is_not_known_is_told(
 
 @pytest.mark.usefixtures("hasty")
 def test_a_certificate_that_nobody_knows_is_refused_unless_told(
-    server: Registered, to: Path, tmp_path: Path
+    server: RegisteredBundle, to: Path, tmp_path: Path
 ) -> None:
-    certificate = self_signed(tmp_path / "certificate.pem")
+    certificate = write_self_signed_certificate(tmp_path / "certificate.pem")
     with relay(server.uri, certificate=certificate) as front:
         with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
@@ -344,8 +344,8 @@ def test_a_certificate_that_nobody_knows_is_refused_unless_told(
     Bundle.open(to).verify(whole=False)
 
 
-def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
-    def instead(exchange: Exchange) -> bool:
+def test_no_redirect_is_followed(server: RegisteredBundle, to: Path) -> None:
+    def instead(exchange: RelayRequest) -> bool:
         exchange.answer(302, Location=f"{elsewhere.uri}/login?state=s3cret")
         return True
 
@@ -356,10 +356,10 @@ def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
     assert "s3cr" not in str(raised.value)
 
 
-def naming(location: str) -> Instead:
+def naming(location: str) -> Intercept:
     """A registry that says where the files of its version are."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         if "get-download-uri" not in exchange.path:
             return False
         exchange.answer(200, json.dumps({"artifact_uri": location}).encode())
@@ -368,7 +368,7 @@ def naming(location: str) -> Instead:
     return instead
 
 
-def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -> None:
+def test_another_host_for_the_files_is_not_asked(server: RegisteredBundle, to: Path) -> None:
     path = server.files.relative_to(server.files.parents[3])
     with relay(server.uri) as elsewhere:
         location = f"mlflow-artifacts://u:s3cret@{elsewhere.uri.removeprefix('http://')}/{path}"
@@ -383,7 +383,7 @@ def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -
 
 
 @pytest.mark.parametrize("written", ["u:p@{host}", "{host}"])
-def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, written: str) -> None:
+def test_its_own_host_for_the_files_is_asked(server: RegisteredBundle, to: Path, written: str) -> None:
     path = server.files.relative_to(server.files.parents[3])
     with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
         location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
@@ -402,7 +402,9 @@ def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, writt
         "x" * 10**5,
     ],
 )
-def test_an_odd_place_for_the_files_is_one_sentence(server: Registered, to: Path, location: str) -> None:
+def test_an_odd_place_for_the_files_is_one_sentence(
+    server: RegisteredBundle, to: Path, location: str
+) -> None:
     with (
         relay(server.uri, naming(location)) as front,
         leaving_nothing(to),
@@ -494,7 +496,7 @@ def test_the_pipeline_sends_nothing_of_the_environment_either(
         pipeline.registry.mlflow_registry.Registry.connect(pipeline.environment.Environment.read())
 
 
-def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
+def test_the_pipeline_asks_no_other_host_for_files(server: RegisteredBundle) -> None:
     location = "mlflow-artifacts://nowhere.invalid/x"
     with relay(server.uri, naming(location)) as front:
         asking = connect(front.uri)
@@ -504,18 +506,18 @@ def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
             asking.verify(asking.get("tiny", server.pin.digest))
 
 
-def stalled(exchange: Exchange) -> bool:
+def stalled(exchange: RelayRequest) -> bool:
     """Says nothing for longer than anybody waits."""
     time.sleep(1.0)
     return True
 
 
-def dropped(_: Exchange) -> bool:
+def dropped(_: RelayRequest) -> bool:
     """Hangs up."""
     return True
 
 
-def endless(exchange: Exchange, headers: Mapping[str, str] = {}) -> bool:
+def endless(exchange: RelayRequest, headers: Mapping[str, str] = {}) -> bool:
     """Sends for as long as somebody listens."""
     exchange.send_response(200)
     for name, value in headers.items():
@@ -525,7 +527,7 @@ def endless(exchange: Exchange, headers: Mapping[str, str] = {}) -> bool:
         exchange.wfile.write(b" " * 2**16)
 
 
-def trickle(exchange: Exchange) -> bool:
+def trickle(exchange: RelayRequest) -> bool:
     """Sends each byte in time, and never all of them."""
     exchange.send_response(200)
     exchange.end_headers()
@@ -534,33 +536,33 @@ def trickle(exchange: Exchange) -> bool:
         time.sleep(0.05)
 
 
-def cut(exchange: Exchange) -> bool:
+def cut(exchange: RelayRequest) -> bool:
     """Sends less than it has said."""
     exchange.answer(200, b"{}", length=100)
     return True
 
 
-def busy(exchange: Exchange) -> bool:
+def busy(exchange: RelayRequest) -> bool:
     exchange.answer(503, b'{"error_code": "X", "message": "come back\\nlater"}')
     return True
 
 
-def broken(exchange: Exchange) -> bool:
+def broken(exchange: RelayRequest) -> bool:
     exchange.answer(500, b"<html>oops")
     return True
 
 
-def stranger(exchange: Exchange) -> bool:
+def stranger(exchange: RelayRequest) -> bool:
     exchange.answer(200, b"<html>Please log in")
     return True
 
 
-def absent(exchange: Exchange) -> bool:
+def absent(exchange: RelayRequest) -> bool:
     exchange.answer(404)
     return True
 
 
-def odd(exchange: Exchange) -> bool:
+def odd(exchange: RelayRequest) -> bool:
     exchange.answer(200, b'{"model_versions": [{"version": null}]}')
     return True
 
@@ -582,10 +584,10 @@ BAD = [
 @pytest.mark.parametrize(("instead", "times", "reason"), BAD, ids=[case[0].__name__ for case in BAD])
 @pytest.mark.usefixtures("hasty")
 def test_a_server_that_does_not_answer_well_is_given_up(
-    server: Registered,
+    server: RegisteredBundle,
     to: Path,
     monkeypatch: pytest.MonkeyPatch,
-    instead: Instead,
+    instead: Intercept,
     times: int,
     reason: str,
 ) -> None:
@@ -601,10 +603,10 @@ def test_a_server_that_does_not_answer_well_is_given_up(
 
 @pytest.mark.parametrize("instead", [stalled, dropped, cut, busy])
 @pytest.mark.usefixtures("hasty")
-def test_what_goes_wrong_once_is_tried_again(server: Registered, to: Path, instead: Instead) -> None:
+def test_what_goes_wrong_once_is_tried_again(server: RegisteredBundle, to: Path, instead: Intercept) -> None:
     seen: set[str] = set()
 
-    def once(exchange: Exchange) -> bool:
+    def once(exchange: RelayRequest) -> bool:
         if exchange.path in seen:
             return False
         seen.add(exchange.path)
@@ -618,9 +620,9 @@ def test_what_goes_wrong_once_is_tried_again(server: Registered, to: Path, inste
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": str(10**12)}])
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH])
 def test_an_endless_file_is_not_read_to_its_end(
-    server: Registered, to: Path, name: str, headers: dict[str, str]
+    server: RegisteredBundle, to: Path, name: str, headers: dict[str, str]
 ) -> None:
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         return endless(exchange, headers) if exchange.path.endswith(name) else False
 
     with (
@@ -634,7 +636,7 @@ def test_an_endless_file_is_not_read_to_its_end(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_what_is_there_is_not_pulled_again(database: Registered, to: Path, whole: bool) -> None:
+def test_what_is_there_is_not_pulled_again(database: RegisteredBundle, to: Path, whole: bool) -> None:
     pull_bundle(database.pin, database.uri, to, whole)
     inode = to.stat().st_ino
     log = io.StringIO()
@@ -681,7 +683,9 @@ def linked(to: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [spoiled, without_manifest, without_graph, with_more, of_another, empty, linked]
 )
-def test_what_is_no_good_is_replaced(database: Registered, to: Path, spoil: Callable[[Path], None]) -> None:
+def test_what_is_no_good_is_replaced(
+    database: RegisteredBundle, to: Path, spoil: Callable[[Path], None]
+) -> None:
     spoil(copied(database, to))
     pull_bundle(database.pin, database.uri, to)
     Predictor.open(to).check_golden()
@@ -690,7 +694,7 @@ def test_what_is_no_good_is_replaced(database: Registered, to: Path, spoil: Call
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_strangers_are_not_replaced(database: Registered, to: Path, kind: str) -> None:
+def test_strangers_are_not_replaced(database: RegisteredBundle, to: Path, kind: str) -> None:
     precious = to if kind == "file" else to / "precious"
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("photos")
@@ -699,16 +703,16 @@ def test_strangers_are_not_replaced(database: Registered, to: Path, kind: str) -
     assert precious.read_text() == "photos"
 
 
-def test_what_was_there_stays_when_the_new_one_is_refused(registered: Registered, to: Path) -> None:
+def test_what_was_there_stays_when_the_new_one_is_refused(registered: RegisteredBundle, to: Path) -> None:
     before = Bundle.open(write_bundle(to, "another"))
-    with flipped(registered.files / LABELS), pytest.raises(VersionDamaged):
+    with flipped_byte(registered.files / LABELS), pytest.raises(VersionDamaged):
         pull_bundle(registered.pin, registered.uri, to)
     before.verify()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
 def test_what_was_there_comes_back_when_replacing_is_interrupted(
-    database: Registered, to: Path, monkeypatch: pytest.MonkeyPatch
+    database: RegisteredBundle, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Bundle.open(write_bundle(to, "another"))
     rename = Path.rename
@@ -725,7 +729,7 @@ def test_what_was_there_comes_back_when_replacing_is_interrupted(
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_pulls_at_once_all_end_well(database: Registered, to: Path) -> None:
+def test_pulls_at_once_all_end_well(database: RegisteredBundle, to: Path) -> None:
     spoiled(copied(database, to))
 
     def pull_and_use() -> None:
@@ -737,7 +741,9 @@ def test_pulls_at_once_all_end_well(database: Registered, to: Path) -> None:
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(database: Registered, to: Path) -> None:
+def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(
+    database: RegisteredBundle, to: Path
+) -> None:
     first = os.open(to.parent, os.O_RDONLY)
     fcntl.flock(first, fcntl.LOCK_EX)
     with ThreadPoolExecutor(1) as pool:
@@ -759,7 +765,7 @@ def command(pins: Path, to: Path, uri: str) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_at_once_all_end_well(server: Registered, pins: Path, to: Path) -> None:
+def test_processes_at_once_all_end_well(server: RegisteredBundle, pins: Path, to: Path) -> None:
     started = [command(pins, to, server.uri) for _ in range(3)]
     ended = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], ended
@@ -768,8 +774,8 @@ def test_processes_at_once_all_end_well(server: Registered, pins: Path, to: Path
     Bundle.open(to).verify(whole=False)
 
 
-def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, to: Path) -> None:
-    def instead(exchange: Exchange) -> bool:
+def test_an_interrupted_command_leaves_nothing(server: RegisteredBundle, pins: Path, to: Path) -> None:
+    def instead(exchange: RelayRequest) -> bool:
         return trickle(exchange) if exchange.path.endswith(GRAPH) else False
 
     with relay(server.uri, instead) as front, leaving_nothing(to):
@@ -784,10 +790,10 @@ def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, t
 
 
 @contextmanager
-def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
+def pulling(server: RegisteredBundle, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
     """A pull in a process of its own that has begun and does not come to its end."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         return trickle(exchange) if exchange.path.endswith(GRAPH) else False
 
     with relay(server.uri, instead) as front:
@@ -802,7 +808,9 @@ def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Po
             process.communicate(timeout=20)
 
 
-def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pins: Path, to: Path) -> None:
+def test_what_a_killed_pull_leaves_is_removed_by_the_next(
+    server: RegisteredBundle, pins: Path, to: Path
+) -> None:
     with pulling(server, pins, to):
         pass
     assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
@@ -810,7 +818,7 @@ def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pi
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_what_a_pull_is_using_is_left_alone(server: Registered, pins: Path, to: Path) -> None:
+def test_what_a_pull_is_using_is_left_alone(server: RegisteredBundle, pins: Path, to: Path) -> None:
     for name in (".bundle.backup", ".bundle", ".other.pulling-1", "bundle.pulling-1"):
         (to.parent / name).mkdir()
     (to.parent / ".bundle.pulling-link").symlink_to(pins)
@@ -835,20 +843,20 @@ def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_link_to_itself_is_no_place(database: Registered, to: Path) -> None:
+def test_a_link_to_itself_is_no_place(database: RegisteredBundle, to: Path) -> None:
     to.symlink_to(to)
     with pytest.raises((DestinationTaken, OSError)):
         pull_bundle(database.pin, database.uri, to)
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
+def test_a_manifest_of_another_model_is_refused(registered: RegisteredBundle, to: Path) -> None:
     # The pin was written by hand, and somebody registered the version under another name.
     with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
         pull_bundle(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
 
 
-def uri_of(name: str, registered: Registered) -> str:
+def uri_of(name: str, registered: RegisteredBundle) -> str:
     """Registers the same files under another name, as no pipeline does; gives the registry's address."""
     client = connect(registered.uri).client
     with suppress(MlflowException):
@@ -860,7 +868,7 @@ def uri_of(name: str, registered: Registered) -> str:
 
 
 def test_the_command_prints_the_path(
-    database: Registered,
+    database: RegisteredBundle,
     pins: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -890,7 +898,7 @@ def test_the_command_prints_the_path(
 )
 @pytest.mark.usefixtures("hasty", "pins")
 def test_the_command_says_what_is_wrong(
-    database: Registered,
+    database: RegisteredBundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -912,7 +920,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_sees_percents(registered: Registered, to: Path) -> None:
+def test_a_terminal_sees_percents(registered: RegisteredBundle, to: Path) -> None:
     log = Terminal()
     pull_bundle(registered.pin, registered.uri, to, log=log)
     percents = [int(part.strip(" %\n")) for part in log.getvalue().split("\r")[1:]]

@@ -14,14 +14,14 @@ from PIL import Image
 
 from serving.api.admission_control import AdmissionControl
 from serving.api.errors import DeadlineExceeded, ServerBusy
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, await_true, publish, running
 from tests.serving.wire import RawResponse, ask, assert_responsive, head, post, read
 
 # A valid image that takes about 0.3 s: 24 megapixels in 30 kB.
-SLOW = encoded(Image.new("RGB", (4900, 4900), "red"), "PNG")
-RED = filled(COLOURS["red"])
+SLOW = encode_image(Image.new("RGB", (4900, 4900), "red"), "PNG")
+RED = one_colour_png(COLOURS["red"])
 QUEUE = 2
 
 

@@ -17,14 +17,14 @@ import pytest
 from serving.server.client_socket import RATE_FREE_SECONDS, SEND_SECONDS
 from serving.server.connection_lifecycle import MAX_HELD_BYTES
 from serving.server.connections import HEAD_BYTES
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_connections import trickle
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.server.test_ports import IPV6
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.wire import RawResponse, assert_responsive, chunked, head, post, read, readable
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 UPLOADS, MEGABYTE = 8, 2**20
 ONE_BYTE = head("POST", "/inference", "Content-Length: 1000") + b"x"
 

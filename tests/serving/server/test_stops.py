@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from benchmarks.stops import CLIENTS, kills, stop
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 # Longer than a stop may take that does not wait for them.
 LONG = int(4 * TIMEOUT)
 
@@ -52,15 +52,17 @@ def is_refused(server: Server) -> bool:
     return False
 
 
-def begin_upload(server: Server, connection: socket.socket) -> None:
-    """Sends a request without its last ten bytes, and waits until the server reads it."""
-    connection.sendall(post("/inference", RED)[:-10])
-    await_true(lambda: gauge(server, "goldfish_body_bytes") > 0)
+def begin_upload(connection: socket.socket) -> None:
+    """Sends a request without the last ten bytes of its body, which the server then reads."""
+    expect = "Expect: 100-continue"
+    connection.sendall(head("POST", "/inference", f"Content-Length: {len(RED)}", expect))
+    assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(RED[:-10])
 
 
 def test_later_clients_are_refused_while_a_slow_upload_is_answered(folder: Path) -> None:
     with running(folder, grace=LONG, body_seconds=LONG) as server, server.connect() as slow:
-        begin_upload(server, slow)
+        begin_upload(slow)
         server.process.send_signal(signal.SIGTERM)
         await_true(lambda: is_refused(server))
         slow.sendall(RED[-10:])
@@ -71,7 +73,7 @@ def test_later_clients_are_refused_while_a_slow_upload_is_answered(folder: Path)
 
 def test_unfinished_request_is_refused_after_the_grace_period(folder: Path) -> None:
     with running(folder, grace=1, body_seconds=LONG) as server, server.connect() as slow:
-        begin_upload(server, slow)
+        begin_upload(slow)
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began >= 1
@@ -108,7 +110,7 @@ def has_pending(pid: int, number: int) -> bool:
 def test_immediate_stop_refuses_unfinished_requests(folder: Path, number: int) -> None:
     settings = {"slots": 1, "grace": LONG, "body_seconds": LONG}
     with running(folder, **settings) as server, ThreadPoolExecutor(4) as pool, server.connect() as slow:
-        begin_upload(server, slow)
+        begin_upload(slow)
         work = [pool.submit(ask, server, post("/inference", SLOW)) for _ in range(4)]
         await_true(lambda: gauge(server, "goldfish_slots_busy") == 1)
         server.process.send_signal(number)

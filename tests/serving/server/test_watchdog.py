@@ -15,12 +15,12 @@ from serving.server.watchdog import (
     Watchdog,
     stuck_seconds,
 )
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import gauge
 from tests.serving.servers import TIMEOUT, Server, publish, running
 from tests.serving.wire import RawResponse, ask, head, post, read
 
-RED, TRAP = filled(COLOURS["red"]), filled((1, 0, 255))
+RED, TRAP = one_colour_png(COLOURS["red"]), one_colour_png((1, 0, 255))
 DEADLINE = 1.0
 
 
