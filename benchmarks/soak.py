@@ -160,12 +160,12 @@ def send(server: Server, requests: int, seed: int) -> tuple[Counter[int], list[s
     return statuses, [text for client in clients for text in client.wrong]
 
 
-def measure(server: Server) -> dict[str, Any]:
-    """Sends all requests; returns statuses, what went wrong, and memory (PSS of all processes, MB)."""
-    _, wrong_in_warm_up = send(server, int(WARM_UP * REQUESTS), seed=1)
+def measure(server: Server, requests: int = REQUESTS) -> dict[str, Any]:
+    """Sends the requests; returns statuses, what went wrong, and memory (PSS of all processes, MB)."""
+    _, wrong_in_warm_up = send(server, int(WARM_UP * requests), seed=1)
     before, began = server.pss, time.monotonic()
     with sampled(lambda: server.pss, interval=0.1) as memory:
-        statuses, wrong = send(server, int((1 - WARM_UP) * REQUESTS), seed=2)
+        statuses, wrong = send(server, int((1 - WARM_UP) * requests), seed=2)
         seconds = time.monotonic() - began
     # By then the server has closed the connections of stalled clients.
     time.sleep(2 * DEADLINE)

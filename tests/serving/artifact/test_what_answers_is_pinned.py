@@ -24,7 +24,7 @@ from tests.serving.bundles import (
     write_bundle,
     write_files,
 )
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.servers import TIMEOUT, Server, publish, running
 
 RED = one_colour_png(COLOURS["red"])
 BUNDLE, REPORT = "models/colours/bundle", "reports/colours/metrics.json"
@@ -131,11 +131,11 @@ def replace_worker(server: Server, way: Callable[[Server], None]) -> None:
     before = server.worker.pid
     server.session.close()
     way(server)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         pids = [child.pid for child in psutil.Process(server.process.pid).children()]
         try:
-            if before not in pids and requests.get(server.url + "/readyz", timeout=PATIENCE).ok:
+            if before not in pids and requests.get(server.url + "/readyz", timeout=TIMEOUT).ok:
                 return
         except requests.ConnectionError:
             pass

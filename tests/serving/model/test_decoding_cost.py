@@ -5,7 +5,7 @@ import random
 import pytest
 
 from serving.model.decoder import MAX_BYTES
-from serving.server.memory import PICTURE
+from serving.server.memory import IMAGE_BYTES
 from tests.serving.decoding_cost import PEAK_RESET, CostMeter, DecodingCost
 from tests.serving.fuzz import mutate
 from tests.serving.hostile_images import BOMBS, ELEMENTS, repeat_element, separate_scans
@@ -13,7 +13,7 @@ from tests.serving.images import CORPUS
 
 pytestmark = pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux reports a process's peak memory")
 
-MEGABYTES, SECONDS = PICTURE // 2**20, 1.5
+MEGABYTES, SECONDS = IMAGE_BYTES // 2**20, 1.5
 
 
 def within_bounds(cost: DecodingCost) -> bool:
