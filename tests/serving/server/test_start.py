@@ -17,7 +17,7 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
+from tests.serving.artifact.test_bundle_is_checked import LABEL, PIPELINE_FILES, flip
 from tests.serving.bundles import (
     COLOURS,
     expected_probabilities,
@@ -251,9 +251,9 @@ def test_says_what_it_serves_and_where(server: Server) -> None:
 
 
 def test_slim_bundle(tmp_path: Path) -> None:
-    publish(tmp_path, extra=OFFLINE)
+    publish(tmp_path, extra=PIPELINE_FILES)
     digest = Bundle.open(tmp_path / BUNDLE).digest
-    for name in OFFLINE:
+    for name in PIPELINE_FILES:
         (tmp_path / BUNDLE / name).unlink()
     with running(tmp_path) as server:
         response = server.post("/inference", data=RED)
