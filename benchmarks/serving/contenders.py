@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving import wire_formats
-from benchmarks.serving.environments import CACHE, PEERS, bin_folder
+from benchmarks.serving.environments import PEERS, bin_folder
 from benchmarks.serving.processes import ProcessTree, process_tree
 from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
@@ -32,7 +32,7 @@ class Contender:
     """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own.
 
     In `command` and `variables`, `{port}`, `{other_port}` and `{folder}` stand for two free ports and a
-    temporary folder.
+    temporary folder, in which `files` are written.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Contender:
     command: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
     peer: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def start(self, port: int, folder: Path) -> AbstractContextManager[ProcessTree]:
         """Starts the command with its environment; stops its processes when the block ends."""
@@ -53,10 +54,18 @@ class Contender:
         environment |= {"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
         if self.peer:
             environment["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{environment['PATH']}"
-        values = {"port": port, "other_port": free_port(), "folder": folder}
-        environment |= {name: value.format_map(values) for name, value in self.variables.items()}
-        command = [part.format_map(values) for part in self.command]
-        return process_tree(command, folder, environment, folder / "log")
+        values = {"{port}": port, "{other_port}": free_port(), "{folder}": folder}
+
+        def fill(text: str) -> str:
+            for placeholder, value in values.items():
+                text = text.replace(placeholder, str(value))
+            return text
+
+        environment |= {name: fill(text) for name, text in self.variables.items()}
+        for name, data in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return process_tree([fill(part) for part in self.command], folder, environment, folder / "log")
 
 
 def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
@@ -67,13 +76,10 @@ def all_contenders(project: Project, seconds: float, quick: bool) -> list[Conten
 
 
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
-    """This server with a bundle of the project, which is pinned in a folder of its own."""
-    pins = CACHE / "pins" / bundle.digest[:12]
-    pins.mkdir(parents=True, exist_ok=True)
-    (pins / "imagenet.json").write_bytes(Pin("imagenet", 1, bundle.digest).to_bytes())
+    """This server with a bundle of the project."""
     settings = {
         "GOLDFISH_BUNDLE": str(bundle.path),
-        "GOLDFISH_PINS": str(pins),
+        "GOLDFISH_PINS": "{folder}/pins",
         "GOLDFISH_REPORTS": str(project.root / "reports"),
         "GOLDFISH_MODEL": "imagenet",
         "GOLDFISH_DRAIN": "0",
@@ -88,6 +94,7 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
         command=[sys.executable, "-m", "serving"],
         variables=settings | variables,
+        files={"pins/imagenet.json": Pin("imagenet", 1, bundle.digest).to_bytes()},
     )
 
 
@@ -148,13 +155,12 @@ def peers(bundle: ServedBundle) -> list[Contender]:
     raw = wire_formats.raw(wire_formats.first_class)
     form = wire_formats.form("request", wire_formats.first_class)
     v2, infer = wire_formats.open_inference(), "/v2/models/imagenet/infer"
+    mlserver = ["mlserver", "start", f"{PEERS}/mlserver"]
     bento = ["bentoml", "serve", "app:ImageClassifier", "--working-dir", f"{PEERS}/bentoml"]
     bento += ["--host", "127.0.0.1", "--port", "{port}"]
     return [
         mlflow(bundle),
-        peer(
-            "mlserver", "MLServer", "2 parallel workers", infer, v2, "mlserver", "start", f"{PEERS}/mlserver"
-        ),
+        peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
         peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
         peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
         peer("rayserve", "Ray Serve", "2 replicas", "/", raw, "python", f"{PEERS}/rayserve/app.py"),
