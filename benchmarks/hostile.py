@@ -23,8 +23,8 @@ from benchmarks.sampling import sampled
 from serving.model.decoder import MAX_BYTES
 from serving.server.client_socket import SEND_SECONDS
 from serving.server.gunicorn_app import MAX_CONNECTIONS
-from tests.serving.hostile_pictures import BOMBS, filled, separate_scans
-from tests.serving.pictures import bilevel, encoded
+from tests.serving.hostile_images import BOMBS, repeat_element, separate_scans
+from tests.serving.images import black_png, encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
 
@@ -131,17 +131,19 @@ def expensive_images() -> dict[str, bytes]:
     """Images that take much more CPU time or memory than their size in bytes suggests."""
     opaque, transparent = Image.new("RGB", (3460, 3460)), Image.new("RGBA", (3460, 3460))
     return {
-        "PNGs of 81 megapixels in 10 kB": bilevel(9000),
-        "transparent PNGs of 25 megapixels": encoded(Image.new("LA", (5000, 5000)), "PNG"),
+        "PNGs of 81 megapixels in 10 kB": black_png(9000),
+        "transparent PNGs of 25 megapixels": encode_image(Image.new("LA", (5000, 5000)), "PNG"),
         "PNGs of 20 MiB of empty deflate blocks": BOMBS["png, empty blocks of deflate"](),
         "JPEGs of 200 megapixels in 166 bytes": separate_scans(14_100),
         "JPEGs of 25 megapixels in 166 bytes": separate_scans(5000),
         "JPEGs of 40 scans over 25 megapixels": BOMBS["jpeg, 40 scans of 25 megapixels"](),
-        "JPEGs with 2 MiB of EXIF in pieces": filled("jpeg, exif", 2 * 2**20),
-        "WebPs of 12 megapixels": encoded(opaque, "WEBP", method=0),
+        "JPEGs with 2 MiB of EXIF in pieces": repeat_element("jpeg, exif", 2 * 2**20),
+        "WebPs of 12 megapixels": encode_image(opaque, "WEBP", method=0),
         "WebPs with 65,536 Huffman tables": BOMBS["webp, 65,536 tables"](),
-        "transparent AVIFs of 12 megapixels": encoded(transparent, "AVIF", speed=10, subsampling="4:4:4"),
-        "GIFs with 2 MiB of comments": filled("gif, comment", 2 * 2**20),
+        "transparent AVIFs of 12 megapixels": encode_image(
+            transparent, "AVIF", speed=10, subsampling="4:4:4"
+        ),
+        "GIFs with 2 MiB of comments": repeat_element("gif, comment", 2 * 2**20),
     }
 
 

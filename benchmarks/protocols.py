@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.documents import PROTOCOLS, markdown_table, replace_section, write_json
 from tests.serving.api.protocols.asked import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import post, read
 
@@ -46,7 +46,7 @@ def photo() -> bytes:
     """A JPEG of random colours, which does not compress to almost nothing."""
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (SIDE // 2, SIDE // 2, 3), dtype=np.uint8))
-    return encoded(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
+    return encode_image(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
 
 
 def measure(server: Server, model: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
 from benchmarks.sampling import sampled
+from tests.serving.images import CORPUS, black_png, encode_image
 from tests.serving.model.test_images_are_refused import REFUSED
-from tests.serving.pictures import CORPUS, bilevel, encoded
 from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import chunked, head, post, read
@@ -37,8 +37,8 @@ RESULTS = Path(__file__).with_name("soak.json")
 DOCUMENT = ROBUSTNESS
 
 NOISE = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-PHOTO = encoded(Image.fromarray(NOISE), "JPEG", quality=80)
-CAMERA = encoded(Image.new("RGB", (4000, 3000), "blue"), "JPEG")
+PHOTO = encode_image(Image.fromarray(NOISE), "JPEG", quality=80)
+CAMERA = encode_image(Image.new("RGB", (4000, 3000), "blue"), "JPEG")
 
 Request = tuple[bytes, int]
 
@@ -88,7 +88,7 @@ def send_oversized_body(server: Server, rng: random.Random) -> None:
 def send_decompression_bomb(server: Server, rng: random.Random) -> None:
     """Sends an image of few bytes and many pixels, below the limit of pixels or above it."""
     with server.connect() as connection:
-        connection.sendall(post("/inference", rng.choice([SLOW, bilevel(9000), bilevel(4900)])))
+        connection.sendall(post("/inference", rng.choice([SLOW, black_png(9000), black_png(4900)])))
         read(connection)
 
 
@@ -160,12 +160,12 @@ def send(server: Server, requests: int, seed: int) -> tuple[Counter[int], list[s
     return statuses, [text for client in clients for text in client.wrong]
 
 
-def measure(server: Server) -> dict[str, Any]:
-    """Sends all requests; returns statuses, what went wrong, and memory (PSS of all processes, MB)."""
-    _, wrong_in_warm_up = send(server, int(WARM_UP * REQUESTS), seed=1)
+def measure(server: Server, requests: int = REQUESTS) -> dict[str, Any]:
+    """Sends the requests; returns statuses, what went wrong, and memory (PSS of all processes, MB)."""
+    _, wrong_in_warm_up = send(server, int(WARM_UP * requests), seed=1)
     before, began = server.pss, time.monotonic()
     with sampled(lambda: server.pss, interval=0.1) as memory:
-        statuses, wrong = send(server, int((1 - WARM_UP) * REQUESTS), seed=2)
+        statuses, wrong = send(server, int((1 - WARM_UP) * requests), seed=2)
         seconds = time.monotonic() - began
     # By then the server has closed the connections of stalled clients.
     time.sleep(2 * DEADLINE)

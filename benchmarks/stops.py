@@ -20,9 +20,9 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
-from tests.serving.pictures import encoded
-from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
-from tests.serving.wire import Answer, post, read
+from tests.serving.images import encode_image
+from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
+from tests.serving.wire import RawResponse, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
 DOCUMENT = ROBUSTNESS
@@ -30,7 +30,7 @@ REPETITIONS, CLIENTS = 20, 8
 # Seconds of load before a signal, and of the drain window.
 LOAD_SECONDS, DRAIN = 0.4, 0.3
 # It takes some milliseconds, so that requests are in flight at any time.
-PHOTO = encoded(Image.new("RGB", (800, 600), "red"), "PNG")
+PHOTO = encode_image(Image.new("RGB", (800, 600), "red"), "PNG")
 PERSISTENT_REQUEST = post("/inference", PHOTO)
 CLOSING_REQUEST = post("/inference", PHOTO, "Connection: close")
 
@@ -68,7 +68,7 @@ class Client:
                 self._close()
         self._close()
 
-    def _count(self, response: Answer) -> None:
+    def _count(self, response: RawResponse) -> None:
         if response.status == 200:
             self.answered += 1
         elif response.status == 503:
@@ -99,7 +99,7 @@ class Client:
         except OSError:
             return True
         finally:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
 
     def _close(self) -> None:
         if self.connection is not None:
@@ -152,7 +152,7 @@ def stop(folder: Path, persistent: list[bool], drain: float = DRAIN) -> dict[str
     with running(folder, drain=drain) as server, load(server, persistent) as clients:
         time.sleep(LOAD_SECONDS)
         server.process.send_signal(signal.SIGTERM)
-        code = server.process.wait(PATIENCE)
+        code = server.process.wait(TIMEOUT)
     if code:
         raise AssertionError((folder / "log").read_text())
     return summarise(clients, [])
@@ -168,7 +168,7 @@ def kills(folder: Path, times: int, persistent: list[bool]) -> dict[str, Any]:
                 worker = server.worker
                 worker.kill()
                 # Requests that begin before the process has exited still find their connections open.
-                worker.wait(PATIENCE)
+                worker.wait(TIMEOUT)
                 moments.append(time.monotonic())
                 await_ready(server)
         return summarise(clients, moments)

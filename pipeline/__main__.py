@@ -154,9 +154,9 @@ def _stale(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     """compare with main and with the served version, and write report.md; runs no stage"""
     # Imported here because Matplotlib takes half a second to import.
-    from pipeline.report import document
+    from pipeline.report.command import write_report
 
-    document.main(options.against, options.pictures)
+    write_report(options.against, options.pictures)
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (

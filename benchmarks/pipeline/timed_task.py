@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data.images import Labelled, duplicates, inspect
-from pipeline.data.labelled_photos import listing
+from pipeline.data.images import LabelledImage, check_images, find_duplicates
+from pipeline.data.labelled_photos import scan_folder
 from pipeline.evaluation.batch_prediction import ask
 from serving.model.predictor import Predictor
 
@@ -30,8 +30,8 @@ def check_task(folder: Path) -> Callable[[], int]:
     """The returned task checks the photos and returns their number."""
 
     def run() -> int:
-        inspected = list(inspect(folder, listing(folder).files))
-        duplicates(image for image in inspected if isinstance(image, Labelled))
+        inspected = list(check_images(folder, scan_folder(folder).photos))
+        find_duplicates(image for image in inspected if isinstance(image, LabelledImage))
         return len(inspected)
 
     return run

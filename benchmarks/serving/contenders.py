@@ -19,7 +19,7 @@ from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
 from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.servers import free_port
 
 OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
@@ -105,7 +105,7 @@ def bare_limit(
 
     `inner` is the number of ONNX Runtime threads in each prediction.
     """
-    arguments = [bundle.path, seconds, threads or max(1, round(available())), inner, *photos]
+    arguments = [bundle.path, seconds, threads or max(1, round(available_cores())), inner, *photos]
     return Contender(
         name=f"the limit, {bundle.precision}",
         kind=LIMIT,
@@ -120,7 +120,7 @@ def bare_limit(
 
 def tutorial() -> Contender:
     """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
-    options = f"--chdir {ROOT}/benchmarks/tutorial --workers 4 --timeout 120"
+    options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
     return Contender(
         name="the tutorial's app",
         kind=TUTORIAL,
@@ -128,7 +128,7 @@ def tutorial() -> Contender:
         setup="Keras eager, Flask, 4 sync workers of Gunicorn",
         path="/inference",
         wire_format=wire_formats.form("image", wire_formats.highest_confidence),
-        command=["gunicorn", "--bind", "127.0.0.1:{port}", *options.split(), "app:app"],
+        command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
         peer="tutorial",
     )
 

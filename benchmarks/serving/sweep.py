@@ -25,7 +25,7 @@ from benchmarks.serving.schedule import shuffled_rounds
 from benchmarks.serving.statistics import Row, median, summarise_loads
 from benchmarks.serving.sweep_table import table
 from benchmarks.serving.verification import Reference
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 RESULTS = ROOT / "benchmarks/sweep.json"
 CORES, PROCESSES, SLOTS, THREADS = (1, 2), (1, 2), (1, 2, 3, 4), (1, 2)
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     def measure() -> Run:
         wrk_version()
         project = find_project(options.project)
-        return sweep(project, combinations(available()), options.rounds, options.seconds)
+        return sweep(project, combinations(available_cores()), options.rounds, options.seconds)
 
     return measure_and_write(measure, write)
 

@@ -10,7 +10,7 @@ from benchmarks.serving.project import ACCURACY_PHOTOS, LAYOUT
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import COLOURS, write_bundle
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 
 SIDE = 200
 
@@ -32,4 +32,4 @@ def write_photo(path: Path, number: int) -> None:
     noise = np.random.default_rng(number).integers(0, 80, (SIDE, SIDE, 3), dtype=np.uint8)
     noise[..., number % len(COLOURS)] += 170
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(Image.fromarray(noise), "JPEG", quality=90))
+    path.write_bytes(encode_image(Image.fromarray(noise), "JPEG", quality=90))

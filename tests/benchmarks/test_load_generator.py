@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.errors import LoadFailed, ToolMissing
 from benchmarks.serving.load_generator import Load, generate_load, parse, wrk_version
-from tests.serving.bundles import filled
+from tests.serving.bundles import one_colour_png
 from tests.serving.servers import publish, running
 
 OUTPUT = """\
@@ -62,7 +62,9 @@ def test_without_wrk_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch
 @needs_wrk
 def test_files_are_posted_in_turn(tmp_path: Path) -> None:
     bodies = [tmp_path / "red", tmp_path / "blue", tmp_path / "broken"]
-    for body, data in zip(bodies, (filled((255, 0, 0)), filled((0, 0, 255)), b"no image"), strict=True):
+    for body, data in zip(
+        bodies, (one_colour_png((255, 0, 0)), one_colour_png((0, 0, 255)), b"no image"), strict=True
+    ):
         body.write_bytes(data)
     with running(publish(tmp_path)) as server:
         load = generate_load([f"{server.url}/inference"], "image/png", bodies, clients=2, seconds=1)

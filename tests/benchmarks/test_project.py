@@ -21,7 +21,7 @@ from benchmarks.serving.project import (
 )
 from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
-from tests.serving.bundles import graph, write_bundle
+from tests.serving.bundles import onnx_graph, write_bundle
 
 
 def test_photos_are_selected(colours: Path) -> None:
@@ -33,7 +33,7 @@ def test_photos_are_selected(colours: Path) -> None:
 
 
 def test_a_bundle_with_a_float_graph_beside_its_own_serves_8_bit(colours: Path, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "eight", "imagenet", extra={FLOAT_GRAPH: graph()})
+    write_bundle(tmp_path / "eight", "imagenet", extra={FLOAT_GRAPH: onnx_graph()})
     eight_bit = ServedBundle.open(tmp_path / "eight")
     project = find_project(colours)
     project = replace(project, bundles=(eight_bit, *project.bundles))

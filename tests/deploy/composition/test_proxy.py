@@ -11,9 +11,9 @@ import pytest
 from tests.deploy.composition.client import RED, ask, by_the_proxy, check_problem, client
 from tests.deploy.composition.document import DEPLOY
 from tests.deploy.composition.names import names
-from tests.deploy.composition.processes import PATIENCE, Composition
+from tests.deploy.composition.processes import TIMEOUT, Composition
 from tests.deploy.composition.services import another_proxy, await_proxy
-from tests.serving.registries import self_signed
+from tests.serving.registries import write_self_signed_certificate
 from tests.serving.servers import free_port
 
 
@@ -64,7 +64,7 @@ def test_a_clients_own_x_forwarded_for_counts_for_nothing(made: Composition) -> 
 
 def logged(made: Composition, name: str, request_id: str) -> dict[str, Any]:
     """The line of a request, which nginx writes when the client has its answer already."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         for line in made.log(name).splitlines():
             if f'"{request_id}"' in line:
@@ -87,7 +87,7 @@ def test_no_address_and_no_query_is_logged(made: Composition) -> None:
 
 
 def test_tls_as_the_configuration_shows_it(made: Composition) -> None:
-    port, certificate = free_port(), self_signed(made.folder / "certificate.pem")
+    port, certificate = free_port(), write_self_signed_certificate(made.folder / "certificate.pem")
     text, lines = re.subn(r"^ +#   (?=\w+ .*;$)", "", (DEPLOY / "nginx.conf").read_text(), flags=re.MULTILINE)
     assert lines == 4
     text = text.replace("listen 8443", f"listen 127.0.0.1:{port}")

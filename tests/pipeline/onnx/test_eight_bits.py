@@ -140,6 +140,8 @@ needs_emulator = pytest.mark.skipif(
 )
 
 
+# Slow: an emulated CPU takes half a minute to load TensorFlow's and ONNX Runtime's libraries.
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     for way in ("exact", "fast"):
@@ -151,6 +153,7 @@ def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     assert np.abs(np.load(folder / "fast.npy") - here).max() > 1e-3
 
 
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     python(QUANTISE, str(folder), str(tmp_path / "made"), before=OLD_CPU)

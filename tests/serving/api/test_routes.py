@@ -21,12 +21,12 @@ from serving.artifact.manifest import FLOAT_GRAPH
 from serving.artifact.release import find_release
 from serving.config import Settings
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, TOLERANCE, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, TOLERANCE, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 MAX_IMAGES = 16
 MEGABYTE = 2**20
@@ -117,7 +117,7 @@ def test_tutorial_home_by_curl(server: Server) -> None:
 @pytest.mark.parametrize("option", ["-F", "--data-binary"])
 def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: Path, option: str) -> None:
     photo = tmp_path / "x.jpg"
-    photo.write_bytes(encoded(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
+    photo.write_bytes(encode_image(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
     given = f"image=@{photo}" if option == "-F" else f"@{photo}"
     pairs = json.loads(curl(option, given, server.url + "/inference"), object_pairs_hook=list)
     assert [name for name, _ in pairs] == ["blue", "green", "red"]
@@ -138,7 +138,7 @@ def noise(seed: int) -> bytes:
     """A photo as nobody would take it, with more of some colours than of others."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, random.integers(1, 257, size=3), (60, 80, 3))
-    return encoded(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
+    return encode_image(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
 
 
 @pytest.mark.parametrize("seed", range(8))

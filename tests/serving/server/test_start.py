@@ -17,20 +17,28 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
-from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle
-from tests.serving.registries import register
-from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running
+from tests.serving.artifact.test_bundle_is_checked import LABEL, PIPELINE_FILES, flip
+from tests.serving.bundles import (
+    COLOURS,
+    expected_probabilities,
+    one_colour_png,
+    onnx_graph,
+    write_bundle,
+    write_files,
+    write_manifest,
+)
+from tests.serving.registries import register_bundle
+from tests.serving.servers import TIMEOUT, Server, free_port, publish, running, start_server
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/colours/metrics.json"
 
 
 def outcome(folder: Path, **settings: object) -> tuple[int, str]:
     """Starts a server that ends by itself; gives its exit code and all that it said, on stdout and stderr."""
-    process = command(folder, **({"port": free_port()} | settings))
+    process = start_server(folder, **({"port": free_port()} | settings))
     try:
-        return process.wait(PATIENCE), (folder / "log").read_text()
+        return process.wait(TIMEOUT), (folder / "log").read_text()
     finally:
         process.kill()
         process.wait()
@@ -55,8 +63,8 @@ def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]: 
     """Other files, or other claims of the manifest, with digests that are right."""
 
     def spoil(folder: Path) -> None:
-        put(folder / BUNDLE, files)
-        seal(folder / BUNDLE, **claims)
+        write_files(folder / BUNDLE, files)
+        write_manifest(folder / BUNDLE, **claims)
         pin(folder)
 
     return spoil
@@ -64,7 +72,7 @@ def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]: 
 
 def written(path: str, data: bytes) -> Callable[[Path], None]:
     """A file with other contents."""
-    return lambda folder: put(folder, {path: data})
+    return lambda folder: write_files(folder, {path: data})
 
 
 def renamed(folder: Path) -> None:
@@ -176,7 +184,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
     "a label too many": (resealed({LABELS: MORE_LABELS}, classes=4), {}, GRAPH, "its output is"),
     "another shape": (resealed({}, shape=(16, 16, 3)), {}, MANIFEST, "[16, 16, 3]"),
     "another model": (
-        resealed({GRAPH: graph(steepness=5.0)}),
+        resealed({GRAPH: onnx_graph(steepness=5.0)}),
         {},
         "golden/0.png",
         "not answered as recorded",
@@ -202,16 +210,16 @@ def test_refused(tmp_path: Path, name: str) -> None:
 
 def test_nobody_is_told_that_it_is_ready_meanwhile(tmp_path: Path) -> None:
     # The port is open by then, so a balancer may ask.
-    resealed({GRAPH: graph(steepness=5.0)})(publish(tmp_path))
+    resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
     port, heard = free_port(), []
-    process, end = command(tmp_path, port=port), time.monotonic() + PATIENCE
+    process, end = start_server(tmp_path, port=port), time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         try:
             heard.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
         except requests.RequestException:
             time.sleep(0.02)
     process.kill()
-    assert process.wait(PATIENCE) > 0
+    assert process.wait(TIMEOUT) > 0
     assert heard == []
 
 
@@ -243,9 +251,9 @@ def test_says_what_it_serves_and_where(server: Server) -> None:
 
 
 def test_slim_bundle(tmp_path: Path) -> None:
-    publish(tmp_path, extra=OFFLINE)
+    publish(tmp_path, extra=PIPELINE_FILES)
     digest = Bundle.open(tmp_path / BUNDLE).digest
-    for name in OFFLINE:
+    for name in PIPELINE_FILES:
         (tmp_path / BUNDLE / name).unlink()
     with running(tmp_path) as server:
         response = server.post("/inference", data=RED)
@@ -261,13 +269,13 @@ def test_pinned_bundle_is_pulled_when_the_workspace_has_another_one(
     project = publish(tmp_path / "project")
     # Where the embedded registry is, its artifacts go too.
     monkeypatch.chdir(project)
-    release = register(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
+    release = register_bundle(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
     (project / "pins/colours.json").write_bytes(release.pin.to_bytes())
     for _ in range(2):
         with running(project) as server:
             assert server.get("/version").json()["digest"] == release.pin.digest
-            answer = server.post("/inference", data=filled(COLOURS["red"])).json()
-            assert answer["red"] == pytest.approx(expected(COLOURS["red"], 6.0)[0], abs=1e-5)
+            answer = server.post("/inference", data=one_colour_png(COLOURS["red"])).json()
+            assert answer["red"] == pytest.approx(expected_probabilities(COLOURS["red"], 6.0)[0], abs=1e-5)
     pulled = project / "models/colours/pulled" / release.pin.digest[:12]
     assert not (pulled / "MLmodel").exists()
     # What was pulled is checked like all else; here it is damaged, and can be had again.
@@ -321,19 +329,19 @@ def ipv6() -> bool:
 )
 def test_ipv6(tmp_path: Path, host: str) -> None:
     port = free_port()
-    process = command(publish(tmp_path), host=host, port=port, drain=0)
+    process = start_server(publish(tmp_path), host=host, port=port, drain=0)
     try:
         server = Server(process, port, tmp_path)
         await_line(server)
-        assert requests.get(f"http://[::1]:{port}/readyz", timeout=PATIENCE).ok
+        assert requests.get(f"http://[::1]:{port}/readyz", timeout=TIMEOUT).ok
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def await_line(server: Server) -> None:
     """Waits until a server that does not listen on 127.0.0.1 says that it is ready."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and server.process.poll() is None:
         if '"ready"' in (server.folder / "log").read_text():
             return

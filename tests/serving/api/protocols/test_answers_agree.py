@@ -16,7 +16,7 @@ from serving.errors import InputUnsupported
 from serving.model.predictor import Predictor
 from tests.serving.api.protocols.asked import CALLS, base64
 from tests.serving.api.test_routes import noise
-from tests.serving.pictures import CORPUS
+from tests.serving.images import CORPUS
 from tests.serving.servers import Server
 from tests.serving.wire import ask
 
