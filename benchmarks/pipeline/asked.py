@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.data.images import Labelled, duplicates, inspect
 from pipeline.data.labelled_photos import listing
-from pipeline.evaluation.batch_prediction import ask
+from pipeline.evaluation.batch_prediction import predict_folder
 from serving.model.predictor import Predictor
 
 STATUS = Path("/proc/self/status")
@@ -25,7 +25,7 @@ def answers(folder: Path, bundle: Path) -> Callable[[], int]:
     predictor = Predictor.open(bundle)
 
     def run() -> int:
-        return len(ask(predictor, folder).files)
+        return len(predict_folder(predictor, folder).files)
 
     return run
 

@@ -16,7 +16,7 @@ from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
 from pipeline.files import replacing, write
 from pipeline.layout import Layout
 from pipeline.markdown import code
-from pipeline.project.staleness import stale
+from pipeline.project.staleness import stale_reasons
 from pipeline.report import artifact, changes, repository
 from pipeline.report.base import Base, find
 from pipeline.report.classes import classes
@@ -68,7 +68,7 @@ def main(against: str | None = None, pictures: bool = True) -> None:
 def _stale() -> list[str] | None:
     """Why dvc.lock is out of date; `None` where DVC does not answer."""
     try:
-        return stale()
+        return stale_reasons()
     except CommandFailed:
         return None
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from pipeline.evaluation.plotting import canvas, drawable
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
 from pipeline.markdown import plain
 from serving.model.decoder import Pixels
 
@@ -42,7 +42,7 @@ def tiles(path: Path, shown: Sequence[Tile]) -> None:
     """Draws images in rows of at most eight."""
     rows = -(-len(shown) // COLUMNS)
     columns = -(-len(shown) // rows)
-    with canvas(path, (1.75 * columns, 2.4 * rows)) as figure:
+    with png_figure(path, (1.75 * columns, 2.4 * rows)) as figure:
         places = figure.subplots(rows, columns, squeeze=False)
         for place, axis in enumerate(places.flat):
             axis.set_axis_off()
@@ -50,7 +50,7 @@ def tiles(path: Path, shown: Sequence[Tile]) -> None:
                 axis.imshow(shown[place].pixels)
                 # A class may be called "$x$", which is no formula here.
                 axis.set_title(
-                    drawable("\n".join(shown[place].lines)),
+                    replace_missing_glyphs("\n".join(shown[place].lines)),
                     fontsize=9,
                     color=shown[place].colour,
                     parse_math=False,
@@ -60,7 +60,7 @@ def tiles(path: Path, shown: Sequence[Tile]) -> None:
 def matrices(path: Path, shown: Sequence[Matrix]) -> None:
     """Draws confusion matrices beside each other, right answers on the diagonal."""
     side = 2.2 + 0.32 * max(len(matrix.names) for matrix in shown)
-    with canvas(path, (side * len(shown) + 0.5, side)) as figure:
+    with png_figure(path, (side * len(shown) + 0.5, side)) as figure:
         for axis, matrix in zip(figure.subplots(1, len(shown), squeeze=False).flat, shown, strict=True):
             _matrix(axis, matrix)
 
@@ -72,7 +72,7 @@ def _matrix(axis: Axes, matrix: Matrix) -> None:
     axis.imshow(np.where(right, _tint(shares, GAINED), _tint(np.sqrt(shares), LOST)))
     for row, column in zip(*np.nonzero(matrix.counts), strict=True):
         axis.text(column, row, f"{matrix.counts[row, column]}", ha="center", va="center", fontsize=8)
-    names = [drawable(plain(name, BESIDE)) for name in matrix.names]
+    names = [replace_missing_glyphs(plain(name, BESIDE)) for name in matrix.names]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axis.set_xlabel("predicted")

@@ -3,7 +3,7 @@
 `lost` images only the old model had right, `gained` only the new one; `images` both were asked about.
 """
 
-from pipeline.evaluation.metrics import paired_interval
+from pipeline.evaluation.metrics import paired_difference_interval
 
 # Two-sided, as the intervals are of 95 %.
 SIGNIFICANCE = 0.05
@@ -16,7 +16,7 @@ def difference(lost: int, gained: int, images: int) -> float:
 
 def interval(lost: int, gained: int, images: int) -> tuple[float, float]:
     """The 95 % interval of that difference; without any image it is everything."""
-    low, high = paired_interval(lost, gained, images)
+    low, high = paired_difference_interval(lost, gained, images)
     return -high, -low
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.project.staleness import FETCHED
+from pipeline.project.staleness import DATA_FOLDERS
 from pipeline.report import repository
 from pipeline.report.comparison import flat
 
@@ -40,7 +40,9 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 def _inputs(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Dependencies by path, and params by key."""
     files = {str(entry["path"]): entry.get("md5") for entry in stage.get("deps", ())}
-    given = {path: md5 for path, md5 in files.items() if path.startswith(RAW) or not path.startswith(FETCHED)}
+    given = {
+        path: md5 for path, md5 in files.items() if path.startswith(RAW) or not path.startswith(DATA_FOLDERS)
+    }
     return {**given, **flat(stage.get("params", {}))}
 
 

@@ -32,7 +32,7 @@ from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from serving.errors import ServingError
 
-# Tag of a version: its identity. `pipeline.registry.mlflow_registry` sets it.
+# Tag of a version: its identity. `pipeline.registry.mlflow_version` sets it.
 DIGEST = "digest"
 SQLITE = "sqlite:///"
 API, FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.evaluation.batch_prediction import ask
+from pipeline.evaluation.batch_prediction import predict_folder
 from serving.artifact.bundle import FLOAT_GRAPH
 from serving.model.predictor import Predictor
 from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
@@ -60,7 +60,10 @@ def test_keras_float32_and_8_bits_agree_on_photos(imagenet: Project) -> None:
     assert metrics["quantisation"]["top1_lost"] <= 0.005
     served = Predictor.open(root / LAYOUT.bundle)
     floats = Predictor.open(root / LAYOUT.bundle, graph=FLOAT_GRAPH)
-    agreed = ask(served, root / LAYOUT.test).predicted == ask(floats, root / LAYOUT.test).predicted
+    agreed = (
+        predict_folder(served, root / LAYOUT.test).predicted
+        == predict_folder(floats, root / LAYOUT.test).predicted
+    )
     assert agreed.mean() >= 0.98
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pipeline.evaluation.metrics import loss_probability
+from pipeline.evaluation.metrics import mcnemar_p_value
 from pipeline.report import paired
 
 
@@ -17,7 +17,7 @@ def test_the_test_is_mcnemars(lost: int, gained: int) -> None:
     assert paired.probability(gained, lost) == paired.probability(lost, gained)
     # The gate asks about losses alone: one side of the same distribution.
     if lost > gained:
-        assert paired.probability(lost, gained) == pytest.approx(min(1, 2 * loss_probability(lost, gained)))
+        assert paired.probability(lost, gained) == pytest.approx(min(1, 2 * mcnemar_p_value(lost, gained)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])

@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 import pipeline.errors
 import pipeline.params
 import pipeline.registry.mlflow_registry
+from pipeline.registry.mlflow_files import verify_files
 from serving.artifact import registry
 from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, Bundle
 from serving.artifact.pin import Pin
@@ -498,7 +499,7 @@ def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
         with pytest.raises(
             pipeline.errors.RegistryRefused, match=r"nowhere\.invalid/x for files, another host"
         ):
-            asking.verify(asking.get("tiny", server.pin.digest))
+            verify_files(asking, asking.get_by_digest("tiny", server.pin.digest))
 
 
 def stalled(exchange: Exchange) -> bool:
