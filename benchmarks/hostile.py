@@ -29,7 +29,7 @@ from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
 
 RESULTS = Path(__file__).with_name("hostile.json")
-DOCUMENT = ROOT / "docs/serving.md"
+DOCUMENT = ROOT / "docs/robustness.md"
 HEAD_SECONDS, BODY_SECONDS = 2, 3
 CROWD = 3000
 # More than the limit of connections (serving/server/gunicorn_app.py).

@@ -35,7 +35,7 @@ HOSTILE_EVERY = 40
 # Tables and caches fill up at first.
 WARM_UP = 0.15
 RESULTS = Path(__file__).with_name("soak.json")
-DOCUMENT = ROOT / "docs/serving.md"
+DOCUMENT = ROOT / "docs/robustness.md"
 
 NOISE = np.random.default_rng(1).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 PHOTO = encoded(Image.fromarray(NOISE), "JPEG", quality=80)

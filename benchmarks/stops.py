@@ -25,7 +25,7 @@ from tests.serving.servers import PATIENCE, Server, await_ready, publish, runnin
 from tests.serving.wire import Answer, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
-DOCUMENT = ROOT / "docs/serving.md"
+DOCUMENT = ROOT / "docs/robustness.md"
 TIMES, CLIENTS = 20, 8
 # Seconds of load before a signal, and of the drain window.
 BEFORE, DRAIN = 0.4, 0.3

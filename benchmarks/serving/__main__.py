@@ -1,7 +1,7 @@
 """Measures this server beside its peers: `python -m benchmarks.serving [--quick]`.
 
 Reads a project in which `make run MODEL=imagenet` was done.
-Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/serving.md`.
+Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/performance.md`.
 """
 
 import argparse

@@ -7,5 +7,5 @@ from benchmarks.documents import ROOT
 RESULTS = Path(__file__).parents[1] / "results.json"
 SWEEP = RESULTS.with_name("sweep.json")
 README = ROOT / "README.md"
-MANUAL = ROOT / "docs/serving.md"
+MANUAL = ROOT / "docs/performance.md"
 PICTURE = ROOT / "docs/bench.png"

@@ -1,7 +1,7 @@
 """Which counts serve most: `python -m benchmarks.serving.sweep`.
 
 Reads a project in which `make run MODEL=imagenet` was done. Tries processes, slots and threads in each
-prediction on one core and on two, and writes `benchmarks/sweep.json` and a table in `docs/serving.md`.
+prediction on one core and on two, and writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
 """
 
 import json

@@ -35,7 +35,7 @@ def _reach(rows: list[Row]) -> list[str]:
         "",
         f"The bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of its "
         "memory. What the server's time goes into, and what was tried, is in "
-        "[docs/serving.md](docs/serving.md#what-takes-the-time).",
+        "[docs/performance.md](docs/performance.md#where-the-time-goes).",
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.data import ignored_files
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 
 Parts = tuple[str, ...]
 
@@ -83,7 +83,7 @@ def class_names(folder: Path) -> list[str]:
 
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Names in a sentence."""
-    shown = ", ".join(plain(name, 80) for name in names[:most])
+    shown = ", ".join(plain_text(name, 80) for name in names[:most])
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 

@@ -1,7 +1,7 @@
 """Which files are photos of which class, and whether the folders are a split.
 
 Two layouts are taken: `<class>/<photo>`, and `<split>/<class>/<photo>` as Kaggle's archives and many programs
-have it. Whatever else there is becomes a `FoldersUnclear`, which says what to do.
+have it. Whatever else there is becomes a `FolderLayoutUnclear`, which says what to do.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.data import misplaced_photos
 from pipeline.data.folder_tree import Parts, Tree, class_names, listed, split_of
-from pipeline.errors import FoldersUnclear
+from pipeline.errors import FolderLayoutUnclear
 from pipeline.params import Splitting
 
 
@@ -61,13 +61,13 @@ def _splits(tree: Tree, splitting: Splitting) -> dict[str, str]:
     clear = sorted(name for name in layered if not any(map(misplaced_photos.PHOTO.search, tree.flat(name))))
     others = sorted(name for name in tree.below.keys() - named.keys() if not clear or _has_photos(tree, name))
     if splitting == "folders" and not layered:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             "prepare.split is folders, and none is called train, valid or test and holds class folders",
             "Set it to content in params.yaml, or sort the photos into <split>/<class>/",
         )
     if splitting == "auto" and others and clear:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"it has {listed(clear)}, which look like a split, and {listed(others)} beside them",
             "In params.yaml set prepare.split to folders, which passes the others over, or to content, where "

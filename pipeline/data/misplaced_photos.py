@@ -8,7 +8,7 @@ from shlex import quote
 
 from pipeline.data import ignored_files
 from pipeline.data.folder_tree import Parts, Tree, listed, split_of
-from pipeline.errors import FoldersUnclear
+from pipeline.errors import FolderLayoutUnclear
 
 ARCHIVE = re.compile(r"\.(zip|tar|tgz|gz|7z|rar|bz2|xz|zst)$", re.IGNORECASE)
 TABLE = re.compile(r"\.(csv|tsv|xlsx?|parquet)$", re.IGNORECASE)
@@ -39,12 +39,12 @@ CAMERAS = {
 
 
 def refuse(tree: Tree, splits: Mapping[str, str]) -> None:
-    """Raises `FoldersUnclear` if the folders that are to be classes are none."""
+    """Raises `FolderLayoutUnclear` if the folders that are to be classes are none."""
     if not tree.below:
         _refuse_photos(tree, tree.folder, tree.beside)
     for split in splits.values():
         if len(same := sorted(name for name in splits if splits[name] == split)) > 1:
-            raise FoldersUnclear(
+            raise FolderLayoutUnclear(
                 tree.folder, f"{listed(same)} all mean {split}", "Keep one of them, or put them together"
             )
     for name in splits:
@@ -75,7 +75,7 @@ def _refuse_depth(tree: Tree, top: Path, folders: Mapping[str, Sequence[Parts]])
     inner = sorted({parts[0] for parts in files})
     if len(inner) > 1 and all(len(parts) > 1 for parts in files):
         here, there = quote(str(top / name)), quote(str(top))
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"{top / name} is the only folder in {top}, and holds {listed(inner)}: one level too many",
             f"Move these up: `mv {here}/* {there}/ && rmdir {here}`",
@@ -88,13 +88,13 @@ def _refuse_photos(tree: Tree, folder: Path, names: Sequence[str], otherwise: st
     wanted = f"{folder}/<class>/<photo>"
     tail = f". {otherwise}" if otherwise else ""
     if archives := [name for name in names if ARCHIVE.search(name)]:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"{listed(archives)} is not unpacked",
             f"Unpack it there, so that each class has a folder, {wanted}{tail}",
         )
     if photos := [name for name in names if PHOTO.search(name)]:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"{len(photos):,} photos lie in {folder} itself ({listed(photos)}), in no class folder",
             f"Move each into a folder that is called like its class, {wanted}{tail}",
@@ -106,7 +106,7 @@ def _refuse_sorted_otherwise(tree: Tree, folder: Path, names: Sequence[str]) -> 
     photos = [name for name in names if PHOTO.search(name)]
     tables = sorted(name for name in {*names, *tree.beside} if TABLE.search(name))
     if photos and tables:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"{len(photos):,} photos lie in {folder} itself and {listed(tables)} beside them; classes are "
             "read from folders, not from tables",
@@ -118,7 +118,7 @@ def _refuse_sorted_otherwise(tree: Tree, folder: Path, names: Sequence[str]) -> 
         # In a folder that is no split, class folders would lie one level too deep.
         above = folder if split_of(folder.name) is not None else tree.folder
         first, target = quote(str(folder / classes[0])), quote(str(above / classes[0]))
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             f"{len(photos):,} photos lie in {folder} itself, and their names begin with what they show: "
             + listed([f"{labels[label]:,} {label}" for label in classes]),

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from pipeline.data import archives, ignored_files
 from pipeline.data.folder_tree import listed
 from pipeline.data.misplaced_photos import PHOTO
-from pipeline.downloads import cached
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import SourceChanged, SourceInvalid
-from pipeline.params import Environment, Section
+from pipeline.params import Section
 
 RECIPE = "source.yaml"
 # scikit-learn's digits have 8 x 8 pixels; at 64 x 64 people can see them too.
@@ -109,7 +110,7 @@ def write_digits(folder: Path) -> None:
 
 def unpack(source: Archive, folder: Path, keras_home: Path) -> None:
     """Gets the archive and writes its images into class folders, after checking all of their bytes."""
-    path = cached(source.url, keras_home, "datasets", "the photos", archives.TOTAL_BYTES)
+    path = cached_download(source.url, keras_home, "datasets", "the photos", archives.TOTAL_BYTES)
     total = hashlib.sha256()
     with archives.opened(path) as archive:
         photos = archives.photos(archive, path, re.compile(source.classes), folder)

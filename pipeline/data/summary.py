@@ -11,7 +11,7 @@ from pipeline.data.images import Labelled
 from pipeline.data.labelled_photos import Found
 from pipeline.data.near_duplicates import alike
 from pipeline.data.split import SPLITS
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from pipeline.params import Prepare
 
 # Of more classes the largest and the smallest are shown.
@@ -47,7 +47,7 @@ def table(classes: Iterable[str], images: Iterable[Labelled], splits: Mapping[st
     for image in images:
         counts[image.label][splits[image.name]] += 1
     ordered = sorted(counts, key=lambda label: (-counts[label].total(), label))
-    rows = [_row(plain(label, LABEL), counts[label]) for label in ordered]
+    rows = [_row(plain_text(label, LABEL), counts[label]) for label in ordered]
     if len(rows) > LARGEST + SMALLEST + 1:
         left_out = f"  ... {len(rows) - LARGEST - SMALLEST:,} classes between them"
         rows = [*rows[:LARGEST], left_out, *rows[-SMALLEST:]]

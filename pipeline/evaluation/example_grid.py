@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
 COLUMNS = 8
@@ -48,4 +48,4 @@ def _draw_example(axes: Axes, example: Example, colour: str) -> None:
 
 
 def _caption_name(name: str) -> str:
-    return replace_missing_glyphs(plain(name.replace("_", " "), NAME_LENGTH))
+    return replace_missing_glyphs(plain_text(name.replace("_", " "), NAME_LENGTH))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.markdown import code, codes, plain
+from pipeline.markdown import code, code_list, plain_text
 
 # Rows of each list; the complete lists are in classes.csv and confusions.csv.
 MAX_ROWS = 5
@@ -52,7 +52,7 @@ def render_card(
 def format_baseline(metrics: dict[str, Any]) -> str:
     """The top-1 of always predicting the commonest class, as text for a terminal."""
     majority = metrics["majority"]
-    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+    return f"always answering {plain_text(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
 
 
 def never_predicted(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
@@ -115,7 +115,7 @@ def _weakest_classes(classes: list[dict[str, Any]], confusions: list[dict[str, A
             for row in weakest[:MAX_ROWS]
         ),
         "",
-        *([f"Never answered: {codes(never, MAX_ROWS)}.", ""] if never else []),
+        *([f"Never answered: {code_list(never, MAX_ROWS)}.", ""] if never else []),
         *(
             f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
             for row in confusions[:MAX_ROWS]

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 
-from pipeline.downloads import cached
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import WeightsUnknown
 from pipeline.files import sha256_of
-from pipeline.params import Environment
 from serving.artifact.bundle import Label
 
 # Where keras.applications looks first, for the error that names it when it cannot be had.
@@ -47,7 +47,9 @@ def weights(alpha: float, environment: Environment) -> Weights:
     `WeightsUnknown` if their SHA-256 is none of those that are known for this width.
     """
     url = WEIGHTS.format(alpha=float(alpha))
-    path = cached(url, environment.keras_home, "models", "MobileNetV2's ImageNet weights", WEIGHTS_BYTES)
+    path = cached_download(
+        url, environment.keras_home, "models", "MobileNetV2's ImageNet weights", WEIGHTS_BYTES
+    )
     found, known = sha256_of(path), KNOWN.get(float(alpha), {})
     if known and found not in known:
         raise WeightsUnknown(path, list(known), found)
@@ -62,7 +64,7 @@ def labels(environment: Environment) -> list[Label]:
     Two birds and machines are both "crane", two garments both "maillot": these get their id behind the name.
     """
     what = "the names of ImageNet's classes"
-    path = cached(CLASSES, environment.keras_home, "models", what, CLASSES_BYTES)
+    path = cached_download(CLASSES, environment.keras_home, "models", what, CLASSES_BYTES)
     if (found := sha256_of(path)) != CLASSES_SHA256:
         raise WeightsUnknown(path, [CLASSES_SHA256], found)
     index = json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import NothingToCalibrate
+from pipeline.errors import CalibrationImagesMissing
 from pipeline.files import sha256_of
 from serving.model.decoder import Pixels, Preprocessing, decode
 
@@ -26,7 +26,7 @@ def load(prepared: Path, wanted: int, preprocessing: Preprocessing) -> Pixels:
         if len(chosen) == wanted:
             break
     if not chosen:
-        raise NothingToCalibrate(prepared)
+        raise CalibrationImagesMissing(prepared)
     return np.stack([decode(path.read_bytes(), preprocessing) for path in chosen])
 
 

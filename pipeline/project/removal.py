@@ -9,6 +9,7 @@ from pipeline import params
 from pipeline.errors import ModelUnknown
 from pipeline.files import write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project import yaml_edits
 from pipeline.registry.mlflow_registry import Registry
 
@@ -18,7 +19,7 @@ LOCK = Path("dvc.lock")
 def plan_removal(layout: Layout, registry: Registry) -> list[str]:
     """What would be removed, one line each; `ModelUnknown` if there is nothing."""
     has_section = layout.model in params.load().sections
-    if not params.is_name(layout.model):
+    if not is_model_name(layout.model):
         raise ModelUnknown(layout.model, params.load().sections, layout.raw)
     versions = len(registry.list_versions(layout.model))
     lines = [
@@ -39,8 +40,8 @@ def remove_model(layout: Layout, registry: Registry) -> list[str]:
     """
     registry.delete_model(layout.model)
     if layout.model in params.load().sections:
-        text = params.PARAMS.read_text(encoding="utf-8")
-        write(params.PARAMS, yaml_edits.remove_section(text, layout.model).encode())
+        text = params.PARAMS_FILE.read_text(encoding="utf-8")
+        write(params.PARAMS_FILE, yaml_edits.remove_section(text, layout.model).encode())
     if _has_locked_stages(layout):
         write(LOCK, yaml_edits.remove_stages(LOCK.read_text(encoding="utf-8"), layout.model).encode())
     for path in _model_paths(layout):

@@ -13,6 +13,7 @@ from pipeline import params
 from pipeline.errors import NameTaken
 from pipeline.files import write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project import yaml_edits
 from pipeline.project.removal import LOCK, replace_gitignore_entry
 from pipeline.registry.mlflow_registry import Registry
@@ -25,8 +26,8 @@ def rename_model(old: Layout, new: Layout, registry: Registry) -> list[str]:
     """Moves everything that does not depend on the name; returns what was done and what is kept."""
     _check_new_name(old, new, registry)
     versions = registry.tag_as_renamed(old.model, new.model)
-    text = params.PARAMS.read_text(encoding="utf-8")
-    write(params.PARAMS, yaml_edits.rename_section(text, old.model, new.model).encode())
+    text = params.PARAMS_FILE.read_text(encoding="utf-8")
+    write(params.PARAMS_FILE, yaml_edits.rename_section(text, old.model, new.model).encode())
     if LOCK.exists():
         lock = LOCK.read_text(encoding="utf-8")
         lock = yaml_edits.remove_stages(lock, old.model, NAME_DEPENDENT_STAGES)
@@ -49,8 +50,8 @@ def rename_model(old: Layout, new: Layout, registry: Registry) -> list[str]:
 
 def _check_new_name(old: Layout, new: Layout, registry: Registry) -> None:
     document = params.load()
-    document.of(old.model)
-    if not params.is_name(new.model):
+    document.for_model(old.model)
+    if not is_model_name(new.model):
         raise NameTaken(new.model, "a name has small letters, digits, - and _, and begins with a letter")
     if new.model in document.sections:
         raise NameTaken(new.model, "params.yaml has a section of that name")

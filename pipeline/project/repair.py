@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
+from pipeline.environment import Environment
 from pipeline.errors import HistoryShallow, PipelineError, VersionDamaged
 from pipeline.files import write
 from pipeline.layout import Layout
-from pipeline.params import Environment
 from pipeline.registry import dvc_cache, pin_history
 from pipeline.registry.embedded_database import EmbeddedDatabase
 from pipeline.registry.mlflow_files import artifact_uri, restore_files, verify_files

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from pipeline import params
-from pipeline.errors import CommandFailed, PhotosAbsent
+from pipeline.errors import CommandFailed, PhotosMissing
 from pipeline.layout import Layout
 
 
@@ -29,14 +29,14 @@ def reproduce_all(stage: str) -> None:
 
 
 def reproduce_model(stage: str, model: str) -> None:
-    """Runs the changed stages of one model; `PhotosAbsent` if one of them needs photos that are missing."""
+    """Runs the changed stages of one model; `PhotosMissing` if one of them needs photos that are missing."""
     missing = missing_photos(Layout(model))
     if missing is None:
         return dvc_repro(f"{stage}@{model}")
     try:
         dvc_repro("--allow-missing", f"{stage}@{model}")
     except CommandFailed:
-        raise PhotosAbsent(model, missing) from None
+        raise PhotosMissing(model, missing) from None
     print(f"{model}: {missing} is not here; nothing has changed that would need it")
     return None
 

@@ -3,7 +3,8 @@
 import time
 
 from pipeline import params
-from pipeline.errors import HistoryShallow, PhotosAbsent
+from pipeline.environment import Environment
+from pipeline.errors import HistoryShallow, PhotosMissing
 from pipeline.layout import Layout
 from pipeline.project.git_repository import require_repository
 from pipeline.project.reproduction import missing_photos, reproduce_model
@@ -22,11 +23,11 @@ def run(model: str) -> None:
     layout = Layout(model)
     require_repository()
     add_to_params(model)
-    params.load().of(model)
+    params.load().for_model(model)
     reproduce_model("register", model)
     if not layout.bundle.exists() and (missing := missing_photos(layout)):
-        raise PhotosAbsent(model, missing)
-    registry = Registry.connect(params.Environment.read())
+        raise PhotosMissing(model, missing)
+    registry = Registry.connect(Environment.read())
     # dvc.lock may record the registration in another registry than this one.
     version = ensure_registered(layout, registry)
     pin = pin_unless_withdrawn(layout, registry, version)

@@ -5,6 +5,7 @@ from textwrap import indent
 from pipeline import params
 from pipeline.files import write
 from pipeline.layout import Layout
+from pipeline.model_names import is_model_name
 from pipeline.project import yaml_edits
 
 # The usual values for a few hundred photos per class. The floors refuse a model that has learned nothing,
@@ -59,11 +60,11 @@ def add_to_params(model: str) -> None:
     document = params.load()
     if model in document.models:
         return
-    text = yaml_edits.add_to_models(params.PARAMS.read_text(encoding="utf-8"), model)
+    text = yaml_edits.add_to_models(params.PARAMS_FILE.read_text(encoding="utf-8"), model)
     if model not in document.sections:
-        if not params.is_name(model) or not Layout(model).raw.is_dir():
-            raise document.unknown(model)
+        if not is_model_name(model) or not Layout(model).raw.is_dir():
+            raise document.unknown_model_error(model)
         text = f"{text.rstrip()}\n\n{model}:\n{indent(STARTER_SECTION, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
-    write(params.PARAMS, text.encode())
+    write(params.PARAMS_FILE, text.encode())
     print(f"params.yaml: a bare `dvc repro` now builds {model} too")

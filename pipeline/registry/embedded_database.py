@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
+from pipeline.environment import Environment
 from pipeline.errors import RegistryMoved, RegistryUnavailable
-from pipeline.params import Environment
 from serving.artifact.registry import SQLITE
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
@@ -38,7 +38,7 @@ def registry_uri(environment: Environment) -> str:
     """
     uri = environment.tracking_uri or f"{SQLITE}{DATABASE}"
     local = uri.startswith(SQLITE)
-    return f"{SQLITE}{(environment.home / uri.removeprefix(SQLITE)).absolute()}" if local else uri
+    return f"{SQLITE}{(environment.project_folder / uri.removeprefix(SQLITE)).absolute()}" if local else uri
 
 
 def is_embedded(uri: str) -> bool:
@@ -64,7 +64,7 @@ class EmbeddedDatabase:
     @classmethod
     def of_project(cls, environment: Environment) -> Self | None:
         """The project's own database; `None` if the environment names another registry."""
-        own, uri = cls((environment.home / DATABASE).absolute()), registry_uri(environment)
+        own, uri = cls((environment.project_folder / DATABASE).absolute()), registry_uri(environment)
         return own if is_embedded(uri) and cls.at(uri) == own else None
 
     @property

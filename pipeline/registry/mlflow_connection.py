@@ -19,8 +19,8 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import RegistryDiverted, RegistryRefused, RegistryUnavailable
-from pipeline.params import Environment
+from pipeline.environment import Environment
+from pipeline.errors import RegistryRefused, RegistryUnavailable, RegistryVariablesConflict
 from pipeline.registry.embedded_database import is_embedded, lock_embedded, registry_uri
 from serving.artifact.registry import Credentials, exposed, shown
 
@@ -37,8 +37,8 @@ def open_client(environment: Environment) -> mlflow.MlflowClient:
     `RegistryRefused` before anything is sent, if user, password or token would travel unencrypted.
     """
     uri = registry_uri(environment)
-    if environment.diversions:
-        raise RegistryDiverted(shown(uri), environment.diversions)
+    if environment.conflicting_variables:
+        raise RegistryVariablesConflict(shown(uri), environment.conflicting_variables)
     if reason := exposed(uri, _credentials(environment)):
         raise RegistryRefused(shown(uri), reason)
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.errors import RegistryRefused, VersionDamaged
-from pipeline.files import filling
+from pipeline.files import report_full_disk
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from serving.artifact.bundle import MANIFEST, Bundle
 from serving.artifact.registry import elsewhere, shown
@@ -22,7 +22,7 @@ def downloaded_bundle(registry: Registry, version: RegisteredVersion) -> Iterato
     """Yields a verified copy of a version's files; `VersionDamaged` names a file that was changed."""
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
-        with filling(folder), registry.translate_errors():
+        with report_full_disk(folder), registry.translate_errors():
             _download(registry, version, folder)
         try:
             bundle = Bundle.open(folder)

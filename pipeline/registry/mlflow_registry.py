@@ -13,8 +13,8 @@ from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline.environment import Environment
 from pipeline.errors import VersionMissing
-from pipeline.params import Environment
 from pipeline.registry.embedded_database import EmbeddedDatabase, is_embedded, registry_uri
 from pipeline.registry.mlflow_connection import display_uri, open_client, translate_errors
 from serving.artifact.registry import DIGEST

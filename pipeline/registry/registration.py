@@ -34,7 +34,7 @@ def ensure_registered(layout: Layout, registry: Registry) -> RegisteredVersion:
         )
     if not metrics["gate"]["passed"]:
         raise GateRefused(layout.model, bundle.digest, refusal_reasons(metrics["gate"]))
-    settings = params.load().of(layout.model)
+    settings = params.load().for_model(layout.model)
     version = get_or_create_version(registry, bundle, collect_metadata(layout, settings, metrics))
     if not has_all_files(registry, version, bundle):
         restore_files(registry, version, bundle)

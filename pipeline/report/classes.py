@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from pipeline.markdown import code, details, more, table
+from pipeline.markdown import code, details, omitted_note, table
 from pipeline.report.comparison import ClassChange, class_changes, same_classes, weakest
 from pipeline.report.records import ClassRow, Confusion
 from pipeline.report.subject import Side, Subject
@@ -48,7 +48,7 @@ def _moved(changed: Sequence[ClassChange], name: str, most: int) -> str:
         for row in [*lost, *gained]
     ]
     header = ["recall of the classes that changed most", "images", name, "now", "difference"]
-    return table(header, rows, figures=True) + more(len(changed), len(rows))
+    return table(header, rows, figures=True) + omitted_note(len(changed), len(rows))
 
 
 def _weakest(subject: Subject, side: Side | None) -> str:

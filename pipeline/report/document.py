@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
-from pipeline.files import replacing, write
+from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import code
 from pipeline.project.staleness import stale_reasons
@@ -28,6 +28,7 @@ from pipeline.report.page import Section, linked, page
 from pipeline.report.subject import Subject
 from pipeline.report.verdict import unmeasured, verdict
 from pipeline.report.wording import count
+from pipeline.yaml_validation import parse_yaml
 
 PAGE = Path("report.md")
 # What an unchanged model says gives way to anything that a changed one has to say.
@@ -41,7 +42,7 @@ def main(against: str | None = None, pictures: bool = True) -> None:
     """Compares all models of params.yaml with the commit where this branch left `against`."""
     models = params.load().models
     if not models:
-        raise ParamsInvalid(params.PARAMS, ["models: empty, so there is nothing to report"])
+        raise ParamsInvalid(params.PARAMS_FILE, ["models: empty, so there is nothing to report"])
     if not any(Layout(model).metrics.exists() for model in models):
         raise InputMissing(Layout(models[0]).metrics, models[0])
     base = find(against)
@@ -54,7 +55,7 @@ def main(against: str | None = None, pictures: bool = True) -> None:
     # What wants attention comes first, and so keeps its sections and pictures longest.
     order = sorted(models, key=lambda model: verdicts[model].mood)
     foot = _foot(against, pictures)
-    with replacing(FOLDER) as folder:
+    with replace_folder(FOLDER) as folder:
         subjects = [it for model in order if isinstance(it := found[model], Subject)]
         sections = list(_sections(subjects, base, folder if pictures else None))
         compared = base.said if reasons is not None else f"{base.said} {UNCHECKED}"
@@ -115,9 +116,12 @@ def _of_one(it: Subject, drawn: Illustrations, params: Callable[[int], str]) -> 
 
 def _params(base: Base) -> list[Difference]:
     """What params.yaml says otherwise than at the commit to compare with."""
-    data = base.commit and repository.content(base.commit, params.PARAMS)
+    data = base.commit and repository.content(base.commit, params.PARAMS_FILE)
     with suppress(ParamsInvalid):
-        before, now = params.document_of(data or b""), params.document_of(params.PARAMS.read_bytes())
+        before, now = (
+            parse_yaml(content, params.PARAMS_FILE)
+            for content in (data or b"", params.PARAMS_FILE.read_bytes())
+        )
         if isinstance(before, Mapping):
             return differences(flat(before), flat(now))
     return []

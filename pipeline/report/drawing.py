@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
 COLUMNS = 8
@@ -72,7 +72,7 @@ def _matrix(axis: Axes, matrix: Matrix) -> None:
     axis.imshow(np.where(right, _tint(shares, GAINED), _tint(np.sqrt(shares), LOST)))
     for row, column in zip(*np.nonzero(matrix.counts), strict=True):
         axis.text(column, row, f"{matrix.counts[row, column]}", ha="center", va="center", fontsize=8)
-    names = [replace_missing_glyphs(plain(name, BESIDE)) for name in matrix.names]
+    names = [replace_missing_glyphs(plain_text(name, BESIDE)) for name in matrix.names]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axis.set_xlabel("predicted")

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from pipeline.errors import FileDamaged
 from pipeline.layout import Layout
-from pipeline.markdown import code, codes
+from pipeline.markdown import code, code_list
 from pipeline.report import evidence, repository
 from pipeline.report.base import Base, short
 from pipeline.report.comparison import answers, same
@@ -30,7 +30,7 @@ def gather(layout: Layout, base: Base, stale: Sequence[str]) -> Subject | str:
     notes: list[str] = []
     if fresh := renewed(layout.model):
         notes.append(
-            f"The committed `dvc.lock` is out of date, commit what `make run` makes of it: {codes(fresh)}"
+            f"The committed `dvc.lock` is out of date, commit what `make run` makes of it: {code_list(fresh)}"
         )
     before = _before(layout, base, notes)
     pin, unreadable = _pin(evidence.workspace, layout, notes)

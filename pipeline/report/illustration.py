@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import FileDamaged
 from pipeline.files import read_json
 from pipeline.layout import Layout
-from pipeline.markdown import code, plain
+from pipeline.markdown import code, plain_text
 from pipeline.report import drawing
 from pipeline.report.comparison import Answers, Change, same_classes
 from pipeline.report.drawing import ABOVE, GAINED, LOST, OTHER, Matrix, Tile
@@ -67,14 +67,18 @@ def _tile(folder: Path, change: Change, preprocessing: Preprocessing) -> Tile | 
     path = folder / change.now.image
     if not path.resolve().is_relative_to(folder.resolve()):
         return None
-    lines = [plain(change.now.actual, ABOVE + 5), _answer("was", change.before), _answer("now", change.now)]
+    lines = [
+        plain_text(change.now.actual, ABOVE + 5),
+        _answer("was", change.before),
+        _answer("now", change.now),
+    ]
     with suppress(ServingError, OSError):
         return Tile(decode(path.read_bytes(), preprocessing), lines, _colour(change))
     return None
 
 
 def _answer(when: str, row: Prediction) -> str:
-    return f"{when} {plain(row.predicted, ABOVE)} {row.confidence:.0%}"
+    return f"{when} {plain_text(row.predicted, ABOVE)} {row.confidence:.0%}"
 
 
 def _colour(change: Change) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.markdown import more
+from pipeline.markdown import omitted_note
 from pipeline.report.verdict import Mood, Verdict
 
 # A comment may have 65,536 characters, of which there are never more than bytes. What publishes it adds a
@@ -100,7 +100,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     shown = len(blocks)
     while sum(map(size, blocks[:shown])) > VERDICTS:
         shown -= 1
-    return [_summary(verdicts), "".join(blocks[:shown]) + more(len(blocks), shown)]
+    return [_summary(verdicts), "".join(blocks[:shown]) + omitted_note(len(blocks), shown)]
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

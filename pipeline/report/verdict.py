@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pipeline.markdown import code, codes
+from pipeline.markdown import code, code_list
 from pipeline.report.subject import NEWLY, Side, Subject
 from pipeline.report.wording import judgement, with_interval
 from serving.artifact.pin import Pin
@@ -43,7 +43,7 @@ def verdict(subject: Subject) -> Verdict:
         for name, check in sorted(subject.now.metrics.gate.checks.items())
         if not check.passed
     ]
-    reasons = f"{codes(failed)}. " if failed else ""
+    reasons = f"{code_list(failed)}. " if failed else ""
     line = f"{ICONS[mood]} **{subject.layout.model}: {word}.** {reasons}{_figures(subject)}."
     return Verdict(mood, line, [*_doubts(subject), *_pin(subject), *subject.notes])
 
@@ -84,7 +84,7 @@ def _doubts(subject: Subject) -> list[str]:
             f"{digest(subject.bundle.digest)}: `dvc repro` measures it."
         )
     if subject.stale:
-        said = codes(subject.stale)
+        said = code_list(subject.stale)
         doubts.append(f"`dvc.lock` is not what code, params and data say, `make run` makes it so: {said}")
     machine = subject.machine
     # The gate says nothing of it: what stands in git is the same whatever it was compared with.

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.errors import InputMissing, TrainingDiverged
-from pipeline.files import read_json, replacing, write
+from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
@@ -25,14 +26,14 @@ from serving.model.decoder import Preprocessing
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).build
+    layout, settings = Layout(model), params.load().for_model(model).build
     if not layout.data_report.exists():
         raise InputMissing(layout.data_report, model)
     preprocessing = Preprocessing(settings.size, settings.crop)
-    with replacing(layout.built) as built:
+    with replace_folder(layout.built) as built:
         # The plots of a stage that trains nothing are an empty folder.
         (built / "training").mkdir()
-        environment = params.Environment.read()
+        environment = Environment.read()
         if not isinstance(settings, params.Scratch):
             weights = imagenet.weights(settings.alpha, environment)
             write(built / layout.weights.name, to_json(asdict(weights)))
@@ -83,4 +84,4 @@ def _classes(data_report: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

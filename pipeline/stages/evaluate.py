@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.errors import InputMissing, PipelineError
 from pipeline.evaluation import example_grid, gate, keras_agreement, metrics, model_card
 from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
 from pipeline.evaluation.gate_refusals import refusal_reasons
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
-from pipeline.files import read_json, replacing, write
+from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
-from pipeline.markdown import plain
+from pipeline.markdown import plain_text
 from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, to_json
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing, ServingError
@@ -44,7 +45,7 @@ Rows = list[dict[str, Any]]
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).evaluate
+    layout, settings = Layout(model), params.load().for_model(model).evaluate
     begin = time.perf_counter()
     for needed in (layout.bundle, layout.test, layout.data_report):
         if not needed.exists():
@@ -107,7 +108,8 @@ def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
     )
     if missed:
         more = f" and {len(missed) - model_card.MAX_ROWS} more" if len(missed) > model_card.MAX_ROWS else ""
-        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: model_card.MAX_ROWS])}{more}"
+        names = ", ".join(plain_text(name, 40) for name in missed[: model_card.MAX_ROWS])
+        yield f"never answered: {names}{more}"
     if failed := refusal_reasons(metrics["gate"]):
         yield f"the gate refuses it: {'; '.join(failed)}"
 
@@ -156,7 +158,7 @@ def against_pinned(
         from pipeline.registry.mlflow_files import downloaded_bundle
         from pipeline.registry.mlflow_registry import Registry
 
-        registry = Registry.connect(params.Environment.read())
+        registry = Registry.connect(Environment.read())
         with downloaded_bundle(registry, registry.get_by_digest(pin.name, pin.digest)) as bundle:
             # It may be older than a class that the data have by now.
             pinned = predict_folder(Predictor.open(bundle.path), layout.test, strict=False)
@@ -178,7 +180,7 @@ def save(layout: Layout, predictor: Predictor, answers: Predictions, metrics: di
     data = read_json(layout.data_report)
     names = [label.name for label in predictor.labels]
     classes, confused = class_rows(predictor, answers), confusion_rows(names, answers)
-    with replacing(layout.reports) as reports:
+    with replace_folder(layout.reports) as reports:
         write(reports / "metrics.json", to_json(metrics))
         write(reports / "data.json", to_json(data))
         write(reports / "predictions.csv", table(prediction_rows(layout.test, names, answers)))
@@ -291,4 +293,4 @@ def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> b
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
 from pipeline.errors import InputMissing
-from pipeline.files import read_json, replacing, sha256_of, write
+from pipeline.files import read_json, replace_folder, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
 from pipeline.onnx import calibration_images, keras_to_onnx, probability_check
@@ -48,10 +48,10 @@ HEAD = 1024
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).export
+    layout, settings = Layout(model), params.load().for_model(model).export
     if not layout.built.is_dir():
         raise InputMissing(layout.built, model)
-    with replacing(layout.bundle) as bundle:
+    with replace_folder(layout.bundle) as bundle:
         network = keras.saving.load_model(layout.built / "model.keras", compile=False)
         _copy(layout.built / "model.keras", bundle / "data/model.keras")
         write(bundle / "data/keras_module.txt", b"keras")
@@ -151,4 +151,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

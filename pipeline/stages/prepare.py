@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
 from pipeline.data import ignored_files, summary
 from pipeline.data.images import Labelled, Refused, duplicates, inspect
 from pipeline.data.labelled_photos import Found, listing
 from pipeline.data.sources import class_folders
 from pipeline.data.split import SPLITS, assign, stratified
+from pipeline.environment import Environment
 from pipeline.errors import DataRefused
-from pipeline.files import replacing, write
+from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
 from serving.artifact.bundle import to_json
 
@@ -29,10 +30,10 @@ LINK = "it is a link to a folder, which DVC does not follow: put the folder itse
 def main(model: str) -> None:
     """Runs the stage."""
     layout, all_params = Layout(model), params.load()
-    settings = all_params.of(model).prepare
+    settings = all_params.for_model(model).prepare
     if not layout.raw.is_dir():
-        raise all_params.unknown(model)
-    with class_folders(layout.raw, params.Environment.read()) as folder:
+        raise all_params.unknown_model_error(model)
+    with class_folders(layout.raw, Environment.read()) as folder:
         found = listing(folder, settings.split)
         inspected = list(inspect(folder, found.files, settings.convert))
         # Of a picture in several splits the one that is tested counts.
@@ -52,7 +53,7 @@ def main(model: str) -> None:
         refused += too_few(kept, splits, settings, found.classes)
         if refused:
             raise DataRefused(layout.raw, [(item.name, item.reason) for item in refused])
-        with replacing(layout.prepared) as prepared:
+        with replace_folder(layout.prepared) as prepared:
             copy(kept, splits, prepared)
             write(prepared / layout.data_report.name, to_json(report(kept, splits, repeated, alike)))
 
@@ -145,4 +146,4 @@ def _some(found: list[list[str]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

@@ -6,8 +6,8 @@ Writes a version in the registry, and
 Refuses a bundle whose gate did; does nothing inside `dvc exp run`, where results are tried, not kept.
 """
 
-from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry.mlflow_registry import Registry
@@ -17,7 +17,7 @@ from serving.artifact.bundle import Bundle, to_json
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, environment = Layout(model), params.Environment.read()
+    layout, environment = Layout(model), Environment.read()
     if environment.experiment:
         print(
             f"register {model}: skipped inside `dvc exp run`; `dvc exp apply`, then `make run` registers it"
@@ -27,8 +27,8 @@ def main(model: str) -> None:
         version = ensure_registered(layout, registry)
         print(f"register {model}: version {version.number} at {registry.display_uri}")
     # The same in every registry and in an experiment, as dvc.lock must be.
-    write(layout.receipt, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
+    write(layout.registration_record, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import Environment
+from pipeline.environment import Environment
 from pipeline.registry.mlflow_registry import Registry
 from tests.pipeline.projects import AUTHOR, TINY, Project, tiny_project
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.pipeline.pictures import class_folders
+from tests.pipeline.sample_images import write_class_folders
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,7 +119,7 @@ def tiny_project(target: Path) -> Project:
     for name in ("dvc.lock", "pins/digits.json"):
         (target / name).unlink(missing_ok=True)
     shutil.rmtree(target / "reports", ignore_errors=True)
-    class_folders(target / "data/raw/tiny", images=12)
+    write_class_folders(target / "data/raw/tiny", images=12)
     # Photos are not for git; here they are, so that a clone has them.
     project.succeed("git", "add", "-f", "data/raw/tiny")
     project.commit("a model that is built in seconds")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmarks import hostile, image, protocols, soak, stops
 from benchmarks.documents import section
 from benchmarks.serving import plot, tables
 from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
-from pipeline.__main__ import VERBS
+from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
@@ -26,7 +27,8 @@ from tests.repo.stages import STAGES
 # Fenced blocks, then inline code: prose says "make" too.
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMANDS = {verb.__name__.removeprefix("_") for verb in VERBS}
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+COMMANDS = {command.__name__.removeprefix("_") for command in COMMAND_FUNCTIONS}
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +61,6 @@ def test_commands_exist(code: str) -> None:
 
 def test_stages_exist(code: str) -> None:
     assert set(re.findall(r"python -m pipeline\.([a-z_]+)", code)) - set(STAGES) == set()
-
-
-def test_links_lead_somewhere(readme: str) -> None:
-    links = {link.split("#")[0] for link in LINK.findall(readme) if "://" not in link}
-    assert [link for link in sorted(links - {""}) if not (ROOT / link).exists()] == []
 
 
 def test_help_lists_every_verb() -> None:
@@ -136,14 +133,29 @@ def test_the_server_tells_its_own_version() -> None:
     assert described["project"]["version"] == open_inference_metadata.VERSION
 
 
-def test_links_of_the_guide_lead_somewhere(guide: str) -> None:
-    links = [link.split("#")[0] for link in LINK.findall(guide) if "://" not in link]
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+ANCHOR = re.compile(r'^#+ (.+)$|<a id="([^"]+)">', re.MULTILINE)
 
 
-def test_links_of_the_manual_lead_somewhere(manual: str) -> None:
-    links = [link.split("#")[0] for link in LINK.findall(manual) if "://" not in link]
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+def anchors(document: Path) -> set[str]:
+    """The fragments of a document, as GitHub makes them from its titles, and those that it names itself."""
+    titles = ANCHOR.findall(document.read_text(encoding="utf-8"))
+    return {named or re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title, named in titles}
+
+
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", *DOCUMENTS])
+def test_links_lead_somewhere(name: str) -> None:
+    document = ROOT / name
+    links = [link.partition("#") for link in LINK.findall(document.read_text(encoding="utf-8"))]
+    assert links
+    for path, _, fragment in links:
+        if "://" not in path:
+            target = document.parent / path if path else document
+            assert target.exists(), path
+            assert not fragment or fragment in anchors(target), f"{path}#{fragment}"
+
+
+def test_the_readme_lists_every_document(readme: str) -> None:
+    assert {link for link in LINK.findall(readme) if link in DOCUMENTS} == set(DOCUMENTS)
 
 
 @pytest.mark.parametrize(

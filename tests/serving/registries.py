@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from pipeline.params import Environment
+from pipeline.environment import Environment
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.mlflow_version import VersionMetadata, get_or_create_version
 from serving.artifact.bundle import Bundle

@@ -18,8 +18,8 @@ from pipeline.data.labelled_photos import listing
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import sha256_of
 from pipeline.stages import prepare
-from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
+from tests.pipeline.sample_images import draw_image, write_class_folders
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
-    return class_folders(tmp_path / "data/raw/tiny", images=12)
+    return write_class_folders(tmp_path / "data/raw/tiny", images=12)
 
 
 def prepared() -> set[str]:
@@ -268,7 +268,7 @@ def test_a_refusal_leaves_the_former_result(raw: Path) -> None:
 def test_a_new_photo_moves_no_other(raw: Path) -> None:
     prepare.main("tiny")
     before = prepared()
-    draw(raw / "red/new.png", "red", seed=77)
+    draw_image(raw / "red/new.png", "red", seed=77)
     prepare.main("tiny")
     added = prepared() - before
     assert before <= prepared()

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from pipeline.data.folder_tree import split_of
-from pipeline.errors import DataRefused, FoldersUnclear
+from pipeline.errors import DataRefused, FolderLayoutUnclear
 from pipeline.stages import prepare
-from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
+from tests.pipeline.sample_images import draw_image, write_class_folders
 
 LINES = 24
 
@@ -38,7 +38,7 @@ def fill(folder: Path, images: int, begin: int = 0) -> None:
     for label, colour in (("cat", "red"), ("dog", "blue")):
         for number in range(images):
             seed = {"cat": 10_000, "dog": 20_000}[label] + begin + number
-            draw(folder / label / f"{number}.png", colour, seed)
+            draw_image(folder / label / f"{number}.png", colour, seed)
 
 
 def counts() -> dict[str, dict[str, int]]:
@@ -120,7 +120,7 @@ def test_a_picture_in_train_and_test_is_only_tested(raw: Path, capsys: pytest.Ca
 def test_unlabelled_test_photos_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(raw / "train", 10)
     for number in range(5):
-        draw(raw / f"test/{number}.png", "green", number)
+        draw_image(raw / f"test/{number}.png", "green", number)
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert "5 files in test/ that are in no class folder" in capsys.readouterr().out
@@ -136,17 +136,17 @@ def test_classes_may_be_called_like_a_split(raw: Path) -> None:
 def flat_of_kaggle(raw: Path) -> None:
     for label in ("cat", "dog"):
         for number in range(3):
-            draw(raw / f"train/{label}.{number}.png", "red", number)
-    draw(raw / "test1/1.png", "red", 1)
+            draw_image(raw / f"train/{label}.{number}.png", "red", number)
+    draw_image(raw / "test1/1.png", "red", 1)
 
 
 def flat(raw: Path) -> None:
     for name in ("IMG_1.png", "IMG_2.png", "b.png"):
-        draw(raw / name, "red", 1)
+        draw_image(raw / name, "red", 1)
 
 
 def with_table(raw: Path) -> None:
-    draw(raw / "images/a.png", "red", 1)
+    draw_image(raw / "images/a.png", "red", 1)
     (raw / "labels.csv").write_text("file,label\na.png,cat\n")
 
 
@@ -175,7 +175,7 @@ def zipped(raw: Path) -> None:
 
 def flat_classes(raw: Path) -> None:
     for name in ("train", "test"):
-        draw(raw / name / "a.png", "red", 1)
+        draw_image(raw / name / "a.png", "red", 1)
 
 
 def twice(raw: Path) -> None:
@@ -186,19 +186,19 @@ def twice(raw: Path) -> None:
 def mixed(raw: Path) -> None:
     fill(raw / "train", 1)
     fill(raw / "test", 1)
-    draw(raw / "pred/1.png", "red", 1)
+    draw_image(raw / "pred/1.png", "red", 1)
 
 
 def images_and_annotations(raw: Path) -> None:
     for number in range(3):
         for label in ("Abyssinian", "pug"):
-            draw(raw / f"images/{label}_{number}.png", "red", number)
-            draw(raw / f"annotations/{label}_{number}.png", "blue", number)
+            draw_image(raw / f"images/{label}_{number}.png", "red", number)
+            draw_image(raw / f"annotations/{label}_{number}.png", "blue", number)
 
 
 def masks(raw: Path) -> None:
     for name in ("Images", "masks"):
-        draw(raw / name / "a.png", "red", 1)
+        draw_image(raw / name / "a.png", "red", 1)
 
 
 UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
@@ -222,7 +222,7 @@ UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 def test_what_is_unclear_is_told_in_a_sentence(raw: Path, name: str) -> None:
     make, words = UNCLEAR[name]
     make(raw)
-    with pytest.raises(FoldersUnclear) as error:
+    with pytest.raises(FolderLayoutUnclear) as error:
         prepare.main("tiny")
     for word in words:
         assert word in str(error.value)
@@ -234,7 +234,7 @@ def test_others_beside_a_split_are_passed_over_on_request(
 ) -> None:
     fill(raw / "train", 8)
     fill(raw / "test", 4, begin=100)
-    draw(raw / "pred/1.png", "red", 1)
+    draw_image(raw / "pred/1.png", "red", 1)
     setting(split="folders")
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
@@ -268,15 +268,15 @@ def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFix
 
 
 def test_a_split_by_folders_needs_some(raw: Path) -> None:
-    class_folders(raw, images=3)
+    write_class_folders(raw, images=3)
     setting(split="folders")
-    with pytest.raises(FoldersUnclear, match="none is called train, valid or test"):
+    with pytest.raises(FolderLayoutUnclear, match="none is called train, valid or test"):
         prepare.main("tiny")
 
 
 @pytest.mark.parametrize("place", ["linked", "red/more"])
 def test_a_link_to_a_folder_is_refused_in_a_sentence(raw: Path, place: str) -> None:
-    class_folders(raw, images=12)
+    write_class_folders(raw, images=12)
     for target in (raw.parent.resolve(), raw.resolve() / "red"):
         (raw / place).symlink_to(target)
         with pytest.raises(DataRefused, match=rf"\n  {place}/: it is a link to a folder") as error:
@@ -287,7 +287,7 @@ def test_a_link_to_a_folder_is_refused_in_a_sentence(raw: Path, place: str) -> N
 
 def test_what_is_printed_fits_on_a_screen(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(60):
-        draw(raw / f"class {number:02d} {'x' * 80}/a.png", "red", number)
+        draw_image(raw / f"class {number:02d} {'x' * 80}/a.png", "red", number)
         (raw / f"class {number:02d} {'x' * 80}/b.tif").write_bytes(b"II*\0" + bytes(60))
         (raw / f"notes {number}.txt").write_text("x")
     with pytest.raises(DataRefused) as error:
@@ -333,7 +333,7 @@ def test_a_stratified_split_is_near_its_shares(raw: Path) -> None:
 
 
 def test_every_class_is_printed_with_its_counts(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    class_folders(raw, images=12)
+    write_class_folders(raw, images=12)
     prepare.main("tiny")
     printed = capsys.readouterr().out
     for label, found in counts().items():

@@ -21,8 +21,8 @@ from serving.errors import ImageDamaged, ImageTooManyPixels
 from serving.model import decoder
 from serving.model.decoder import Preprocessing, decode
 from serving.model.formats import image_file
-from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import ROOT, TINY
+from tests.pipeline.sample_images import write_class_folders
 
 SEEN = Preprocessing(size=32, crop=1.0)
 
@@ -32,7 +32,7 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
-    return class_folders(Path("data/raw/tiny"), images=12)
+    return write_class_folders(Path("data/raw/tiny"), images=12)
 
 
 def setting(**values: object) -> None:

@@ -21,9 +21,9 @@ import pytest
 
 from pipeline.data import archives
 from pipeline.data.sources import class_folders
-from pipeline.downloads import cached
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid, SourceUnavailable
-from pipeline.params import Environment
 
 CLASSES = r"(?P<class>n[0-9]+)_[^/]*\.jpg$"
 # A port where nothing listens: connections are refused at once, as on a machine without a network.
@@ -125,9 +125,9 @@ def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     files.breaks = [100_000]
     with serving(files) as url:
         with pytest.raises(SourceUnavailable, match=r"broke off after 100,000 of 256,000 bytes"):
-            cached(url, tmp_path, "datasets", "the photos", MOST)
+            cached_download(url, tmp_path, "datasets", "the photos", MOST)
         assert not (tmp_path / "datasets/photos.zip").exists()
-        assert cached(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == data
+        assert cached_download(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == data
     assert files.ranges == [None, "bytes=100000-"]
 
 
@@ -135,12 +135,12 @@ def test_a_part_that_does_not_fit_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/photos.zip.part").write_bytes(b"x" * 5000)
     with serving(Files(b"whole")) as url:
-        assert cached(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == b"whole"
+        assert cached_download(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == b"whole"
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable) as error:
-        cached(NOWHERE, tmp_path, "datasets", "the photos", MOST)
+        cached_download(NOWHERE, tmp_path, "datasets", "the photos", MOST)
     for words in ("the photos", str(tmp_path / "datasets/photos.zip"), NOWHERE, "refused", "KERAS_HOME"):
         assert words in str(error.value)
 
@@ -371,7 +371,7 @@ def test_a_download_has_a_bound(tmp_path: Path, announced: bool) -> None:
     files = Files(bytes(MOST + 1))
     files.announces = announced
     with serving(files) as url, pytest.raises(SourceUnavailable, match="more than 1,000,000 bytes"):
-        cached(url, tmp_path, "datasets", "the photos", MOST)
+        cached_download(url, tmp_path, "datasets", "the photos", MOST)
     assert list((tmp_path / "datasets").iterdir()) == []
 
 
@@ -407,7 +407,7 @@ def test_a_recipe_with_a_mistake_is_named(tmp_path: Path, text: str) -> None:
 
 def test_a_file_of_another_kind_is_not_fetched(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="neither https nor http"):
-        cached("file:///etc/photos.zip", tmp_path, "datasets", "the photos", MOST)
+        cached_download("file:///etc/photos.zip", tmp_path, "datasets", "the photos", MOST)
 
 
 def test_a_folder_without_a_recipe_is_the_data(tmp_path: Path) -> None:

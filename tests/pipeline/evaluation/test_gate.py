@@ -22,7 +22,7 @@ from pipeline.registry.registration import ensure_registered
 from pipeline.stages.evaluate import against_pinned, figures, said, shown
 from serving.artifact.pin import Pin
 from serving.model.predictor import Predictor
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 
 SETTINGS = Evaluate(
@@ -116,7 +116,7 @@ def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> 
 
 
 def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -> None:
-    candidate()
+    write_candidate()
     for label, count in (("c0", 36), ("c1", 1)):
         for number in range(count):
             path = LAYOUT.test / label / f"{number:02d}.png"
@@ -233,16 +233,16 @@ def compared(images: Path) -> tuple[PinnedComparison | None, str]:
 
 
 def test_nothing_pinned_is_nothing_to_compare(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     assert compared(images) == (None, "nothing is pinned to compare with")
 
 
 def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, images: Path) -> None:
-    candidate(steepness=4.0)
+    write_candidate(steepness=4.0)
     promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     assert compared(images) == (None, "this is the pinned version")
     # A negative steepness names the colour that a picture has least of: all wrong.
-    bad = candidate(steepness=-4.0)
+    bad = write_candidate(steepness=-4.0)
     comparison, text = compared(images)
     assert comparison == PinnedComparison(Pin.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
     assert "40 images lost" in text
@@ -251,7 +251,7 @@ def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, i
 
 
 def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, images: Path) -> None:
-    candidate()
+    write_candidate()
     write(LAYOUT.pin, Pin("tiny", 3, "e" * 64).to_bytes())
     comparison, text = compared(images)
     assert comparison is None
@@ -260,9 +260,9 @@ def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, im
 
 
 def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry, images: Path) -> None:
-    candidate()
+    write_candidate()
     promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     (images / "c0").rename(images / "zebra")
     predictor = Predictor.open(LAYOUT.bundle)
     answers = predict_folder(predictor, images, strict=False)
@@ -273,7 +273,7 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
 
 
 def test_figures_of_known_answers(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     found = figures(predict_folder(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
     assert (found["images"], found["classes"], found["top1"]) == (40, 3, 1.0)
     assert found["majority"] == {"class": "red", "share": 0.5}
@@ -282,13 +282,13 @@ def test_figures_of_known_answers(project: Project, images: Path) -> None:
 
 
 def test_a_folder_that_is_no_class_is_refused(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     (images / "c0").rename(images / "zebra")
     with pytest.raises(DataRefused, match="zebra/: the model has no such class"):
         predict_folder(Predictor.open(LAYOUT.bundle), images)
 
 
 def test_latency_is_in_milliseconds(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     measured = measure_latency(Predictor.open(LAYOUT.bundle), sorted(images.rglob("*.png"))[:3])
     assert 0 < measured["total_ms_p50"] <= measured["total_ms_p95"] < 1000

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, Bundle
-from tests.pipeline.pictures import draw
 from tests.pipeline.projects import Project
+from tests.pipeline.sample_images import draw_image
 
 METRICS, BUNDLE = "reports/tiny/metrics.json", "models/tiny/bundle"
 
@@ -71,11 +71,11 @@ def test_the_server_needs_the_served_graph_only(built: Project) -> None:
 def test_test_images_do_not_calibrate(copy: Project) -> None:
     before = (copy.root / BUNDLE / GRAPH).read_bytes()
     for number, path in enumerate(sorted((copy.root / "data/prepared/tiny/test").rglob("*.*"))):
-        draw(path, path.parent.name, seed=4000 + number)
+        draw_image(path, path.parent.name, seed=4000 + number)
     stage(copy, "export")
     assert (copy.root / BUNDLE / GRAPH).read_bytes() == before
     for path in sorted((copy.root / "data/prepared/tiny/valid").rglob("*.*"))[:1]:
-        draw(path, path.parent.name, seed=4000)
+        draw_image(path, path.parent.name, seed=4000)
     stage(copy, "export")
     assert (copy.root / BUNDLE / GRAPH).read_bytes() != before
 

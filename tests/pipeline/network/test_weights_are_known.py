@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.environment import Environment
 from pipeline.errors import WeightsUnknown
 from pipeline.network import imagenet
-from pipeline.params import Environment
 from tests.imagenet import HOME, needs_weights
 
 NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_224.h5"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import NothingToCalibrate
+from pipeline.errors import CalibrationImagesMissing
 from pipeline.onnx import calibration_images
 from serving.model.decoder import Preprocessing, decode
-from tests.pipeline.pictures import COLOURS, class_folders, draw
+from tests.pipeline.sample_images import COLOURS, draw_image, write_class_folders
 
 SEEN = Preprocessing(size=32, crop=1.0)
 
@@ -19,7 +19,7 @@ SEEN = Preprocessing(size=32, crop=1.0)
 def prepared(tmp_path: Path) -> Path:
     """Prepared images: two of each class to validate, four to train, three to test."""
     for split, images in (("valid", 2), ("train", 4), ("test", 3)):
-        class_folders(tmp_path / split, images=images)
+        write_class_folders(tmp_path / split, images=images)
     return tmp_path
 
 
@@ -45,7 +45,7 @@ def test_training_images_fill_up(prepared: Path, wanted: int, from_training: int
     shutil.rmtree(prepared / "test")
     for number, path in enumerate(sorted((prepared / "train").rglob("*.*"))):
         # Other pictures than those of validation, which are drawn alike.
-        draw(path, path.parent.name, seed=9000 + number)
+        draw_image(path, path.parent.name, seed=9000 + number)
     found = taken(prepared, wanted)
     assert sum(count for place, count in found.items() if place.startswith("valid")) == 6
     assert sum(count for place, count in found.items() if place.startswith("train")) == from_training
@@ -71,6 +71,6 @@ def test_without_images_the_error_tells_two_ways_out(prepared: Path) -> None:
     shutil.rmtree(prepared / "valid")
     shutil.rmtree(prepared / "train")
     with pytest.raises(
-        NothingToCalibrate, match=r"give prepare\.valid a share, or set export\.precision to float32"
+        CalibrationImagesMissing, match=r"give prepare\.valid a share, or set export\.precision to float32"
     ):
         calibration_images.load(prepared, 64, SEEN)

@@ -20,7 +20,7 @@ from pipeline.onnx.quantisation import quantised, rounded
 from serving.model.decoder import Preprocessing, decode
 from serving.model.predictor import load
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
-from tests.pipeline.pictures import COLOURS, draw
+from tests.pipeline.sample_images import COLOURS, draw_image
 from tests.repo.imports import ROOT
 
 QUANTISE = """
@@ -49,7 +49,9 @@ OLD_CPU = ("qemu-x86_64", "-cpu", "Haswell")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network in float32 and in 8 bits, and the pictures that it was shown."""
     path = tmp_path_factory.mktemp("graphs")
-    files = [draw(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)]
+    files = [
+        draw_image(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)
+    ]
     pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
     keras.utils.set_random_seed(1)
     model = architectures.scratch(SETTINGS, classes=len(COLOURS))

@@ -12,8 +12,8 @@ from pipeline.evaluation.batch_prediction import predict_folder
 from serving.artifact.bundle import FLOAT_GRAPH
 from serving.model.predictor import Predictor
 from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
-from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import Project, copy_of_the_working_tree
+from tests.pipeline.sample_images import write_class_folders
 from tests.serving.servers import running
 
 
@@ -83,7 +83,7 @@ def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -
 
 @needs_weights
 def test_a_folder_of_photos_is_fine_tuned(copy: Project) -> None:
-    class_folders(copy.root / "data/raw/colours", images=24, side=100)
+    write_class_folders(copy.root / "data/raw/colours", images=24, side=100)
     described = copy.pipeline("run", "colours", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "described colours" in described.stdout
     # The registry is down, but everything up to it was done, and is kept.

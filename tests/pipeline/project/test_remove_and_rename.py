@@ -14,7 +14,7 @@ from pipeline.project import yaml_edits
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
 from pipeline.registry.registration import ensure_registered
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import ROOT, TINY, Project
 
 PARAMS = (ROOT / "params.yaml").read_text()
@@ -34,7 +34,7 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     shutil.copytree("data/raw/tiny", "data/raw/other")
     lock = yaml_edits.rename_stages(LOCK, "digits", "tiny")
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
-    candidate()
+    write_candidate()
     promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     project.commit("all there is")
     return project
@@ -89,7 +89,7 @@ def test_all_that_belongs_to_a_model_is_removed(
     assert main(["remove", "tiny", "--yes"]) == 1
     assert "no model 'tiny'" in capsys.readouterr().err
     Path("params.yaml").write_text(TINY)
-    candidate()
+    write_candidate()
     assert ensure_registered(LAYOUT, registry).number == 1
 
 

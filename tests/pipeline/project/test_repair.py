@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import Environment
+from pipeline.environment import Environment
 from pipeline.project.repair import RepairStatus, repair
 from pipeline.registry.mlflow_files import artifact_uri, verify_files
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from pipeline.registry.promotion import promote
 from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 from tests.pipeline.registry.test_registry_survives import version_folder
 
@@ -21,7 +21,7 @@ from tests.pipeline.registry.test_registry_survives import version_folder
 @pytest.fixture
 def pinned(project: Project, registry: Registry) -> RegisteredVersion:
     """Version 1 is pinned and committed; its bundle is the workspace's."""
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     promote(LAYOUT, registry, version)
     project.commit("pinned")
@@ -53,7 +53,7 @@ def test_a_copy_uses_its_own_files(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "mlflow.db no longer leads to" in repaired()[RepairStatus.REPAIRED]
     assert only_ok()
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     registry = Registry.connect(Environment.read())
     added = ensure_registered(LAYOUT, registry)
     for version in (pinned, added):
@@ -92,7 +92,7 @@ def test_files_come_back_from_dvcs_cache(
     project.succeed("dvc", "init", "-q")
     (project.root / ".gitignore").unlink()
     project.succeed("dvc", "add", "-q", str(LAYOUT.bundle))
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     ensure_registered(LAYOUT, registry)
     shutil.rmtree("mlartifacts")
     findings = [str(finding) for finding in repair(LAYOUT, Environment.read())]
@@ -105,7 +105,7 @@ def test_bytes_that_nobody_has_are_said(
     project: Project, pinned: RegisteredVersion, registry: Registry
 ) -> None:
     project.succeed("dvc", "init", "-q")
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     shutil.rmtree("mlartifacts")
     said = repaired()[RepairStatus.NOT_REPAIRED]
     assert said.startswith(
@@ -118,7 +118,7 @@ def test_bytes_that_nobody_has_are_said(
 
 
 def test_the_alias_follows_the_pin(pinned: RegisteredVersion, registry: Registry) -> None:
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     registry.set_alias(ensure_registered(LAYOUT, registry), "champion")
     assert "the alias champion is version 1, no longer version 2" in repaired()[RepairStatus.REPAIRED]
     registry.client.delete_registered_model_alias("tiny", "champion")
@@ -127,7 +127,7 @@ def test_the_alias_follows_the_pin(pinned: RegisteredVersion, registry: Registry
 
 
 def test_a_lost_registry_gets_the_pinned_version_again(project: Project, database: bytes) -> None:
-    bundle = candidate()
+    bundle = write_candidate()
     LAYOUT.pin.parent.mkdir()
     LAYOUT.pin.write_bytes(Pin("tiny", 7, bundle.digest).to_bytes())
     (project.root / "mlflow.db").write_bytes(database)
@@ -163,7 +163,7 @@ def test_a_pin_in_conflict_is_for_somebody_to_decide(
     project.succeed("git", "switch", "-q", "-c", "other")
     for steepness, branch in ((5.0, "other"), (6.0, "main")):
         project.succeed("git", "switch", "-q", branch)
-        candidate(steepness)
+        write_candidate(steepness)
         promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
         project.commit(branch)
     assert project.run("git", "merge", "-q", "other").returncode == 1
@@ -176,7 +176,7 @@ def test_a_pin_in_conflict_is_for_somebody_to_decide(
 def test_an_uncommitted_pin_of_a_withdrawn_version_is_said(
     project: Project, pinned: RegisteredVersion, registry: Registry
 ) -> None:
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     second = promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     project.commit("second")
     promote(LAYOUT, registry, pinned)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import params
+from pipeline.environment import Environment
 from pipeline.registry.mlflow_registry import Registry
 from serving.artifact.bundle import Bundle
-from tests.pipeline.pictures import draw
 from tests.pipeline.projects import Project
+from tests.pipeline.sample_images import draw_image
 
 STAGES = ["prepare", "build", "export", "evaluate", "register"]
 
@@ -95,7 +95,7 @@ def test_a_clean_clone_gives_the_same_bytes(built: Project, again: Project) -> N
 def test_a_changed_photo_reruns_everything(again: Project) -> None:
     before = digest(again)
     train = again.root / "data/prepared/tiny/train/red"
-    draw(again.root / "data/raw/tiny/red" / min(train.iterdir()).name, "red", seed=4711)
+    draw_image(again.root / "data/raw/tiny/red" / min(train.iterdir()).name, "red", seed=4711)
     assert again.repro() == [f"{stage}@tiny" for stage in STAGES]
     assert digest(again) != before
 
@@ -145,9 +145,7 @@ def test_an_experiment_registers_nothing(built: Project) -> None:
     # It runs in a copy of the project, and finds the project's registry all the same.
     assert "NOT compared" not in printed
     assert "against the pinned" in printed
-    registry = Registry.connect(
-        params.Environment(f"sqlite:///{built.root / 'mlflow.db'}", built.root, False)
-    )
+    registry = Registry.connect(Environment(f"sqlite:///{built.root / 'mlflow.db'}", built.root, False))
     assert [int(entry.version) for entry in registry.client.search_model_versions("name = 'tiny'")] == [1]
 
 

@@ -59,7 +59,7 @@ def test_it_is_built_again_or_something_else_stands_in(clone: Project) -> None:
     (clone.root / PIN).write_bytes(Pin("tiny", 1, "0" * 64).to_bytes())
     done = clone.pipeline("fetch", "tiny")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be had here. Tried:\n")
+    assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be obtained here. Tried:\n")
     for words in ("workspace and registry: ", "DVC: ", f"building it again: {BUNDLE}/manifest.json has"):
         assert words in done.stderr
     assert "DVC_REMOTE" in done.stderr

@@ -16,13 +16,13 @@ from pipeline.registry.promotion import promote, rollback, was_withdrawn
 from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped
 
 
 def registered(registry: Registry, steepness: float) -> RegisteredVersion:
-    candidate(steepness)
+    write_candidate(steepness)
     return ensure_registered(LAYOUT, registry)
 
 

@@ -13,16 +13,16 @@ from threading import Thread
 import pytest
 from PIL import Image
 
-from pipeline.command_line import guarded
+from pipeline.command_line import run_and_report
+from pipeline.environment import Environment
 from pipeline.errors import (
-    RegistryDiverted,
     RegistryMoved,
     RegistryUnavailable,
-    TemporaryFull,
+    RegistryVariablesConflict,
+    TemporaryFolderFull,
     VersionDamaged,
 )
 from pipeline.evaluation.batch_prediction import predict_folder
-from pipeline.params import Environment
 from pipeline.registry.embedded_database import EmbeddedDatabase
 from pipeline.registry.mlflow_files import artifact_uri, verify_files
 from pipeline.registry.mlflow_registry import Registry
@@ -30,7 +30,7 @@ from pipeline.registry.promotion import promote
 from pipeline.registry.registration import ensure_registered
 from pipeline.stages.evaluate import against_pinned
 from serving.model.predictor import Predictor
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 
 
@@ -48,7 +48,7 @@ def version_folder(project: Project, number: int = 1) -> Path:
 def test_a_copied_or_moved_project_writes_nothing_into_the_old_folder(
     project: Project, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    candidate()
+    write_candidate()
     ensure_registered(LAYOUT, registry)
     copy = tmp_path / "copy of it"
     if moved:
@@ -59,7 +59,7 @@ def test_a_copied_or_moved_project_writes_nothing_into_the_old_folder(
     monkeypatch.chdir(copy)
     # MLflow sets it for the whole process.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     before = files_in(project.root)
     for environment in (
         Environment.read(),
@@ -79,7 +79,7 @@ def test_a_registry_of_another_folder_keeps_its_files_there(
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "mlflow.db").write_bytes(database)
-    candidate()
+    write_candidate()
     ensure_registered(
         LAYOUT, Registry.connect(Environment(f"sqlite:///{shared}/mlflow.db", shared, experiment=False))
     )
@@ -101,7 +101,9 @@ def test_a_variable_that_leads_elsewhere_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(RegistryDiverted, match=rf"{name} would .*mlflow\.db.*MLFLOW_TRACKING_URI") as raised:
+    with pytest.raises(
+        RegistryVariablesConflict, match=rf"{name} would .*mlflow\.db.*MLFLOW_TRACKING_URI"
+    ) as raised:
         Registry.connect(Environment.read())
     assert "secret" not in str(raised.value)
     assert not Path("mlflow.db").exists()
@@ -124,7 +126,7 @@ def test_variables_of_other_work_change_nothing(
         "MLFLOW_ENABLE_WORKSPACES": "false",
     }.items():
         monkeypatch.setenv(name, value)
-    candidate()
+    write_candidate()
     connected = Registry.connect(Environment.read())
     version = ensure_registered(LAYOUT, connected)
     verify_files(connected, version)
@@ -139,7 +141,7 @@ def test_an_experiment_in_a_copy_asks_the_projects_registry(
     project: Project, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`dvc exp run --temp` and the queue run in a folder below .dvc/tmp; DVC says whose experiment it is."""
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
@@ -153,7 +155,7 @@ def test_an_experiment_in_a_copy_asks_the_projects_registry(
 
 
 def test_the_description_is_the_one_of_params(project: Project, registry: Registry) -> None:
-    candidate()
+    write_candidate()
     ensure_registered(LAYOUT, registry)
     params = project.root / "params.yaml"
     for text in ("Another text.", "And another."):
@@ -166,7 +168,7 @@ def test_the_description_is_the_one_of_params(project: Project, registry: Regist
 
 @pytest.mark.parametrize("lost", ["everything", "a file", "a byte of the manifest", "nothing, one too many"])
 def test_lost_files_are_put_back_by_registering(project: Project, registry: Registry, lost: str) -> None:
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     folder = version_folder(project)
     if lost == "everything":
@@ -187,10 +189,10 @@ def test_lost_files_are_put_back_by_registering(project: Project, registry: Regi
 def test_evaluation_goes_on_without_the_pinned_version(
     project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     promote(LAYOUT, registry, version)
-    predictor = Predictor.open(candidate(steepness=5.0).path)
+    predictor = Predictor.open(write_candidate(steepness=5.0).path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9" if cause == "not there" else "")
     if cause == "lost":
         shutil.rmtree("mlartifacts")
@@ -216,7 +218,7 @@ def image_folder(predictor: Predictor) -> Path:
 
 
 def test_a_version_without_files_says_where_they_should_be(project: Project, registry: Registry) -> None:
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     shutil.rmtree("mlartifacts")
     with pytest.raises(VersionDamaged, match=r"there are no files at file:.*/mlartifacts/models/") as raised:
@@ -228,13 +230,13 @@ def test_a_full_temporary_folder_is_named(
     project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     resource = pytest.importorskip("resource")
-    candidate()
+    write_candidate()
     version = ensure_registered(LAYOUT, registry)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(TemporaryFull, match=rf"temporary files in {tmp_path}, .*TMPDIR") as raised:
+        with pytest.raises(TemporaryFolderFull, match=rf"temporary files in {tmp_path}, .*TMPDIR") as raised:
             verify_files(registry, version)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -253,7 +255,7 @@ def test_a_full_disk_without_a_path_says_where_room_is_missing(
             raise RegistryUnavailable("sqlite:///mlflow.db", "no answer") from full
         raise full
 
-    assert guarded(fail) == 1
+    assert run_and_report(fail) == 1
     said = capsys.readouterr().err
     for words in (f"{tmp_path} has ", f"{Path.cwd()} has ", "MB free; TMPDIR names another folder"):
         assert words in said

@@ -6,21 +6,21 @@ import pytest
 
 from pipeline.report import repository as git
 from pipeline.report.base import find
-from tests.pipeline.measurements import Measured, repository
+from tests.pipeline.evaluated_models import EvaluatedModel, create_repository
 from tests.pipeline.projects import AUTHOR, Project
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A repository with one commit on main, which is the current directory."""
-    project = repository(tmp_path / "project")
+    project = create_repository(tmp_path / "project")
     monkeypatch.chdir(project.root)
     return project
 
 
 def measure(project: Project, version: str) -> str:
     """Commits other reports; gives the commit."""
-    Measured(version).write(project.root)
+    EvaluatedModel(version).write(project.root)
     return commit(project, version)
 
 
@@ -70,7 +70,7 @@ def test_a_merge_that_github_checks_out_is_compared_with_main(project: Project) 
 
 def test_on_main_a_change_that_is_not_committed_is_compared_with_the_last_commit(project: Project) -> None:
     last = measure(project, "old")
-    Measured("new").write(project.root)
+    EvaluatedModel("new").write(project.root)
     found = find(None)
     assert (found.commit, found.name) == (last, "main")
     assert "the last commit" in found.said

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from tests.pipeline.measurements import Measured, released, repository
+from tests.pipeline.evaluated_models import EvaluatedModel, create_released, create_repository
 from tests.pipeline.projects import Project, copy_of_the_working_tree
 
 
@@ -56,7 +56,7 @@ def test_on_one_commit_there_is_nothing_to_compare_with(copy: Project, tmp_path:
 def test_without_reports_there_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(repository(tmp_path / "project").root)
+    monkeypatch.chdir(create_repository(tmp_path / "project").root)
     assert main(["report"]) == 1
     assert "reports/tiny/metrics.json is not there. `dvc repro register@tiny`" in capsys.readouterr().err
     assert not Path("report.md").exists()
@@ -68,8 +68,8 @@ def test_without_reports_there_is_one_sentence(
 def test_a_model_without_reports_keeps_no_other_from_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(repository(tmp_path / "project", ("tiny", "other")).root)
-    Measured("first").write(Path.cwd())
+    monkeypatch.chdir(create_repository(tmp_path / "project", ("tiny", "other")).root)
+    EvaluatedModel("first").write(Path.cwd())
     assert main(["report"]) == 0
     text = Path("report.md").read_text()
     assert (
@@ -79,7 +79,7 @@ def test_a_model_without_reports_keeps_no_other_from_its_report(
 
 
 def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = released(tmp_path / "project", Measured("only")).root
+    root = create_released(tmp_path / "project", EvaluatedModel("only")).root
     for folder in (".git", ".dvc"):
         shutil.rmtree(root / folder)
     monkeypatch.chdir(root)
@@ -107,14 +107,14 @@ def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: 
 def test_damaged_reports_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, data: bytes
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
     (Path("reports/tiny") / path).write_bytes(data)
     assert main(["report"]) == 0
     assert f"**tiny: not measured.** `reports/tiny/{path} is not as it was" in Path("report.md").read_text()
     # What cannot be read on the other side is told too.
     project.commit("damaged")
-    Measured("new").write(project.root)
+    EvaluatedModel("new").write(project.root)
     assert main(["report", "--against", "HEAD"]) == 0
     assert "says of this model cannot be read." in Path("report.md").read_text()
 
@@ -143,7 +143,7 @@ CONFLICT = b"""{
 def test_a_pin_that_cannot_be_read_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, words: str, there: bool
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
     pin = Path("pins/tiny.json")
     whole = pin.read_bytes()
@@ -163,8 +163,8 @@ def test_a_pin_that_cannot_be_read_is_not_removed(
 def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = Measured("old")
-    monkeypatch.chdir(released(tmp_path / "project", measured).root)
+    measured = EvaluatedModel("old")
+    monkeypatch.chdir(create_released(tmp_path / "project", measured).root)
     latency = {"decode_ms_p50": 0.1, "total_ms_p50": 1.25, "total_ms_p95": 2.5}
     said = "NOT compared with the pinned version: the registry has none"
     for digest, seen in ((measured.digest, True), ("e" * 64, False)):
@@ -180,9 +180,9 @@ def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
 def test_a_report_that_cannot_be_made_leaves_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
-    Measured("new", {"000/000.png": ("dog", 0.8)}).write(project.root)
+    EvaluatedModel("new", {"000/000.png": ("dog", 0.8)}).write(project.root)
     assert main(["report"]) == 0
     before = Path("report.md").read_bytes(), sorted(Path("report").iterdir())
     Path("params.yaml").write_text("models: [tiny, tiny]\n")

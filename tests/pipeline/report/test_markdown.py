@@ -12,7 +12,7 @@ from pipeline.__main__ import main
 from pipeline.markdown import bullets, code, table
 from pipeline.report.page import Section, page
 from pipeline.report.verdict import Mood, Verdict
-from tests.pipeline.measurements import Measured, released, repository
+from tests.pipeline.evaluated_models import EvaluatedModel, create_released, create_repository
 
 # What GitHub takes.
 LIMIT = 65_536
@@ -104,8 +104,8 @@ def test_hostile_names_do_not_leave_their_code(tmp_path: Path, monkeypatch: pyte
     # The files are UTF-8, in which half a character cannot be written.
     names = tuple(name for name in HOSTILE if name != "\ud800")
     mistakes = {f"{place:03d}/000.png": (names[place - 1], 0.9) for place in range(1, len(names))}
-    monkeypatch.chdir(released(tmp_path / "project", Measured("old", names=names[:-3])).root)
-    Measured("new", mistakes, names).write(Path.cwd())
+    monkeypatch.chdir(create_released(tmp_path / "project", EvaluatedModel("old", names=names[:-3])).root)
+    EvaluatedModel("new", mistakes, names).write(Path.cwd())
     gate = Path("reports/tiny/metrics.json")
     gate.write_text(gate.read_text().replace(">= 0.5", "| @someone <b> `x` ![y](z)"))
     params = Path("params.yaml")
@@ -118,8 +118,8 @@ def test_hostile_names_do_not_leave_their_code(tmp_path: Path, monkeypatch: pyte
 def test_a_model_of_a_thousand_long_names_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{number:04d} {'`|@x<日本' * 28}"[:200] for number in range(1000)]
     mistakes = {f"{number:03d}/{number % 3:03d}.png": (names[number - 1], 0.5) for number in range(1, 1000)}
-    monkeypatch.chdir(released(tmp_path / "project", Measured("old", {}, names, images=3)).root)
-    Measured("new", mistakes, names, images=3, train=101).write(Path.cwd())
+    monkeypatch.chdir(create_released(tmp_path / "project", EvaluatedModel("old", {}, names, images=3)).root)
+    EvaluatedModel("new", mistakes, names, images=3, train=101).write(Path.cwd())
     text = report()
     harmless(text, "@x")
     assert "significantly worse than main (999 lost, 0 gained, p < 0.0001)" in text
@@ -129,10 +129,10 @@ def test_a_model_of_a_thousand_long_names_fits(tmp_path: Path, monkeypatch: pyte
 
 def test_fifty_models_whose_params_all_change_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = [f"model-{number}-{'x' * 50}" for number in range(50)]
-    project = repository(tmp_path / "project", models)
+    project = create_repository(tmp_path / "project", models)
     monkeypatch.chdir(project.root)
     for model in models:
-        Measured("old", model=model).write(project.root)
+        EvaluatedModel("old", model=model).write(project.root)
     project.commit("old")
     project.succeed("git", "switch", "-q", "-c", "change")
     params = Path("params.yaml")
@@ -140,7 +140,7 @@ def test_fifty_models_whose_params_all_change_fit(tmp_path: Path, monkeypatch: p
     for number, model in enumerate(models):
         mistakes = {f"000/{place:03d}.png": ("dog", 0.7) for place in range(number % 20)}
         floor = 0.99 if number == 7 else 0.0
-        Measured("new", mistakes, floor=floor, model=model).write(project.root)
+        EvaluatedModel("new", mistakes, floor=floor, model=model).write(project.root)
     text = report()
     harmless(text, "@x")
     assert text.index(f"❌ **{models[7]}: refused.**") < text.index("⚠️") < text.index("✅")

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from tests.pipeline.measurements import Measured, released
+from tests.pipeline.evaluated_models import EvaluatedModel, create_released
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
 
 # One lost, one gained, one other mistake.
-OLD = Measured("old", {"001/001.png": ("owl", 0.9), "002/002.png": ("cat", 0.6)})
-NEW = Measured("new", {"000/000.png": ("dog", 0.8), "002/002.png": ("dog", 0.7)})
+OLD = EvaluatedModel("old", {"001/001.png": ("owl", 0.9), "002/002.png": ("cat", 0.6)})
+NEW = EvaluatedModel("new", {"000/000.png": ("dog", 0.8), "002/002.png": ("dog", 0.7)})
 CHANGED, CONFUSION = Path("report/tiny-changed.png"), Path("report/tiny-confusion.png")
 PIXELS = Path("data/prepared/tiny/test")
 
@@ -21,7 +21,7 @@ PIXELS = Path("data/prepared/tiny/test")
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A branch with other answers, a bundle, and three images whose answer changed, each of one colour."""
-    project = released(tmp_path / "project", OLD)
+    project = create_released(tmp_path / "project", OLD)
     monkeypatch.chdir(project.root)
     NEW.write(project.root)
     write_bundle(project.root / "models/tiny/bundle", "tiny")
@@ -119,9 +119,9 @@ def test_an_image_outside_the_folder_is_not_shown(project: Project) -> None:
 @pytest.mark.parametrize("name", ["$x$ $\\frac", "日本語", "a\nb", "x" * 200, "", "\U0001f600", "$$"])
 def test_any_name_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     names = ("cat", name)
-    project = released(tmp_path / "project", Measured("old", names=names))
+    project = create_released(tmp_path / "project", EvaluatedModel("old", names=names))
     monkeypatch.chdir(project.root)
-    Measured("new", {"001/000.png": ("cat", 0.8)}, names).write(project.root)
+    EvaluatedModel("new", {"001/000.png": ("cat", 0.8)}, names).write(project.root)
     write_bundle(project.root / "models/tiny/bundle", "tiny")
     filled(PIXELS / "001/000.png", "blue")
     report()
@@ -134,7 +134,9 @@ def test_more_classes_than_can_be_read_have_no_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"class {number}" for number in range(21)]
-    monkeypatch.chdir(released(tmp_path / "project", Measured("old", names=names, images=2)).root)
-    Measured("new", {"001/000.png": ("class 3", 0.8)}, names, images=2).write(Path.cwd())
+    monkeypatch.chdir(
+        create_released(tmp_path / "project", EvaluatedModel("old", names=names, images=2)).root
+    )
+    EvaluatedModel("new", {"001/000.png": ("class 3", 0.8)}, names, images=2).write(Path.cwd())
     assert "confusion.png" not in report()
     assert not CONFUSION.exists()

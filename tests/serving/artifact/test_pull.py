@@ -476,7 +476,7 @@ def test_the_pipeline_has_the_same_rule(
     monkeypatch.setenv("GOLDFISH_REGISTRY_PLAIN_HTTP", str(allowed))
     expected = pipeline.errors.RegistryUnavailable if allowed else pipeline.errors.RegistryRefused
     with pytest.raises(expected, match=r"nowhere\.invalid") as raised:
-        pipeline.registry.mlflow_registry.Registry.connect(pipeline.params.Environment.read())
+        pipeline.registry.mlflow_registry.Registry.connect(pipeline.environment.Environment.read())
     assert "s3cret" not in str(raised.value)
 
 
@@ -489,7 +489,7 @@ def test_the_pipeline_sends_nothing_of_the_environment_either(
     monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid:9")
     with pytest.raises(pipeline.errors.RegistryRefused):
-        pipeline.registry.mlflow_registry.Registry.connect(pipeline.params.Environment.read())
+        pipeline.registry.mlflow_registry.Registry.connect(pipeline.environment.Environment.read())
 
 
 def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:

@@ -36,7 +36,7 @@ Mistakes = Mapping[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluatedModel:
     """A model, measured: `images` of each class are `<class>/<number>.png`."""
 
     version: str
@@ -51,7 +51,7 @@ class Measured:
     def digest(self) -> str:
         return hashlib.sha256(self.version.encode()).hexdigest()
 
-    def write(self, root: Path) -> "Measured":
+    def write(self, root: Path) -> "EvaluatedModel":
         """Writes what `evaluate` would."""
         folder = root / "reports" / self.model
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> byt
     return text.getvalue().encode()
 
 
-def repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
+def create_repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
     """A git repository on `main` with params, a stage and its lock, and no reports; one commit."""
     root.mkdir(parents=True)
     project = Project(root, {**AUTHOR, "GIT_CONFIG_GLOBAL": "/dev/null"})
@@ -181,17 +181,17 @@ def lock(models: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pin(root: Path, measured: Measured, version: int) -> None:
+def write_pin(root: Path, measured: EvaluatedModel, version: int) -> None:
     """Pins a measured version."""
     path = root / f"pins/{measured.model}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(Pin(measured.model, version, measured.digest).to_bytes())
 
 
-def released(root: Path, measured: Measured) -> Project:
+def create_released(root: Path, measured: EvaluatedModel) -> Project:
     """A repository whose main has a model that is measured and pinned; HEAD is a branch with nothing new."""
-    project = repository(root)
-    pin(root, measured.write(root), 1)
+    project = create_repository(root)
+    write_pin(root, measured.write(root), 1)
     project.commit("release")
     project.succeed("git", "switch", "-q", "-c", "change")
     return project

@@ -8,7 +8,7 @@ from PIL import Image
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 40)}
 
 
-def draw(path: Path, colour: str, seed: int, side: int = 40) -> Path:
+def draw_image(path: Path, colour: str, seed: int, side: int = 40) -> Path:
     """Saves a noisy picture of a colour, in the format that the name asks for."""
     noise = np.random.default_rng(seed).normal(0, 20, (side, side, 3))
     down, across = np.indices((side, side)) * 10 // side % 2
@@ -21,10 +21,10 @@ def draw(path: Path, colour: str, seed: int, side: int = 40) -> Path:
     return path
 
 
-def class_folders(folder: Path, images: int, side: int = 40) -> Path:
+def write_class_folders(folder: Path, images: int, side: int = 40) -> Path:
     """Fills `<colour>/` with pictures of three formats."""
     for number, colour in enumerate(COLOURS):
         for index in range(images):
             ending = ("jpg", "png", "webp")[index % 3]
-            draw(folder / colour / f"{index:03d}.{ending}", colour, 1000 * number + index, side)
+            draw_image(folder / colour / f"{index:03d}.{ending}", colour, 1000 * number + index, side)
     return folder
