@@ -32,7 +32,7 @@ def test_what_it_says_helps(download: Project) -> None:
     with pytest.raises(RepositoryMissing, match="git init"):
         require_repository()
     download.succeed("git", "init", "-q")
-    with pytest.raises(RepositoryMissing, match=r"Once: `git add -A && git commit"):
+    with pytest.raises(RepositoryMissing, match=r"Run once: `git add -A && git commit"):
         require_repository()
     download.succeed("sh", "-c", 'git add -A && git commit -q -m "Begin"')
     require_repository()
