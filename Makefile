@@ -96,13 +96,20 @@ mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflo
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
 		--backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
 
+# One test process per core (tests/conftest.py distributes the files), each with its own TensorFlow: 1 GB of memory.
+PYTEST := python -m pytest -n logical --maxprocesses 8
+
 .PHONY: test
-test: $(VENV)/.dev ## set up what the tests need, and run them
-	@python -m pytest
+test: $(VENV)/.dev ## set up what the tests need, and run all but the slow group
+	@$(PYTEST)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.dev ## run the tests that `make test` leaves out because of their time
-	@python -m pytest -m slow
+test-slow: $(VENV)/.dev ## run only the slow group of tests
+	@$(PYTEST) -m slow
+
+.PHONY: test-all
+test-all: $(VENV)/.dev ## run all tests, also the slow group: emulated CPUs, soak, Docker, ImageNet
+	@$(PYTEST) -m ""
 
 # A project in which `make run MODEL=imagenet` was done, if that was not here.
 PROJECT ?= .

@@ -1,46 +1,45 @@
-"""The size of the image beside one as tutorials build it, and its start: `python -m benchmarks.image`.
+"""Size and start time of the container image, beside a tutorial's image: `python -m benchmarks.image`.
 
-Both are built from one base, ours with the workspace's digits. It writes `benchmarks/image.json` and a table.
+Both are built on the same base image, ours with the model digits of the workspace. Writes
+`benchmarks/image.json` and a table in `README.md`.
 """
 
-import json
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import ROOT, show
+from benchmarks.documents import README, ROOT, replace_section, write_json
 from deploy.smoke import address, seconds_until_ready, started
 from tests.deploy.engine import docker, engine, environment, stand_in
 
 RESULTS = Path(__file__).with_name("image.json")
-DOCUMENT = ROOT / "README.md"
+DOCUMENT = README
 TUTORIAL = Path(__file__).with_name("tutorial")
 OURS, THEIRS = "goldfish-benchmark", "goldfish-benchmark-tutorial"
 MEGABYTE = 1_000_000
 
 
 def size(image: str) -> int:
-    """Of all layers, unpacked, in MB."""
+    """Size of all layers, unpacked, MB."""
     return round(int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout) / MEGABYTE)
 
 
 def build_tutorial(base: str) -> str:
-    """Builds what the tutorial would."""
-    arguments = ("--network", "host", "--tag", THEIRS, "--build-arg", f"BASE={base}", str(TUTORIAL))
-    docker("build", *arguments)
+    """Builds the tutorial's image; returns its name."""
+    docker("build", "--network", "host", "--tag", THEIRS, "--build-arg", f"BASE={base}", str(TUTORIAL))
     return THEIRS
 
 
 def build_ours(base: str) -> str:
-    """Builds the image of the digits in the workspace."""
+    """Builds the image of the model digits in the workspace; returns its name."""
     settings = ["MODEL=digits", f"IMAGE={OURS}", f"BASE={base}", "BUILD_OPTIONS=--network host"]
     subprocess.run(["make", "image", *settings], cwd=ROOT, env=environment(), check=True)
     return OURS
 
 
 def seconds_to_ready(image: str) -> float:
-    """From the start of the container to its first good answer of /readyz, the best of three."""
+    """Seconds from `docker run` to the first 200 of /readyz, the best of three."""
     times = []
     for _ in range(3):
         began = time.monotonic()
@@ -51,7 +50,7 @@ def seconds_to_ready(image: str) -> float:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as the manual shows them."""
+    """The section of the README."""
     ours, theirs, base = results["ours_mb"], results["tutorial_mb"], results["base_mb"]
     return (
         "| image | size | without the base |\n| --- | --- | --- |\n"
@@ -64,7 +63,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def measure(base: str, ours: str, theirs: str) -> dict[str, float]:
-    """The figures of `image.json`."""
+    """The figures of `image.json`; the arguments are names of images."""
     return {
         "base_mb": size(base),
         "ours_mb": size(ours),
@@ -74,14 +73,14 @@ def measure(base: str, ours: str, theirs: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Builds both, and writes."""
+    """Builds both images, measures them and writes the results."""
     with engine() as folder:
         base = stand_in(folder)
         ours, theirs = build_ours(base), build_tutorial(base)
         results = measure(base, ours, theirs)
         docker("image", "rm", "--force", ours, theirs)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    show(DOCUMENT, "image", table(results))
+    write_json(RESULTS, results)
+    replace_section(DOCUMENT, "image", table(results))
     print(table(results))
 
 

@@ -115,7 +115,7 @@ def check_golden(container: str, host: str, pin: Pin) -> int:
         docker("cp", f"{container}:/srv/models/{pin.name}/bundle", folder)
         bundle = Bundle.open(Path(folder) / "bundle")
         bundle.verify(whole=False)
-        names, golden = [label.name for label in bundle.labels()], bundle.golden()
+        names, golden = [label.name for label in bundle.labels()], bundle.golden_images()
     for image in golden:
         (scores,) = ask(host, f"/predict?top={len(names)}", image.data)["predictions"]
         found = {score["label"]: score["score"] for score in scores}

@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
 def _classify(options: argparse.Namespace) -> None:
     """classify one image with the bundle of the workspace"""
     predictor = Predictor.open(Layout(options.model).bundle)
-    for score in predictor.top(predictor.answer(options.image.read_bytes())):
+    for score in predictor.top(predictor.classify(options.image.read_bytes())):
         print(f"{score.score:7.2%}  {score.label}")
 
 
@@ -154,9 +154,9 @@ def _stale(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> None:
     """compare with main and with the served version, and write report.md; runs no stage"""
     # Imported here because Matplotlib takes half a second to import.
-    from pipeline.report import document
+    from pipeline.report.command import write_report
 
-    document.main(options.against, options.pictures)
+    write_report(options.against, options.pictures)
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (

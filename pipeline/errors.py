@@ -298,8 +298,8 @@ class ChainBroken(PipelineError):
 class RepositoryMissing(PipelineError):
     def __init__(self, folder: Path, reason: str, advice: str) -> None:
         super().__init__(
-            f"{folder} is not a git repository with a commit, which DVC and the history of pins need; a zip "
-            f"download is none ({reason}). Run once: `{advice}`"
+            f"{folder} is not a git repository with a commit, which DVC and the history of pins need "
+            f"and a zip download does not include ({reason}). Run once: `{advice}`"
         )
 
 

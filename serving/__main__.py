@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from serving.artifact.release import find
+from serving.artifact.release import find_release
 from serving.config import Settings, variable
 from serving.cpu_count import available
 from serving.errors import ServingError
@@ -18,7 +18,9 @@ class AddressTaken(ServingError):
 
     def __init__(self, settings: Settings, port: int, reason: str) -> None:
         host, other = variable("host"), variable("port" if port == settings.port else "metrics_port")
-        super().__init__(f"Cannot listen at {settings.at(port)} ({reason}): set another {host} or {other}.")
+        super().__init__(
+            f"Cannot listen at {settings.address_at(port)} ({reason}): set another {host} or {other}."
+        )
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = Settings.read()
-        release = find(settings)
+        release = find_release(settings)
         for port in settings.ports:
             _try_address(settings, port)
     except ServingError as error:

@@ -98,7 +98,7 @@ def _line(line: str) -> list[Key]:
     if len(options) != len(rest) - 1:
         raise ValueError("an option stands there twice")
     expires = expiry(options["expires"]) if "expires" in options else None
-    quota = rates.parse(options["quota"]) if "quota" in options else None
+    quota = rates.parse_rate(options["quota"]) if "quota" in options else None
     return [Key(name, rest[0], expires, quota)]
 
 

@@ -1,4 +1,4 @@
-"""Commands that are measured: run to their end, and timed from outside."""
+"""Runs and times commands."""
 
 import os
 import subprocess
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.documents import ROOT
-from benchmarks.pipeline.errors import CommandFailed
+from benchmarks.errors import CommandFailed
 
 
-def output(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
-    """What it prints; `CommandFailed` with its last words if it ends otherwise than well."""
+def run_command(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
+    """Returns its output. Raises `CommandFailed` unless it exits with 0."""
     environment = {**os.environ, **(variables or {})}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -20,13 +20,14 @@ def output(command: Sequence[str], folder: Path, variables: Mapping[str, str] | 
     return done.stdout
 
 
-def seconds(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> float:
-    """How long it takes."""
+def time_command(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> float:
+    """Returns the seconds that it takes."""
     began = time.monotonic()
-    output(command, folder, variables)
+    run_command(command, folder, variables)
     return time.monotonic() - began
 
 
-def ours(*arguments: str) -> tuple[list[str], dict[str, str]]:
-    """A module of this project with its arguments, to be run from any folder."""
-    return [sys.executable, "-m", *arguments], {"PYTHONPATH": str(ROOT)}
+def run_module(module: str, *arguments: object, folder: Path = ROOT) -> str:
+    """Returns the output of a module of this project."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return run_command(command, folder, {"PYTHONPATH": str(ROOT)})

@@ -1,50 +1,123 @@
-"""Who takes part, and how each is started. What their documentation recommends stands in their folders."""
+"""The servers that are compared, and how each is started.
+
+The folders under `peers/` hold each peer's application, the settings that its documentation recommends, and
+its exact requirements.
+"""
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.documents import ROOT
-from benchmarks.serving import wire
-from benchmarks.serving.contender import LIMIT, OURS, PEER, TUTORIAL, Contender, Place
-from benchmarks.serving.environments import PEERS
-from benchmarks.serving.project import FLOAT, Project, Served
-from benchmarks.serving.wire import Wire
-from serving.artifact.bundle import LABELS, PREPROCESSING
+from benchmarks.serving import wire_formats
+from benchmarks.serving.environments import PEERS, bin_folder
+from benchmarks.serving.project import FLOAT, Project, ServedBundle
+from benchmarks.serving.wire_formats import WireFormat
+from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
 from serving.cpu_count import available
 from tests.serving.servers import free_port
 
-# So that 256 clients are answered, as by the peers, whose queues have no end. By default it refuses some.
-QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
+OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
+# Admits all 256 clients, as the peers' unbounded queues do. The default queue would refuse some of them.
+LONG_QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
 
 
-def ours(served: Served, reports: Path, **settings: str) -> Contender:
-    """This server with a bundle, which is pinned in a folder of its own."""
+@dataclass(frozen=True)
+class Instance:
+    """The port of one started contender, and a temporary folder for its files."""
 
-    def variables(place: Place) -> Mapping[str, str]:
-        pins = place.folder / "pins"
+    port: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own."""
+
+    name: str
+    kind: str
+    precision: str
+    setup: str
+    path: str
+    wire_format: WireFormat
+    command: Callable[[Instance], list[str]]
+    variables: Callable[[Instance], Mapping[str, str]] = lambda instance: {}
+    peer: str = ""
+
+    def environment(self, instance: Instance) -> dict[str, str]:
+        """Environment variables of its processes: the current ones without those that configure a server."""
+        foreign = ("GOLDFISH_", "MLFLOW_", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        # No bytecode: it would be written into the bundle.
+        kept |= {"PORT": str(instance.port), "PYTHONDONTWRITEBYTECODE": "1"}
+        if self.peer:
+            kept["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{kept['PATH']}"
+        return kept | dict(self.variables(instance))
+
+
+def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
+    """The rows of a run; a quick run leaves out the peers."""
+    own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
+    limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
+    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]
+
+
+def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
+    """This server with a bundle of the project, which is pinned in a temporary folder."""
+
+    def settings(instance: Instance) -> Mapping[str, str]:
+        pins = instance.folder / "pins"
         pins.mkdir(exist_ok=True)
-        (pins / "imagenet.json").write_bytes(Pin("imagenet", 1, served.digest).to_bytes())
-        told = {"BUNDLE": served.path, "PINS": pins, "REPORTS": reports, "MODEL": "imagenet", "DRAIN": 0}
-        own = {f"GOLDFISH_{name}": str(value) for name, value in told.items()}
-        return own | {"PYTHONPATH": str(ROOT), **settings}
+        (pins / "imagenet.json").write_bytes(Pin("imagenet", 1, bundle.digest).to_bytes())
+        return {
+            "GOLDFISH_BUNDLE": str(bundle.path),
+            "GOLDFISH_PINS": str(pins),
+            "GOLDFISH_REPORTS": str(project.root / "reports"),
+            "GOLDFISH_MODEL": "imagenet",
+            "GOLDFISH_DRAIN": "0",
+            "PYTHONPATH": str(ROOT),
+            **variables,
+        }
 
     return Contender(
-        name=f"Goldfish, {served.precision}",
+        name=f"Goldfish, {bundle.precision}",
         kind=OURS,
-        precision=served.precision,
+        precision=bundle.precision,
         setup="one process, a slot for each core",
         path="/inference",
-        wire=wire.raw(wire.by_confidence),
-        command=lambda place: [sys.executable, "-m", "serving"],
-        variables=variables,
+        wire_format=wire_formats.raw(wire_formats.highest_confidence),
+        command=lambda instance: [sys.executable, "-m", "serving"],
+        variables=settings,
+    )
+
+
+def bare_limit(
+    bundle: ServedBundle, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
+) -> Contender:
+    """The upper bound: a loop without HTTP, on `threads` threads (0: one for each core).
+
+    `inner` is the number of ONNX Runtime threads in each prediction.
+    """
+    counts = [str(seconds), str(threads or max(1, round(available()))), str(inner)]
+    module = "benchmarks.serving.bare_limit"
+    loop = [sys.executable, "-m", module, str(bundle.path), *counts, *map(str, photos)]
+    return Contender(
+        name=f"the limit, {bundle.precision}",
+        kind=LIMIT,
+        precision=bundle.precision,
+        setup="decode and predict in a loop, a thread for each core, no HTTP",
+        path="",
+        wire_format=wire_formats.raw(wire_formats.first_class),
+        command=lambda instance: loop,
+        variables=lambda instance: {"PYTHONPATH": str(ROOT)},
     )
 
 
 def tutorial() -> Contender:
-    """The app that this project began as; its folder is shared with the comparison of images."""
+    """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
     folder = ROOT / "benchmarks/tutorial"
     options = ["--chdir", str(folder), "--workers", "4", "--timeout", "120"]
     return Contender(
@@ -53,85 +126,81 @@ def tutorial() -> Contender:
         precision=FLOAT,
         setup="Keras eager, Flask, 4 sync workers of Gunicorn",
         path="/inference",
-        wire=wire.form("image", wire.by_confidence),
-        command=lambda place: ["gunicorn", "--bind", f"127.0.0.1:{place.port}", *options, "app:app"],
+        wire_format=wire_formats.form("image", wire_formats.highest_confidence),
+        command=lambda instance: ["gunicorn", "--bind", f"127.0.0.1:{instance.port}", *options, "app:app"],
         peer="tutorial",
     )
 
 
-def peers(served: Served) -> list[Contender]:
-    """The servers that people use instead, all with the same float graph."""
-    common = {
-        "CLASSIFIER_GRAPH": str(served.float_graph),
-        "CLASSIFIER_LABELS": str(served.path / LABELS),
-        "CLASSIFIER_PREPROCESSING": str(served.path / PREPROCESSING),
-    }
+def peers(bundle: ServedBundle) -> list[Contender]:
+    """Other model servers, all with the same float32 graph."""
 
-    def peer(name: str, title: str, setup: str, path: str, sent: Wire, command: list[str]) -> Contender:
-        def variables(place: Place) -> Mapping[str, str]:
-            own = {"MLSERVER_HTTP_PORT": str(place.port), "MLSERVER_GRPC_PORT": str(free_port())}
-            own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(place.folder)}
-            own |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-            own |= {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(place.folder / "bentoml")}
-            return common | own | {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / name}"}
+    def variables(peer: str, instance: Instance) -> Mapping[str, str]:
+        return {
+            "CLASSIFIER_GRAPH": str(bundle.float_graph),
+            "CLASSIFIER_LABELS": str(bundle.path / LABELS),
+            "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
+            "MLSERVER_HTTP_PORT": str(instance.port),
+            "MLSERVER_GRPC_PORT": str(free_port()),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": str(instance.folder),
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_HOME": str(instance.folder / "bentoml"),
+            "PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / peer}",
+        }
 
-        def started(place: Place) -> list[str]:
-            return [part.format(port=place.port, folder=PEERS / name) for part in command]
+    def peer(
+        folder: str, name: str, setup: str, path: str, wire_format: WireFormat, command: str
+    ) -> Contender:
+        return Contender(
+            name=name,
+            kind=PEER,
+            precision=FLOAT,
+            setup=setup,
+            path=path,
+            wire_format=wire_format,
+            command=lambda instance: [
+                part.format(port=instance.port, folder=PEERS / folder) for part in command.split()
+            ],
+            variables=lambda instance: variables(folder, instance),
+            peer=folder,
+        )
 
-        return Contender(title, PEER, FLOAT, setup, path, sent, started, variables, name)
-
-    bento = "bentoml serve app:ImageClassifier --working-dir {folder} --host 127.0.0.1 --port {port}"
+    first, raw = wire_formats.first_class, wire_formats.raw(wire_formats.first_class)
+    bentoml = "bentoml serve app:ImageClassifier --working-dir {folder} --host 127.0.0.1 --port {port}"
+    v2 = wire_formats.open_inference(wire_formats.first_output)
+    script = "python {folder}/app.py"
     return [
-        mlflow(served),
-        peer("mlserver", "MLServer", "2 parallel workers", "/v2/models/imagenet/infer",
-             wire.inference_protocol(wire.first_output), ["mlserver", "start", "{folder}"]),
-        peer("bentoml", "BentoML", "2 workers", "/classify", wire.raw(wire.first), bento.split()),
-        peer("litserve", "LitServe", "2 workers", "/predict",
-             wire.form("request", wire.first), ["python", "{folder}/app.py"]),
-        peer("rayserve", "Ray Serve", "2 replicas", "/", wire.raw(wire.first), ["python", "{folder}/app.py"]),
-    ]  # fmt: skip
+        mlflow(bundle),
+        peer(
+            "mlserver",
+            "MLServer",
+            "2 parallel workers",
+            "/v2/models/imagenet/infer",
+            v2,
+            "mlserver start {folder}",
+        ),
+        peer("bentoml", "BentoML", "2 workers", "/classify", raw, bentoml),
+        peer("litserve", "LitServe", "2 workers", "/predict", wire_formats.form("request", first), script),
+        peer("rayserve", "Ray Serve", "2 replicas", "/", raw, script),
+    ]
 
 
-def mlflow(served: Served) -> Contender:
-    """The bundle as the MLflow model that it is: the bytes of the registered version.
+def mlflow(bundle: ServedBundle) -> Contender:
+    """The bundle served by MLflow, as the model version that it is.
 
-    One worker is what its command line does by itself. It answers on threads; two take more of the processor
-    for an answer, and half as much memory again.
+    One worker is the default of its command line. It has a thread pool; with two workers a request takes more
+    CPU time, and memory is half as much again.
     """
     serve = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
     return Contender(
         name="mlflow models serve",
         kind=PEER,
-        precision=served.precision,
+        precision=bundle.precision,
         setup="1 worker, its default",
         path="/invocations",
-        wire=wire.dataframe(wire.first_prediction),
-        command=lambda place: [*serve, "--port", str(place.port), "-m", str(served.path)],
+        wire_format=wire_formats.mlflow_dataframe(wire_formats.first_prediction),
+        command=lambda instance: [*serve, "--port", str(instance.port), "-m", str(bundle.path)],
         peer="mlflow",
     )
-
-
-def limit(
-    served: Served, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
-) -> Contender:
-    """No server at all: a thread for each core, or so many, decode and classify in a loop."""
-    counts = [str(seconds), str(threads or max(1, round(available()))), str(inner)]
-    loop = [sys.executable, "-m", "benchmarks.serving.limit", str(served.path), *counts, *map(str, photos)]
-    return Contender(
-        name=f"the limit, {served.precision}",
-        kind=LIMIT,
-        precision=served.precision,
-        setup="decode and predict in a loop, a thread for each core, no HTTP",
-        path="",
-        wire=wire.raw(wire.first),
-        command=lambda place: loop,
-        variables=lambda place: {"PYTHONPATH": str(ROOT)},
-    )
-
-
-def all_of(project: Project, seconds: float, quick: bool) -> list[Contender]:
-    """The rows of a run; a quick one leaves the peers out."""
-    reports = project.root / "reports"
-    own = [ours(served, reports, **QUEUE) for served in project.bundles]
-    limits = [limit(served, project.sent, seconds) for served in project.bundles]
-    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]

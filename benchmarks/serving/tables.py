@@ -1,9 +1,10 @@
-"""The results as the documents show them. Pure."""
+"""Markdown tables of a run, for README.md and docs/performance.md. Pure."""
 
 from typing import Any
 
-from benchmarks.serving.contender import LIMIT, OURS, TUTORIAL
-from benchmarks.serving.figures import Row, measured, rate, targets
+from benchmarks import targets
+from benchmarks.serving.contenders import LIMIT, OURS, TUTORIAL
+from benchmarks.serving.statistics import CLIENTS, Row, compare_with_targets, measured_rows, rate
 
 HEADER = (
     "| | requests/s with 1, 8, 64 clients | p50, p99 with 8 | memory idle, loaded | first right answer "
@@ -11,23 +12,54 @@ HEADER = (
 )
 
 
-def table(run: dict[str, Any]) -> str:
-    """The README's part: the picture, the contenders, the targets, and what they are worth."""
-    lines = [HEADER.format(asked=run["photos"]["asked"])]
-    lines += [_row(row, run["contenders"]) for row in run["contenders"]]
-    lines += ["", *_failures(run), _conditions(run)]
-    lines += ["", "| | target | measured | |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {target.what} | {target.target} | {target.measured} | {target.verdict} |"
-        for target in targets(run["contenders"])
+def contender_table(run: dict[str, Any]) -> str:
+    """The README's section: the contenders, failures, conditions, and targets."""
+    rows = run["contenders"]
+    lines = [
+        HEADER.format(asked=run["photos"]["asked"]),
+        *(_contender_row(row, rows) for row in rows),
+        "",
+        *_failures(rows),
+        f"{conditions(run)} The others share one ONNX file (float32) and our way to decode, and are set "
+        "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
+        "Memory is PSS of all processes.",
+        "",
+        *targets.table(compare_with_targets(rows)),
+        *_limit_against_tutorial(rows),
     ]
-    lines += _reach(run["contenders"])
     return "\n".join(lines) + "\n"
 
 
-def _reach(rows: list[Row]) -> list[str]:
-    """How far the tutorial's app is from what the bundle could do without any server."""
-    limits, apps = measured(rows, LIMIT), measured(rows, TUTORIAL)
+def _contender_row(row: Row, rows: list[Row]) -> str:
+    name = f"**{row['name']}**" if row["kind"] == OURS else row["name"]
+    if "failed" in row:
+        return f"| {name} | not measured, see below | | | | | |"
+    if row["kind"] == LIMIT:
+        return f"| {name} | {rate(row):.0f} | | {_megabytes(row['load_mb'])} | | | 100 % |"
+    rates = ", ".join(f"{load['rate']:.0f}" for load in row["clients"].values())
+    memory = f"{row['idle_mb']:,.0f}, {_megabytes(row['load_mb'])}"
+    limits = measured_rows(rows, LIMIT, row["precision"]) or measured_rows(rows, LIMIT)
+    share = f"{100 * rate(row) / rate(limits[0]):.0f} %" if limits else ""
+    return (
+        f"| {name} | {rates} | {_latency(row['clients'][CLIENTS])} | {memory} "
+        f"| {row['start_seconds']:.1f} s | {row['answers']['right']} | {share} |"
+    )
+
+
+def _failures(rows: list[Row]) -> list[str]:
+    """Why contenders were not measured, and how many requests failed."""
+    lines = []
+    for row in rows:
+        if "failed" in row:
+            lines.append(f"- {row['name']} was not measured: {row['failed']}")
+        elif errors := sum(load["errors"] for load in row["clients"].values()):
+            lines.append(f"- {row['name']}: {errors:,} requests failed.")
+    return [*lines, ""] if lines else []
+
+
+def _limit_against_tutorial(rows: list[Row]) -> list[str]:
+    """The largest possible ratio to the tutorial's app, with no server at all."""
+    limits, apps = measured_rows(rows, LIMIT), measured_rows(rows, TUTORIAL)
     if not limits or not apps:
         return []
     times, part = rate(limits[0]) / rate(apps[0]), apps[0]["load_mb"] / limits[0]["load_mb"]
@@ -39,52 +71,8 @@ def _reach(rows: list[Row]) -> list[str]:
     ]
 
 
-def _row(row: Row, rows: list[Row]) -> str:
-    """One contender; a failed one keeps its place."""
-    name = f"**{row['name']}**" if row["kind"] == OURS else row["name"]
-    if "failed" in row:
-        return f"| {name} | not measured, see below | | | | | |"
-    if row["kind"] == LIMIT:
-        loop = row["clients"]["0"]
-        return f"| {name} | {loop['rate']:.0f} | | {_megabytes(row['load_mb'])} | | | 100 % |"
-    rates = ", ".join(f"{seen['rate']:.0f}" for seen in row["clients"].values())
-    eight, answers = row["clients"]["8"], row["answers"]
-    memory = f"{row['idle_mb']:,.0f}, {_megabytes(row['load_mb'])}"
-    limits = measured(rows, LIMIT, row["precision"]) or measured(rows, LIMIT)
-    part = f"{100 * rate(row) / rate(limits[0]):.0f} %" if limits else ""
-    return (
-        f"| {name} | {rates} | {eight['p50_ms']:.0f}, {eight['p99_ms']:.0f} ms | {memory} "
-        f"| {row['start_seconds']:.1f} s | {answers['right']} | {part} |"
-    )
-
-
-def _megabytes(value: float) -> str:
-    return f"{value:,.0f} MB"
-
-
-def _failures(run: dict[str, Any]) -> list[str]:
-    """Why rows are empty, and errors of those that are not."""
-    lines = []
-    for row in run["contenders"]:
-        if "failed" in row:
-            lines.append(f"- {row['name']} was not measured: {row['failed']}")
-            continue
-        if errors := sum(seen["errors"] for seen in row["clients"].values()):
-            lines.append(f"- {row['name']}: {errors:,} requests failed.")
-    return [*lines, ""] if lines else []
-
-
-def _conditions(run: dict[str, Any]) -> str:
-    """What one must know to read the figures."""
-    return (
-        f"{circumstances(run)} The others share one ONNX file (float32) and our way to decode, and are set "
-        "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
-        "Memory is PSS of all processes."
-    )
-
-
-def circumstances(run: dict[str, Any]) -> str:
-    """When and where, how long and with what."""
+def conditions(run: dict[str, Any]) -> str:
+    """Date, commit, machine, rounds and photos of a run."""
     machine, photos = run["machine"], run["photos"]
     return (
         f"{run['date']}, commit {run['commit']}, {machine['cpu']}, {machine['cores']:g} cores that the load "
@@ -94,41 +82,53 @@ def circumstances(run: dict[str, Any]) -> str:
     )
 
 
-def sentence(run: dict[str, Any]) -> str:
-    """What a quick run says."""
+def quick_summary(run: dict[str, Any]) -> str:
+    """The README's sentence about the last quick run."""
     rows = run["contenders"]
-    parts = [
-        f"{row['name']} {rate(row):.0f}" for kind in (OURS, LIMIT, TUTORIAL) for row in measured(rows, kind)
+    rates = [
+        f"{row['name']} {rate(row):.0f}"
+        for kind in (OURS, LIMIT, TUTORIAL)
+        for row in measured_rows(rows, kind)
     ]
-    return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {', '.join(parts)}.\n"
+    return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {', '.join(rates)}.\n"
 
 
-def growth(run: dict[str, Any]) -> str:
-    """The manual's part: how one server grows with clients and photos."""
-    grown = run["growth"]
+def scaling_tables(run: dict[str, Any]) -> str:
+    """The section of docs/performance.md: scaling with clients, photo sizes and threads."""
+    measured = run["growth"]
     lines = [
         "| clients | queue | answers/s | p50, p99 | memory | refused |",
         "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {seen['clients']} | {seen['queue']} | {load(seen)} | {seen['errors']:,} |"
-        for seen in grown["clients"]
-    ]
-    lines += ["", "| photo | bytes | requests/s | p50, p99 | memory |", "| --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {seen['width']} x {seen['height']} | {seen['bytes'] / 1000:,.0f} kB | {load(seen)} |"
-        for seen in grown["photos"]
-    ]
-    lines += ["", "| threads in a bare loop | threads in each prediction | photos/s | p50 |"]
-    lines += ["| --- | --- | --- | --- |"]
-    lines += [
-        f"| {seen['threads']} | {seen['inner']} | {seen['rate']:.0f} | {seen['p50_ms']:.1f} ms |"
-        for seen in grown["loops"]
+        *(
+            f"| {row['clients']} | {row['queue']} | {load_cells(row)} | {row['errors']:,} |"
+            for row in measured["clients"]
+        ),
+        "",
+        "| photo | bytes | requests/s | p50, p99 | memory |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {row['width']} x {row['height']} | {row['bytes'] / 1000:,.0f} kB | {load_cells(row)} |"
+            for row in measured["photos"]
+        ),
+        "",
+        "| threads in a bare loop | threads in each prediction | photos/s | p50 |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row['threads']} | {row['inner']} | {row['rate']:.0f} | {row['p50_ms']:.1f} ms |"
+            for row in measured["loops"]
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def load(seen: Row) -> str:
-    """Requests per second, latency and memory: three cells."""
-    latency = f"{seen['p50_ms']:.0f}, {seen['p99_ms']:.0f} ms"
-    return f"{seen['rate']:.0f} | {latency} | {_megabytes(seen['load_mb'])}"
+def load_cells(row: Row) -> str:
+    """Three cells: requests per second, latency, memory."""
+    return f"{row['rate']:.0f} | {_latency(row)} | {_megabytes(row['load_mb'])}"
+
+
+def _latency(load: Row) -> str:
+    return f"{load['p50_ms']:.0f}, {load['p99_ms']:.0f} ms"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value:,.0f} MB"

@@ -95,7 +95,7 @@ def _actual_classes(predictor: Predictor, folder: Path, files: Sequence[Path], s
 def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, strict: bool) -> range:
     """Predicts the images with these indices one by one, as the server does, and stores the results."""
     for row in rows:
-        probabilities = predictor.answer(predictions.files[row].read_bytes())
+        probabilities = predictor.classify(predictions.files[row].read_bytes())
         if strict:
             probability_check.check(probabilities, predictions.files[row])
         actual, winner = int(predictions.actual[row]), int(probabilities.argmax())

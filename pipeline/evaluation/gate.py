@@ -9,7 +9,7 @@ floor for macro recall, in which all classes count alike.
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.metrics import mcnemar_p_value
+from pipeline.evaluation.metrics import one_sided_mcnemar_p_value
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.params import Evaluate
 
@@ -111,7 +111,7 @@ def check_regression(comparison: PinnedComparison | None, settings: Evaluate) ->
     )
     if comparison is None:
         return passed
-    p_value = mcnemar_p_value(comparison.lost, comparison.gained)
+    p_value = one_sided_mcnemar_p_value(comparison.lost, comparison.gained)
     if comparison.lost <= comparison.gained or p_value >= settings.significance:
         return passed
     return GateCheck(

@@ -140,7 +140,7 @@ def paired_difference_interval(lost: int, gained: int, total: int) -> tuple[floa
     return max(-1.0, centre - half), min(1.0, centre + half)
 
 
-def mcnemar_p_value(lost: int, gained: int) -> float:
+def one_sided_mcnemar_p_value(lost: int, gained: int) -> float:
     """The probability of at least as many losses if neither model is better: McNemar's exact one-sided test.
 
     `lost` images only the old model predicted correctly, `gained` only the new one.

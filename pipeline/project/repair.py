@@ -144,7 +144,7 @@ def _repair_version(
         with TemporaryDirectory(prefix="goldfish-") as folder, suppress(ServingError, PipelineError, OSError):
             bundle = Bundle.open(find(Path(folder)))
             if bundle.digest == version.digest:
-                bundle.verify(bytecode=False)
+                bundle.verify(allow_bytecode=False)
                 restore_files(registry, version, bundle)
                 verify_files(registry, version)
                 return _repaired(f"{version.uri}: files put back from {source}")

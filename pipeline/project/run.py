@@ -53,7 +53,7 @@ def classify_test_image(layout: Layout) -> ExamplePrediction:
     predictor = Predictor.open(layout.bundle)
     image = next(path for path in sorted(layout.test.rglob("*")) if path.is_file())
     data = image.read_bytes()
-    predictor.answer(data)  # warm-up: the first prediction is slower than all others
+    predictor.classify(data)  # warm-up: the first prediction is slower than all others
     begin = time.perf_counter()
-    scores = predictor.top(predictor.answer(data))
+    scores = predictor.top(predictor.classify(data))
     return ExamplePrediction(image, scores, 1000 * (time.perf_counter() - begin))

@@ -12,7 +12,8 @@ from pipeline.layout import Layout
 from pipeline.project.staleness import stale_reasons
 from pipeline.registry.mlflow_files import verify_files
 from pipeline.registry.mlflow_registry import Registry
-from serving.artifact.bundle import MANIFEST, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 

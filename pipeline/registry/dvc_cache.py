@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import CommandFailed
 from pipeline.files import sha256_of
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 
 
 def copy_bundle(digest: str, target: Path) -> bool:

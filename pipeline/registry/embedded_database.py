@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from pipeline.environment import Environment
 from pipeline.errors import RegistryMoved, RegistryUnavailable
-from serving.artifact.registry import SQLITE
+from serving.artifact.registry.address import SQLITE
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 # The columns in which MLflow stores artifact paths.

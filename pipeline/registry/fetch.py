@@ -14,7 +14,7 @@ from pipeline.files import write
 from pipeline.layout import Layout
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
-from serving.artifact.release import DigestNotPinned, find
+from serving.artifact.release import DigestNotPinned, find_release
 from serving.config import Settings
 from serving.errors import ServingError
 
@@ -49,7 +49,7 @@ def fetch_pinned(layout: Layout, stand_in: bool = False) -> Pin:
 
 def _find_or_download(layout: Layout, _: Pin) -> None:
     """Uses the same search as a server that is started here."""
-    find(msgspec.structs.replace(Settings.read(), model=layout.model))
+    find_release(msgspec.structs.replace(Settings.read(), model=layout.model))
 
 
 def _pull_from_dvc(layout: Layout, pin: Pin) -> None:

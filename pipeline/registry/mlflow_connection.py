@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.environment import Environment
 from pipeline.errors import RegistryRefused, RegistryUnavailable, RegistryVariablesConflict
 from pipeline.registry.embedded_database import is_embedded, lock_embedded, registry_uri
-from serving.artifact.registry import Credentials, exposed, shown
+from serving.artifact.registry.address import Credentials, plaintext_exposure, without_credentials
 
 # Seconds to connect to a database server, and the name of that option in the driver of each kind.
 CONNECT_TIMEOUT = 10
@@ -38,9 +38,9 @@ def open_client(environment: Environment) -> mlflow.MlflowClient:
     """
     uri = registry_uri(environment)
     if environment.conflicting_variables:
-        raise RegistryVariablesConflict(shown(uri), environment.conflicting_variables)
-    if reason := exposed(uri, _credentials(environment)):
-        raise RegistryRefused(shown(uri), reason)
+        raise RegistryVariablesConflict(without_credentials(uri), environment.conflicting_variables)
+    if reason := plaintext_exposure(uri, _credentials(environment)):
+        raise RegistryRefused(without_credentials(uri), reason)
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # type: ignore[no-untyped-call]
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT)  # type: ignore[no-untyped-call]
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]

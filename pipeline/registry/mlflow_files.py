@@ -12,8 +12,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from pipeline.errors import RegistryRefused, VersionDamaged
 from pipeline.files import report_full_disk
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
-from serving.artifact.bundle import MANIFEST, Bundle
-from serving.artifact.registry import elsewhere, shown
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import MANIFEST
+from serving.artifact.registry.address import is_other_host, without_credentials
 from serving.errors import ServingError
 
 
@@ -31,7 +32,7 @@ def downloaded_bundle(registry: Registry, version: RegisteredVersion) -> Iterato
                     version.name, version.uri, f"{MANIFEST} was changed, its digest is {bundle.digest}"
                 )
             bundle.check_name(version.name)
-            bundle.verify(bytecode=False)
+            bundle.verify(allow_bytecode=False)
         except ServingError as error:
             # The path of the temporary copy means nothing to the user.
             reason = str(error).replace(f"{folder}/", "")
@@ -75,8 +76,10 @@ def artifact_uri(registry: Registry, version: RegisteredVersion) -> str:
 
 def check_same_host(registry: Registry, artifacts: str) -> None:
     """Refuses artifact locations on another host, to which MLflow would send user and password too."""
-    if elsewhere(artifacts, registry.uri):
-        raise RegistryRefused(registry.display_uri, f"it names {shown(artifacts)} for files, another host")
+    if is_other_host(artifacts, registry.uri):
+        raise RegistryRefused(
+            registry.display_uri, f"it names {without_credentials(artifacts)} for files, another host"
+        )
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def _artifact_repository(registry: Registry, version: RegisteredVersion) -> Arti
 def _download(registry: Registry, version: RegisteredVersion, folder: Path) -> None:
     repository = _artifact_repository(registry, version)
     if not repository.list_artifacts():
-        reason = f"there are no files at {shown(artifact_uri(registry, version))}"
+        reason = f"there are no files at {without_credentials(artifact_uri(registry, version))}"
         raise VersionDamaged(version.name, version.uri, reason)
     repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
 

@@ -13,7 +13,15 @@ from pipeline.files import write
 # The pyfunc flavour and all modules of serving/ that it imports. A bundle contains a copy of them, so that
 # MLflow can load it in any directory.
 SERVING = Path(serving.__file__).parent
-CODE_FILES = ("__init__.py", "artifact/__init__.py", "artifact/bundle.py", "artifact/pyfunc.py", "errors.py")
+CODE_FILES = (
+    "__init__.py",
+    "artifact/__init__.py",
+    "artifact/bundle.py",
+    "artifact/files.py",
+    "artifact/manifest.py",
+    "artifact/pyfunc.py",
+    "errors.py",
+)
 CODE_FOLDER = "model"
 
 

@@ -17,7 +17,7 @@ from pipeline.environment import Environment
 from pipeline.errors import VersionMissing
 from pipeline.registry.embedded_database import EmbeddedDatabase, is_embedded, registry_uri
 from pipeline.registry.mlflow_connection import display_uri, open_client, translate_errors
-from serving.artifact.registry import DIGEST
+from serving.artifact.registry.database import DIGEST_TAG
 
 # Aliases: the version that is served, and the newest that passed its gate.
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -42,7 +42,7 @@ class RegisteredVersion:
         tags: dict[str, Any] = entry.tags
         pinned_as = tags.get(PINNED_AS)
         number = int(pinned_as) if pinned_as else None
-        return cls(entry.name, int(entry.version), tags.get(DIGEST, ""), entry.run_id, number)
+        return cls(entry.name, int(entry.version), tags.get(DIGEST_TAG, ""), entry.run_id, number)
 
     @property
     def uri(self) -> str:
@@ -90,7 +90,7 @@ class Registry:
 
     def find_by_digest(self, name: str, digest: str) -> RegisteredVersion | None:
         """The version with this digest; the lowest number if there are several."""
-        versions = self._search(f"name = '{name}' and tags.`{DIGEST}` = '{digest}'")
+        versions = self._search(f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'")
         return versions[0] if versions else None
 
     def get_by_digest(self, name: str, digest: str) -> RegisteredVersion:

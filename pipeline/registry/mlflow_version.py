@@ -13,7 +13,7 @@ from pipeline.registry.mlflow_connection import ignore_already_exists
 from pipeline.registry.mlflow_files import check_same_host, upload_copy
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from serving.artifact.bundle import Bundle
-from serving.artifact.registry import DIGEST
+from serving.artifact.registry.database import DIGEST_TAG
 
 # Attempts at what may collide with another process.
 ATTEMPTS = 3
@@ -56,7 +56,7 @@ def get_or_create_version(registry: Registry, bundle: Bundle, metadata: VersionM
 
 def _create_version(registry: Registry, name: str, bundle: Bundle, metadata: VersionMetadata) -> int:
     client, experiment = registry.client, _get_or_create_experiment(registry, name)
-    tags = {**metadata.tags, DIGEST: bundle.digest}
+    tags = {**metadata.tags, DIGEST_TAG: bundle.digest}
     run = client.create_run(experiment, tags=tags, run_name=bundle.digest[:12])
     run_id = run.info.run_id
     try:

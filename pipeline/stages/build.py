@@ -20,7 +20,8 @@ from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
-from serving.artifact.bundle import Label, to_json
+from serving.artifact.bundle import Label
+from serving.artifact.files import to_json
 from serving.model.decoder import Preprocessing
 
 

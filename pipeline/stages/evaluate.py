@@ -29,7 +29,8 @@ from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import plain_text
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, to_json
+from serving.artifact.files import to_json
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing, ServingError
 from serving.model.decoder import decode

@@ -18,17 +18,17 @@ from pipeline.network.backend import keras
 from pipeline.onnx import calibration_images, keras_to_onnx, probability_check
 from pipeline.onnx.quantisation import quantised
 from pipeline.registry.mlflow_model import write_flavours
-from serving.artifact.bundle import (
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import (
     FLOAT_GRAPH,
     GOLDEN,
     GRAPH,
     LABELS,
     MANIFEST,
     PREPROCESSING,
-    Bundle,
-    File,
     Manifest,
-    to_json,
+    ManifestFile,
 )
 from serving.model.decoder import Preprocessing
 from serving.model.formats import detection
@@ -92,7 +92,7 @@ def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
         path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
     }
     files = {
-        name: File(_role(name), sha256_of(path), path.stat().st_size)
+        name: ManifestFile(_role(name), sha256_of(path), path.stat().st_size)
         for name, path in paths.items()
         if name != MANIFEST
     }
@@ -102,7 +102,7 @@ def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
 def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:
     """Records the answers to `wanted` images, or as many as there are, of different classes if possible."""
     predictor = Predictor.open(bundle)
-    answers = [(path, predictor.answer(path.read_bytes())) for path in golden_candidates(images)]
+    answers = [(path, predictor.classify(path.read_bytes())) for path in golden_candidates(images)]
     for path, answer in answers:
         probability_check.check(answer, path)
     # Those whose rounded answer is the same on every CPU come first; all others are still within tolerance.
@@ -130,7 +130,7 @@ def golden_candidates(images: list[Path]) -> list[Path]:
 def is_heic(path: Path) -> bool:
     """Is it one by its contents, whatever it is called?"""
     with path.open("rb") as file:
-        return detection.find(file.read(HEAD)) == "HEIC"
+        return detection.detect(file.read(HEAD)) == "HEIC"
 
 
 def rounds_safely(answer: Probabilities) -> bool:

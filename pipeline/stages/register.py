@@ -12,7 +12,8 @@ from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.registration import ensure_registered
-from serving.artifact.bundle import Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
 
 
 def main(model: str) -> None:

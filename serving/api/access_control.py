@@ -103,7 +103,7 @@ def networks(client: str) -> Iterator[str]:
 
 def _parse(text: str) -> list[Rate]:
     try:
-        return rates.parse_several(text)
+        return rates.parse_rates(text)
     except ValueError:
         name = variable("rate_limit")
         raise SettingsInvalid(

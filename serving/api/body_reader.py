@@ -50,7 +50,7 @@ class Bodies:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._budget = BodyBudget(settings.uploads, settings.bodies)
+        self._budget = BodyBudget(settings.uploads, settings.body_budget_bytes)
         self._drains = threading.BoundedSemaphore(DRAINS)
         self._unpackers = threading.BoundedSemaphore(UNPACKERS)
 
@@ -66,7 +66,7 @@ class Bodies:
         Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed`, `BodyTooSlow`, `EncodingUnknown` or
         `EncodingMalformed`, and `ServerBusy` if there is no place.
         """
-        inflater = Inflater(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body)
+        inflater = Inflater(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body_bytes)
         unreader, declared = _unreader(environ), _declared(environ)
         deadline = unreader.deadline if unreader else math.inf
         # One block that grows, because thousands of small ones would leave holes in the memory.
@@ -112,7 +112,7 @@ class Bodies:
         return True
 
     def _parts(self, environ: Environ) -> Iterator[bytes]:
-        limit, declared = self._settings.max_body, _declared(environ)
+        limit, declared = self._settings.max_body_bytes, _declared(environ)
         environ[FAILED] = True
         if declared is not None and declared > limit:
             raise BodyTooLarge(limit)

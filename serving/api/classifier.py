@@ -14,7 +14,7 @@ from serving.api.metrics import Metrics
 from serving.api.model_statistics import Tally
 from serving.api.request_context import ImageFacts, Trace
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.model.decoder import Picture, Pixels, picture
+from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.predictor import Predictor, Probabilities
 
 # Seconds in the queue after which it is worth asking whether the client is still there.
@@ -92,7 +92,7 @@ class Classifier(NamedTuple):
     def _decoded(self, data: bytes, trace: Trace) -> Pixels:
         began = time.perf_counter()
         try:
-            seen = picture(data, self.predictor.preprocessing)
+            seen = decode_image(data, self.predictor.preprocessing)
         except MemoryError:
             seen = self._once_more(data)
         seconds = time.perf_counter() - began
@@ -101,13 +101,13 @@ class Classifier(NamedTuple):
         self.metrics.decode.observe(seconds)
         return seen.pixels
 
-    def _once_more(self, data: bytes) -> Picture:
+    def _once_more(self, data: bytes) -> DecodedImage:
         """Decodes while no other picture is tried a second time: one may have taken the memory of many.
 
         Raises `ImageTooCostly` if there is again too little: then it is this one (see `memory.limit`).
         """
         with self.second_try:
             try:
-                return picture(data, self.predictor.preprocessing)
+                return decode_image(data, self.predictor.preprocessing)
             except MemoryError:
                 raise ImageTooCostly from None

@@ -34,7 +34,7 @@ def routes(service: Service) -> Blueprint:
                 kinds=KINDS,
                 classes=len(service.predictor.labels),
                 wants_key=service.access.wants_key,
-                max_image=min(MAX_BYTES, service.settings.max_body - FORM_BYTES),
+                max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),
             )
         )
 

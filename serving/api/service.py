@@ -64,8 +64,8 @@ class Service:
         restarts: Restarts | None = None,
     ) -> Self:
         """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.of(release.bundle)
-        golden = predictor.bundle.golden()
+        predictor = Predictor.from_bundle(release.bundle)
+        golden = predictor.bundle.golden_images()
         difference = predictor.check_golden()
         admission = Admission(slots, settings.queue)
         bodies = Bodies(settings)

@@ -43,7 +43,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Every setting that is not Gunicorn's default, with its reason."""
         settings = self.settings
         chosen: dict[str, Any] = {
-            "bind": [settings.at(port) for port in settings.ports],
+            "bind": [settings.address_at(port) for port in settings.ports],
             # One process: a second one gives no more answers (benchmarks/sweep.json), would hold the model
             # twice, and metrics would need files.
             "workers": 1,
@@ -85,7 +85,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             told.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         keep()
-        limit(self.slots, self.settings.bodies, self.cfg.threads + LIGHT_AND_PROBES)
+        limit(self.slots, self.settings.body_budget_bytes, self.cfg.threads + LIGHT_AND_PROBES)
         return app
 
     def run(self) -> None:

@@ -12,7 +12,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE, SPARE = 2**18, 2**23
 # Of a thread. The default of 8 MB would count in full for each of a hundred threads.
 STACK = 2**20
-# Decoding and classifying one picture, at most: tests/serving/model/test_costs.py tries all kinds.
+# Decoding and classifying one picture, at most: tests/serving/model/test_decoding_cost.py tries all kinds.
 PICTURE = 250 * 2**20
 # What the interpreter may grow by beyond that: metrics, documents, fragments of freed blocks.
 GROWTH = 128 * 2**20

@@ -10,7 +10,7 @@ from serving.artifact.pin import Pin
 from tests.deploy.engine import docker, environment
 from tests.deploy.registry import ImageRegistry, image_registry
 from tests.pipeline.projects import ROOT, Project, copy_of_the_working_tree, tiny_project
-from tests.serving.registries import mlflow_server, register
+from tests.serving.registries import mlflow_server, register_bundle
 from tests.workflows.expressions import Context, holds
 from tests.workflows.runner import Event, Runner
 
@@ -33,7 +33,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pi
     """An MLflow server that has a model, and the pin that names it."""
     folder = tmp_path_factory.mktemp("mlflow")
     with mlflow_server(folder) as server:
-        yield server, register(server, folder, "colours", steepness=5.0).pin
+        yield server, register_bundle(server, folder, "colours", steepness=5.0).pin
 
 
 @pytest.fixture

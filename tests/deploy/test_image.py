@@ -13,7 +13,7 @@ from tests.deploy.conftest import IMAGE, SHOWN, make
 from tests.deploy.engine import docker
 from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights
 from tests.pipeline.projects import Project
-from tests.serving.registries import flipped, mlflow_server, register
+from tests.serving.registries import flipped_byte, mlflow_server, register_bundle
 
 PIN = Path("pins/colours.json")
 LABELS = "models/colours/bundle/serving/labels.json"
@@ -86,14 +86,14 @@ def test_other_arguments_are_refused(image: str) -> None:
 
 def test_a_flipped_byte_is_refused_at_the_start(image: str, clone: Project) -> None:
     file = clone.root / LABELS
-    with flipped(file):
+    with flipped_byte(file):
         done = docker("run", "--rm", *HARDENED, "--volume", f"{file}:/srv/{LABELS}:ro", image, check=False)
     assert done.returncode == 1
     assert "labels.json was changed after its release" in done.stderr
 
 
 def test_a_flipped_byte_fails_the_build(spoiled: Project, base: str) -> None:
-    with flipped(spoiled.root / LABELS):
+    with flipped_byte(spoiled.root / LABELS):
         done = make(spoiled, base, IMAGE="goldfish-test-never")
     assert done.returncode != 0
     assert "labels.json was changed after its release" in done.stdout + done.stderr
@@ -132,7 +132,7 @@ def test_the_address_of_the_registry_is_kept_nowhere(base: str, spoiled: Project
     """It may hold a password. Docker's own words are looked at too: BuildKit prints what a step was given."""
     secret, name = "a-secret-of-the-address", f"{IMAGE}-address"
     with mlflow_server(tmp_path) as server:
-        release = register(server, tmp_path, "colours", steepness=6.0)
+        release = register_bundle(server, tmp_path, "colours", steepness=6.0)
         (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
         address = server.replace("//", f"//user:{secret}@")
         built = make(spoiled, base, IMAGE=name, MLFLOW_TRACKING_URI=address)
@@ -156,7 +156,7 @@ def test_without_a_model_it_pulls_the_pinned_one_at_the_start(
 ) -> None:
     name = f"{IMAGE}-unbaked"
     with mlflow_server(tmp_path) as server:
-        release = register(server, tmp_path, "colours", steepness=6.0)
+        release = register_bundle(server, tmp_path, "colours", steepness=6.0)
         (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
         built = make(spoiled, base, IMAGE=name, BUILD_OPTIONS="--network host --target unbaked")
         assert built.returncode == 0, built.stdout + built.stderr
@@ -174,14 +174,14 @@ def test_the_registry_alone_is_enough_and_a_poisoned_one_fails(
     base: str, spoiled: Project, tmp_path: Path
 ) -> None:
     with mlflow_server(tmp_path) as server:
-        release = register(server, tmp_path, "colours", steepness=6.0)
+        release = register_bundle(server, tmp_path, "colours", steepness=6.0)
         (spoiled.root / PIN).write_bytes(release.pin.to_bytes())
         pulled = make(spoiled, base, IMAGE=f"{IMAGE}-pulled", MLFLOW_TRACKING_URI=server)
         assert pulled.returncode == 0, pulled.stdout + pulled.stderr
         smoked = make(spoiled, base, "smoke", IMAGE=f"{IMAGE}-pulled")
         assert f"digest {release.pin.digest} in label, /version and pin" in smoked.stdout
         docker("image", "rm", "--force", f"{IMAGE}-pulled")
-        with flipped(release.files / "serving/model.onnx"):
+        with flipped_byte(release.files / "serving/model.onnx"):
             # Another number, so that the step is not taken from the cache.
             (spoiled.root / PIN).write_bytes(Pin("colours", 2, release.pin.digest).to_bytes())
             poisoned = make(spoiled, base, IMAGE="goldfish-test-never", MLFLOW_TRACKING_URI=server)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline.layout import Layout
-from serving.artifact.bundle import Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
 from tests.serving.bundles import write_bundle
 
 LAYOUT = Layout("tiny")

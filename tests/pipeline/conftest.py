@@ -1,4 +1,4 @@
-"""Fixtures: a built project, made once for all tests that only look at it or mend what they break."""
+"""Fixtures: a built project, which each test leaves as it was, and an empty one for each test."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.environment import Environment
 from pipeline.registry.mlflow_registry import Registry
+from tests.conftest import build_once
 from tests.pipeline.projects import AUTHOR, TINY, Project, tiny_project
 
 
@@ -18,6 +19,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (project.root / "summary.txt").write_text(done.stdout)
     project.commit("built")
     return project
+
+
+@pytest.fixture
+def inside_built(built: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The built project as the current directory: commands run in this process, which takes less time."""
+    monkeypatch.chdir(built.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return built
 
 
 @pytest.fixture
@@ -43,8 +52,10 @@ def registry(project: Project, database: bytes) -> Registry:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database with MLflow's tables and nothing in them."""
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    Registry.connect(Environment(f"sqlite:///{path}", path, experiment=False))
-    return path.read_bytes()
+def database(run_folder: Path) -> bytes:
+    """An SQLite database with MLflow's tables, which are empty."""
+
+    def build(path: Path) -> None:
+        Registry.connect(Environment(f"sqlite:///{path}", path, experiment=False))
+
+    return build_once(run_folder / "mlflow.db", build).read_bytes()

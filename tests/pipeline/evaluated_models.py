@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation import metrics
-from serving.artifact.bundle import to_json
+from serving.artifact.files import to_json
 from serving.artifact.pin import Pin
 from tests.pipeline.projects import AUTHOR, TINY, Project
 

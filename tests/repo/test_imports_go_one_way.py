@@ -32,7 +32,7 @@ ADAPTERS = {
     "matplotlib": {
         "pipeline/evaluation/plotting.py",
         "pipeline/evaluation/example_grid.py",
-        "pipeline/report/drawing.py",
+        "pipeline/report/images.py",
     },
     "dvclive": {"pipeline/network/training.py"},
     "dvc": set(),

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import hostile, image, protocols, soak, stops
-from benchmarks.documents import section
+from benchmarks.documents import PERFORMANCE, README, section
 from benchmarks.serving import plot, tables
-from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
+from benchmarks.serving.__main__ import RESULTS
 from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
@@ -176,11 +176,11 @@ def benchmark() -> dict[str, Any]:
 
 
 def test_the_readme_shows_what_the_benchmark_measured(benchmark: dict[str, Any]) -> None:
-    assert section(README, "bench") == tables.table(benchmark["full"])
-    assert section(README, "bench-quick") == tables.sentence(benchmark["quick"])
-    assert section(MANUAL, "growth") == tables.growth(benchmark["full"])
+    assert section(README, "bench") == tables.contender_table(benchmark["full"])
+    assert section(README, "bench-quick") == tables.quick_summary(benchmark["quick"])
+    assert section(PERFORMANCE, "growth") == tables.scaling_tables(benchmark["full"])
 
 
 def test_the_picture_is_of_the_same_run(benchmark: dict[str, Any]) -> None:
-    with Image.open(PICTURE) as picture:
-        assert picture.info[plot.NUMBERS] == plot.numbers(benchmark["full"])
+    with Image.open(plot.CHART) as picture:
+        assert picture.info[plot.HASH_KEY] == plot.figures_hash(benchmark["full"])

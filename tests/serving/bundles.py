@@ -9,8 +9,9 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, File, Manifest, to_json
-from tests.serving.pictures import encoded
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
+from tests.serving.images import encode_image
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SIZE = 8
@@ -28,28 +29,28 @@ def write_bundle(
     extra: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes a whole bundle; another name, steepness or extra file gives it another digest."""
-    put(folder, contents(steepness) | dict(extra or {}))
-    return seal(folder, name)
+    write_files(folder, bundle_files(steepness) | dict(extra or {}))
+    return write_manifest(folder, name)
 
 
-def contents(steepness: float = STEEPNESS) -> dict[str, bytes]:
+def bundle_files(steepness: float = STEEPNESS) -> dict[str, bytes]:
     """The files of a bundle, without the manifest."""
     images = {f"{number}.png": rgb for number, rgb in enumerate(COLOURS.values())}
     answers = [
-        {"file": file, "probabilities": expected(rgb, steepness).round(3).tolist()}
+        {"file": file, "probabilities": expected_probabilities(rgb, steepness).round(3).tolist()}
         for file, rgb in images.items()
     ]
     folder = GOLDEN.rsplit("/", 1)[0]
     return {
-        GRAPH: graph(steepness),
+        GRAPH: onnx_graph(steepness),
         LABELS: to_json([{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]),
         PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "interpolation": "bicubic"}),
         GOLDEN: to_json({"tolerance": TOLERANCE, "images": answers}),
-        **{f"{folder}/{file}": filled(rgb) for file, rgb in images.items()},
+        **{f"{folder}/{file}": one_colour_png(rgb) for file, rgb in images.items()},
     }
 
 
-def put(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes files into a bundle's folder; what the manifest says of them is left as it is."""
     for name, data in files.items():
         path = folder / name
@@ -57,7 +58,7 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-def seal(
+def write_manifest(
     folder: Path,
     name: str = "colours",
     shape: tuple[int, int, int] = (SIZE, SIZE, 3),
@@ -70,12 +71,12 @@ def seal(
         if path.is_file() and inside != MANIFEST:
             role = "serving" if inside.startswith("serving/") else "mlflow"
             data = path.read_bytes()
-            files[inside] = File(role, hashlib.sha256(data).hexdigest(), len(data))
+            files[inside] = ManifestFile(role, hashlib.sha256(data).hexdigest(), len(data))
     (folder / MANIFEST).write_bytes(Manifest(name, files, shape, classes).to_bytes())
     return folder
 
 
-def graph(
+def onnx_graph(
     steepness: float = STEEPNESS, size: int = SIZE, kind: int = TensorProto.UINT8, image: str = "image"
 ) -> bytes:
     """The model as ONNX: softmax of the mean red, green and blue, `steepness` apart at the most."""
@@ -100,13 +101,15 @@ def graph(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def expected(rgb: tuple[int, int, int], steepness: float = STEEPNESS) -> npt.NDArray[np.float64]:
+def expected_probabilities(
+    rgb: tuple[int, int, int], steepness: float = STEEPNESS
+) -> npt.NDArray[np.float64]:
     """What the model should say of a picture of one colour, computed without ONNX."""
     powers = np.exp(steepness / 255 * np.array(rgb, dtype=np.float64))
     answer: npt.NDArray[np.float64] = powers / powers.sum()
     return answer
 
 
-def filled(rgb: tuple[int, int, int]) -> bytes:
+def one_colour_png(rgb: tuple[int, int, int]) -> bytes:
     """A PNG of one colour."""
-    return encoded(Image.new("RGB", (12, 10), rgb), "PNG")
+    return encode_image(Image.new("RGB", (12, 10), rgb), "PNG")

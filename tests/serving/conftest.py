@@ -7,8 +7,8 @@ import pytest
 
 from serving.model.predictor import Predictor
 from tests.serving.bundles import write_bundle
-from tests.serving.costs import Meter
-from tests.serving.pictures import CORPUS
+from tests.serving.decoding_cost import CostMeter
+from tests.serving.images import CORPUS
 from tests.serving.servers import Server, publish, running
 
 
@@ -32,9 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def meter() -> Iterator[Meter]:
+def meter() -> Iterator[CostMeter]:
     """A process that decodes one picture after the other, and tells what each costs."""
-    with Meter() as started:
+    with CostMeter() as started:
         # Whatever is loaded for a first picture.
         for data, _ in CORPUS.values():
             started.cost(data)

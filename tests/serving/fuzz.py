@@ -7,8 +7,8 @@ import random
 import sys
 import time
 
-from tests.serving.costs import Meter
-from tests.serving.pictures import CORPUS
+from tests.serving.decoding_cost import CostMeter
+from tests.serving.images import CORPUS
 
 # Numbers where decoders go wrong: nothing, all, the sign, lengths of one's own header.
 ODD = (
@@ -22,7 +22,7 @@ ODD = (
 )
 
 
-def mutated(valid: bytes, chance: random.Random) -> bytes:
+def mutate(valid: bytes, chance: random.Random) -> bytes:
     """A file with some bytes changed, repeated or missing; mostly at its front, where headers are."""
     data = bytearray(valid)
     for _ in range(chance.choice([1, 1, 2, 8])):
@@ -48,12 +48,12 @@ def mutated(valid: bytes, chance: random.Random) -> bytes:
 def main(seconds: float) -> int:
     """Gives 1 if something cost more than 250 MB or 1.5 s; a crash ends it."""
     end, seed, found = time.monotonic() + seconds, time.time_ns(), 0
-    with Meter() as meter:
+    with CostMeter() as meter:
         tried = 0
         while time.monotonic() < end:
             tried, seed = tried + 1, seed + 1
             name = random.Random(seed).choice(list(CORPUS))
-            cost = meter.cost(mutated(CORPUS[name][0], random.Random(f"{seed} {name}")))
+            cost = meter.cost(mutate(CORPUS[name][0], random.Random(f"{seed} {name}")))
             if cost.megabytes > 250 or cost.seconds > 1.5:
                 found += 1
                 print(f"{name}, {seed}: {cost}", flush=True)

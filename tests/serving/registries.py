@@ -31,11 +31,11 @@ from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
 # What only the pipeline needs of a bundle.
-OFFLINE = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
+PIPELINE_FILES = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredBundle:
     """A bundle that was registered, and the folder where the registry keeps its files."""
 
     uri: str
@@ -47,9 +47,9 @@ def connect(uri: str) -> Registry:
     return Registry.connect(Environment(uri, Path.cwd(), experiment=False))
 
 
-def register(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> Registered:
+def register_bundle(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> RegisteredBundle:
     """Registers a bundle as the pipeline does; `folder` is where the registry keeps what it proxies."""
-    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, OFFLINE))
+    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, PIPELINE_FILES))
     reports = folder / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "report.txt").write_text("good")
@@ -59,7 +59,7 @@ def register(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0)
     location = registry.client.get_model_version_download_uri(name, str(version.number))
     proxied = f"{folder / 'artifacts'}/"
     files = location.removeprefix("file://").replace("mlflow-artifacts:/", proxied)
-    return Registered(uri, Pin(name, version.number, version.digest), Path(files))
+    return RegisteredBundle(uri, Pin(name, version.number, version.digest), Path(files))
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _wait(address: str, log: Path) -> None:
     raise TimeoutError(log.read_text())
 
 
-class Exchange(BaseHTTPRequestHandler):
+class RelayRequest(BaseHTTPRequestHandler):
     """One request to a relay."""
 
     server: "Relay"
@@ -135,7 +135,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Tests are quiet."""
 
 
-Instead = Callable[[Exchange], bool]
+Intercept = Callable[[RelayRequest], bool]
 
 
 class Relay(ThreadingHTTPServer):
@@ -143,8 +143,8 @@ class Relay(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, instead: Instead) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
+    def __init__(self, upstream: str, instead: Intercept) -> None:
+        super().__init__(("127.0.0.1", 0), RelayRequest)
         self.upstream, self.instead = upstream, instead
         self.asked: list[str] = []
         self.authorizations: list[str | None] = []
@@ -154,7 +154,7 @@ class Relay(ThreadingHTTPServer):
 
 @contextmanager
 def relay(
-    upstream: str, instead: Instead = lambda _: False, certificate: Path | None = None
+    upstream: str, instead: Intercept = lambda _: False, certificate: Path | None = None
 ) -> Iterator[Relay]:
     """A relay on loopback for as long as a block runs; with a certificate it speaks TLS."""
     with Relay(upstream, instead) as server:
@@ -172,7 +172,7 @@ def relay(
             thread.join()
 
 
-def self_signed(path: Path) -> Path:
+def write_self_signed_certificate(path: Path) -> Path:
     """Writes a key and a certificate for loopback that nobody has signed but itself."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
@@ -190,7 +190,7 @@ def self_signed(path: Path) -> Path:
 
 
 @contextmanager
-def flipped(path: Path) -> Iterator[None]:
+def flipped_byte(path: Path) -> Iterator[None]:
     """Changes one byte in the middle of a file, for as long as a block runs."""
     whole = path.read_bytes()
     middle = len(whole) // 2

@@ -168,7 +168,7 @@ def test_metrics_have_a_port_of_their_own(port: str) -> None:
     sentence = reasons(PORT="9090", GOLDFISH_METRICS_PORT="9090")
     assert "GOLDFISH_METRICS_PORT is the port that everything else has" in sentence
     found = Settings.read({"PORT": port, "GOLDFISH_METRICS_PORT": "9091", "GOLDFISH_HOST": "::1"})
-    assert [found.at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
+    assert [found.address_at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
 
 
 def test_who_needs_few_settings_does_not_fail_because_of_others() -> None:
@@ -189,13 +189,13 @@ def test_an_empty_file_is_no_open_door(tmp_path: Path) -> None:
 
 def test_nothing_set() -> None:
     assert Settings.read({}) == Settings()
-    assert Settings().max_body == 24 * 2**20
-    assert Settings().bodies == 256 * 2**20
+    assert Settings().max_body_bytes == 24 * 2**20
+    assert Settings().body_budget_bytes == 256 * 2**20
 
 
 def test_defaults_are_within_their_own_bounds() -> None:
     plain = msgspec.to_builtins(Settings(), enc_hook=str)
-    assert msgspec.convert(plain, Settings, dec_hook=config._path) == Settings()
+    assert msgspec.convert(plain, Settings, dec_hook=config._decode_path) == Settings()
 
 
 def test_variables_have_the_names_that_others_gave_them() -> None:

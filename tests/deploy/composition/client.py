@@ -6,9 +6,9 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 class FromAddress(HTTPAdapter):

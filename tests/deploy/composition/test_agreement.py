@@ -38,7 +38,9 @@ def test_services_have_the_time_that_they_need_to_end() -> None:
 
 def test_the_proxy_has_the_limits_of_the_server() -> None:
     # Larger, so that the server itself refuses what is too large or late; but hardly.
-    assert SETTINGS.max_body < number(told("client_max_body_size")[0]) <= SETTINGS.max_body + 2**20
+    assert (
+        SETTINGS.max_body_bytes < number(told("client_max_body_size")[0]) <= SETTINGS.max_body_bytes + 2**20
+    )
     assert SETTINGS.deadline < number(told("proxy_read_timeout")[0]) <= SETTINGS.deadline + 10
     assert number(told("client_header_timeout")[0]) == SETTINGS.head_seconds
     pieces, size = told("large_client_header_buffers")

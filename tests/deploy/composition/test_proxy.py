@@ -13,7 +13,7 @@ from tests.deploy.composition.document import DEPLOY
 from tests.deploy.composition.names import names
 from tests.deploy.composition.processes import PATIENCE, Composition
 from tests.deploy.composition.services import another_proxy, await_proxy
-from tests.serving.registries import self_signed
+from tests.serving.registries import write_self_signed_certificate
 from tests.serving.servers import free_port
 
 
@@ -87,7 +87,7 @@ def test_no_address_and_no_query_is_logged(made: Composition) -> None:
 
 
 def test_tls_as_the_configuration_shows_it(made: Composition) -> None:
-    port, certificate = free_port(), self_signed(made.folder / "certificate.pem")
+    port, certificate = free_port(), write_self_signed_certificate(made.folder / "certificate.pem")
     text, lines = re.subn(r"^ +#   (?=\w+ .*;$)", "", (DEPLOY / "nginx.conf").read_text(), flags=re.MULTILINE)
     assert lines == 4
     text = text.replace("listen 8443", f"listen 127.0.0.1:{port}")

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from pipeline.data.folder_tree import class_names
-from pipeline.data.labelled_photos import listing
+from pipeline.data.labelled_photos import scan_folder
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import sha256_of
 from pipeline.stages import prepare
@@ -123,9 +123,9 @@ def beside(raw: Path, files: Iterable[str]) -> Counter[str]:
 @pytest.mark.parametrize("name", JUNK)
 def test_junk_is_known(raw: Path, name: str) -> None:
     beside(raw, [name])
-    assert listing(raw).passed_over == {JUNK[name][1]: 1}
+    assert scan_folder(raw).ignored == {JUNK[name][1]: 1}
     assert class_names(raw) == ["blue", "green", "red"]
-    assert len(listing(raw).files) == 36
+    assert len(scan_folder(raw).photos) == 36
 
 
 def test_a_folder_as_people_have_it_is_taken(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_what_may_be_meant_is_told_as_before(raw: Path, name: str, data: bytes) 
 def test_a_class_may_be_called_almost_so(raw: Path, name: str) -> None:
     (raw / "red").rename(raw / name)
     assert name in class_names(raw)
-    assert {photo.label for photo in listing(raw).files} == {"blue", "green", name}
+    assert {photo.label for photo in scan_folder(raw).photos} == {"blue", "green", name}
 
 
 def test_a_repeated_picture_counts_once(raw: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.data.folder_tree import split_of
+from pipeline.data.folder_tree import split_from_name
 from pipeline.errors import DataRefused, FolderLayoutUnclear
 from pipeline.stages import prepare
 from tests.pipeline.projects import TINY
@@ -61,12 +61,12 @@ NAMES = {
 
 @pytest.mark.parametrize(("split", "name"), [(split, name) for split in NAMES for name in NAMES[split]])
 def test_names_of_splits(split: str, name: str) -> None:
-    assert split_of(name) == split
+    assert split_from_name(name) == split
 
 
 @pytest.mark.parametrize("name", ["trains", "trainer", "latest", "contest", "value", "7", "tests pilot", ""])
 def test_names_of_classes(name: str) -> None:
-    assert split_of(name) is None
+    assert split_from_name(name) is None
 
 
 def test_folders_of_a_split_are_used(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +93,7 @@ def test_missing_splits_are_cut_from_train(raw: Path, names: tuple[str, ...]) ->
     for found in counts().values():
         assert min(found.values()) > 0
         assert sum(found.values()) == 8 * len(names)
-    given = {split_of(name) for name in names} - {"train"}
+    given = {split_from_name(name) for name in names} - {"train"}
     assert all(found[split] == 8 for found in counts().values() for split in given if split)
 
 

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from pipeline.data import conversion
-from pipeline.data.near_duplicates import COMPARED, Look, alike
+from pipeline.data.near_duplicates import MAX_COMPARED, PerceptualHash, find_near_duplicates
 from pipeline.errors import DataRefused
 from pipeline.stages import prepare
 from serving.errors import ImageDamaged, ImageTooManyPixels
@@ -105,7 +105,7 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not image_file.READS_HEIC:
+    if name == "HEIC" and not image_file.HEIC_SUPPORTED:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
@@ -135,7 +135,7 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
     monkeypatch.setattr("pipeline.data.images.FORMATS", formats)
     monkeypatch.setattr(decoder, "FORMATS", formats)
-    monkeypatch.setattr(conversion, "READS_HEIC", False)
+    monkeypatch.setattr(conversion, "HEIC_SUPPORTED", False)
     for convert in ([], ["HEIC"]):
         setting(convert=convert)
         with pytest.raises(DataRefused) as error:
@@ -218,9 +218,9 @@ def test_other_photos_are_not_told(raw: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_pictures_that_all_look_alike_do_not_cost_the_square_of_their_number() -> None:
-    blank = Look(0, bytes(256))
-    found = list(alike([blank] * 5000))
-    assert 0 < len(found) <= COMPARED**2 / 2
+    blank = PerceptualHash(0, bytes(256))
+    found = list(find_near_duplicates([blank] * 5000))
+    assert 0 < len(found) <= MAX_COMPARED**2 / 2
 
 
 def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
@@ -251,9 +251,9 @@ def test_names_are_printed_on_terminals_that_cannot_show_them(raw: Path) -> None
 
 
 def test_the_frames_of_films_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = [Look(number % 20, bytes(256)) for number in range(2000)]
-    monkeypatch.setattr("pipeline.data.near_duplicates.MOST", 500)
-    assert len(list(alike(frames))) == 500
+    frames = [PerceptualHash(number % 20, bytes(256)) for number in range(2000)]
+    monkeypatch.setattr("pipeline.data.near_duplicates.MAX_PAIRS", 500)
+    assert len(list(find_near_duplicates(frames))) == 500
 
 
 def test_a_pipe_is_no_photo(raw: Path) -> None:

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.data import archives
-from pipeline.data.sources import class_folders
+from pipeline.data.sources import open_source
 from pipeline.downloads import cached_download
 from pipeline.environment import Environment
 from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid, SourceUnavailable
@@ -101,7 +101,7 @@ PHOTOS = (("top/n1_tench.jpg", b"one"), ("top/n2_goldfish.jpg", b"two"))
 
 
 def unpacked(raw: Path, home: Path) -> dict[str, bytes]:
-    with class_folders(raw, Environment(None, home, experiment=False)) as folder:
+    with open_source(raw, Environment(None, home, experiment=False)) as folder:
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
@@ -317,9 +317,9 @@ def test_a_hostile_archive_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("bound", "value", "reason"),
     [
-        ("MEMBERS", 2, "it has 3 members, 2 are allowed"),
-        ("TOTAL_BYTES", 7, "its members have 8 bytes, 7 are allowed"),
-        ("PIECE_BYTES", 100, "100 are allowed"),
+        ("MAX_MEMBERS", 2, "it has 3 members, 2 are allowed"),
+        ("MAX_TOTAL_BYTES", 7, "its members have 8 bytes, 7 are allowed"),
+        ("MAX_READ_BYTES", 100, "100 are allowed"),
     ],
 )
 def test_an_archive_has_bounds(
@@ -338,8 +338,10 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
 
 def first(path: Path) -> bytes:
     """The first photo of an archive."""
-    with archives.opened(path) as opened:
-        return archives.unpacked(opened, archives.photos(opened, path, re.compile(CLASSES), path.parent)[0])
+    with archives.open_archive(path) as opened:
+        return archives.read_photo(
+            opened, archives.select_photos(opened, path, re.compile(CLASSES), path.parent)[0]
+        )
 
 
 def test_a_photo_that_is_longer_than_it_says_is_not_unpacked_to_its_end(tmp_path: Path) -> None:
@@ -411,7 +413,7 @@ def test_a_file_of_another_kind_is_not_fetched(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_recipe_is_the_data(tmp_path: Path) -> None:
-    with class_folders(tmp_path, Environment(None, tmp_path, experiment=False)) as folder:
+    with open_source(tmp_path, Environment(None, tmp_path, experiment=False)) as folder:
         assert folder == tmp_path
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.evaluation.batch_prediction import SAMPLE_SIZE, predict_folder
 from pipeline.evaluation.keras_agreement import batch_size, measure_agreement
-from serving.artifact.bundle import FLOAT_GRAPH
+from serving.artifact.manifest import FLOAT_GRAPH
 from serving.errors import ImageError
 from serving.model.predictor import Predictor
 from tests.pipeline.projects import Project
@@ -44,7 +44,7 @@ def test_what_is_kept_is_what_the_bundle_answers(predictor: Predictor, images: P
     assert answers.class_count == 3
     assert round(answers.correct.mean(), 2) == 0.67
     for row in range(0, IMAGES, 97):
-        said = predictor.answer(answers.files[row].read_bytes())
+        said = predictor.classify(answers.files[row].read_bytes())
         order = list(np.argsort(-said, kind="stable"))
         assert answers.predicted[row] == order[0]
         assert answers.confidence[row] == said.max()

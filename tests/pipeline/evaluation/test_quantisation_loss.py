@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from tests.pipeline.projects import Project
 from tests.pipeline.sample_images import draw_image
 

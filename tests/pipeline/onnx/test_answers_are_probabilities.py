@@ -10,14 +10,14 @@ from pipeline.errors import NotProbabilities
 from pipeline.evaluation.batch_prediction import predict_folder
 from pipeline.onnx import probability_check
 from pipeline.stages.export import write_golden
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, filled, graph, write_bundle
+from tests.serving.bundles import COLOURS, one_colour_png, onnx_graph, write_bundle
 
 
 def ending(with_operator: str, folder: Path) -> Path:
     """The tiny bundle, whose graph ends with another operator than Softmax."""
-    model = onnx.load_from_string(graph())
+    model = onnx.load_from_string(onnx_graph())
     last = model.graph.node[-1]
     last.op_type = with_operator
     del last.attribute[:]
@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> Path:
     for number, rgb in enumerate(COLOURS.values()):
         path = tmp_path / f"test/c{number}/0.png"
         path.parent.mkdir(parents=True)
-        path.write_bytes(filled(rgb))
+        path.write_bytes(one_colour_png(rgb))
     return tmp_path / "test"
 
 

@@ -18,7 +18,7 @@ from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
 from pipeline.onnx.quantisation import quantised, rounded
 from serving.model.decoder import Preprocessing, decode
-from serving.model.predictor import load
+from serving.model.predictor import create_session
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
 from tests.pipeline.sample_images import COLOURS, draw_image
 from tests.repo.imports import ROOT
@@ -36,9 +36,9 @@ ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from serving.model.predictor import load
+from serving.model.predictor import create_session
 folder, exact = Path(sys.argv[1]), sys.argv[2] == "exact"
-session = load((folder / "int8.onnx").read_bytes(), 1, exact)
+session = create_session((folder / "int8.onnx").read_bytes(), 1, exact)
 np.save(folder / f"{sys.argv[2]}.npy", session.run(None, {"image": np.load(folder / "pictures.npy")})[0])
 """
 # The oldest CPU that ONNX Runtime has its own 8-bit kernels for; it lacks VNNI.
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answers(path: Path, exact: bool = False) -> npt.NDArray[np.float32]:
     """What a graph says of the pictures beside it."""
-    session = load(path.read_bytes(), 1, exact)
+    session = create_session(path.read_bytes(), 1, exact)
     pictures = np.load(path.with_name("pictures.npy"))
     found: npt.NDArray[np.float32] = session.run(None, {"image": pictures})[0]
     return found
@@ -140,6 +140,8 @@ needs_emulator = pytest.mark.skipif(
 )
 
 
+# Slow: an emulated CPU takes half a minute to load TensorFlow's and ONNX Runtime's libraries.
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     for way in ("exact", "fast"):
@@ -151,6 +153,7 @@ def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     assert np.abs(np.load(folder / "fast.npy") - here).max() > 1e-3
 
 
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     python(QUANTISE, str(folder), str(tmp_path / "made"), before=OLD_CPU)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.evaluation.batch_prediction import predict_folder
-from serving.artifact.bundle import FLOAT_GRAPH
+from serving.artifact.manifest import FLOAT_GRAPH
 from serving.model.predictor import Predictor
 from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
 from tests.pipeline.projects import Project, copy_of_the_working_tree

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.registry.fetch import UNREGISTERED
 from serving.artifact.bundle import Bundle
+from serving.artifact.download import default_destination
 from serving.artifact.pin import Pin
-from serving.pull import place
 from tests.pipeline.projects import Project
 
 PIN, BUNDLE = Path("pins/tiny.json"), Path("models/tiny/bundle")
@@ -36,7 +36,7 @@ def test_the_registry_is_asked(built: Project, clone: Project) -> None:
     registry = f"sqlite:///{built.root / 'mlflow.db'}"
     done = clone.pipeline("fetch", "tiny", MLFLOW_TRACKING_URI=registry)
     assert "by way of workspace and registry" in done.stdout, done.stderr
-    pulled = place(clone.root / "models", Pin.read(clone.root / PIN))
+    pulled = default_destination(clone.root / "models", Pin.read(clone.root / PIN))
     assert Bundle.open(pulled).digest == pinned(clone)
 
 

@@ -18,7 +18,7 @@ from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing
 from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
-from tests.serving.registries import flipped
+from tests.serving.registries import flipped_byte
 
 
 def registered(registry: Registry, steepness: float) -> RegisteredVersion:
@@ -191,7 +191,7 @@ def test_damaged_files_are_not_pinned(project: Project, registry: Registry) -> N
         project.root.glob("mlartifacts/models/*/artifacts/serving/labels.json"),
         key=lambda path: path.stat().st_mtime,
     )
-    with flipped(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
+    with flipped_byte(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
         promote(LAYOUT, registry, version)
     assert Pin.read(LAYOUT.pin) == before
 

@@ -17,7 +17,7 @@ from pipeline.registry.registration import ensure_registered
 from serving.errors import DigestMismatch
 from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import ROOT, Project
-from tests.serving.registries import flipped, mlflow_server
+from tests.serving.registries import flipped_byte, mlflow_server
 
 REGISTER = [sys.executable, "-m", "pipeline.stages.register", "tiny"]
 
@@ -86,7 +86,10 @@ def test_another_bundle_than_measured_is_not_registered(project: Project, regist
 
 def test_a_changed_bundle_is_not_registered(project: Project, registry: Registry) -> None:
     bundle = write_candidate()
-    with flipped(bundle.path / "serving/model.onnx"), pytest.raises(DigestMismatch, match=r"model\.onnx"):
+    with (
+        flipped_byte(bundle.path / "serving/model.onnx"),
+        pytest.raises(DigestMismatch, match=r"model\.onnx"),
+    ):
         ensure_registered(LAYOUT, registry)
     assert versions(registry) == []
 

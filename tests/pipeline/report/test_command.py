@@ -58,7 +58,7 @@ def test_without_reports_there_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(create_repository(tmp_path / "project").root)
     assert main(["report"]) == 1
-    assert "reports/tiny/metrics.json is not there. `dvc repro register@tiny`" in capsys.readouterr().err
+    assert "reports/tiny/metrics.json does not exist. `dvc repro register@tiny`" in capsys.readouterr().err
     assert not Path("report.md").exists()
     Path("params.yaml").write_text("models: []\n")
     assert main(["report"]) == 1

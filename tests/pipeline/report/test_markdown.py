@@ -10,8 +10,8 @@ from markdown_it.token import Token
 
 from pipeline.__main__ import main
 from pipeline.markdown import bullets, code, table
-from pipeline.report.page import Section, page
-from pipeline.report.verdict import Mood, Verdict
+from pipeline.report.document import Section, render_document
+from pipeline.report.sections.verdict import Status, Verdict
 from tests.pipeline.evaluated_models import EvaluatedModel, create_released, create_repository
 
 # What GitHub takes.
@@ -159,10 +159,14 @@ def test_what_is_least_important_goes_first() -> None:
     sections = [
         Section("tiny", title, weight, rows) for title, weight in (("First", 3), ("Second", 1), ("Third", 2))
     ]
-    verdict = Verdict(Mood.PASSED, "✅ **tiny: passed.**", [])
-    assert [title for title, _ in found(page([verdict], "", sections, ""))] == ["First", "Second", "Third"]
+    verdict = Verdict(Status.PASSED, "✅ **tiny: passed.**", [])
+    assert [title for title, _ in found(render_document([verdict], "", sections, ""))] == [
+        "First",
+        "Second",
+        "Third",
+    ]
     many = [*sections, *(Section("tiny", "Other", 0, lambda most: "x" * 20_000) for _ in range(3))]
-    text = page([verdict], "", many, "foot")
+    text = render_document([verdict], "", many, "foot")
     assert len(text.encode()) <= LIMIT
     # Tables were shortened before anything was left out, and then the least important went.
     assert [(title, shown) for title, shown in found(text) if title != "Other"] == [
@@ -180,11 +184,11 @@ def found(text: str) -> list[tuple[str, int]]:
 
 
 def test_verdicts_of_very_many_models_lose_their_notes_and_then_their_ends() -> None:
-    verdicts = [Verdict(Mood.REFUSED, "**model-999**", [])]
+    verdicts = [Verdict(Status.REFUSED, "**model-999**", [])]
     verdicts += [
-        Verdict(Mood.PASSED, f"**model-{number}** {'x' * 100}", ["y" * 500]) for number in range(999)
+        Verdict(Status.PASSED, f"**model-{number}** {'x' * 100}", ["y" * 500]) for number in range(999)
     ]
-    text = page(verdicts, "", [Section("model-1", "Metrics", 1, lambda most: "z")], "foot")
+    text = render_document(verdicts, "", [Section("model-1", "Metrics", 1, lambda most: "z")], "foot")
     assert len(text) <= LIMIT
     assert "1,000 models: 1 refused, 999 passed." in text
     assert text.index("model-999") < text.index("model-0")

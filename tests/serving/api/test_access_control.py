@@ -14,11 +14,11 @@ from serving.api.access_control import Access
 from serving.api.errors import RateLimited
 from serving.config import SettingsInvalid
 from tests.serving.api.test_routes import check_problem
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 LIMIT = 3
 # Windows begin with the clock's minutes, hours and days; so long a one hardly ever begins within a test.
 DAILY = f"{LIMIT}/day"

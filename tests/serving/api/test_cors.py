@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.serving.browser import Page, chromium
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 KEY = "a-key-of-the-tests"
 OURS, OTHERS = "https://app.example", "http://localhost:3000"
 ALLOW, EXPOSE = "access-control-allow-origin", "access-control-expose-headers"

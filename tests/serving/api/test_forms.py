@@ -9,11 +9,11 @@ import requests
 
 from serving.api.errors import ImageMissing, ImagesTooMany, MultipartMalformed, RequestError
 from serving.api.request_images import MORE_PARTS, images
-from tests.serving.pictures import PHOTO, encoded
+from tests.serving.images import PHOTO, encode_image
 
 LIMIT = 16
 KIND = "multipart/form-data; boundary=b"
-JPEG = encoded(PHOTO, "JPEG")
+JPEG = encode_image(PHOTO, "JPEG")
 NAMED = b'Content-Disposition: form-data; name="image"'
 FILE = NAMED + b'; filename="x.jpg"'
 MEGABYTE = 2**20

@@ -12,16 +12,16 @@ import pytest
 
 from tests.serving.api.protocols.asked import HALF_PAIRS, NO_UTF_8, ODD, ODD_VALUES, with_text, with_value
 from tests.serving.api.test_routes import Options, best, check_problem, upload
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server
 from tests.serving.wire import ask, post
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 # The digits of both alphabets, and an end that is padded.
 COLOURFUL = next(
     image
     for side in range(8, 60)
-    if (image := filled((side, 255, side)) + bytes(side % 3))
+    if (image := one_colour_png((side, 255, side)) + bytes(side % 3))
     and {"+", "/", "="} <= set(base64.b64encode(image + b"\xfb\xff\xfe").decode())
 )
 COLOURFUL += b"\xfb\xff\xfe"

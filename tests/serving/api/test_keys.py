@@ -20,12 +20,12 @@ from serving.keys import MOST_KEYS, Key, KeysInvalid
 from serving.rates import Rate
 from tests.repo.imports import ROOT
 from tests.serving.api.test_routes import check_problem
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_log_and_metrics import line_of, series
 from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
 from tests.serving.wire import Answer, ask, post
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 def digest(key: str) -> str:

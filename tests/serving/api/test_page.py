@@ -26,14 +26,14 @@ from serving.errors import ImageTooLarge
 from serving.model.decoder import MAX_BYTES
 from serving.server.drain import Drain
 from tests.serving.browser import SETTLED, Page, chromium
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.pictures import bilevel
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.images import black_png
 from tests.serving.servers import PATIENCE, Server, publish, running
 
 KEY = "a-key-of-the-tests"
 PAGES = ("/", "/model", "/docs")
 SCHEMES = ("light", "dark")
-RED, BLUE = filled(COLOURS["red"]), filled(COLOURS["blue"])
+RED, BLUE = one_colour_png(COLOURS["red"]), one_colour_png(COLOURS["blue"])
 ALERT, RESULT, WAITING = "#refusal", "[data-state=result]", "[data-state=waiting]"
 WRONG = {
     "note.txt": b"This is no picture.",
@@ -41,7 +41,7 @@ WRONG = {
     "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
 }
 # As many pixels as are allowed: 3 kB that keep the server busy for a while.
-HEAVY = bilevel(5000)
+HEAVY = black_png(5000)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_upload_shows_what_predict_answers(page: Page, server: Server, tmp_path:
     [((255, 90, 90), "Fairly sure."), ((255, 200, 150), "Leaning towards this."), ((9, 9, 9), "Not sure.")],
 )
 def test_words_follow_the_figure(page: Page, tmp_path: Path, mixed: tuple[int, int, int], words: str) -> None:
-    page.choose(tmp_path, "mixed.png", filled(mixed))
+    page.choose(tmp_path, "mixed.png", one_colour_png(mixed))
     assert page.text("#sure") == words
 
 

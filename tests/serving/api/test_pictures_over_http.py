@@ -9,19 +9,19 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import ExifTags, Image
 
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.errors import ImageTooLarge
 from serving.model.decoder import MAX_BYTES
 from serving.model.formats.image_file import ACCEPTED
 from tests.serving.api.test_routes import best, check_problem, upload
-from tests.serving.bundles import COLOURS, expected, filled, graph
+from tests.serving.bundles import COLOURS, expected_probabilities, one_colour_png, onnx_graph
+from tests.serving.images import CORPUS, RGB, encode_image, interlaced_png, make_png, png_rows
 from tests.serving.model.test_formats_decode import KINDS as KINDS_WITH_EXIF
 from tests.serving.model.test_formats_decode import STORED
 from tests.serving.model.test_images_are_refused import REFUSED
-from tests.serving.pictures import CORPUS, RGB, encoded, filtered, interlaced, png
 from tests.serving.servers import Server, publish, running
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 # What lossy encoding may change of a probability.
 LOSSY = 0.03
 PATHS = ["/inference", "/predict"]
@@ -30,23 +30,25 @@ MORE: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (60
 
 # How to make a file of each kind that can show colours.
 KINDS: dict[str, Callable[[Image.Image], bytes]] = {
-    "jpeg": lambda image: encoded(image, "JPEG"),
-    "jpeg progressive": lambda image: encoded(image, "JPEG", progressive=True),
-    "jpeg cmyk": lambda image: encoded(image.convert("CMYK"), "JPEG"),
-    "mpo": lambda image: encoded(image, "MPO", **MORE),
-    "png": lambda image: encoded(image, "PNG"),
-    "png palette": lambda image: encoded(image.quantize(16), "PNG"),
-    "png rgba": lambda image: encoded(image.convert("RGBA"), "PNG"),
-    "png 16 bit": lambda image: png(*image.size, 16, RGB, filtered(257 * np.asarray(image, dtype=">u2"))),
-    "png interlaced": interlaced,
-    "webp": lambda image: encoded(image, "WEBP"),
-    "webp lossless": lambda image: encoded(image, "WEBP", lossless=True),
-    "webp rgba": lambda image: encoded(image.convert("RGBA"), "WEBP"),
-    "webp animated": lambda image: encoded(image, "WEBP", **MORE),
-    "gif": lambda image: encoded(image, "GIF"),
-    "gif animated": lambda image: encoded(image, "GIF", **MORE),
-    "bmp": lambda image: encoded(image, "BMP"),
-    "bmp palette": lambda image: encoded(image.quantize(16), "BMP"),
+    "jpeg": lambda image: encode_image(image, "JPEG"),
+    "jpeg progressive": lambda image: encode_image(image, "JPEG", progressive=True),
+    "jpeg cmyk": lambda image: encode_image(image.convert("CMYK"), "JPEG"),
+    "mpo": lambda image: encode_image(image, "MPO", **MORE),
+    "png": lambda image: encode_image(image, "PNG"),
+    "png palette": lambda image: encode_image(image.quantize(16), "PNG"),
+    "png rgba": lambda image: encode_image(image.convert("RGBA"), "PNG"),
+    "png 16 bit": lambda image: make_png(
+        *image.size, 16, RGB, png_rows(257 * np.asarray(image, dtype=">u2"))
+    ),
+    "png interlaced": interlaced_png,
+    "webp": lambda image: encode_image(image, "WEBP"),
+    "webp lossless": lambda image: encode_image(image, "WEBP", lossless=True),
+    "webp rgba": lambda image: encode_image(image.convert("RGBA"), "WEBP"),
+    "webp animated": lambda image: encode_image(image, "WEBP", **MORE),
+    "gif": lambda image: encode_image(image, "GIF"),
+    "gif animated": lambda image: encode_image(image, "GIF", **MORE),
+    "bmp": lambda image: encode_image(image, "BMP"),
+    "bmp palette": lambda image: encode_image(image.quantize(16), "BMP"),
 }
 
 
@@ -69,14 +71,14 @@ def test_colour_is_named(server: Server, path: str, colour: str, kind: str) -> N
 def test_answer_to_every_kind(server: Server, name: str) -> None:
     photo, halves = CORPUS[name]
     red, green, blue = (sum(channel) // 2 for channel in zip(*halves, strict=True))
-    answer = dict(zip(COLOURS, expected((red, green, blue)), strict=True))
+    answer = dict(zip(COLOURS, expected_probabilities((red, green, blue)), strict=True))
     assert server.post("/inference", data=photo).json() == pytest.approx(answer, abs=LOSSY)
 
 
 @pytest.fixture(scope="module")
 def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose model looks at one spot: the upper edge, a little left of the middle."""
-    model = onnx.load_from_string(graph())
+    model = onnx.load_from_string(onnx_graph())
     model.graph.node.insert(1, helper.make_node("Slice", ["pixels", "starts", "ends", "sides"], ["spot"]))
     model.graph.node[2].input[0] = "spot"
     for name, corner in {"starts": [0, 2], "ends": [2, 4]}.items():
@@ -96,10 +98,10 @@ def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) ->
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    told = encoded(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
+    told = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
     assert best(observer.post("/inference", data=told)) == ["red"]
     if turn is not None:
-        untold = encoded(stored, kind, **KINDS_WITH_EXIF[kind])
+        untold = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
         assert best(observer.post("/inference", data=untold)) == ["blue"]
 
 

@@ -37,8 +37,8 @@ class Clock:
     ],
 )
 def test_rates(text: str, rate: Rate) -> None:
-    assert rates.parse(text) == rate
-    assert rates.parse(str(rate)) == rate
+    assert rates.parse_rate(text) == rate
+    assert rates.parse_rate(str(rate)) == rate
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_rates(text: str, rate: Rate) -> None:
 )
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(ValueError, match="60/minute"):
-        rates.parse(text)
+        rates.parse_rate(text)
 
 
 def asked(rate: Rate, *moments: float) -> list[float]:

@@ -16,16 +16,17 @@ import pytest
 import requests
 from PIL import Image
 
-from serving.artifact.bundle import FLOAT_GRAPH, Bundle
-from serving.artifact.release import find
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH
+from serving.artifact.release import find_release
 from serving.config import Settings
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, TOLERANCE, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, TOLERANCE, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 MAX_IMAGES = 16
 MEGABYTE = 2**20
@@ -116,11 +117,11 @@ def test_tutorial_home_by_curl(server: Server) -> None:
 @pytest.mark.parametrize("option", ["-F", "--data-binary"])
 def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: Path, option: str) -> None:
     photo = tmp_path / "x.jpg"
-    photo.write_bytes(encoded(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
+    photo.write_bytes(encode_image(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
     given = f"image=@{photo}" if option == "-F" else f"@{photo}"
     pairs = json.loads(curl(option, given, server.url + "/inference"), object_pairs_hook=list)
     assert [name for name, _ in pairs] == ["blue", "green", "red"]
-    best = model.top(model.answer(photo.read_bytes()))
+    best = model.top(model.classify(photo.read_bytes()))
     assert [score for _, score in pairs] == pytest.approx([score.score for score in best], abs=1e-6)
     assert all(type(score) is float for _, score in pairs)
 
@@ -137,13 +138,13 @@ def noise(seed: int) -> bytes:
     """A photo as nobody would take it, with more of some colours than of others."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, random.integers(1, 257, size=3), (60, 80, 3))
-    return encoded(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
+    return encode_image(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_answer_is_the_predictors(server: Server, model: Predictor, seed: int) -> None:
     photo = noise(seed)
-    expected = {score.label: score.score for score in model.top(model.answer(photo))}
+    expected = {score.label: score.score for score in model.top(model.classify(photo))}
     plain = server.post("/inference", data=photo).json()
     (scores,) = server.post("/predict", **upload(photo)).json()["predictions"]
     assert list(plain) == list(expected) == [score["label"] for score in scores]
@@ -577,4 +578,4 @@ def test_metrics_of_another_bundle_are_not_shown(tmp_path: Path, report: str) ->
     (tmp_path / "colours").mkdir()
     (tmp_path / "colours/metrics.json").write_text(report)
     pins, models = tmp_path / "pins", tmp_path / "models"
-    assert find(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None
+    assert find_release(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None

@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
-from serving.artifact.bundle import (
-    FORMAT,
-    GRAPH,
-    LABELS,
-    MANIFEST,
-    PREPROCESSING,
-    Bundle,
-    File,
-    Manifest,
-    to_json,
-)
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import FORMAT, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
 from serving.artifact.pyfunc import _load_pyfunc
 from serving.errors import (
     BundleMissing,
@@ -32,9 +24,17 @@ from serving.errors import (
     ManifestInvalid,
 )
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
+from tests.serving.bundles import (
+    COLOURS,
+    SIZE,
+    bundle_files,
+    onnx_graph,
+    write_bundle,
+    write_files,
+    write_manifest,
+)
 
-FILES = sorted(contents())
+FILES = sorted(bundle_files())
 LABEL = [{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]
 
 
@@ -123,7 +123,7 @@ def test_roles_are_absent_one_by_one(whole: Path) -> None:
     manifest = Bundle.open(whole).manifest
     roles = {"MLmodel": "mlflow", "data/model.keras": "keras", "code/x.py": "code"}
     files = {
-        name: File(roles.get(name, file.role), file.sha256, file.size)
+        name: ManifestFile(roles.get(name, file.role), file.sha256, file.size)
         for name, file in manifest.files.items()
     }
     (whole / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
@@ -155,7 +155,7 @@ def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
 
 @pytest.mark.parametrize("name", ["extra", ".hidden", "serving/other.onnx", "serving/registered_model_meta"])
 def test_extra_file(bundle: Path, name: str) -> None:
-    put(bundle, {name: b""})
+    write_files(bundle, {name: b""})
     with pytest.raises(FileUnexpected, match=re.escape(str(bundle / name))):
         Predictor.open(bundle)
 
@@ -172,7 +172,7 @@ def test_link(bundle: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["registered_model_meta", "code/serving/__pycache__/pyfunc.cpython-311.pyc"])
 def test_what_mlflow_and_python_leave_behind(bundle: Path, name: str) -> None:
-    put(bundle, {name: b"model_name: colours\n"})
+    write_files(bundle, {name: b"model_name: colours\n"})
     Predictor.open(bundle)
 
 
@@ -229,7 +229,7 @@ def test_invalid_manifest(bundle: Path, name: str) -> None:
 
 
 def test_manifest_is_read_as_it_was_written() -> None:
-    manifest = Manifest("ünï", {"a/b": File("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
+    manifest = Manifest("ünï", {"a/b": ManifestFile("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
     assert Manifest.from_bytes(manifest.to_bytes(), Path()) == manifest
 
 
@@ -264,13 +264,13 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
     "labels without ids": ({LABELS: to_json([{"name": name} for name in COLOURS])}, {}, LABELS, "id"),
     "labels in an object": ({LABELS: to_json(COLOURS)}, {}, LABELS, ""),
     "a label twice": ({LABELS: to_json([*LABEL[:2], {"id": "c2", "name": "red"}])}, {}, LABELS, "same name"),
-    "a graph of another size": ({GRAPH: graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
-    "a graph of floats": ({GRAPH: graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
-    "a graph with another input": ({GRAPH: graph(image="x")}, {}, GRAPH, "its input is"),
+    "a graph of another size": ({GRAPH: onnx_graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
+    "a graph of floats": ({GRAPH: onnx_graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
+    "a graph with another input": ({GRAPH: onnx_graph(image="x")}, {}, GRAPH, "its input is"),
     "another shape in the manifest": ({}, {"shape": (16, 16, 3)}, MANIFEST, "[16, 16, 3]"),
     "no graph": ({GRAPH: b"<html>"}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "an empty graph": ({GRAPH: b""}, {}, GRAPH, "ONNX Runtime cannot load it"),
-    "half a graph": ({GRAPH: graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
+    "half a graph": ({GRAPH: onnx_graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "another size": (
         {PREPROCESSING: to_json({"size": 16, "crop": 1.0, "interpolation": "bicubic"})},
         {},
@@ -298,8 +298,8 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_contract(bundle: Path, name: str) -> None:
     files, claims, blamed, reason = BROKEN[name]
-    put(bundle, files)
-    seal(bundle, **claims)
+    write_files(bundle, files)
+    write_manifest(bundle, **claims)
     with pytest.raises(ContractBroken, match=re.escape(str(bundle / blamed))) as caught:
         Predictor.open(bundle)
     assert reason in str(caught.value)
@@ -314,8 +314,8 @@ def test_broken_contract(bundle: Path, name: str) -> None:
 )
 def test_sentence_of_a_broken_contract_ends_once(bundle: Path, name: str) -> None:
     files, claims, _, _ = BROKEN[name]
-    put(bundle, files)
-    seal(bundle, **claims)
+    write_files(bundle, files)
+    write_manifest(bundle, **claims)
     with pytest.raises(ContractBroken) as caught:
         Predictor.open(bundle)
     assert re.fullmatch(r".*[^.]\.", str(caught.value))
@@ -324,6 +324,6 @@ def test_sentence_of_a_broken_contract_ends_once(bundle: Path, name: str) -> Non
 @pytest.mark.parametrize("shape", [(16, 16, 3), (SIZE, SIZE, 1)])
 def test_sentence_about_the_manifest_names_both_shapes(bundle: Path, shape: tuple[int, int, int]) -> None:
     with pytest.raises(ContractBroken) as caught:
-        Predictor.open(seal(bundle, shape=shape))
+        Predictor.open(write_manifest(bundle, shape=shape))
     for side in (shape, (SIZE, SIZE, 3)):
         assert str(list(side)) in str(caught.value)

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from serving.artifact.bundle import FILE_BYTES, GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, File, Manifest, read
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import read_file
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST, MAX_FILE_BYTES, Manifest, ManifestFile
 from serving.artifact.pin import VERSIONS, Pin
 from serving.errors import (
     ContractBroken,
@@ -24,7 +26,7 @@ from serving.errors import (
 )
 from serving.model.predictor import Predictor
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, put, seal
+from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, write_files, write_manifest
 
 DIGEST = "0" * 64
 
@@ -117,7 +119,7 @@ def test_file_that_is_longer_or_shorter_says_by_how_much(bundle: Path) -> None:
 def test_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
     # Procfs gives files a size of zero, and bytes all the same.
     with pytest.raises(FileUnreadable, match="more than 3 bytes"):
-        read(Path("/proc/self/status"), 3)
+        read_file(Path("/proc/self/status"), 3)
 
 
 def test_links_to_files_are_followed(bundle: Path) -> None:
@@ -175,9 +177,9 @@ NUMBERS = [1e9, 1, 0.1, -0.001, float("nan"), float("inf"), True, "0.005", None,
 @pytest.mark.parametrize("tolerance", NUMBERS, ids=str)
 def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
     answers = json.loads((bundle / GOLDEN).read_bytes()) | {"tolerance": tolerance}
-    put(bundle, {GOLDEN: json.dumps(answers).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(answers).encode()})
     with pytest.raises(ContractBroken, match="tolerance") as caught:
-        Bundle.open(seal(bundle)).golden()
+        Bundle.open(write_manifest(bundle)).golden_images()
     one_sentence(caught.value, bundle / GOLDEN)
 
 
@@ -188,9 +190,9 @@ def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
 )  # fmt: skip
 def test_golden_answers_are_probabilities(bundle: Path, answer: object) -> None:
     document = {"tolerance": TOLERANCE, "images": [{"file": "0.png", "probabilities": answer}]}
-    put(bundle, {GOLDEN: json.dumps(document).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(document).encode()})
     with pytest.raises(ContractBroken) as caught:
-        Bundle.open(seal(bundle)).golden()
+        Bundle.open(write_manifest(bundle)).golden_images()
     one_sentence(caught.value, bundle / GOLDEN)
 
 
@@ -202,7 +204,7 @@ def entry(**claims: Any) -> Callable[[dict[str, Any]], None]:  # noqa: ANN401  (
 CLAIMS: dict[str, Callable[[dict[str, Any]], None]] = {
     "a size of -1": entry(size=-1),
     "a size of 2^70": entry(size=2**70),
-    "a size above the largest": entry(size=FILE_BYTES + 1),
+    "a size above the largest": entry(size=MAX_FILE_BYTES + 1),
     "a size of 1.5": entry(size=1.5),
     "a size that is true": entry(size=True),
     "a size in a text": entry(size="1"),
@@ -234,7 +236,7 @@ def test_manifest_of_another_model(bundle: Path) -> None:
 
 
 def test_manifest_of_an_endless_number_of_files(bundle: Path) -> None:
-    files = {f"serving/{number}": File("serving", DIGEST, 1) for number in range(10_000)}
+    files = {f"serving/{number}": ManifestFile("serving", DIGEST, 1) for number in range(10_000)}
     data = Manifest("colours", files, (SIZE, SIZE, 3), len(COLOURS)).to_bytes()
     (bundle / MANIFEST).write_bytes(data)
     with pytest.raises(FileUnreadable, match=f"it has {len(data):,} bytes, and 1,048,576 are allowed"):

@@ -24,61 +24,64 @@ import pipeline.errors
 import pipeline.params
 import pipeline.registry.mlflow_registry
 from pipeline.registry.mlflow_files import verify_files
-from serving.artifact import registry
-from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, Bundle
+from serving.artifact.bundle import Bundle
+from serving.artifact.download import DestinationTaken, pull_bundle
+from serving.artifact.manifest import GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from serving.artifact.registry import Credentials, RegistryUnavailable, VersionDamaged, VersionMissing
+from serving.artifact.registry import server as registry_server
+from serving.artifact.registry.address import Credentials, is_other_host, plaintext_exposure
+from serving.artifact.registry.errors import RegistryUnavailable, VersionDamaged, VersionMissing
 from serving.errors import ModelMismatch
 from serving.model.predictor import Predictor
-from serving.pull import DestinationTaken, main, pull
+from serving.pull import main
 from tests.repo.imports import ROOT
 from tests.serving.bundles import write_bundle
 from tests.serving.registries import (
-    OFFLINE,
-    Exchange,
-    Instead,
-    Registered,
+    PIPELINE_FILES,
+    Intercept,
+    RegisteredBundle,
+    RelayRequest,
     connect,
-    flipped,
+    flipped_byte,
     mlflow_server,
-    register,
+    register_bundle,
     relay,
-    self_signed,
+    write_self_signed_certificate,
 )
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def database(tmp_path_factory: pytest.TempPathFactory) -> RegisteredBundle:
     """A bundle in an embedded registry."""
     folder = tmp_path_factory.mktemp("embedded")
     with pytest.MonkeyPatch.context() as patch:
         # MLflow's artifacts lie in the current directory.
         patch.chdir(folder)
-        return register(f"sqlite:///{folder}/mlflow.db", folder)
+        return register_bundle(f"sqlite:///{folder}/mlflow.db", folder)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredBundle]:
     """A bundle in a server's registry."""
     folder = tmp_path_factory.mktemp("server")
     with mlflow_server(folder) as address:
-        yield register(address, folder)
+        yield register_bundle(address, folder)
 
 
 @pytest.fixture(scope="module", params=["database", "server"])
-def registered(request: pytest.FixtureRequest) -> Registered:
+def registered(request: pytest.FixtureRequest) -> RegisteredBundle:
     """A bundle in either kind of registry."""
-    found: Registered = request.getfixturevalue(request.param)
+    found: RegisteredBundle = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for ten seconds."""
-    monkeypatch.setattr(registry, "PATIENCE", 0.3)
-    monkeypatch.setattr(registry, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(registry_server, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(registry_server, "RETRY_DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def to(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pins(database: Registered, tmp_path: Path) -> Path:
+def pins(database: RegisteredBundle, tmp_path: Path) -> Path:
     """A folder with the pin of the bundle."""
     (tmp_path / "pins").mkdir()
     (tmp_path / "pins/tiny.json").write_bytes(database.pin.to_bytes())
@@ -107,82 +110,82 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def copied(registered: Registered, to: Path) -> Path:
+def copied(registered: RegisteredBundle, to: Path) -> Path:
     """The registered bundle, as if it had been pulled before."""
     return Path(shutil.copytree(registered.files, to))
 
 
-def test_the_pulled_bundle_answers(registered: Registered, to: Path) -> None:
-    assert pull(registered.pin, registered.uri, to) == to
+def test_the_pulled_bundle_answers(registered: RegisteredBundle, to: Path) -> None:
+    assert pull_bundle(registered.pin, registered.uri, to) == to
     predictor = Predictor.open(to)
     assert predictor.check_golden() <= 0.005
     assert predictor.bundle.digest == registered.pin.digest
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_only_what_serves_is_pulled_unless_whole(registered: Registered, to: Path, whole: bool) -> None:
-    pull(registered.pin, registered.uri, to, whole)
+def test_only_what_serves_is_pulled_unless_whole(registered: RegisteredBundle, to: Path, whole: bool) -> None:
+    pull_bundle(registered.pin, registered.uri, to, whole)
     Bundle.open(to).verify(whole=whole)
-    assert files(to) & set(OFFLINE) == (set(OFFLINE) if whole else set())
+    assert files(to) & set(PIPELINE_FILES) == (set(PIPELINE_FILES) if whole else set())
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_whoever_may_read_the_folder_may_read_the_bundle(database: Registered, to: Path) -> None:
+def test_whoever_may_read_the_folder_may_read_the_bundle(database: RegisteredBundle, to: Path) -> None:
     umask = os.umask(0o022)
     try:
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     finally:
         os.umask(umask)
     assert [oct(path.stat().st_mode)[-3:] for path in (to, to / MANIFEST)] == ["755", "644"]
 
 
-def test_the_number_is_only_a_label(registered: Registered, to: Path) -> None:
-    pull(replace(registered.pin, version=42), registered.uri, to)
+def test_the_number_is_only_a_label(registered: RegisteredBundle, to: Path) -> None:
+    pull_bundle(replace(registered.pin, version=42), registered.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
 @pytest.mark.parametrize("name", ["tiny", "huge"])
-def test_a_version_that_is_missing_is_named(registered: Registered, to: Path, name: str) -> None:
+def test_a_version_that_is_missing_is_named(registered: RegisteredBundle, to: Path, name: str) -> None:
     with leaving_nothing(to), pytest.raises(VersionMissing, match=f"no version of {name} with digest 000"):
-        pull(Pin(name, 1, "0" * 64), registered.uri, to)
+        pull_bundle(Pin(name, 1, "0" * 64), registered.uri, to)
 
 
 def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
-    registered: Registered, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registered: RegisteredBundle, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a server, one version on a page: it takes several questions.
-    monkeypatch.setattr(registry, "PAGE", 1)
+    monkeypatch.setattr(registry_server, "PAGE_SIZE", 1)
     monkeypatch.chdir(registered.files.parents[3])
     client = connect(registered.uri).client
-    twice = register(registered.uri, Path.cwd(), "twice").pin
+    twice = register_bundle(registered.uri, Path.cwd(), "twice").pin
     source = str(client.get_model_version("twice", "1").source)
     for _ in range(2):
         model = source.removeprefix("models:/")
         client.create_model_version("twice", source, tags={"digest": twice.digest}, model_id=model)
     client.delete_model_version("twice", "1")
     log = io.StringIO()
-    pull(twice, registered.uri, to, log=log)
+    pull_bundle(twice, registered.uri, to, log=log)
     assert "twice version 2 at" in log.getvalue()
     for number in "23":
         client.delete_model_version("twice", number)
     with pytest.raises(VersionMissing):
-        pull(twice, registered.uri, tmp_path / "another")
+        pull_bundle(twice, registered.uri, tmp_path / "another")
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH, LABELS])
-def test_a_flipped_byte_is_refused(registered: Registered, to: Path, name: str) -> None:
+def test_a_flipped_byte_is_refused(registered: RegisteredBundle, to: Path, name: str) -> None:
     with (
-        flipped(registered.files / name),
+        flipped_byte(registered.files / name),
         leaving_nothing(to),
         pytest.raises(VersionDamaged, match=f"{name} should"),
     ):
-        pull(registered.pin, registered.uri, to)
+        pull_bundle(registered.pin, registered.uri, to)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH])
 @pytest.mark.parametrize("extra", [None, b"x" * 2**20])
 def test_a_missing_or_longer_file_is_refused(
-    registered: Registered, to: Path, name: str, extra: bytes | None
+    registered: RegisteredBundle, to: Path, name: str, extra: bytes | None
 ) -> None:
     path = registered.files / name
     whole = path.read_bytes()
@@ -190,7 +193,7 @@ def test_a_missing_or_longer_file_is_refused(
     reason = "is not there" if extra is None else "has more than"
     try:
         with leaving_nothing(to), pytest.raises(VersionDamaged, match=f"{name} {reason}"):
-            pull(registered.pin, registered.uri, to)
+            pull_bundle(registered.pin, registered.uri, to)
     finally:
         path.write_bytes(whole)
 
@@ -213,21 +216,21 @@ def test_a_missing_or_longer_file_is_refused(
 @pytest.mark.usefixtures("hasty")
 def test_a_registry_that_cannot_be_used_is_named(to: Path, uri: str, reason: str) -> None:
     with leaving_nothing(to), pytest.raises(RegistryUnavailable, match=reason) as raised:
-        pull(Pin("tiny", 1, "0" * 64), uri, to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert uri in str(raised.value)
 
 
 def test_an_empty_database_is_no_registry(to: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     with pytest.raises(RegistryUnavailable, match="no such table"):
-        pull(Pin("tiny", 1, "0" * 64), f"sqlite:///{tmp_path}/empty.db", to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), f"sqlite:///{tmp_path}/empty.db", to)
 
 
-def test_a_database_is_only_read(database: Registered, to: Path) -> None:
+def test_a_database_is_only_read(database: RegisteredBundle, to: Path) -> None:
     path = Path(database.uri.removeprefix("sqlite:///"))
     before = path.stat()
     path.chmod(0o444)
-    pull(database.pin, database.uri, to)
+    pull_bundle(database.pin, database.uri, to)
     path.chmod(before.st_mode)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -247,7 +250,7 @@ def test_files_that_are_out_of_reach_are_refused(
     uri, digest = request.getfixturevalue(kind).uri, location.encode().hex().ljust(64, "0")[:64]
     connect(uri).client.create_model_version("tiny", location, tags={"digest": digest})
     with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="mlflow server --serve-art") as raised:
-        pull(Pin("tiny", 1, digest), uri, to)
+        pull_bundle(Pin("tiny", 1, digest), uri, to)
     assert location.removeprefix("file://") in str(raised.value)
 
 
@@ -266,14 +269,14 @@ WITH_SECRET = [
 @pytest.mark.usefixtures("hasty")
 def test_no_password_of_an_address_is_shown(to: Path, uri: str) -> None:
     with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1") as raised:
-        pull(Pin("tiny", 1, "0" * 64), uri, to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert "s3cr" not in str(raised.value)
 
 
-def demanding(authorization: str) -> Instead:
+def demanding(authorization: str) -> Intercept:
     """A server that wants to know who asks, below a path of its own."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         exchange.path = exchange.path.removeprefix("/prefix")
         if right := exchange.headers.get("Authorization") == authorization:
             return not right
@@ -296,11 +299,11 @@ BASIC = "Basic " + b64encode(f"user:{SECRET}".encode()).decode()
     ],
 )
 def test_whoever_is_known_is_answered(
-    server: Registered, to: Path, authorization: str, user: str, credentials: Credentials
+    server: RegisteredBundle, to: Path, authorization: str, user: str, credentials: Credentials
 ) -> None:
     with relay(server.uri, demanding(authorization)) as front:
         uri = f"{front.uri}/prefix/".replace("//", f"//{user}", 1)
-        pull(server.pin, uri, to, credentials=credentials)
+        pull_bundle(server.pin, uri, to, credentials=credentials)
     Bundle.open(to).verify(whole=False)
     assert all(path.startswith("/prefix/api/2.0/mlflow") for path in front.asked)
 
@@ -315,14 +318,14 @@ def test_whoever_is_known_is_answered(
     ],
 )
 def test_whoever_is_not_known_is_told(
-    server: Registered, to: Path, credentials: Credentials, reason: str
+    server: RegisteredBundle, to: Path, credentials: Credentials, reason: str
 ) -> None:
     with (
         relay(server.uri, demanding("Basic x")) as front,
         leaving_nothing(to),
         pytest.raises(RegistryUnavailable, match=reason.replace("?", r"\?")) as raised,
     ):
-        pull(server.pin, front.uri, to, credentials=credentials)
+        pull_bundle(server.pin, front.uri, to, credentials=credentials)
     # Asking again would only lock somebody's account.
     assert len(front.asked) <= 1
     assert "cret" not in str(raised.value) + repr(credentials)
@@ -331,33 +334,33 @@ def test_whoever_is_not_known_is_told(
 
 @pytest.mark.usefixtures("hasty")
 def test_a_certificate_that_nobody_knows_is_refused_unless_told(
-    server: Registered, to: Path, tmp_path: Path
+    server: RegisteredBundle, to: Path, tmp_path: Path
 ) -> None:
-    certificate = self_signed(tmp_path / "certificate.pem")
+    certificate = write_self_signed_certificate(tmp_path / "certificate.pem")
     with relay(server.uri, certificate=certificate) as front:
         with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
         assert front.asked == []
-        pull(server.pin, front.uri, to, credentials=Credentials(insecure_tls=True))
+        pull_bundle(server.pin, front.uri, to, credentials=Credentials(insecure_tls=True))
     Bundle.open(to).verify(whole=False)
 
 
-def test_no_redirect_is_followed(server: Registered, to: Path) -> None:
-    def instead(exchange: Exchange) -> bool:
+def test_no_redirect_is_followed(server: RegisteredBundle, to: Path) -> None:
+    def instead(exchange: RelayRequest) -> bool:
         exchange.answer(302, Location=f"{elsewhere.uri}/login?state=s3cret")
         return True
 
     with relay(server.uri) as elsewhere, relay(server.uri, instead) as front:
         with pytest.raises(RegistryUnavailable, match=f"redirects to {elsewhere.uri}/login, ") as raised:
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
         assert elsewhere.asked == []
     assert "s3cr" not in str(raised.value)
 
 
-def naming(location: str) -> Instead:
+def naming(location: str) -> Intercept:
     """A registry that says where the files of its version are."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         if "get-download-uri" not in exchange.path:
             return False
         exchange.answer(200, json.dumps({"artifact_uri": location}).encode())
@@ -366,7 +369,7 @@ def naming(location: str) -> Instead:
     return instead
 
 
-def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -> None:
+def test_another_host_for_the_files_is_not_asked(server: RegisteredBundle, to: Path) -> None:
     path = server.files.relative_to(server.files.parents[3])
     with relay(server.uri) as elsewhere:
         location = f"mlflow-artifacts://u:s3cret@{elsewhere.uri.removeprefix('http://')}/{path}"
@@ -375,17 +378,17 @@ def test_another_host_for_the_files_is_not_asked(server: Registered, to: Path) -
             leaving_nothing(to),
             pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
         ):
-            pull(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
+            pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
     assert elsewhere.asked == []
     assert "s3cr" not in str(raised.value)
 
 
 @pytest.mark.parametrize("written", ["u:p@{host}", "{host}"])
-def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, written: str) -> None:
+def test_its_own_host_for_the_files_is_asked(server: RegisteredBundle, to: Path, written: str) -> None:
     path = server.files.relative_to(server.files.parents[3])
     with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
         location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
@@ -400,13 +403,15 @@ def test_its_own_host_for_the_files_is_asked(server: Registered, to: Path, writt
         "x" * 10**5,
     ],
 )
-def test_an_odd_place_for_the_files_is_one_sentence(server: Registered, to: Path, location: str) -> None:
+def test_an_odd_place_for_the_files_is_one_sentence(
+    server: RegisteredBundle, to: Path, location: str
+) -> None:
     with (
         relay(server.uri, naming(location)) as front,
         leaving_nothing(to),
         pytest.raises((RegistryUnavailable, VersionDamaged)) as raised,
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert len(str(raised.value).splitlines()) == 1
     assert len(str(raised.value)) < 1000
 
@@ -434,7 +439,7 @@ OTHER = "http://mlflow.example:5000"
     ],
 )
 def test_whose_host_it_is(location: str, uri: str, stranger: bool) -> None:
-    assert registry.elsewhere(location, uri) is stranger
+    assert is_other_host(location, uri) is stranger
 
 
 GIVEN = [
@@ -456,16 +461,16 @@ def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str)
             leaving_nothing(to),
             pytest.raises(RegistryUnavailable, match="GOLDFISH_REGISTRY_PLAIN_") as raised,
         ):
-            pull(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
+            pull_bundle(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
         assert "s3cr" not in str(raised.value)
-        assert registry.exposed(uri, replace(credentials, plain_http=True)) is None
-    assert registry.exposed(uri, Credentials()) is None
-    assert registry.exposed(uri.replace("//", "//user:s3cret@"), Credentials())
+        assert plaintext_exposure(uri, replace(credentials, plain_http=True)) is None
+    assert plaintext_exposure(uri, Credentials()) is None
+    assert plaintext_exposure(uri.replace("//", "//user:s3cret@"), Credentials())
 
 
 @pytest.mark.parametrize("uri", NEAR)
 def test_credentials_are_sent_where_nobody_else_can_read_them(uri: str) -> None:
-    assert [registry.exposed(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
+    assert [plaintext_exposure(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -492,7 +497,7 @@ def test_the_pipeline_sends_nothing_of_the_environment_either(
         pipeline.registry.mlflow_registry.Registry.connect(pipeline.environment.Environment.read())
 
 
-def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
+def test_the_pipeline_asks_no_other_host_for_files(server: RegisteredBundle) -> None:
     location = "mlflow-artifacts://nowhere.invalid/x"
     with relay(server.uri, naming(location)) as front:
         asking = connect(front.uri)
@@ -502,18 +507,18 @@ def test_the_pipeline_asks_no_other_host_for_files(server: Registered) -> None:
             verify_files(asking, asking.get_by_digest("tiny", server.pin.digest))
 
 
-def stalled(exchange: Exchange) -> bool:
+def stalled(exchange: RelayRequest) -> bool:
     """Says nothing for longer than anybody waits."""
     time.sleep(1.0)
     return True
 
 
-def dropped(_: Exchange) -> bool:
+def dropped(_: RelayRequest) -> bool:
     """Hangs up."""
     return True
 
 
-def endless(exchange: Exchange, headers: Mapping[str, str] = {}) -> bool:
+def endless(exchange: RelayRequest, headers: Mapping[str, str] = {}) -> bool:
     """Sends for as long as somebody listens."""
     exchange.send_response(200)
     for name, value in headers.items():
@@ -523,7 +528,7 @@ def endless(exchange: Exchange, headers: Mapping[str, str] = {}) -> bool:
         exchange.wfile.write(b" " * 2**16)
 
 
-def trickle(exchange: Exchange) -> bool:
+def trickle(exchange: RelayRequest) -> bool:
     """Sends each byte in time, and never all of them."""
     exchange.send_response(200)
     exchange.end_headers()
@@ -532,33 +537,33 @@ def trickle(exchange: Exchange) -> bool:
         time.sleep(0.05)
 
 
-def cut(exchange: Exchange) -> bool:
+def cut(exchange: RelayRequest) -> bool:
     """Sends less than it has said."""
     exchange.answer(200, b"{}", length=100)
     return True
 
 
-def busy(exchange: Exchange) -> bool:
+def busy(exchange: RelayRequest) -> bool:
     exchange.answer(503, b'{"error_code": "X", "message": "come back\\nlater"}')
     return True
 
 
-def broken(exchange: Exchange) -> bool:
+def broken(exchange: RelayRequest) -> bool:
     exchange.answer(500, b"<html>oops")
     return True
 
 
-def stranger(exchange: Exchange) -> bool:
+def stranger(exchange: RelayRequest) -> bool:
     exchange.answer(200, b"<html>Please log in")
     return True
 
 
-def absent(exchange: Exchange) -> bool:
+def absent(exchange: RelayRequest) -> bool:
     exchange.answer(404)
     return True
 
 
-def odd(exchange: Exchange) -> bool:
+def odd(exchange: RelayRequest) -> bool:
     exchange.answer(200, b'{"model_versions": [{"version": null}]}')
     return True
 
@@ -580,45 +585,45 @@ BAD = [
 @pytest.mark.parametrize(("instead", "times", "reason"), BAD, ids=[case[0].__name__ for case in BAD])
 @pytest.mark.usefixtures("hasty")
 def test_a_server_that_does_not_answer_well_is_given_up(
-    server: Registered,
+    server: RegisteredBundle,
     to: Path,
     monkeypatch: pytest.MonkeyPatch,
-    instead: Instead,
+    instead: Intercept,
     times: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(registry, "SLOWEST", 10**9)
+    monkeypatch.setattr(registry_server, "MIN_BYTES_PER_SECOND", 10**9)
     with (
         relay(server.uri, instead) as front,
         leaving_nothing(to),
         pytest.raises(RegistryUnavailable, match=reason),
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert len(front.asked) == times
 
 
 @pytest.mark.parametrize("instead", [stalled, dropped, cut, busy])
 @pytest.mark.usefixtures("hasty")
-def test_what_goes_wrong_once_is_tried_again(server: Registered, to: Path, instead: Instead) -> None:
+def test_what_goes_wrong_once_is_tried_again(server: RegisteredBundle, to: Path, instead: Intercept) -> None:
     seen: set[str] = set()
 
-    def once(exchange: Exchange) -> bool:
+    def once(exchange: RelayRequest) -> bool:
         if exchange.path in seen:
             return False
         seen.add(exchange.path)
         return instead(exchange)
 
     with relay(server.uri, once) as front:
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     Bundle.open(to).verify(whole=False)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": str(10**12)}])
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH])
 def test_an_endless_file_is_not_read_to_its_end(
-    server: Registered, to: Path, name: str, headers: dict[str, str]
+    server: RegisteredBundle, to: Path, name: str, headers: dict[str, str]
 ) -> None:
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         return endless(exchange, headers) if exchange.path.endswith(name) else False
 
     with (
@@ -626,20 +631,20 @@ def test_an_endless_file_is_not_read_to_its_end(
         leaving_nothing(to),
         pytest.raises(VersionDamaged, match=f"{name} has more than"),
     ):
-        pull(server.pin, front.uri, to)
+        pull_bundle(server.pin, front.uri, to)
     assert front.hung_up.wait(5)
     assert sum(path.endswith(name) for path in front.asked) == 1
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_what_is_there_is_not_pulled_again(database: Registered, to: Path, whole: bool) -> None:
-    pull(database.pin, database.uri, to, whole)
+def test_what_is_there_is_not_pulled_again(database: RegisteredBundle, to: Path, whole: bool) -> None:
+    pull_bundle(database.pin, database.uri, to, whole)
     inode = to.stat().st_ino
     log = io.StringIO()
     # Nobody is asked: this registry would not answer.
-    assert pull(database.pin, NOBODY_LISTENS, to, log=log) == to
+    assert pull_bundle(database.pin, NOBODY_LISTENS, to, log=log) == to
     assert log.getvalue() == f"tiny {database.pin.digest[:12]} is there already\n"
-    pull(database.pin, database.uri, to, whole=True)
+    pull_bundle(database.pin, database.uri, to, whole=True)
     assert (to.stat().st_ino == inode) == whole
     Bundle.open(to).verify()
 
@@ -679,34 +684,36 @@ def linked(to: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [spoiled, without_manifest, without_graph, with_more, of_another, empty, linked]
 )
-def test_what_is_no_good_is_replaced(database: Registered, to: Path, spoil: Callable[[Path], None]) -> None:
+def test_what_is_no_good_is_replaced(
+    database: RegisteredBundle, to: Path, spoil: Callable[[Path], None]
+) -> None:
     spoil(copied(database, to))
-    pull(database.pin, database.uri, to)
+    pull_bundle(database.pin, database.uri, to)
     Predictor.open(to).check_golden()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
     assert to.is_symlink() == (spoil is linked)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_strangers_are_not_replaced(database: Registered, to: Path, kind: str) -> None:
+def test_strangers_are_not_replaced(database: RegisteredBundle, to: Path, kind: str) -> None:
     precious = to if kind == "file" else to / "precious"
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("photos")
     with pytest.raises(DestinationTaken, match="holds something that is no bundle"):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     assert precious.read_text() == "photos"
 
 
-def test_what_was_there_stays_when_the_new_one_is_refused(registered: Registered, to: Path) -> None:
+def test_what_was_there_stays_when_the_new_one_is_refused(registered: RegisteredBundle, to: Path) -> None:
     before = Bundle.open(write_bundle(to, "another"))
-    with flipped(registered.files / LABELS), pytest.raises(VersionDamaged):
-        pull(registered.pin, registered.uri, to)
+    with flipped_byte(registered.files / LABELS), pytest.raises(VersionDamaged):
+        pull_bundle(registered.pin, registered.uri, to)
     before.verify()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
 def test_what_was_there_comes_back_when_replacing_is_interrupted(
-    database: Registered, to: Path, monkeypatch: pytest.MonkeyPatch
+    database: RegisteredBundle, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Bundle.open(write_bundle(to, "another"))
     rename = Path.rename
@@ -718,16 +725,16 @@ def test_what_was_there_comes_back_when_replacing_is_interrupted(
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     before.verify()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_pulls_at_once_all_end_well(database: Registered, to: Path) -> None:
+def test_pulls_at_once_all_end_well(database: RegisteredBundle, to: Path) -> None:
     spoiled(copied(database, to))
 
     def pull_and_use() -> None:
-        Predictor.open(pull(database.pin, database.uri, to)).check_golden()
+        Predictor.open(pull_bundle(database.pin, database.uri, to)).check_golden()
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(pull_and_use) for _ in range(8)]:
@@ -735,11 +742,13 @@ def test_pulls_at_once_all_end_well(database: Registered, to: Path) -> None:
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(database: Registered, to: Path) -> None:
+def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(
+    database: RegisteredBundle, to: Path
+) -> None:
     first = os.open(to.parent, os.O_RDONLY)
     fcntl.flock(first, fcntl.LOCK_EX)
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(pull, database.pin, database.uri, to)
+        second = pool.submit(pull_bundle, database.pin, database.uri, to)
         while not list(to.parent.glob(".bundle.*/new/manifest.json")):
             assert not second.done()
         time.sleep(0.1)
@@ -757,7 +766,7 @@ def command(pins: Path, to: Path, uri: str) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_at_once_all_end_well(server: Registered, pins: Path, to: Path) -> None:
+def test_processes_at_once_all_end_well(server: RegisteredBundle, pins: Path, to: Path) -> None:
     started = [command(pins, to, server.uri) for _ in range(3)]
     ended = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], ended
@@ -766,8 +775,8 @@ def test_processes_at_once_all_end_well(server: Registered, pins: Path, to: Path
     Bundle.open(to).verify(whole=False)
 
 
-def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, to: Path) -> None:
-    def instead(exchange: Exchange) -> bool:
+def test_an_interrupted_command_leaves_nothing(server: RegisteredBundle, pins: Path, to: Path) -> None:
+    def instead(exchange: RelayRequest) -> bool:
         return trickle(exchange) if exchange.path.endswith(GRAPH) else False
 
     with relay(server.uri, instead) as front, leaving_nothing(to):
@@ -782,10 +791,10 @@ def test_an_interrupted_command_leaves_nothing(server: Registered, pins: Path, t
 
 
 @contextmanager
-def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
+def pulling(server: RegisteredBundle, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
     """A pull in a process of its own that has begun and does not come to its end."""
 
-    def instead(exchange: Exchange) -> bool:
+    def instead(exchange: RelayRequest) -> bool:
         return trickle(exchange) if exchange.path.endswith(GRAPH) else False
 
     with relay(server.uri, instead) as front:
@@ -800,26 +809,28 @@ def pulling(server: Registered, pins: Path, to: Path) -> Iterator["subprocess.Po
             process.communicate(timeout=20)
 
 
-def test_what_a_killed_pull_leaves_is_removed_by_the_next(server: Registered, pins: Path, to: Path) -> None:
+def test_what_a_killed_pull_leaves_is_removed_by_the_next(
+    server: RegisteredBundle, pins: Path, to: Path
+) -> None:
     with pulling(server, pins, to):
         pass
     assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
-    pull(server.pin, server.uri, to)
+    pull_bundle(server.pin, server.uri, to)
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_what_a_pull_is_using_is_left_alone(server: Registered, pins: Path, to: Path) -> None:
+def test_what_a_pull_is_using_is_left_alone(server: RegisteredBundle, pins: Path, to: Path) -> None:
     for name in (".bundle.backup", ".bundle", ".other.pulling-1", "bundle.pulling-1"):
         (to.parent / name).mkdir()
     (to.parent / ".bundle.pulling-link").symlink_to(pins)
     mine = set(to.parent.iterdir())
     with pulling(server, pins, to) as process:
         (used,) = set(to.parent.iterdir()) - mine
-        pull(server.pin, server.uri, to)
+        pull_bundle(server.pin, server.uri, to)
         assert used.is_dir()
         assert process.poll() is None
     # Once it is there, nothing is pulled, and still what is left is removed.
-    pull(server.pin, NOBODY_LISTENS, to)
+    pull_bundle(server.pin, NOBODY_LISTENS, to)
     assert set(to.parent.iterdir()) == {*mine, to}
     assert (pins / "tiny.json").exists()
 
@@ -828,25 +839,25 @@ def test_what_a_killed_pull_had_put_aside_comes_back(to: Path) -> None:
     before = write_bundle(to.parent / ".bundle.pulling-x/old", "another")
     digest = Bundle.open(before).digest
     with pytest.raises(RegistryUnavailable):
-        pull(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
+        pull_bundle(Pin("tiny", 1, "0" * 64), "sqlite:///nowhere.db", to)
     assert Bundle.open(to).digest == digest
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_link_to_itself_is_no_place(database: Registered, to: Path) -> None:
+def test_a_link_to_itself_is_no_place(database: RegisteredBundle, to: Path) -> None:
     to.symlink_to(to)
     with pytest.raises((DestinationTaken, OSError)):
-        pull(database.pin, database.uri, to)
+        pull_bundle(database.pin, database.uri, to)
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def test_a_manifest_of_another_model_is_refused(registered: Registered, to: Path) -> None:
+def test_a_manifest_of_another_model_is_refused(registered: RegisteredBundle, to: Path) -> None:
     # The pin was written by hand, and somebody registered the version under another name.
     with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
-        pull(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
+        pull_bundle(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
 
 
-def uri_of(name: str, registered: Registered) -> str:
+def uri_of(name: str, registered: RegisteredBundle) -> str:
     """Registers the same files under another name, as no pipeline does; gives the registry's address."""
     client = connect(registered.uri).client
     with suppress(MlflowException):
@@ -858,7 +869,7 @@ def uri_of(name: str, registered: Registered) -> str:
 
 
 def test_the_command_prints_the_path(
-    database: Registered,
+    database: RegisteredBundle,
     pins: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -888,7 +899,7 @@ def test_the_command_prints_the_path(
 )
 @pytest.mark.usefixtures("hasty", "pins")
 def test_the_command_says_what_is_wrong(
-    database: Registered,
+    database: RegisteredBundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -910,9 +921,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_sees_percents(registered: Registered, to: Path) -> None:
+def test_a_terminal_sees_percents(registered: RegisteredBundle, to: Path) -> None:
     log = Terminal()
-    pull(registered.pin, registered.uri, to, log=log)
+    pull_bundle(registered.pin, registered.uri, to, log=log)
     percents = [int(part.strip(" %\n")) for part in log.getvalue().split("\r")[1:]]
     assert percents == sorted(set(percents))
     assert percents[-1] == 100

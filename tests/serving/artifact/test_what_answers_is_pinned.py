@@ -11,13 +11,22 @@ import psutil
 import pytest
 import requests
 
-from serving.artifact.bundle import GRAPH, LABELS, MANIFEST, PREPROCESSING, Bundle, to_json
-from serving.artifact.release import find
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GRAPH, LABELS, MANIFEST, PREPROCESSING
+from serving.artifact.release import find_release
 from serving.config import Settings
-from tests.serving.bundles import COLOURS, contents, expected, filled, put, write_bundle
+from tests.serving.bundles import (
+    COLOURS,
+    bundle_files,
+    expected_probabilities,
+    one_colour_png,
+    write_bundle,
+    write_files,
+)
 from tests.serving.servers import PATIENCE, Server, publish, running
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 BUNDLE, REPORT = "models/colours/bundle", "reports/colours/metrics.json"
 # Seconds; a worker that says nothing for three of them is ended by its master.
 DEADLINE = 1.0
@@ -30,7 +39,7 @@ def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a report of the pinned digest. Tests replace its folder, and its worker."""
     folder = publish(tmp_path_factory.mktemp("pinned"))
     report = to_json({"digest": Bundle.open(folder / BUNDLE).digest, "top1": 0.5})
-    put(folder, {REPORT: report})
+    write_files(folder, {REPORT: report})
     with running(folder, deadline=DEADLINE) as started:
         yield started
 
@@ -61,7 +70,7 @@ def linked(bundle: Path) -> None:
 
 def half(bundle: Path) -> None:
     """Whoever writes the next version has got as far as the graph."""
-    (bundle / GRAPH).write_bytes(contents(2.0)[GRAPH])
+    (bundle / GRAPH).write_bytes(bundle_files(2.0)[GRAPH])
     (bundle / MANIFEST).unlink()
 
 
@@ -80,7 +89,7 @@ def gone(bundle: Path) -> None:
 
 def retold(bundle: Path) -> None:
     """A report of the next version takes the place of this one."""
-    put(bundle.parents[2], {REPORT: to_json({"digest": "0" * 64, "top1": 0.9})})
+    write_files(bundle.parents[2], {REPORT: to_json({"digest": "0" * 64, "top1": 0.9})})
 
 
 Change = Callable[[Path], None]
@@ -129,7 +138,7 @@ def replaced(server: Server, way: Callable[[Server], None]) -> None:
 def check(server: Server, digest: str) -> None:
     """Everything that says what answers says the same, and the answer is that of the pinned bundle."""
     response = server.post("/inference", data=RED)
-    assert response.json()["red"] == pytest.approx(expected(COLOURS["red"])[0], abs=1e-5)
+    assert response.json()["red"] == pytest.approx(expected_probabilities(COLOURS["red"])[0], abs=1e-5)
     assert response.headers["X-Model-Digest"] == digest
     assert server.get("/version").json()["digest"] == digest
     card = server.get("/model").json()
@@ -156,8 +165,8 @@ def test_worker_is_replaced_in_every_way(pinned: Server, way: str) -> None:
 
 def test_bytes_are_read_once(tmp_path: Path) -> None:
     publish(tmp_path)
-    release = find(Settings(model="colours", pins=tmp_path / "pins", models=tmp_path / "models"))
-    before = {name: release.bundle.read(name) for name in contents()}
+    release = find_release(Settings(model="colours", pins=tmp_path / "pins", models=tmp_path / "models"))
+    before = {name: release.bundle.read(name) for name in bundle_files()}
     next_version(tmp_path / BUNDLE)
-    assert {name: release.bundle.read(name) for name in contents()} == before == contents()
+    assert {name: release.bundle.read(name) for name in bundle_files()} == before == bundle_files()
     assert release.bundle.digest == release.pin.digest

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.model.cpu_features import saturates
+from serving.model.cpu_features import int8_may_saturate
 
 LINES = "processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t: none\n\n"
 HASWELL = "fpu sse4_1 sse4_2 fma avx avx2 bmi2"
@@ -30,11 +30,11 @@ SKYLAKE = f"{HASWELL} avx512f avx512bw avx512vl"
 def test_by_flags(tmp_path: Path, machine: str, flags: str, expected: bool) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(2 * LINES.format(vendor="any", flags=flags))
-    assert saturates(machine, file) is expected
+    assert int8_may_saturate(machine, file) is expected
 
 
 def test_a_system_that_lists_no_flags_is_not_trusted(tmp_path: Path) -> None:
-    assert saturates("x86_64", tmp_path / "nowhere")
+    assert int8_may_saturate("x86_64", tmp_path / "nowhere")
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
-    assert saturates("x86_64", tmp_path / "cpuinfo")
-    assert not saturates("arm64", tmp_path / "nowhere")
+    assert int8_may_saturate("x86_64", tmp_path / "cpuinfo")
+    assert not int8_may_saturate("arm64", tmp_path / "nowhere")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from serving.model.decoder import STRIP, Preprocessing, decode, picture
-from tests.serving.pictures import CORPUS, encoded
+from serving.model.decoder import STRIP_ROWS, Preprocessing, decode, decode_image
+from tests.serving.images import CORPUS, encode_image
 
 SIZE = 16
 WHOLE = Preprocessing(size=SIZE, crop=1.0)
@@ -53,8 +53,8 @@ def test_orientation(orientation: int, kind: str) -> None:
     turn = STORED[orientation]
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    stored = encoded(photo if turn is None else photo.transpose(turn), kind, exif=exif, **KINDS[kind])
-    difference = decode(stored, WHOLE).astype(int) - decode(encoded(photo, "PNG"), WHOLE)
+    stored = encode_image(photo if turn is None else photo.transpose(turn), kind, exif=exif, **KINDS[kind])
+    difference = decode(stored, WHOLE).astype(int) - decode(encode_image(photo, "PNG"), WHOLE)
     assert np.abs(difference).max() <= LOSSY
 
 
@@ -64,9 +64,9 @@ def test_orientation_of_a_heic_is_followed_once() -> None:
     exif[ExifTags.Base.Orientation] = 6
     turned = asymmetric().transpose(Image.Transpose.ROTATE_90)
     turned.info["exif"] = exif.tobytes()
-    stored = encoded(turned, "HEIF", quality=-1)
+    stored = encode_image(turned, "HEIF", quality=-1)
     assert b"irot" in stored
-    difference = decode(stored, WHOLE).astype(int) - decode(encoded(asymmetric(), "PNG"), WHOLE)
+    difference = decode(stored, WHOLE).astype(int) - decode(encode_image(asymmetric(), "PNG"), WHOLE)
     assert np.abs(difference).max() <= LOSSY
 
 
@@ -77,10 +77,10 @@ def test_orientation_in_xmp(kind: str) -> None:
     if kind == "PNG":
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", packet.decode())
-        stored = encoded(turned, kind, pnginfo=text)
+        stored = encode_image(turned, kind, pnginfo=text)
     else:
-        stored = encoded(turned, kind, xmp=packet, **KINDS[kind])
-    difference = decode(stored, WHOLE).astype(int) - decode(encoded(asymmetric(), "PNG"), WHOLE)
+        stored = encode_image(turned, kind, xmp=packet, **KINDS[kind])
+    difference = decode(stored, WHOLE).astype(int) - decode(encode_image(asymmetric(), "PNG"), WHOLE)
     assert np.abs(difference).max() <= LOSSY
 
 
@@ -93,7 +93,7 @@ def asymmetric() -> Image.Image:
 @pytest.mark.parametrize("name", [f"{kind} with broken EXIF" for kind in ("JPEG", "PNG", "WEBP")])
 def test_broken_metadata_do_not_matter(name: str) -> None:
     kind = name.split()[0]
-    data = encoded(asymmetric(), kind, exif=b"Exif\0\0no TIFF header", **KINDS[kind])
+    data = encode_image(asymmetric(), kind, exif=b"Exif\0\0no TIFF header", **KINDS[kind])
     assert decode(data, WHOLE).shape == (SIZE, SIZE, 3)
 
 
@@ -103,21 +103,21 @@ def test_centre(size: tuple[int, int], crop: float, corner: int) -> None:
     image = Image.new("RGB", size, "black")
     left, top = (size[0] - 30) // 2, (size[1] - 30) // 2
     image.paste("white", (left, top, left + 30, top + 30))
-    pixels = decode(encoded(image, "PNG"), Preprocessing(SIZE, crop))
+    pixels = decode(encode_image(image, "PNG"), Preprocessing(SIZE, crop))
     assert (pixels[SIZE // 2, SIZE // 2] == 255).all()
     assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == corner).all()
 
 
 def test_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
     large = asymmetric().resize((1200, 800), Image.Resampling.BICUBIC)
-    small, reference = (decode(encoded(large, kind), WHOLE).astype(int) for kind in ("JPEG", "PNG"))
+    small, reference = (decode(encode_image(large, kind), WHOLE).astype(int) for kind in ("JPEG", "PNG"))
     assert np.abs(small - reference).max() <= LOSSY
 
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_picture_tells_what_the_file_is(name: str) -> None:
     data, _ = CORPUS[name]
-    seen = picture(data, WHOLE)
+    seen = decode_image(data, WHOLE)
     assert seen.format == name.split()[0].upper()
     assert (seen.width, seen.height) == (32, 32)
     assert (seen.pixels == decode(data, WHOLE)).all()
@@ -128,11 +128,11 @@ def test_picture_tells_the_size_as_it_is_stored(kind: str) -> None:
     # Neither turned upright nor decoded small.
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    seen = picture(encoded(asymmetric().resize((480, 320)), kind, exif=exif, **KINDS[kind]), WHOLE)
+    seen = decode_image(encode_image(asymmetric().resize((480, 320)), kind, exif=exif, **KINDS[kind]), WHOLE)
     assert (seen.format, seen.width, seen.height) == (kind, 480, 320)
 
 
-@pytest.mark.parametrize("height", [STRIP - 1, STRIP, STRIP + 1, 3 * STRIP - 5])
+@pytest.mark.parametrize("height", [STRIP_ROWS - 1, STRIP_ROWS, STRIP_ROWS + 1, 3 * STRIP_ROWS - 5])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
     # Every row another colour and another transparency, laid over white here by arithmetic.
@@ -142,7 +142,7 @@ def test_transparent_picture_shows_no_seam(mode: str, height: int) -> None:
     stored = np.concatenate([colour, alpha], axis=-1).astype(np.uint8)
     over = np.broadcast_to(255 + (colour - 255) * alpha / 255, (height, 800, 3)).round().astype(np.uint8)
     found, reference = (
-        decode(encoded(Image.fromarray(pixels), "PNG"), WHOLE).astype(int) for pixels in (stored, over)
+        decode(encode_image(Image.fromarray(pixels), "PNG"), WHOLE).astype(int) for pixels in (stored, over)
     )
     assert np.abs(found - reference).max() <= 1
 
@@ -164,8 +164,8 @@ def test_lossless_webp_is_read_whatever_its_transformations(kind: str, method: i
         "two colours": SPECKLED.convert("1").convert("RGB"),
         "transparent": Image.merge("RGBA", (*SPECKLED.split(), SPECKLED.convert("L"))),
     }[kind]
-    stored = encoded(image, "WEBP", lossless=True, exact=True, method=method)
-    assert (decode(stored, WHOLE) == decode(encoded(image, "PNG"), WHOLE)).all()
+    stored = encode_image(image, "WEBP", lossless=True, exact=True, method=method)
+    assert (decode(stored, WHOLE) == decode(encode_image(image, "PNG"), WHOLE)).all()
     # Transparency of a lossy picture is packed in the same way.
     if image.mode == "RGBA":
-        assert decode(encoded(image, "WEBP", method=method), WHOLE).shape == (SIZE, SIZE, 3)
+        assert decode(encode_image(image, "WEBP", method=method), WHOLE).shape == (SIZE, SIZE, 3)

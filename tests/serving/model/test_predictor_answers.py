@@ -12,12 +12,23 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from serving.artifact.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH
 from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
-from tests.serving.pictures import encoded
+from tests.serving.bundles import (
+    COLOURS,
+    SIZE,
+    TOLERANCE,
+    expected_probabilities,
+    one_colour_png,
+    onnx_graph,
+    write_files,
+    write_manifest,
+)
+from tests.serving.images import encode_image
 
 Images = npt.NDArray[np.uint8]
 
@@ -29,9 +40,9 @@ def noise(count: int) -> Images:
 
 @pytest.mark.parametrize("rgb", [*COLOURS.values(), (0, 0, 0), (200, 100, 50)])
 def test_answer_is_the_models(predictor: Predictor, rgb: tuple[int, int, int]) -> None:
-    answer = predictor.answer(filled(rgb))
+    answer = predictor.classify(one_colour_png(rgb))
     assert answer.dtype == np.float32
-    assert answer == pytest.approx(expected(rgb), abs=1e-6)
+    assert answer == pytest.approx(expected_probabilities(rgb), abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -101,7 +112,9 @@ def test_threads_of_one_call_do_not_change_it(bundle: Path) -> None:
     ("off", "holds"), [(0.0, True), (0.9, True), (-0.9, True), (1.2, False), (-1.2, False)]
 )
 def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
-    rewrite_golden(bundle, [float(value) + off * TOLERANCE for value in expected(COLOURS["red"])])
+    rewrite_golden(
+        bundle, [float(value) + off * TOLERANCE for value in expected_probabilities(COLOURS["red"])]
+    )
     predictor = Predictor.open(bundle)
     if holds:
         assert predictor.check_golden() == pytest.approx(abs(off) * TOLERANCE, abs=1e-6)
@@ -112,17 +125,17 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
 
 def test_largest_difference_is_told(predictor: Predictor) -> None:
     # Recorded with three digits: 0.964663 as 0.965, 0.017668 as 0.018.
-    rounded = [abs(value - round(value, 3)) for value in expected(COLOURS["red"]).tolist()]
+    rounded = [abs(value - round(value, 3)) for value in expected_probabilities(COLOURS["red"]).tolist()]
     assert predictor.check_golden() == pytest.approx(max(rounded), abs=1e-6)
 
 
 # A model, and what is recorded of 0.png; Python's JSON reads NaN.
 UNHELD: dict[str, tuple[bytes, str]] = {
-    "another model": (graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
-    "a model that answers NaN": (graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
-    "an answer that is no number": (graph(), "[NaN, NaN, NaN]"),
-    "an answer of one number": (graph(steepness=0.0), "[0.333]"),
-    "an answer of two numbers": (graph(), "[0.5, 0.5]"),
+    "another model": (onnx_graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
+    "a model that answers NaN": (onnx_graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
+    "an answer that is no number": (onnx_graph(), "[NaN, NaN, NaN]"),
+    "an answer of one number": (onnx_graph(steepness=0.0), "[0.333]"),
+    "an answer of two numbers": (onnx_graph(), "[0.5, 0.5]"),
 }
 
 
@@ -130,16 +143,16 @@ UNHELD: dict[str, tuple[bytes, str]] = {
 def test_golden_answers_do_not_hold(bundle: Path, name: str) -> None:
     model, answer = UNHELD[name]
     golden = f'{{"tolerance": 0.02, "images": [{{"file": "0.png", "probabilities": {answer}}}]}}'
-    put(bundle, {GRAPH: model, GOLDEN: golden.encode()})
-    predictor = Predictor.open(seal(bundle))
+    write_files(bundle, {GRAPH: model, GOLDEN: golden.encode()})
+    predictor = Predictor.open(write_manifest(bundle))
     with pytest.raises(BundleError):
         predictor.check_golden()
 
 
 @pytest.mark.parametrize("name", ["no golden pictures"])
 def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
-    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
-    predictor = Predictor.open(seal(bundle))
+    write_files(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
+    predictor = Predictor.open(write_manifest(bundle))
     with pytest.raises(BundleError):
         predictor.check_golden()
 
@@ -147,16 +160,16 @@ def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
 def rewrite_golden(bundle: Path, answer: list[float]) -> None:
     """Records another answer to the first picture, red."""
     image = {"file": "0.png", "probabilities": answer}
-    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [image]})})
-    seal(bundle)
+    write_files(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [image]})})
+    write_manifest(bundle)
 
 
 def test_golden_pictures_are_in_the_bundle(bundle: Path) -> None:
-    golden = Bundle.open(bundle).golden()
-    assert [entry.data for entry in golden] == [filled(rgb) for rgb in COLOURS.values()]
+    golden = Bundle.open(bundle).golden_images()
+    assert [entry.data for entry in golden] == [one_colour_png(rgb) for rgb in COLOURS.values()]
 
 
-PICTURES = [filled(rgb) for rgb in COLOURS.values()]
+PICTURES = [one_colour_png(rgb) for rgb in COLOURS.values()]
 
 
 TEXTS = [base64.b64encode(data).decode() for data in PICTURES]
@@ -191,7 +204,11 @@ def test_pyfunc(bundle: Path, images: Any) -> None:  # noqa: ANN401
     assert isinstance(classifier, ImageClassifier)
     answers = classifier.predict(images)
     assert [answer[0]["label"] for answer in answers] == list(COLOURS)
-    assert answers[0][0] == {"label": "red", "id": "c0", "score": pytest.approx(expected(COLOURS["red"])[0])}
+    assert answers[0][0] == {
+        "label": "red",
+        "id": "c0",
+        "score": pytest.approx(expected_probabilities(COLOURS["red"])[0]),
+    }
     assert [len(answer) for answer in answers] == [len(COLOURS)] * len(COLOURS)
 
 
@@ -205,7 +222,7 @@ def test_pyfunc_turns_an_image_of_pillow_upright_as_its_file_is(bundle: Path) ->
     image.paste(COLOURS["blue"], (0, 0, 40, 30))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    file = encoded(image, "PNG", exif=exif)
+    file = encode_image(image, "PNG", exif=exif)
     classifier = _load_pyfunc(str(bundle))
     assert classifier.predict([Image.open(io.BytesIO(file))]) == classifier.predict([file])
 

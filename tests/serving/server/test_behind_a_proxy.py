@@ -7,12 +7,12 @@ import pytest
 
 from tests.serving.api.test_routes import upload
 from tests.serving.browser import SETTLED, Page, chromium
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_log_and_metrics import line_of
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, head, post
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 PREFIX = "/vision/flowers"
 BROWSER = {"Accept": "text/html"}
 PAGES = ("/", "/model", "/docs")

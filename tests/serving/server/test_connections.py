@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from serving.server.client_socket import SEND_SECONDS
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 MEGABYTE = bytes(2**20)
 # Short enough for tests; how they come out does not depend on them.
 HEAD_SECONDS, BODY_SECONDS = 1.5, 1.5

@@ -12,12 +12,12 @@ import psutil
 import pytest
 import requests
 
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import PATIENCE, Server, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 DRAIN = 1.5
 
 

@@ -24,13 +24,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.artifact.bundle import Bundle
 from serving.cpu_count import available
 from tests.serving.api.test_routes import EVERY, Options, upload
-from tests.serving.bundles import COLOURS, expected, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, expected_probabilities, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.servers import PATIENCE, Server, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
-GREY = filled((100, 100, 100))
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
+GREY = one_colour_png((100, 100, 100))
 
 MEMBERS = {
     *(
@@ -88,7 +88,7 @@ def test_one_line_per_request(server: Server, name: str) -> None:
 
 
 def test_line_tells_format_and_size_of_each_image(server: Server) -> None:
-    photo = encoded(Image.new("RGB", (640, 480)), "JPEG")
+    photo = encode_image(Image.new("RGB", (640, 480)), "JPEG")
     response = server.post("/predict", **upload(RED, photo))
     assert line_of(server, response.headers["X-Request-Id"])["images"] == [
         {"format": "PNG", "width": 12, "height": 10, "bytes": len(RED)},
@@ -98,7 +98,7 @@ def test_line_tells_format_and_size_of_each_image(server: Server) -> None:
 
 def test_line_tells_where_the_time_went(server: Server) -> None:
     began = time.perf_counter()
-    response = server.post("/predict", data=encoded(Image.new("RGB", (3000, 2000)), "PNG"))
+    response = server.post("/predict", data=encode_image(Image.new("RGB", (3000, 2000)), "PNG"))
     elapsed = 1000 * (time.perf_counter() - began)
     ms = line_of(server, response.headers["X-Request-Id"])["ms"]
     # Six megapixels take some milliseconds, eight by eight of them do not.
@@ -170,7 +170,7 @@ def photo(kind: str, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = exif[ExifTags.Base.Artist] = f"{MARKER}-exif"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = f"{MARKER}-gps".encode()
-    return encoded(Image.new("RGB", (40, 30)), kind, exif=exif, **options)
+    return encode_image(Image.new("RGB", (40, 30)), kind, exif=exif, **options)
 
 
 def large() -> bytes:
@@ -178,7 +178,7 @@ def large() -> bytes:
     pixels = np.random.default_rng(int(MARKER, 16)).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
     said = PngInfo()
     said.add_text("Comment", f"{MARKER}-text")
-    return encoded(Image.fromarray(pixels), "PNG", pnginfo=said, compress_level=0)
+    return encode_image(Image.fromarray(pixels), "PNG", pnginfo=said, compress_level=0)
 
 
 LARGE = large()
@@ -445,7 +445,7 @@ def test_confidence_is_a_histogram(server: Server) -> None:
         3,
         3,
     ]
-    sure = expected(COLOURS["red"]).max()
+    sure = expected_probabilities(COLOURS["red"]).max()
     assert grown(before, after, "goldfish_confidence_sum")[""] == pytest.approx(2 * sure + 1 / 3, abs=1e-5)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from serving.server import memory
 from tests.repo.imports import ROOT
-from tests.serving.pictures import PHOTO, encoded
+from tests.serving.images import PHOTO, encode_image
 from tests.serving.servers import publish, running
 
 pytestmark = pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux limits it")
@@ -53,8 +53,8 @@ def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
 
 def test_picture_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
     # As if the limit had been set for pictures of another kind.
-    costly = encoded(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
-    plain = encoded(PHOTO, "JPEG")
+    costly = encode_image(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
+    plain = encode_image(PHOTO, "JPEG")
     with running(publish(tmp_path), slots=2, data=220 * MB) as server:
         worker = server.worker.pid
         with ThreadPoolExecutor(4) as pool:

@@ -14,15 +14,15 @@ from PIL import Image
 
 from serving.api.admission import Admission
 from serving.api.errors import DeadlineExceeded, ServerBusy
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.server.test_connections import latency
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post
 
 # A legal picture that takes about 0.3 s: 24 megapixels in 30 kB.
-SLOW = encoded(Image.new("RGB", (4900, 4900), "red"), "PNG")
-RED = filled(COLOURS["red"])
+SLOW = encode_image(Image.new("RGB", (4900, 4900), "red"), "PNG")
+RED = one_colour_png(COLOURS["red"])
 QUEUE = 2
 
 

@@ -12,11 +12,11 @@ import pytest
 import requests
 
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import PATIENCE, Server, await_ready, command, free_port, publish, running
 from tests.serving.wire import ask, head
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 
 from serving.server.request_validation import NO_TRAILERS
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 @pytest.fixture(scope="module")

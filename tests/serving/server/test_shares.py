@@ -16,14 +16,14 @@ import pytest
 
 from serving.server.connections import HEAD_BYTES
 from serving.server.worker import HELD_BYTES
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_connections import latency
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.server.test_ports import IPV6
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, chunked, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 UPLOADS, MEGABYTE = 8, 2**20
 ONE_BYTE = head("POST", "/inference", "Content-Length: 1000") + b"x"
 

@@ -13,14 +13,24 @@ from typing import Any
 import pytest
 import requests
 
-from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
 from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
-from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle
-from tests.serving.registries import register
+from tests.serving.bundles import (
+    COLOURS,
+    expected_probabilities,
+    one_colour_png,
+    onnx_graph,
+    write_bundle,
+    write_files,
+    write_manifest,
+)
+from tests.serving.registries import register_bundle
 from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/colours/metrics.json"
 
 
@@ -53,8 +63,8 @@ def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]: 
     """Other files, or other claims of the manifest, with digests that are right."""
 
     def spoil(folder: Path) -> None:
-        put(folder / BUNDLE, files)
-        seal(folder / BUNDLE, **claims)
+        write_files(folder / BUNDLE, files)
+        write_manifest(folder / BUNDLE, **claims)
         pin(folder)
 
     return spoil
@@ -62,7 +72,7 @@ def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]: 
 
 def written(path: str, data: bytes) -> Callable[[Path], None]:
     """A file with other contents."""
-    return lambda folder: put(folder, {path: data})
+    return lambda folder: write_files(folder, {path: data})
 
 
 def renamed(folder: Path) -> None:
@@ -174,7 +184,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
     "a label too many": (resealed({LABELS: MORE_LABELS}, classes=4), {}, GRAPH, "its output is"),
     "another shape": (resealed({}, shape=(16, 16, 3)), {}, MANIFEST, "[16, 16, 3]"),
     "another model": (
-        resealed({GRAPH: graph(steepness=5.0)}),
+        resealed({GRAPH: onnx_graph(steepness=5.0)}),
         {},
         "golden/0.png",
         "not answered as recorded",
@@ -200,7 +210,7 @@ def test_refused(tmp_path: Path, name: str) -> None:
 
 def test_nobody_is_told_that_it_is_ready_meanwhile(tmp_path: Path) -> None:
     # The port is open by then, so a balancer may ask.
-    resealed({GRAPH: graph(steepness=5.0)})(publish(tmp_path))
+    resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
     port, heard = free_port(), []
     process, end = command(tmp_path, port=port), time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < end:
@@ -259,13 +269,13 @@ def test_pinned_bundle_is_pulled_when_the_workspace_has_another_one(
     project = publish(tmp_path / "project")
     # Where the embedded registry is, its artifacts go too.
     monkeypatch.chdir(project)
-    release = register(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
+    release = register_bundle(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
     (project / "pins/colours.json").write_bytes(release.pin.to_bytes())
     for _ in range(2):
         with running(project) as server:
             assert server.get("/version").json()["digest"] == release.pin.digest
-            answer = server.post("/inference", data=filled(COLOURS["red"])).json()
-            assert answer["red"] == pytest.approx(expected(COLOURS["red"], 6.0)[0], abs=1e-5)
+            answer = server.post("/inference", data=one_colour_png(COLOURS["red"])).json()
+            assert answer["red"] == pytest.approx(expected_probabilities(COLOURS["red"], 6.0)[0], abs=1e-5)
     pulled = project / "models/colours/pulled" / release.pin.digest[:12]
     assert not (pulled / "MLmodel").exists()
     # What was pulled is checked like all else; here it is damaged, and can be had again.

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from benchmarks.stops import CLIENTS, kills, stop
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW
 from tests.serving.servers import PATIENCE, Server, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from contextlib import suppress
 import pytest
 
 from serving.server.watchdog import LEAST, REPLACED, UNREADY, Watchdog, patience
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import gauge
 from tests.serving.servers import PATIENCE, Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read
 
-RED, TRAP = filled(COLOURS["red"]), filled((1, 0, 255))
+RED, TRAP = one_colour_png(COLOURS["red"]), one_colour_png((1, 0, 255))
 DEADLINE = 1.0
 
 

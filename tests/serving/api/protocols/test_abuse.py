@@ -25,11 +25,11 @@ from tests.serving.api.protocols.asked import (
     with_text,
     with_value,
 )
-from tests.serving.bundles import COLOURS, SIZE, filled
+from tests.serving.bundles import COLOURS, SIZE, one_colour_png
 from tests.serving.servers import Server
 from tests.serving.wire import HOST, Answer, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 B64 = base64(RED)
 EACH = SIZE * SIZE * 3
 MEGABYTE = 1_000_000
@@ -509,7 +509,7 @@ def test_errors_do_not_repeat_what_was_sent(everywhere: Server, path: str, docum
 
 
 def test_of_a_member_that_comes_twice_the_last_counts(everywhere: Server) -> None:
-    blue = base64(filled(COLOURS["blue"]))
+    blue = base64(one_colour_png(COLOURS["blue"]))
     for path, body in (
         ("/invocations", f'{{"inputs": ["{blue}"], "inputs": ["{B64}"]}}'),
         (PREDICT, f'{{"instances": [{{"b64": "{blue}", "b64": "{B64}"}}]}}'),

@@ -16,7 +16,7 @@ from serving.errors import InputUnsupported
 from serving.model.predictor import Predictor
 from tests.serving.api.protocols.asked import CALLS, base64
 from tests.serving.api.test_routes import noise
-from tests.serving.pictures import CORPUS
+from tests.serving.images import CORPUS
 from tests.serving.servers import Server
 from tests.serving.wire import ask
 
@@ -43,7 +43,7 @@ def test_every_protocol_gives_the_predictors_answer(
     answer = ask(everywhere, CALLS[name].request(image))
     assert answer.status == 200, answer.body
     # /predict alone rounds, to six digits.
-    assert CALLS[name].read(answer) == pytest.approx(predictor.answer(image).tolist(), abs=5e-7)
+    assert CALLS[name].read(answer) == pytest.approx(predictor.classify(image).tolist(), abs=5e-7)
 
 
 @pytest.mark.parametrize("name", CALLS)

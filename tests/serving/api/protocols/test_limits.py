@@ -25,13 +25,13 @@ from tests.serving.api.protocols.test_abuse import (
     shape_is_the_protocols,
 )
 from tests.serving.api.protocols.test_triton_client import encoded
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_connections import latency
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import Answer, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 KEY = "a key of the tests"
 # One of each protocol; the others differ in the document alone.
 ONE_EACH = [

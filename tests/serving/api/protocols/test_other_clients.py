@@ -19,10 +19,10 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 from tests.serving.api.protocols.asked import LABELS, MODEL, TENSOR
 from tests.serving.api.protocols.asked import base64 as b64
-from tests.serving.bundles import COLOURS, SIZE, filled
+from tests.serving.bundles import COLOURS, SIZE, one_colour_png
 from tests.serving.servers import Server
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 JSON = {"Content-Type": "application/json"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_there_is_a_line_for_each_protocol() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 @pytest.mark.parametrize("line", COMMANDS)
 def test_line_works(everywhere: Server, tmp_path: Path, line: str) -> None:
-    (tmp_path / "digit.png").write_bytes(filled(COLOURS["red"]))
+    (tmp_path / "digit.png").write_bytes(one_colour_png(COLOURS["red"]))
     here = line.replace("localhost:5000", everywhere.url).replace("models/digits", "models/colours")
     script = "\n".join(["digit=digit.png", LINES[0], here.replace("curl ", "curl -s ", 1)])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -13,16 +13,17 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from serving.artifact.bundle import LABELS as LABELS_FILE
-from serving.artifact.bundle import Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import LABELS as LABELS_FILE
 from tests.serving.api.protocols.asked import HEADER, LABELS, MODEL, TENSOR
-from tests.serving.bundles import COLOURS, SIZE, expected, filled
+from tests.serving.bundles import COLOURS, SIZE, expected_probabilities, one_colour_png
 from tests.serving.servers import Server, publish, running
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 OUTPUT = "probabilities"
 PIXELS = np.stack([np.full((SIZE, SIZE, 3), rgb, dtype=np.uint8) for rgb in COLOURS.values()])
-ANSWERS = np.array([expected(rgb) for rgb in COLOURS.values()])
+ANSWERS = np.array([expected_probabilities(rgb) for rgb in COLOURS.values()])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from serving.api.app import create_app
 from serving.api.service import Service
-from serving.artifact.release import find
+from serving.artifact.release import find_release
 from serving.config import Settings, SettingsInvalid
 from serving.server.drain import Drain
 from tests.serving.api.protocols.asked import CALLS
@@ -31,7 +31,7 @@ def start(folder: Path, health: str = "", predict: str = "") -> set[str]:
         aip_health_route=health,
         aip_predict_route=predict,
     )
-    app = create_app(Service.start(settings, find(settings), 1, Drain()))
+    app = create_app(Service.start(settings, find_release(settings), 1, Drain()))
     return {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("vertex_ai")}
 
 

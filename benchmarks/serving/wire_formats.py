@@ -1,0 +1,88 @@
+"""Request and response formats of the contenders: how a photo is encoded, and where the top class stands."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.artifact.bundle import Label
+
+# Reads the name or id of the top class from a response body.
+TopClass = Callable[[bytes], str]
+
+
+@dataclass(frozen=True)
+class WireFormat:
+    """The content type, the encoder of a request body, and the parser of a response body."""
+
+    content_type: str
+    encode: Callable[[bytes], bytes]
+    top_class: TopClass
+
+
+def form(field: str, top_class: TopClass) -> WireFormat:
+    """A multipart form with one file, as browsers and `curl -F` send it."""
+    disposition = f'Content-Disposition: form-data; name="{field}"; filename="photo.jpg"'
+    begin = f"--b\r\n{disposition}\r\nContent-Type: image/jpeg\r\n\r\n".encode()
+    content_type = "multipart/form-data; boundary=b"
+    return WireFormat(content_type, lambda data: begin + data + b"\r\n--b--\r\n", top_class)
+
+
+def raw(top_class: TopClass) -> WireFormat:
+    """The photo is the body."""
+    return WireFormat("image/jpeg", lambda data: data, top_class)
+
+
+def mlflow_dataframe(top_class: TopClass) -> WireFormat:
+    """MLflow's `dataframe_split`: a table with one cell."""
+
+    def encode(data: bytes) -> bytes:
+        table = {"columns": ["image"], "data": [[base64.b64encode(data).decode()]]}
+        return json.dumps({"dataframe_split": table}).encode()
+
+    return WireFormat("application/json", encode, top_class)
+
+
+def open_inference(top_class: TopClass) -> WireFormat:
+    """The Open Inference Protocol in JSON, with MLServer's content type for bytes."""
+
+    def encode(data: bytes) -> bytes:
+        tensor = {
+            "name": "image",
+            "shape": [1],
+            "datatype": "BYTES",
+            "parameters": {"content_type": "base64"},
+            "data": [base64.b64encode(data).decode()],
+        }
+        return json.dumps({"inputs": [tensor]}).encode()
+
+    return WireFormat("application/json", encode, top_class)
+
+
+def highest_confidence(body: bytes) -> str:
+    """From an object {name: confidence}, which some servers do not sort."""
+    scores: dict[str, float] = json.loads(body)
+    return max(scores, key=lambda name: scores[name])
+
+
+def first_class(body: bytes) -> str:
+    """From a list of classes, best first."""
+    return str(json.loads(body)[0]["id"])
+
+
+def first_prediction(body: bytes) -> str:
+    """From such a list in MLflow's response."""
+    return str(json.loads(body)["predictions"][0][0]["id"])
+
+
+def first_output(body: bytes) -> str:
+    """From such a list as a string in the Open Inference Protocol's response."""
+    return first_class(json.loads(body)["outputs"][0]["data"][0].encode())
+
+
+def is_class(top_class: str, label: Label) -> bool:
+    """Whether a response names this class.
+
+    Where two classes share a name, ours has the id in brackets after it, and Keras's has not.
+    """
+    return top_class in (label.id, label.name, label.name.split(" (")[0])
