@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.errors import DataRefused
 from pipeline.evaluation.metrics import ClassNumbers, rank_of_class
 from pipeline.onnx import probability_check
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor, Probabilities
 
@@ -73,7 +73,7 @@ def predict_folder(predictor: Predictor, folder: Path, strict: bool = True) -> P
         ),
     )
     with (
-        ThreadPoolExecutor(max(1, round(available()))) as pool,
+        ThreadPoolExecutor(max(1, round(available_cores()))) as pool,
         tqdm(total=total, desc="predict", unit="image", disable=None) as bar,
     ):
         blocks = [range(begin, min(begin + BLOCK_SIZE, total)) for begin in range(0, total, BLOCK_SIZE)]
