@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.documents import ROBUSTNESS, replace_section, write_json
 from tests.serving.images import encode_image
-from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
-from tests.serving.wire import Answer, post, read
+from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
+from tests.serving.wire import RawResponse, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
 DOCUMENT = ROBUSTNESS
@@ -67,7 +67,7 @@ class Client:
                 self._close()
         self._close()
 
-    def _count(self, response: Answer) -> None:
+    def _count(self, response: RawResponse) -> None:
         if response.status == 200:
             self.answered += 1
         elif response.status == 503:
@@ -98,7 +98,7 @@ class Client:
         except OSError:
             return True
         finally:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
 
     def _close(self) -> None:
         if self.connection is not None:
@@ -151,7 +151,7 @@ def stop(folder: Path, persistent: list[bool], drain: float = DRAIN) -> dict[str
     with running(folder, drain=drain) as server, load(server, persistent) as clients:
         time.sleep(LOAD_SECONDS)
         server.process.send_signal(signal.SIGTERM)
-        code = server.process.wait(PATIENCE)
+        code = server.process.wait(TIMEOUT)
     if code:
         raise AssertionError((folder / "log").read_text())
     return summarise(clients, [])
@@ -167,7 +167,7 @@ def kills(folder: Path, times: int, persistent: list[bool]) -> dict[str, Any]:
                 worker = server.worker
                 worker.kill()
                 # Requests that begin before the process has exited still find their connections open.
-                worker.wait(PATIENCE)
+                worker.wait(TIMEOUT)
                 moments.append(time.monotonic())
                 await_ready(server)
         return summarise(clients, moments)

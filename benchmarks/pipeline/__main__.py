@@ -16,7 +16,7 @@ from benchmarks.pipeline.tables import pipeline_tables, target_table
 from benchmarks.pipeline.throughput import compare_with_limit, measure_samples
 from benchmarks.serving.conditions import cpu_model, date_and_commit
 from benchmarks.serving.project import LAYOUT, Project, find_project, list_test_photos
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 RESULTS = ROOT / "benchmarks/pipeline.json"
 
@@ -35,7 +35,7 @@ def run(project: Project) -> Run:
         return {
             **date_and_commit(),
             "cpu": cpu_model(),
-            "cores": available(),
+            "cores": available_cores(),
             "python": platform.python_version(),
             "answers": compare_with_limit(project.default, photos, project.root / LAYOUT.test),
             "grown": measure_samples(project.default, photos, folder),

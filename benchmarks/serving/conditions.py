@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.documents import ROOT
 from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import Project
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 CPU_INFO = Path("/proc/cpuinfo")
 # The packages that decide this server's speed; the peers' versions are in their requirements.
@@ -22,7 +22,7 @@ def run_conditions(project: Project, rounds: int, seconds: float) -> dict[str, o
     return date_and_commit() | {
         "machine": {
             "cpu": cpu_model(),
-            "cores": available(),
+            "cores": available_cores(),
             "kernel": platform.release(),
             "python": platform.python_version(),
             "load_generator": wrk_version(),

@@ -17,7 +17,7 @@ from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
 from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.servers import free_port
 
 OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
@@ -101,7 +101,7 @@ def bare_limit(
 
     `inner` is the number of ONNX Runtime threads in each prediction.
     """
-    counts = [str(seconds), str(threads or max(1, round(available()))), str(inner)]
+    counts = [str(seconds), str(threads or max(1, round(available_cores()))), str(inner)]
     module = "benchmarks.serving.bare_limit"
     loop = [sys.executable, "-m", module, str(bundle.path), *counts, *map(str, photos)]
     return Contender(

@@ -28,7 +28,7 @@ from benchmarks.serving.schedule import shuffled_rounds
 from benchmarks.serving.statistics import Row, median, summarise_loads
 from benchmarks.serving.sweep_table import plural, table
 from benchmarks.serving.verification import Reference
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 RESULTS = ROOT / "benchmarks/sweep.json"
 CORES, PROCESSES, SLOTS, THREADS = (1, 2), (1, 2), (1, 2, 3, 4), (1, 2)
@@ -76,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     def measure() -> Run:
         wrk_version()
         project = find_project(options.project)
-        return sweep(project, combinations(available()), options.rounds or ROUNDS, options.seconds or SECONDS)
+        return sweep(
+            project, combinations(available_cores()), options.rounds or ROUNDS, options.seconds or SECONDS
+        )
 
     return measure_and_write(measure, write)
 

@@ -15,7 +15,7 @@ from serving.api.rate_limit import Counts, RateLimiter
 from serving.config import SettingsInvalid, variable
 from serving.keys import MOST_KEYS, Key
 from serving.rates import Rate
-from serving.server.client_address import client_of
+from serving.server.client_address import client_from_address
 
 # Where a request notes the name of the key that it came with.
 KEY = "goldfish.key"
@@ -48,7 +48,7 @@ class Access:
 
         Raises `KeyMissing`, `KeyUnknown`, `KeyExpired`, `QuotaExceeded` or `RateLimited`.
         """
-        client = client_of(request.remote_addr)
+        client = client_from_address(request.remote_addr)
         if not self._keys:
             self._count(self._limits, client)
             return client

@@ -32,9 +32,9 @@ from serving.api.service import Service
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
 from serving.log import LOG
-from serving.server.client_socket import Turn
+from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -100,7 +100,7 @@ class Application:
 
     def refuse(self, error: errors.RequestError) -> bytes:
         """A whole answer to what never became a request: counted, logged and signed like all others."""
-        trace = Trace.begin(Turn(time.monotonic()))
+        trace = Trace.begin(QueueTiming(time.monotonic()))
         trace.code = error.code
         details, prefix = {"request_id": trace.request_id}, self._service.settings.prefix
         found = Problem.below(prefix, error.status, error.code, str(error), details)
@@ -113,7 +113,7 @@ class Application:
 
 
 def application(
-    settings: Settings, release: Release, slots: int, drain: Drain, restarts: Restarts
+    settings: Settings, release: Release, slots: int, drain: Drain, restarts: RestartCounter
 ) -> Application:
     """Loads the model and has it prove itself. Raises a `ServingError`."""
     began = time.perf_counter()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from serving.api.errors import ServerBusy
-from serving.server.client_socket import LEAST_RATE
+from serving.server.client_socket import MIN_BYTES_PER_SECOND
 
 # What one client may hold of the memory with several bodies: whole ones, which wait for their turn, cannot be
 # sent away.
@@ -42,14 +42,14 @@ class Upload:
 
     def lead(self, now: float) -> float:
         """How many bytes it is ahead of the least rate."""
-        return self.received - LEAST_RATE * (now - self.began)
+        return self.received - MIN_BYTES_PER_SECOND * (now - self.began)
 
     def rest(self, now: float) -> float:
         """How many seconds it will still take if it goes on as it has begun, and no more than it may."""
         spent, left = max(1.0, now - self.began), max(0.0, self.deadline - now)
         if self.declared is not None:
             return min(left, (self.declared - self.received) * spent / max(1, self.received))
-        return min(left, spent) if self.received >= LEAST_RATE * spent else left
+        return min(left, spent) if self.received >= MIN_BYTES_PER_SECOND * spent else left
 
 
 @dataclass

@@ -17,8 +17,15 @@ from serving.api.body_budget import BodyBudget, Upload
 from serving.api.decompression import Inflater
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.config import Settings
-from serving.server.client_socket import PIECE, ChunksInvalid, PatientSocket, PatientUnreader, TooSlow, Turn
-from serving.server.thread_pool import aside, holding
+from serving.server.client_socket import (
+    READ_BYTES,
+    ChunkFramingInvalid,
+    ClientSocket,
+    DeadlinePassed,
+    DeadlineUnreader,
+    QueueTiming,
+)
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 Environ = dict[str, Any]
 
@@ -73,10 +80,10 @@ class Bodies:
         received = bytearray()
         with self._budget.upload(client, declared, deadline) as upload:
             if unreader:
-                unreader.permit = partial(self._budget.wait, upload)
+                unreader.before_wait = partial(self._budget.wait, upload)
             for part in self._parts(environ):
                 self._pause(upload, len(part))
-                with holding(self._unpackers) if inflater.packed else nullcontext():
+                with acquire_yielding_slot(self._unpackers) if inflater.packed else nullcontext():
                     for piece in inflater.unpack(part):
                         self._budget.hold(upload, len(piece))
                         received += piece
@@ -95,7 +102,7 @@ class Bodies:
             return False
         unreader = _unreader(environ)
         # Whoever waits for a word before the body does not send it now, or does; nobody can tell.
-        if unreader and unreader.expected:
+        if unreader and unreader.expects_continue:
             return False
         # A health check has threads of its own, which nobody shall keep.
         if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._drains.acquire(blocking=False):
@@ -119,11 +126,11 @@ class Bodies:
         received, stream, unreader, began = 0, _stream(environ), _unreader(environ), time.monotonic()
         while declared is None or received < declared:
             try:
-                part = stream.read(PIECE)
-            except TooSlow:
+                part = stream.read(READ_BYTES)
+            except DeadlinePassed:
                 came = unreader.received if unreader else received
                 raise BodyTooSlow(came, round(time.monotonic() - began, 1)) from None
-            except ChunksInvalid as error:
+            except ChunkFramingInvalid as error:
                 raise BodyMalformed(str(error)) from None
             except OSError:
                 raise BodyIncomplete(received) from None
@@ -141,7 +148,7 @@ class Bodies:
         """Leaves what comes next to the others, if a client has sent more than its share."""
         if (pause := self._budget.pause(upload, size)) > 0:
             self._budget.wait(upload, upload.received)
-            with aside():
+            with yield_slot():
                 time.sleep(min(pause, LONGEST_PAUSE))
 
 
@@ -156,10 +163,10 @@ def gone(environ: Environ) -> bool:
     return bool(watch.poll(0))
 
 
-def turn(environ: Environ) -> Turn:
+def turn(environ: Environ) -> QueueTiming:
     """When the request had come, and how it was received."""
     sock = environ.get("gunicorn.socket")
-    return sock.turn if isinstance(sock, PatientSocket) else Turn(time.monotonic())
+    return sock.timing if isinstance(sock, ClientSocket) else QueueTiming(time.monotonic())
 
 
 def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
@@ -168,10 +175,10 @@ def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
     return getattr(file, "reader", file)
 
 
-def _unreader(environ: Environ) -> PatientUnreader | None:
+def _unreader(environ: Environ) -> DeadlineUnreader | None:
     """What the body's bytes are read by, where this server's worker does it."""
     unreader = getattr(_stream(environ), "unreader", None)
-    return unreader if isinstance(unreader, PatientUnreader) else None
+    return unreader if isinstance(unreader, DeadlineUnreader) else None
 
 
 def _declared(environ: Environ) -> int | None:

@@ -104,7 +104,7 @@ class Classifier(NamedTuple):
     def _once_more(self, data: bytes) -> DecodedImage:
         """Decodes while no other picture is tried a second time: one may have taken the memory of many.
 
-        Raises `ImageTooCostly` if there is again too little: then it is this one (see `memory.limit`).
+        Raises `ImageTooCostly` if there is again too little: then it is this one (see `memory.limit_memory`).
         """
         with self.second_try:
             try:

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 from serving.api.admission import Admission
 from serving.api.body_reader import Bodies
 from serving.artifact.pin import Pin
-from serving.log import output
-from serving.server.restart_counter import Restarts
-from serving.server.thread_pool import aside, holding
+from serving.log import standard_output
+from serving.server.restart_counter import RestartCounter
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 # Seconds: from a small model on a fast core to a client that is about to give up.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -87,7 +87,7 @@ class Metrics:
             **identity
         ).set(1)
 
-    def watch(self, admission: Admission, bodies: Bodies, restarts: Restarts) -> None:
+    def watch(self, admission: Admission, bodies: Bodies, restarts: RestartCounter) -> None:
         """Shows how full the server is, as it is when somebody looks."""
         for name, text, read in (
             ("queue_depth", "Requests that wait for a slot.", lambda: admission.depth),
@@ -100,7 +100,9 @@ class Metrics:
             Counted("worker_restarts", "Workers that took another's place.", lambda: restarts.count)
         )
         self._registry.register(
-            Counted("log_lines_dropped", "Lines of the log that nobody took.", lambda: output().dropped)
+            Counted(
+                "log_lines_dropped", "Lines of the log that nobody took.", lambda: standard_output().dropped
+            )
         )
         self._registry.register(
             Counted("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck)
@@ -130,9 +132,9 @@ class Metrics:
 
         Whoever asked before the last reading began gets that one, so many collectors cost no more than one.
         """
-        with holding(self._reading):
+        with acquire_yielding_slot(self._reading):
             if self._read < asked:
-                with aside():
+                with yield_slot():
                     time.sleep(max(0.0, self._read + PAUSE - time.monotonic()))
                 self._read = time.monotonic()
                 self._text = generate_latest(self._registry)

@@ -5,7 +5,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from serving.server.client_socket import Turn
+from serving.server.client_socket import QueueTiming
 
 # What a proxy in front may have called the request; anything else could be an attack on the log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -31,7 +31,7 @@ class Trace:
     """Times are in seconds. `code` is that of an error, `trace_id` the id of `traceparent`."""
 
     request_id: str
-    turn: Turn
+    turn: QueueTiming
     queue: float = 0.0
     decode: float = 0.0
     inference: float = 0.0
@@ -40,7 +40,7 @@ class Trace:
     trace_id: str | None = None
 
     @classmethod
-    def begin(cls, turn: Turn, given_id: str | None = None, parent: str | None = None) -> "Trace":
+    def begin(cls, turn: QueueTiming, given_id: str | None = None, parent: str | None = None) -> "Trace":
         """Takes over the id that a request came with, and that of `traceparent`, where they are such."""
         if not given_id or not REQUEST_ID.fullmatch(given_id):
             given_id = f"{random.getrandbits(64):016x}"
@@ -49,7 +49,7 @@ class Trace:
     @property
     def seconds(self) -> float:
         """Since the head of the request had come."""
-        return time.monotonic() - self.turn.came
+        return time.monotonic() - self.turn.arrived
 
     def milliseconds(self) -> dict[str, float]:
         """The times of the parts."""

@@ -26,7 +26,7 @@ from serving.config import Settings
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor, Probabilities
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
 
 # What answers depend on besides the bundle.
@@ -44,7 +44,7 @@ class Service:
     golden_images: int
     tolerance: float
     drain: Drain
-    restarts: Restarts
+    restarts: RestartCounter
     watchdog: Watchdog
     access: Access
     cors: Cors
@@ -61,7 +61,7 @@ class Service:
         release: Release,
         slots: int,
         drain: Drain,
-        restarts: Restarts | None = None,
+        restarts: RestartCounter | None = None,
     ) -> Self:
         """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
         predictor = Predictor.from_bundle(release.bundle)
@@ -72,7 +72,7 @@ class Service:
         names = tuple(label.name for label in predictor.labels)
         few = len(names) <= settings.metrics_classes
         metrics = Metrics(release.pin, names if few else ())
-        restarts = restarts or Restarts()
+        restarts = restarts or RestartCounter()
         metrics.watch(admission, bodies, restarts)
         return cls(
             settings=settings,
@@ -101,7 +101,7 @@ class Service:
         """
         if self.drain.begun:
             return NotReady()
-        return WorkerStuck(self.watchdog.longest) if self.watchdog.unready else None
+        return WorkerStuck(self.watchdog.longest_held) if self.watchdog.unready else None
 
     def check_ready(self) -> None:
         """Raises `NotReady` or `WorkerStuck` if nobody should be sent here."""
@@ -118,7 +118,7 @@ class Service:
         if refusal:
             raise refusal
         # Before the body is read, and again when its turn is asked for.
-        self.classifier.admission.check(turn(request.environ).crowded)
+        self.classifier.admission.check(turn(request.environ).queue_full)
         with self.bodies.read(request.environ, client) as held:
             yield held
 

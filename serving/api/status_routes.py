@@ -48,7 +48,7 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.text(g.trace.turn.came), content_type=CONTENT_TYPE)
+        return Response(service.metrics.text(g.trace.turn.arrived), content_type=CONTENT_TYPE)
 
     return blueprint
 

@@ -15,7 +15,7 @@ import msgspec
 
 from serving.api.errors import DocumentMalformed, ImageUrlRefused, RequestError
 from serving.api.image_urls import holds_url
-from serving.server.thread_pool import holding
+from serving.server.thread_pool import acquire_yielding_slot
 
 Document = TypeVar("Document")
 Found = TypeVar("Found")
@@ -44,7 +44,7 @@ def in_turn(read: Callable[Concatenate[bytes, More], Found]) -> Callable[Concate
 
     @wraps(read)
     def reading(body: bytes, /, *arguments: More.args, **named: More.kwargs) -> Found:
-        with holding(TURN) if len(body) > LARGE else nullcontext():
+        with acquire_yielding_slot(TURN) if len(body) > LARGE else nullcontext():
             return read(body, *arguments, **named)
 
     return reading

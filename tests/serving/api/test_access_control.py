@@ -16,7 +16,7 @@ from serving.config import SettingsInvalid
 from tests.serving.api.test_routes import check_problem
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post, read
+from tests.serving.wire import RawResponse, ask, head, post, read
 
 RED = one_colour_png(COLOURS["red"])
 LIMIT = 3
@@ -242,7 +242,7 @@ def test_body_of_a_stranger_is_not_held(guarded: Server) -> None:
         assert read(connection).status == 401
 
 
-def answers(server: Server) -> Iterator[Answer]:
+def answers(server: Server) -> Iterator[RawResponse]:
     """What a server says when keys are named in all places."""
     for path in ("/inference", "/nowhere", f"/{KEYS[0]}"):
         for line in (*RIGHT.values(), *(line for line, _ in WRONG.values() if line)):

@@ -22,8 +22,8 @@ from tests.repo.imports import ROOT
 from tests.serving.api.test_routes import check_problem
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_log_and_metrics import line_of, series
-from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
-from tests.serving.wire import Answer, ask, post
+from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
+from tests.serving.wire import RawResponse, ask, post
 
 RED = one_colour_png(COLOURS["red"])
 
@@ -110,7 +110,7 @@ def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 
@@ -158,7 +158,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def asked(server: Server, key: str) -> Answer:
+def asked(server: Server, key: str) -> RawResponse:
     return ask(server, post("/inference", RED, f"X-API-Key: {key}"))
 
 
