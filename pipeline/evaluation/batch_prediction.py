@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.errors import DataRefused
 from pipeline.evaluation.metrics import ClassNumbers, rank_of_class
-from pipeline.onnx import probability_check
+from pipeline.onnx.probability_check import check_probabilities
 from serving.cpu_count import available_cores
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor, Probabilities
@@ -97,7 +97,7 @@ def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, s
     for row in rows:
         probabilities = predictor.classify(predictions.files[row].read_bytes())
         if strict:
-            probability_check.check(probabilities, predictions.files[row])
+            check_probabilities(probabilities, predictions.files[row])
         actual, winner = int(predictions.actual[row]), int(probabilities.argmax())
         predictions.predicted[row] = winner
         predictions.confidence[row] = probabilities[winner]
