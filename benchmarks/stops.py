@@ -19,10 +19,10 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.documents import ROBUSTNESS, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
 from tests.serving.images import encode_image
-from tests.serving.servers import PATIENCE, Server, await_ready, publish, running
-from tests.serving.wire import Answer, post, read
+from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
+from tests.serving.wire import RawResponse, post, read
 
 RESULTS = Path(__file__).with_name("stops.json")
 DOCUMENT = ROBUSTNESS
@@ -34,7 +34,8 @@ PHOTO = encode_image(Image.new("RGB", (800, 600), "red"), "PNG")
 PERSISTENT_REQUEST = post("/inference", PHOTO)
 CLOSING_REQUEST = post("/inference", PHOTO, "Connection: close")
 
-HEADER = "| what happens | times | answered | refused with a code | lost | of them not in flight |"
+COUNTS = ("answered", "refused", "lost", "not_in_flight")
+COLUMNS = ("what happens", "times", "answered", "refused with a code", "lost", "of them not in flight")
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Client:
                 self._close()
         self._close()
 
-    def _count(self, response: Answer) -> None:
+    def _count(self, response: RawResponse) -> None:
         if response.status == 200:
             self.answered += 1
         elif response.status == 503:
@@ -98,7 +99,7 @@ class Client:
         except OSError:
             return True
         finally:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
 
     def _close(self) -> None:
         if self.connection is not None:
@@ -151,7 +152,7 @@ def stop(folder: Path, persistent: list[bool], drain: float = DRAIN) -> dict[str
     with running(folder, drain=drain) as server, load(server, persistent) as clients:
         time.sleep(LOAD_SECONDS)
         server.process.send_signal(signal.SIGTERM)
-        code = server.process.wait(PATIENCE)
+        code = server.process.wait(TIMEOUT)
     if code:
         raise AssertionError((folder / "log").read_text())
     return summarise(clients, [])
@@ -167,7 +168,7 @@ def kills(folder: Path, times: int, persistent: list[bool]) -> dict[str, Any]:
                 worker = server.worker
                 worker.kill()
                 # Requests that begin before the process has exited still find their connections open.
-                worker.wait(PATIENCE)
+                worker.wait(TIMEOUT)
                 moments.append(time.monotonic())
                 await_ready(server)
         return summarise(clients, moments)
@@ -188,9 +189,7 @@ def main() -> None:
                 runs = [kills(folder, REPETITIONS, persistent)]
             else:
                 runs = [stop(folder, persistent) for _ in range(REPETITIONS)]
-        case = {
-            key: sum(run[key] for run in runs) for key in ("answered", "refused", "lost", "not_in_flight")
-        }
+        case: dict[str, Any] = {key: sum(run[key] for run in runs) for key in COUNTS}
         case |= {"times": REPETITIONS, "how": sorted({error for run in runs for error in run["how"]})}
         results["cases"][name] = case
         print(f"{name}: {case}", flush=True)
@@ -200,11 +199,9 @@ def main() -> None:
 
 def table(results: dict[str, Any]) -> str:
     """The section of docs/robustness.md."""
-    lines = [HEADER, "| --- | --- | --- | --- | --- | --- |"]
-    for name, case in results["cases"].items():
-        figures = (f"{case[key]:,}" for key in ("times", "answered", "refused", "lost", "not_in_flight"))
-        lines.append(f"| {name} | {' | '.join(figures)} |")
-    return "\n".join(lines) + "\n"
+    keys = ("times", *COUNTS)
+    rows = [(name, *(f"{case[key]:,}" for key in keys)) for name, case in results["cases"].items()]
+    return markdown_table(COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import print_progress
-from benchmarks.pipeline.commands import run_module
+from benchmarks.commands import run_module
 from benchmarks.serving.project import ServedBundle
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 # Short alternating rounds, so that load from other programs falls on both.
 ROUNDS, SECONDS = 5, 3.0
@@ -48,7 +48,7 @@ def compare_with_limit(bundle: ServedBundle, photos: Sequence[Path], folder: Pat
 
 def measure_limit(bundle: ServedBundle, photos: Sequence[Path]) -> float:
     """Photos per second of a bare loop on all cores."""
-    threads = max(1, round(available()))
+    threads = max(1, round(available_cores()))
     output = run_module("benchmarks.serving.bare_limit", bundle.path, SECONDS, threads, 1, *photos)
     return float(json.loads(output)["rate"])
 

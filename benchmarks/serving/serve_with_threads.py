@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from serving.__main__ import main
-from serving.server.gunicorn_app import Server
+from serving.server.gunicorn_app import GunicornApp
 
-load = Server.load
+load = GunicornApp.load
 
 
-def load_with_threads(threads: int, server: Server) -> Any:  # noqa: ANN401  (a WSGI application)
-    """Replaces `Server.load`, which runs in the worker process."""
+def load_with_threads(threads: int, server: GunicornApp) -> Any:  # noqa: ANN401  (a WSGI application)
+    """Replaces `GunicornApp.load`, which runs in the worker process."""
     # Imported in the worker only, so that the master process stays as small as without this module.
     from serving.model.predictor import Predictor
 
@@ -25,5 +25,5 @@ def load_with_threads(threads: int, server: Server) -> Any:  # noqa: ANN401  (a 
 
 
 if __name__ == "__main__":
-    Server.load = lambda self: load_with_threads(int(sys.argv[1]), self)  # type: ignore[method-assign]
+    GunicornApp.load = lambda self: load_with_threads(int(sys.argv[1]), self)  # type: ignore[method-assign]
     sys.exit(main([]))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.errors import DataRefused
 from pipeline.evaluation.metrics import Classes, rank
 from pipeline.onnx import probability_check
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor, Probabilities
 
@@ -73,7 +73,7 @@ def ask(predictor: Predictor, folder: Path, strict: bool = True) -> Answers:
         whole=dict.fromkeys(range(0, total, max(1, -(-total // WHOLE))), NOTHING),
     )
     with (
-        ThreadPoolExecutor(max(1, round(available()))) as pool,
+        ThreadPoolExecutor(max(1, round(available_cores()))) as pool,
         tqdm(total=total, desc="ask", unit="image", disable=None) as bar,
     ):
         for rows in pool.map(lambda rows: _fill(answers, predictor, rows, strict), _blocks(total)):

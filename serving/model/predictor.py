@@ -70,7 +70,7 @@ class Predictor:
         """Classifies uint8 [N,S,S,3]. Returns float32 [N,K]; each row sums to 1."""
         size = self.preprocessing.size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
-            raise ValueError(f"predict wants uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
+            raise ValueError(f"predict expects uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
         try:
             (probabilities,) = self.session.run(["probabilities"], {"image": images})
         except RuntimeException as error:

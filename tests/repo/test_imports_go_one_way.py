@@ -31,6 +31,16 @@ ADAPTERS = {
     "dvclive": {"pipeline/network/training.py"},
     "dvc": set(),
     "prometheus_client": {"serving/api/metrics.py"},
+    "gunicorn": {
+        "serving/api/app.py",
+        "serving/log.py",
+        "serving/server/client_socket.py",
+        "serving/server/gunicorn_app.py",
+        "serving/server/gunicorn_seam.py",
+        "serving/server/master.py",
+        "serving/server/request_dispatch.py",
+        "serving/server/request_validation.py",
+    },
 }
 # What serves over HTTP, and the modules that travel with the model and know nothing of it.
 WEB = {"flask", "werkzeug", "gunicorn", "prometheus_client", "msgspec"}

@@ -1,4 +1,4 @@
-"""The chains of fixtures: bundle -> predictor, and a server that tests share which leave it as it was."""
+"""Fixtures: bundle -> predictor, a shared server for tests that do not change it, and a cost meter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,13 @@ from tests.serving.servers import Server, publish, running
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """The folder of a whole bundle, which the test may spoil."""
+    """The folder of a complete bundle, which the test may change."""
     return write_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture
 def predictor(bundle: Path) -> Predictor:
-    """A predictor that is ready to answer."""
+    """The predictor of that bundle."""
     return Predictor.open(bundle)
 
 
@@ -33,9 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def meter() -> Iterator[CostMeter]:
-    """A process that decodes one picture after the other, and tells what each costs."""
+    """A subprocess that decodes images and measures what each takes."""
     with CostMeter() as started:
-        # Whatever is loaded for a first picture.
+        # Decoders allocate memory once for the first image of a format.
         for data, _ in CORPUS.values():
-            started.cost(data)
+            started.measure(data)
         yield started

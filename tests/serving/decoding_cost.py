@@ -1,7 +1,7 @@
-"""What decoding a picture costs: a process of its own decodes one after the other, on Linux.
+"""Measures memory and CPU time of decoding an image, in a subprocess, on Linux.
 
-Seconds are those of the processor, which do not depend on what else the machine does. Memory is by how much
-the peak of the process rises above what it holds before.
+Seconds are CPU time, which does not depend on the load of the machine. Memory is the increase of the
+process's peak.
 """
 
 import json
@@ -18,13 +18,13 @@ from serving.errors import ImageError
 from serving.model.decoder import Preprocessing, decode
 from tests.repo.imports import ROOT
 
-# The kernel keeps the peak of a process here, and forgets it on request.
+# Where Linux reports the peak memory of a process, and where it is reset.
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-PATIENCE = 60
+TIMEOUT_SECONDS = 60
 
 
 class DecodingCost(NamedTuple):
-    """MB, seconds, and the code of the refusal or "decoded"."""
+    """MB, CPU seconds, and the code of the error or "decoded"."""
 
     megabytes: int
     seconds: float
@@ -32,7 +32,7 @@ class DecodingCost(NamedTuple):
 
 
 class CostMeter:
-    """Keeps the process, for the time of a `with` block."""
+    """Runs the subprocess, for the duration of a `with` block."""
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", __name__]
@@ -44,8 +44,8 @@ class CostMeter:
         self._process.kill()
         self._process.communicate()
 
-    def cost(self, data: bytes) -> DecodingCost:
-        """Has it decode, or refuse, one file. A crash or an error of another kind fails the test."""
+    def measure(self, data: bytes) -> DecodingCost:
+        """Decodes one file. A crash, or an exception other than `ImageError`, fails the test."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise ValueError("the process has no pipes")
@@ -53,22 +53,22 @@ class CostMeter:
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise AssertionError(f"the decoder ended with {self._process.wait(PATIENCE)}")
+            raise AssertionError(f"the decoder ended with {self._process.wait(TIMEOUT_SECONDS)}")
         return DecodingCost(*json.loads(line))
 
 
 def main() -> None:
-    """Reads pictures with their length before them, and writes a line for each."""
-    source: BinaryIO = sys.stdin.buffer
-    while header := source.read(4):
-        data = source.read(struct.unpack("<I", header)[0])
+    """Reads images, each after its length in 4 bytes, and writes a line for each."""
+    stream: BinaryIO = sys.stdin.buffer
+    while header := stream.read(4):
+        data = stream.read(struct.unpack("<I", header)[0])
         PEAK_RESET.write_text("5", encoding="ascii")
-        before, began = _peak(), time.process_time()
-        outcome = _outcome(data)
-        print(json.dumps([_peak() - before, time.process_time() - began, outcome]), flush=True)
+        before, began = _peak_megabytes(), time.process_time()
+        outcome = _decode(data)
+        print(json.dumps([_peak_megabytes() - before, time.process_time() - began, outcome]), flush=True)
 
 
-def _outcome(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
         decode(data, Preprocessing(size=224, crop=0.875))
     except ImageError as error:
@@ -76,11 +76,11 @@ def _outcome(data: bytes) -> str:
     return "decoded"
 
 
-def _peak() -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
-    if found is None:
+def _peak_megabytes() -> int:
+    match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+    if match is None:
         raise OSError(f"{STATUS} does not name the peak")
-    return int(found[1]) // 1024
+    return int(match[1]) // 1024
 
 
 if __name__ == "__main__":

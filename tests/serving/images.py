@@ -1,4 +1,4 @@
-"""Pictures as people send them, made on the spot: a corpus in every accepted format, and PNGs by hand."""
+"""Valid images for tests: a corpus of all accepted formats, and PNGs that Pillow cannot write."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL import Image
 
 pillow_heif.register_heif_opener()
 
-# Where Adam7 puts the pixels of its seven passes: first column and row, step of columns and rows.
+# The seven passes of Adam7 interlacing: first column and row, step of columns and rows.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 GREY, RGB = 0, 2
 
@@ -25,7 +25,7 @@ def encode_image(image: Image.Image, kind: str, **options: Any) -> bytes:  # noq
 
 
 def two_colours(left: Any, right: Any, mode: str = "RGB") -> Image.Image:  # noqa: ANN401  (a colour of that mode)
-    """32 x 32 pixels of two colours, one beside the other."""
+    """32 x 32 pixels: the left half in one colour, the right half in another."""
     image = Image.new(mode, (32, 32), left)
     image.paste(right, (16, 0, 32, 32))
     return image
@@ -44,7 +44,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def interlaced_png(image: Image.Image) -> bytes:
-    """An RGB picture as an Adam7 PNG, which Pillow reads and does not write."""
+    """An RGB image as an Adam7 PNG, which Pillow reads but does not write."""
     pixels = np.asarray(image)
     rows = b"".join(png_rows(pixels[top::down, left::right]) for left, top, right, down in ADAM7)
     return make_png(*image.size, 8, RGB, rows, passes=1)
@@ -56,20 +56,20 @@ def png_rows(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def black_png(side: int) -> bytes:
-    """A black PNG of `side` x `side` pixels and 1 bit: 1 kB of file for every 8 MB that it fills decoded."""
+    """A black 1-bit PNG of `side` x `side` pixels: 1 kB of file for 8 MB of decoded pixels."""
     return make_png(side, side, 1, GREY, bytes((1 + (side + 7) // 8) * side))
 
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 PHOTO, SWAPPED = two_colours(RED, BLUE), two_colours(BLUE, RED)
-# What stays of red and blue without colour (ITU-R 601).
+# Red and blue as grey (ITU-R 601).
 LUMA = (76, 76, 76), (29, 29, 29)
 ANIMATION: dict[str, Any] = {"save_all": True, "append_images": [SWAPPED], "duration": 100}
 # 16 bits: 40,000 of 65,535 is 155 of 255.
 PIXELS_16_BIT = np.repeat(np.array([[40_000] * 16 + [0] * 16], dtype=np.uint16), 32, axis=0)
 
 Colour = tuple[int, int, int]
-# File, and the colours of its left and right half.
+# Each file with the expected colours of its left and right half.
 CORPUS: dict[str, tuple[bytes, tuple[Colour, Colour]]] = {
     "jpeg": (encode_image(PHOTO, "JPEG", quality=95), (RED, BLUE)),
     "jpeg progressive": (encode_image(PHOTO, "JPEG", quality=95, progressive=True), (RED, BLUE)),

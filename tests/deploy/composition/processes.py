@@ -15,7 +15,7 @@ from typing import Any
 from tests.deploy.composition.document import document
 from tests.serving.servers import free_port
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 # PostgreSQL's programs are not on Debian's path, nginx is not on everybody's.
 POSTGRES = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *POSTGRES[-1:], os.environ["PATH"], "/usr/sbin"])
@@ -117,7 +117,7 @@ class Composition:
 
     def await_healthy(self, name: str, check: list[str], environment: Mapping[str, str]) -> None:
         """Waits until a command succeeds, as an engine does."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while subprocess.run(check, env=dict(environment), capture_output=True, check=False).returncode:
             assert self.processes[name].poll() is None, self.log(name)
             assert time.monotonic() < end, f"{name} is not healthy: {self.log(name)}"
@@ -128,7 +128,7 @@ class Composition:
         process = self.processes.pop(name)
         process.send_signal(signal.Signals[self.services[name].get("stop_signal", "SIGTERM")])
         try:
-            return process.wait(PATIENCE)
+            return process.wait(TIMEOUT)
         finally:
             # What it has started, if it did not end that.
             with suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ import pytest
 from tests.deploy.composition.client import RED, ask, by_the_proxy, check_problem, client
 from tests.deploy.composition.document import DEPLOY
 from tests.deploy.composition.names import names
-from tests.deploy.composition.processes import PATIENCE, Composition
+from tests.deploy.composition.processes import TIMEOUT, Composition
 from tests.deploy.composition.services import another_proxy, await_proxy
 from tests.serving.registries import write_self_signed_certificate
 from tests.serving.servers import free_port
@@ -64,7 +64,7 @@ def test_a_clients_own_x_forwarded_for_counts_for_nothing(made: Composition) -> 
 
 def logged(made: Composition, name: str, request_id: str) -> dict[str, Any]:
     """The line of a request, which nginx writes when the client has its answer already."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         for line in made.log(name).splitlines():
             if f'"{request_id}"' in line:

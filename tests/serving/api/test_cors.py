@@ -14,7 +14,7 @@ import pytest
 from tests.serving.browser import Page, chromium
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post
+from tests.serving.wire import RawResponse, ask, head, post
 
 RED = one_colour_png(COLOURS["red"])
 KEY = "a-key-of-the-tests"
@@ -41,11 +41,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def listed(answer: Answer, name: str) -> set[str]:
+def listed(answer: RawResponse, name: str) -> set[str]:
     return {part.strip().lower() for part in answer.headers.get(name, "").split(",") if part}
 
 
-def preflight(server: Server, origin: str, path: str = "/predict") -> Answer:
+def preflight(server: Server, origin: str, path: str = "/predict") -> RawResponse:
     return ask(server, head("OPTIONS", path, f"Origin: {origin}", *PREFLIGHT))
 
 

@@ -28,7 +28,7 @@ from serving.server.drain import Drain
 from tests.serving.browser import SETTLED, Page, chromium
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.images import black_png
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.servers import TIMEOUT, Server, publish, running
 
 KEY = "a-key-of-the-tests"
 PAGES = ("/", "/model", "/docs")
@@ -85,7 +85,7 @@ def occupied(server: Server, seconds: float) -> Iterator[None]:
     one = server.post("/predict", files={"image": HEAVY}).json()["milliseconds"]
     images = [("image", HEAVY)] * min(60, math.ceil(1000 * seconds / sum(one.values())))
     url = f"{server.url}/predict"
-    work = threading.Thread(target=requests.post, args=(url,), kwargs={"files": images, "timeout": PATIENCE})
+    work = threading.Thread(target=requests.post, args=(url,), kwargs={"files": images, "timeout": TIMEOUT})
     work.start()
     try:
         while "goldfish_slots_busy 1.0" not in server.get("/metrics").text:

@@ -1,4 +1,4 @@
-"""What is pinned is pulled from a real MLflow registry: every byte of it, or nothing at all."""
+"""The pinned bundle is pulled from a real MLflow registry: every byte of it, or nothing at all."""
 
 import fcntl
 import io
@@ -77,15 +77,15 @@ def registered(request: pytest.FixtureRequest) -> RegisteredBundle:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for ten seconds."""
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts and retry delays of a fraction of a second."""
     monkeypatch.setattr(registry_server, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(registry_server, "RETRY_DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
 def to(tmp_path: Path) -> Path:
-    """Where bundles are pulled to; its parent is empty."""
+    """The destination of a pull; its parent is empty."""
     (tmp_path / "pulled").mkdir()
     return tmp_path / "pulled/bundle"
 
@@ -99,18 +99,19 @@ def pins(database: RegisteredBundle, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def leaving_nothing(to: Path) -> Iterator[None]:
-    """Checks that a refused pull leaves no folder, also none that is hidden."""
+def expect_no_leftovers(to: Path) -> Iterator[None]:
+    """Checks that a failed pull leaves no folder, not even a hidden one."""
     yield
     assert list(to.parent.iterdir()) == []
 
 
 def files(folder: Path) -> set[str]:
+    """Relative paths of all files below a folder."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def copied(registered: RegisteredBundle, to: Path) -> Path:
-    """The registered bundle, as if it had been pulled before."""
+    """A copy of the registered bundle, as if it had been pulled before."""
     return Path(shutil.copytree(registered.files, to))
 
 
@@ -145,14 +146,17 @@ def test_the_number_is_only_a_label(registered: RegisteredBundle, to: Path) -> N
 
 @pytest.mark.parametrize("name", ["tiny", "huge"])
 def test_a_version_that_is_missing_is_named(registered: RegisteredBundle, to: Path, name: str) -> None:
-    with leaving_nothing(to), pytest.raises(VersionMissing, match=f"no version of {name} with digest 000"):
+    with (
+        expect_no_leftovers(to),
+        pytest.raises(VersionMissing, match=f"no version of {name} with digest 000"),
+    ):
         pull_bundle(Pin(name, 1, "0" * 64), registered.uri, to)
 
 
 def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
     registered: RegisteredBundle, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a server, one version on a page: it takes several questions.
+    # With one version per page, a server must be asked several times.
     monkeypatch.setattr(registry_server, "PAGE_SIZE", 1)
     monkeypatch.chdir(registered.files.parents[3])
     client = connect(registered.uri).client
@@ -175,7 +179,7 @@ def test_a_deleted_version_is_passed_over_and_the_first_of_several_taken(
 def test_a_flipped_byte_is_refused(registered: RegisteredBundle, to: Path, name: str) -> None:
     with (
         flipped_byte(registered.files / name),
-        leaving_nothing(to),
+        expect_no_leftovers(to),
         pytest.raises(VersionDamaged, match=f"{name} should"),
     ):
         pull_bundle(registered.pin, registered.uri, to)
@@ -191,7 +195,7 @@ def test_a_missing_or_longer_file_is_refused(
     path.unlink() if extra is None else path.write_bytes(whole + extra)
     reason = "is not there" if extra is None else "has more than"
     try:
-        with leaving_nothing(to), pytest.raises(VersionDamaged, match=f"{name} {reason}"):
+        with expect_no_leftovers(to), pytest.raises(VersionDamaged, match=f"{name} {reason}"):
             pull_bundle(registered.pin, registered.uri, to)
     finally:
         path.write_bytes(whole)
@@ -212,9 +216,9 @@ def test_a_missing_or_longer_file_is_refused(
         (f"http://{'x' * 70}.invalid", "label"),
     ],
 )
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeouts")
 def test_a_registry_that_cannot_be_used_is_named(to: Path, uri: str, reason: str) -> None:
-    with leaving_nothing(to), pytest.raises(RegistryUnavailable, match=reason) as raised:
+    with expect_no_leftovers(to), pytest.raises(RegistryUnavailable, match=reason) as raised:
         pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert uri in str(raised.value)
 
@@ -248,7 +252,10 @@ def test_files_that_are_out_of_reach_are_refused(
 ) -> None:
     uri, digest = request.getfixturevalue(kind).uri, location.encode().hex().ljust(64, "0")[:64]
     connect(uri).client.create_model_version("tiny", location, tags={"digest": digest})
-    with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="mlflow server --serve-art") as raised:
+    with (
+        expect_no_leftovers(to),
+        pytest.raises(RegistryUnavailable, match="mlflow server --serve-art") as raised,
+    ):
         pull_bundle(Pin("tiny", 1, digest), uri, to)
     assert location.removeprefix("file://") in str(raised.value)
 
@@ -265,24 +272,24 @@ WITH_SECRET = [
 
 
 @pytest.mark.parametrize("uri", WITH_SECRET)
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeouts")
 def test_no_password_of_an_address_is_shown(to: Path, uri: str) -> None:
     with pytest.raises(RegistryUnavailable, match=r"127\.0\.0\.1") as raised:
         pull_bundle(Pin("tiny", 1, "0" * 64), uri, to)
     assert "s3cr" not in str(raised.value)
 
 
-def demanding(authorization: str) -> Intercept:
-    """A server that wants to know who asks, below a path of its own."""
+def require_credentials(authorization: str) -> Intercept:
+    """A server below a path prefix that requires credentials."""
 
-    def instead(exchange: RelayRequest) -> bool:
-        exchange.path = exchange.path.removeprefix("/prefix")
-        if right := exchange.headers.get("Authorization") == authorization:
-            return not right
-        exchange.answer(401, b"Who are\x1b[2J you?")
+    def intercept(request: RelayRequest) -> bool:
+        request.path = request.path.removeprefix("/prefix")
+        if request.headers.get("Authorization") == authorization:
+            return False
+        request.respond(401, b"Who are\x1b[2J you?")
         return True
 
-    return instead
+    return intercept
 
 
 BASIC = "Basic " + b64encode(f"user:{SECRET}".encode()).decode()
@@ -297,14 +304,14 @@ BASIC = "Basic " + b64encode(f"user:{SECRET}".encode()).decode()
         (BASIC, "user:s3cr%2Fet%23x%40s3cr@", Credentials("another", "unused")),
     ],
 )
-def test_whoever_is_known_is_answered(
+def test_right_credentials_are_accepted(
     server: RegisteredBundle, to: Path, authorization: str, user: str, credentials: Credentials
 ) -> None:
-    with relay(server.uri, demanding(authorization)) as front:
+    with relay(server.uri, require_credentials(authorization)) as front:
         uri = f"{front.uri}/prefix/".replace("//", f"//{user}", 1)
         pull_bundle(server.pin, uri, to, credentials=credentials)
     Bundle.open(to).verify(whole=False)
-    assert all(path.startswith("/prefix/api/2.0/mlflow") for path in front.asked)
+    assert all(path.startswith("/prefix/api/2.0/mlflow") for path in front.requested_paths)
 
 
 @pytest.mark.parametrize(
@@ -316,56 +323,56 @@ def test_whoever_is_known_is_answered(
         (Credentials(), "answers 401"),
     ],
 )
-def test_whoever_is_not_known_is_told(
+def test_wrong_credentials_are_reported(
     server: RegisteredBundle, to: Path, credentials: Credentials, reason: str
 ) -> None:
     with (
-        relay(server.uri, demanding("Basic x")) as front,
-        leaving_nothing(to),
+        relay(server.uri, require_credentials("Basic x")) as front,
+        expect_no_leftovers(to),
         pytest.raises(RegistryUnavailable, match=reason.replace("?", r"\?")) as raised,
     ):
         pull_bundle(server.pin, front.uri, to, credentials=credentials)
-    # Asking again would only lock somebody's account.
-    assert len(front.asked) <= 1
+    # A retry with wrong credentials could lock the account.
+    assert len(front.requested_paths) <= 1
     assert "cret" not in str(raised.value) + repr(credentials)
     assert "\x1b" not in str(raised.value)
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_certificate_that_nobody_knows_is_refused_unless_told(
+@pytest.mark.usefixtures("short_timeouts")
+def test_an_untrusted_certificate_is_refused_unless_allowed(
     server: RegisteredBundle, to: Path, tmp_path: Path
 ) -> None:
     certificate = write_self_signed_certificate(tmp_path / "certificate.pem")
     with relay(server.uri, certificate=certificate) as front:
-        with leaving_nothing(to), pytest.raises(RegistryUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        with expect_no_leftovers(to), pytest.raises(RegistryUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
-        assert front.asked == []
+        assert front.requested_paths == []
         pull_bundle(server.pin, front.uri, to, credentials=Credentials(insecure_tls=True))
     Bundle.open(to).verify(whole=False)
 
 
 def test_no_redirect_is_followed(server: RegisteredBundle, to: Path) -> None:
-    def instead(exchange: RelayRequest) -> bool:
-        exchange.answer(302, Location=f"{elsewhere.uri}/login?state=s3cret")
+    def intercept(request: RelayRequest) -> bool:
+        request.respond(302, Location=f"{elsewhere.uri}/login?state=s3cret")
         return True
 
-    with relay(server.uri) as elsewhere, relay(server.uri, instead) as front:
+    with relay(server.uri) as elsewhere, relay(server.uri, intercept) as front:
         with pytest.raises(RegistryUnavailable, match=f"redirects to {elsewhere.uri}/login, ") as raised:
             pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
-        assert elsewhere.asked == []
+        assert elsewhere.requested_paths == []
     assert "s3cr" not in str(raised.value)
 
 
-def naming(location: str) -> Intercept:
-    """A registry that says where the files of its version are."""
+def with_location(location: str) -> Intercept:
+    """A registry that returns this location for the files of a version."""
 
-    def instead(exchange: RelayRequest) -> bool:
-        if "get-download-uri" not in exchange.path:
+    def intercept(request: RelayRequest) -> bool:
+        if "get-download-uri" not in request.path:
             return False
-        exchange.answer(200, json.dumps({"artifact_uri": location}).encode())
+        request.respond(200, json.dumps({"artifact_uri": location}).encode())
         return True
 
-    return instead
+    return intercept
 
 
 def test_another_host_for_the_files_is_not_asked(server: RegisteredBundle, to: Path) -> None:
@@ -373,19 +380,19 @@ def test_another_host_for_the_files_is_not_asked(server: RegisteredBundle, to: P
     with relay(server.uri) as elsewhere:
         location = f"mlflow-artifacts://u:s3cret@{elsewhere.uri.removeprefix('http://')}/{path}"
         with (
-            relay(server.uri, naming(location)) as front,
-            leaving_nothing(to),
+            relay(server.uri, with_location(location)) as front,
+            expect_no_leftovers(to),
             pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
         ):
             pull_bundle(server.pin, front.uri, to, credentials=Credentials("user", SECRET))
-    assert elsewhere.asked == []
+    assert elsewhere.requested_paths == []
     assert "s3cr" not in str(raised.value)
 
 
 @pytest.mark.parametrize("written", ["u:p@{host}", "{host}"])
 def test_its_own_host_for_the_files_is_asked(server: RegisteredBundle, to: Path, written: str) -> None:
     path = server.files.relative_to(server.files.parents[3])
-    with relay(server.uri, lambda exchange: naming(location)(exchange)) as front:
+    with relay(server.uri, lambda request: with_location(location)(request)) as front:
         location = f"mlflow-artifacts://{written.format(host=front.uri.removeprefix('http://'))}/{path}"
         pull_bundle(server.pin, front.uri, to)
     Bundle.open(to).verify(whole=False)
@@ -406,8 +413,8 @@ def test_an_odd_place_for_the_files_is_one_sentence(
     server: RegisteredBundle, to: Path, location: str
 ) -> None:
     with (
-        relay(server.uri, naming(location)) as front,
-        leaving_nothing(to),
+        relay(server.uri, with_location(location)) as front,
+        expect_no_leftovers(to),
         pytest.raises((RegistryUnavailable, VersionDamaged)) as raised,
     ):
         pull_bundle(server.pin, front.uri, to)
@@ -419,7 +426,7 @@ OTHER = "http://mlflow.example:5000"
 
 
 @pytest.mark.parametrize(
-    ("location", "uri", "stranger"),
+    ("location", "uri", "other"),
     [
         ("mlflow-artifacts:/1/x", OTHER, False),
         ("mlflow-artifacts://mlflow.example:5000/1/x", OTHER, False),
@@ -437,27 +444,27 @@ OTHER = "http://mlflow.example:5000"
         ("file:///srv/x", "sqlite:///mlflow.db", False),
     ],
 )
-def test_whose_host_it_is(location: str, uri: str, stranger: bool) -> None:
-    assert is_other_host(location, uri) is stranger
+def test_host_of_the_files_is_compared(location: str, uri: str, other: bool) -> None:
+    assert is_other_host(location, uri) is other
 
 
-GIVEN = [
+ANY_CREDENTIALS = [
     Credentials("user", SECRET),
     Credentials(token=SECRET),
     Credentials("user"),
     Credentials(password=SECRET),
 ]
-FAR = ["http://mlflow.example", "http://192.0.2.1:5000", "http://[2001:db8::1]/x", "http://localhost.example",
+REMOTE = ["http://mlflow.example", "http://192.0.2.1:5000", "http://[2001:db8::1]/x", "http://localhost.example",
        "http://127.1", "HTTP://0x7f000001", "http://127.0.0.1.example", "http://0.0.0.0"]  # fmt: skip
-NEAR = ["http://localhost:5000", "http://LOCALHOST.", "http://127.0.0.1", "http://127.8.8.8", "http://[::1]:1",
+PRIVATE = ["http://localhost:5000", "http://LOCALHOST.", "http://127.0.0.1", "http://127.8.8.8", "http://[::1]:1",
         "http://[::ffff:127.0.0.1]", "http://x.localhost", "https://mlflow.example", "sqlite:"]  # fmt: skip
 
 
-@pytest.mark.parametrize("uri", FAR)
+@pytest.mark.parametrize("uri", REMOTE)
 def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str) -> None:
-    for credentials in GIVEN:
+    for credentials in ANY_CREDENTIALS:
         with (
-            leaving_nothing(to),
+            expect_no_leftovers(to),
             pytest.raises(RegistryUnavailable, match="GOLDFISH_REGISTRY_PLAIN_") as raised,
         ):
             pull_bundle(Pin("tiny", 1, "0" * 64), uri, to, credentials=credentials)
@@ -467,9 +474,11 @@ def test_credentials_are_not_sent_where_others_can_read_them(to: Path, uri: str)
     assert plaintext_exposure(uri.replace("//", "//user:s3cret@"), Credentials())
 
 
-@pytest.mark.parametrize("uri", NEAR)
+@pytest.mark.parametrize("uri", PRIVATE)
 def test_credentials_are_sent_where_nobody_else_can_read_them(uri: str) -> None:
-    assert [plaintext_exposure(uri, credentials) for credentials in GIVEN] == [None] * len(GIVEN)
+    assert [plaintext_exposure(uri, credentials) for credentials in ANY_CREDENTIALS] == [None] * len(
+        ANY_CREDENTIALS
+    )
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -498,119 +507,121 @@ def test_the_pipeline_sends_nothing_of_the_environment_either(
 
 def test_the_pipeline_asks_no_other_host_for_files(server: RegisteredBundle) -> None:
     location = "mlflow-artifacts://nowhere.invalid/x"
-    with relay(server.uri, naming(location)) as front:
-        asking = connect(front.uri)
+    with relay(server.uri, with_location(location)) as front:
+        client = connect(front.uri)
         with pytest.raises(
             pipeline.errors.RegistryRefused, match=r"nowhere\.invalid/x for files, another host"
         ):
-            asking.verify(asking.get("tiny", server.pin.digest))
+            client.verify(client.get("tiny", server.pin.digest))
 
 
-def stalled(exchange: RelayRequest) -> bool:
-    """Says nothing for longer than anybody waits."""
+def stalled(request: RelayRequest) -> bool:
+    """Does not respond before the timeout."""
     time.sleep(1.0)
     return True
 
 
 def dropped(_: RelayRequest) -> bool:
-    """Hangs up."""
+    """Closes the connection."""
     return True
 
 
-def endless(exchange: RelayRequest, headers: Mapping[str, str] = {}) -> bool:
-    """Sends for as long as somebody listens."""
-    exchange.send_response(200)
+def endless(request: RelayRequest, headers: Mapping[str, str] = {}) -> bool:
+    """Sends until the client closes the connection."""
+    request.send_response(200)
     for name, value in headers.items():
-        exchange.send_header(name, value)
-    exchange.end_headers()
+        request.send_header(name, value)
+    request.end_headers()
     while True:
-        exchange.wfile.write(b" " * 2**16)
+        request.wfile.write(b" " * 2**16)
 
 
-def trickle(exchange: RelayRequest) -> bool:
-    """Sends each byte in time, and never all of them."""
-    exchange.send_response(200)
-    exchange.end_headers()
+def trickle(request: RelayRequest) -> bool:
+    """Sends a byte before every timeout, without end."""
+    request.send_response(200)
+    request.end_headers()
     while True:
-        exchange.wfile.write(b" ")
+        request.wfile.write(b" ")
         time.sleep(0.05)
 
 
-def cut(exchange: RelayRequest) -> bool:
-    """Sends less than it has said."""
-    exchange.answer(200, b"{}", length=100)
+def cut(request: RelayRequest) -> bool:
+    """Sends less than its Content-Length."""
+    request.respond(200, b"{}", length=100)
     return True
 
 
-def busy(exchange: RelayRequest) -> bool:
-    exchange.answer(503, b'{"error_code": "X", "message": "come back\\nlater"}')
+def busy(request: RelayRequest) -> bool:
+    request.respond(503, b'{"error_code": "X", "message": "come back\\nlater"}')
     return True
 
 
-def broken(exchange: RelayRequest) -> bool:
-    exchange.answer(500, b"<html>oops")
+def broken(request: RelayRequest) -> bool:
+    request.respond(500, b"<html>oops")
     return True
 
 
-def stranger(exchange: RelayRequest) -> bool:
-    exchange.answer(200, b"<html>Please log in")
+def login_page(request: RelayRequest) -> bool:
+    request.respond(200, b"<html>Please log in")
     return True
 
 
-def absent(exchange: RelayRequest) -> bool:
-    exchange.answer(404)
+def not_found(request: RelayRequest) -> bool:
+    request.respond(404)
     return True
 
 
-def odd(exchange: RelayRequest) -> bool:
-    exchange.answer(200, b'{"model_versions": [{"version": null}]}')
+def wrong_types(request: RelayRequest) -> bool:
+    request.respond(200, b'{"model_versions": [{"version": null}]}')
     return True
 
 
-BAD = [
+FAULTS = [
     (stalled, 3, "timed out, 3 times"),
     (dropped, 3, "closed connection without response, 3 times"),
     (cut, 3, "2 bytes came of 100, 3 times"),
     (busy, 3, "it answers 503: come back later, 3 times"),
     (trickle, 3, r"bytes came in \d+ seconds, 3 times"),
     (broken, 1, "it answers 500: <html>oops"),
-    (stranger, 1, "its answer is not MLflow's"),
-    (odd, 1, "its answer is not MLflow's"),
+    (login_page, 1, "its answer is not MLflow's"),
+    (wrong_types, 1, "its answer is not MLflow's"),
     (endless, 1, "its answer is not MLflow's"),
-    (absent, 1, "which MLflow has"),
+    (not_found, 1, "which MLflow has"),
 ]
 
 
-@pytest.mark.parametrize(("instead", "times", "reason"), BAD, ids=[case[0].__name__ for case in BAD])
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(("intercept", "times", "reason"), FAULTS, ids=[case[0].__name__ for case in FAULTS])
+@pytest.mark.usefixtures("short_timeouts")
 def test_a_server_that_does_not_answer_well_is_given_up(
     server: RegisteredBundle,
     to: Path,
     monkeypatch: pytest.MonkeyPatch,
-    instead: Intercept,
+    intercept: Intercept,
     times: int,
     reason: str,
 ) -> None:
     monkeypatch.setattr(registry_server, "MIN_BYTES_PER_SECOND", 10**9)
     with (
-        relay(server.uri, instead) as front,
-        leaving_nothing(to),
+        relay(server.uri, intercept) as front,
+        expect_no_leftovers(to),
         pytest.raises(RegistryUnavailable, match=reason),
     ):
         pull_bundle(server.pin, front.uri, to)
-    assert len(front.asked) == times
+    assert len(front.requested_paths) == times
 
 
-@pytest.mark.parametrize("instead", [stalled, dropped, cut, busy])
-@pytest.mark.usefixtures("hasty")
-def test_what_goes_wrong_once_is_tried_again(server: RegisteredBundle, to: Path, instead: Intercept) -> None:
+@pytest.mark.parametrize("intercept", [stalled, dropped, cut, busy])
+@pytest.mark.usefixtures("short_timeouts")
+def test_what_goes_wrong_once_is_tried_again(
+    server: RegisteredBundle, to: Path, intercept: Intercept
+) -> None:
     seen: set[str] = set()
 
-    def once(exchange: RelayRequest) -> bool:
-        if exchange.path in seen:
+    def once(request: RelayRequest) -> bool:
+        if request.path in seen:
             return False
-        seen.add(exchange.path)
-        return instead(exchange)
+        seen.add(request.path)
+        return intercept(request)
 
     with relay(server.uri, once) as front:
         pull_bundle(server.pin, front.uri, to)
@@ -622,17 +633,17 @@ def test_what_goes_wrong_once_is_tried_again(server: RegisteredBundle, to: Path,
 def test_an_endless_file_is_not_read_to_its_end(
     server: RegisteredBundle, to: Path, name: str, headers: dict[str, str]
 ) -> None:
-    def instead(exchange: RelayRequest) -> bool:
-        return endless(exchange, headers) if exchange.path.endswith(name) else False
+    def intercept(request: RelayRequest) -> bool:
+        return endless(request, headers) if request.path.endswith(name) else False
 
     with (
-        relay(server.uri, instead) as front,
-        leaving_nothing(to),
+        relay(server.uri, intercept) as front,
+        expect_no_leftovers(to),
         pytest.raises(VersionDamaged, match=f"{name} has more than"),
     ):
         pull_bundle(server.pin, front.uri, to)
-    assert front.hung_up.wait(5)
-    assert sum(path.endswith(name) for path in front.asked) == 1
+    assert front.client_disconnected.wait(5)
+    assert sum(path.endswith(name) for path in front.requested_paths) == 1
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -640,7 +651,7 @@ def test_what_is_there_is_not_pulled_again(database: RegisteredBundle, to: Path,
     pull_bundle(database.pin, database.uri, to, whole)
     inode = to.stat().st_ino
     log = io.StringIO()
-    # Nobody is asked: this registry would not answer.
+    # The registry is not contacted: nothing listens at this address.
     assert pull_bundle(database.pin, NOBODY_LISTENS, to, log=log) == to
     assert log.getvalue() == f"tiny {database.pin.digest[:12]} is there already\n"
     pull_bundle(database.pin, database.uri, to, whole=True)
@@ -648,8 +659,8 @@ def test_what_is_there_is_not_pulled_again(database: RegisteredBundle, to: Path,
     Bundle.open(to).verify()
 
 
-def spoiled(to: Path) -> None:
-    (to / GRAPH).write_bytes(b"spoiled")
+def overwritten(to: Path) -> None:
+    (to / GRAPH).write_bytes(b"overwritten")
 
 
 def without_manifest(to: Path) -> None:
@@ -660,11 +671,11 @@ def without_graph(to: Path) -> None:
     (to / GRAPH).unlink()
 
 
-def with_more(to: Path) -> None:
+def with_extra_file(to: Path) -> None:
     (to / "serving/more").touch()
 
 
-def of_another(to: Path) -> None:
+def of_another_model(to: Path) -> None:
     shutil.rmtree(to)
     write_bundle(to, "another")
 
@@ -681,9 +692,9 @@ def linked(to: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoiled, without_manifest, without_graph, with_more, of_another, empty, linked]
+    "spoil", [overwritten, without_manifest, without_graph, with_extra_file, of_another_model, empty, linked]
 )
-def test_what_is_no_good_is_replaced(
+def test_damaged_or_other_bundle_is_replaced(
     database: RegisteredBundle, to: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(copied(database, to))
@@ -694,7 +705,7 @@ def test_what_is_no_good_is_replaced(
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_strangers_are_not_replaced(database: RegisteredBundle, to: Path, kind: str) -> None:
+def test_other_files_are_not_replaced(database: RegisteredBundle, to: Path, kind: str) -> None:
     precious = to if kind == "file" else to / "precious"
     precious.parent.mkdir(exist_ok=True)
     precious.write_text("photos")
@@ -730,7 +741,7 @@ def test_what_was_there_comes_back_when_replacing_is_interrupted(
 
 
 def test_pulls_at_once_all_end_well(database: RegisteredBundle, to: Path) -> None:
-    spoiled(copied(database, to))
+    overwritten(copied(database, to))
 
     def pull_and_use() -> None:
         Predictor.open(pull_bundle(database.pin, database.uri, to)).check_golden()
@@ -758,7 +769,7 @@ def test_a_pull_that_comes_second_leaves_what_the_first_has_put_there(
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
 
-def command(pins: Path, to: Path, uri: str) -> subprocess.Popen[str]:
+def start_pull(pins: Path, to: Path, uri: str) -> subprocess.Popen[str]:
     line = f"-m serving.pull tiny --pins {pins} --to {to} --registry {uri}".split()
     return subprocess.Popen(
         [sys.executable, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
@@ -766,7 +777,7 @@ def command(pins: Path, to: Path, uri: str) -> subprocess.Popen[str]:
 
 
 def test_processes_at_once_all_end_well(server: RegisteredBundle, pins: Path, to: Path) -> None:
-    started = [command(pins, to, server.uri) for _ in range(3)]
+    started = [start_pull(pins, to, server.uri) for _ in range(3)]
     ended = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], ended
     assert {out for out, _ in ended} == {f"{to}\n"}
@@ -775,12 +786,12 @@ def test_processes_at_once_all_end_well(server: RegisteredBundle, pins: Path, to
 
 
 def test_an_interrupted_command_leaves_nothing(server: RegisteredBundle, pins: Path, to: Path) -> None:
-    def instead(exchange: RelayRequest) -> bool:
-        return trickle(exchange) if exchange.path.endswith(GRAPH) else False
+    def intercept(request: RelayRequest) -> bool:
+        return trickle(request) if request.path.endswith(GRAPH) else False
 
-    with relay(server.uri, instead) as front, leaving_nothing(to):
-        process = command(pins, to, front.uri)
-        while not any(path.endswith(GRAPH) for path in front.asked):
+    with relay(server.uri, intercept) as front, expect_no_leftovers(to):
+        process = start_pull(pins, to, front.uri)
+        while not any(path.endswith(GRAPH) for path in front.requested_paths):
             time.sleep(0.02)
         assert [path.name[:8] for path in to.parent.iterdir()] == [".bundle."]
         process.send_signal(signal.SIGINT)
@@ -790,15 +801,15 @@ def test_an_interrupted_command_leaves_nothing(server: RegisteredBundle, pins: P
 
 
 @contextmanager
-def pulling(server: RegisteredBundle, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A pull in a process of its own that has begun and does not come to its end."""
+def unfinished_pull(server: RegisteredBundle, pins: Path, to: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A subprocess whose pull has begun and does not end."""
 
-    def instead(exchange: RelayRequest) -> bool:
-        return trickle(exchange) if exchange.path.endswith(GRAPH) else False
+    def intercept(request: RelayRequest) -> bool:
+        return trickle(request) if request.path.endswith(GRAPH) else False
 
-    with relay(server.uri, instead) as front:
-        process = command(pins, to, front.uri)
-        while not any(path.endswith(GRAPH) for path in front.asked):
+    with relay(server.uri, intercept) as front:
+        process = start_pull(pins, to, front.uri)
+        while not any(path.endswith(GRAPH) for path in front.requested_paths):
             assert process.poll() is None
             time.sleep(0.02)
         try:
@@ -811,7 +822,7 @@ def pulling(server: RegisteredBundle, pins: Path, to: Path) -> Iterator["subproc
 def test_what_a_killed_pull_leaves_is_removed_by_the_next(
     server: RegisteredBundle, pins: Path, to: Path
 ) -> None:
-    with pulling(server, pins, to):
+    with unfinished_pull(server, pins, to):
         pass
     assert [path.name[:9] for path in to.parent.iterdir()] == [".bundle.p"]
     pull_bundle(server.pin, server.uri, to)
@@ -823,12 +834,12 @@ def test_what_a_pull_is_using_is_left_alone(server: RegisteredBundle, pins: Path
         (to.parent / name).mkdir()
     (to.parent / ".bundle.pulling-link").symlink_to(pins)
     mine = set(to.parent.iterdir())
-    with pulling(server, pins, to) as process:
+    with unfinished_pull(server, pins, to) as process:
         (used,) = set(to.parent.iterdir()) - mine
         pull_bundle(server.pin, server.uri, to)
         assert used.is_dir()
         assert process.poll() is None
-    # Once it is there, nothing is pulled, and still what is left is removed.
+    # With the bundle in place nothing is pulled, and leftovers are still removed.
     pull_bundle(server.pin, NOBODY_LISTENS, to)
     assert set(to.parent.iterdir()) == {*mine, to}
     assert (pins / "tiny.json").exists()
@@ -851,13 +862,16 @@ def test_a_link_to_itself_is_no_place(database: RegisteredBundle, to: Path) -> N
 
 
 def test_a_manifest_of_another_model_is_refused(registered: RegisteredBundle, to: Path) -> None:
-    # The pin was written by hand, and somebody registered the version under another name.
-    with leaving_nothing(to), pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"):
-        pull_bundle(replace(registered.pin, name="huge"), uri_of("huge", registered), to)
+    # The pin was written by hand, and the version was registered under another name.
+    with (
+        expect_no_leftovers(to),
+        pytest.raises(ModelMismatch, match=r"of the model 'tiny', and the pin .* huge"),
+    ):
+        pull_bundle(replace(registered.pin, name="huge"), register_under_other_name("huge", registered), to)
 
 
-def uri_of(name: str, registered: RegisteredBundle) -> str:
-    """Registers the same files under another name, as no pipeline does; gives the registry's address."""
+def register_under_other_name(name: str, registered: RegisteredBundle) -> str:
+    """Registers the same files under another name; returns the registry's address."""
     client = connect(registered.uri).client
     with suppress(MlflowException):
         client.create_registered_model(name)
@@ -896,8 +910,8 @@ def test_the_command_prints_the_path(
         ([], r"digits\.json: nothing is pinned"),
     ],
 )
-@pytest.mark.usefixtures("hasty", "pins")
-def test_the_command_says_what_is_wrong(
+@pytest.mark.usefixtures("short_timeouts", "pins")
+def test_the_command_reports_errors(
     database: RegisteredBundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

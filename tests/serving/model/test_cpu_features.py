@@ -1,4 +1,4 @@
-"""Which CPUs may cut off sums of 8-bit products: x86 without VNNI, and x86 of which nothing is known."""
+"""8-bit sums may saturate on x86 without VNNI, and on x86 CPUs with unknown features."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SKYLAKE = f"{HASWELL} avx512f avx512bw avx512vl"
         ("x86_64", SKYLAKE, True),
         ("x86_64", f"{SKYLAKE} avx512_vnni", False),
         ("x86_64", f"{HASWELL} avx_vnni", False),
-        # Not every name that has these letters in it.
+        # Flags are compared as whole words.
         ("x86_64", f"{HASWELL} avx_vnni_int8", True),
         ("AMD64", HASWELL, True),
         ("x86_64", "", True),
@@ -33,7 +33,7 @@ def test_by_flags(tmp_path: Path, machine: str, flags: str, expected: bool) -> N
     assert int8_may_saturate(machine, file) is expected
 
 
-def test_a_system_that_lists_no_flags_is_not_trusted(tmp_path: Path) -> None:
+def test_unknown_features_count_as_saturating(tmp_path: Path) -> None:
     assert int8_may_saturate("x86_64", tmp_path / "nowhere")
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
     assert int8_may_saturate("x86_64", tmp_path / "cpuinfo")

@@ -1,19 +1,19 @@
-"""No picture below the limit of bytes costs more than 250 MB or 1.5 s of a core, whatever its file says."""
+"""No image below the size limit takes more than 250 MB or 1.5 s of CPU time, whatever its file contains."""
 
 import random
 
 import pytest
 
 from serving.model.decoder import MAX_BYTES
-from serving.server.memory import PICTURE
+from serving.server.memory import IMAGE_BYTES
 from tests.serving.decoding_cost import PEAK_RESET, CostMeter, DecodingCost
 from tests.serving.fuzz import mutate
 from tests.serving.hostile_images import BOMBS, ELEMENTS, repeat_element, separate_scans
 from tests.serving.images import CORPUS
 
-pytestmark = pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux tells a process's peak")
+pytestmark = pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux reports a process's peak memory")
 
-MEGABYTES, SECONDS = PICTURE // 2**20, 1.5
+MEGABYTES, SECONDS = IMAGE_BYTES // 2**20, 1.5
 
 
 def within_bounds(cost: DecodingCost) -> bool:
@@ -21,30 +21,30 @@ def within_bounds(cost: DecodingCost) -> bool:
 
 
 @pytest.mark.parametrize("name", ELEMENTS)
-def test_any_number_of_any_piece(meter: CostMeter, name: str) -> None:
-    few, many = (meter.cost(repeat_element(name, size)) for size in (1000, 6 * 2**20))
+def test_any_number_of_any_element(meter: CostMeter, name: str) -> None:
+    few, many = (meter.measure(repeat_element(name, size)) for size in (1000, 6 * 2**20))
     assert within_bounds(few)
     assert within_bounds(many)
-    # Next to what a picture of this size needs, whatever it is told to read.
+    # About what a small image needs, however many elements it has.
     assert many.megabytes < 50
     assert many.seconds < 0.5
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_few_pieces_that_stand_for_much(meter: CostMeter, name: str) -> None:
+def test_decompression_bombs(meter: CostMeter, name: str) -> None:
     data = BOMBS[name]()
     assert len(data) <= MAX_BYTES
-    assert within_bounds(meter.cost(data))
+    assert within_bounds(meter.measure(data))
 
 
 def test_frame_in_separate_scans_is_refused_where_a_plain_one_is_not(meter: CostMeter) -> None:
-    # As large as a plain JPEG may be, and as large as one may be that is held as a whole.
-    assert meter.cost(separate_scans(14_100)).outcome == "image_too_many_pixels"
-    assert meter.cost(BOMBS["jpeg, 196 megapixels"]()).outcome == "decoded"
+    # Larger than an image that is held in memory may be, but not larger than a JPEG with one scan may be.
+    assert meter.measure(separate_scans(14_100)).outcome == "image_too_many_pixels"
+    assert meter.measure(BOMBS["jpeg, 196 megapixels"]()).outcome == "decoded"
 
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_mutated_files(meter: CostMeter, name: str) -> None:
-    chance = random.Random(name)
+    rng = random.Random(name)
     for _ in range(40):
-        assert within_bounds(meter.cost(mutate(CORPUS[name][0], chance)))
+        assert within_bounds(meter.measure(mutate(CORPUS[name][0], rng)))

@@ -1,4 +1,4 @@
-"""A server that a proxy shows under a prefix, which all links follow; and what proxies say that is junk."""
+"""Behind a proxy: a path prefix that all links carry, and malformed X-Forwarded-* headers."""
 
 import re
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
+from tests.serving.artifact.test_bundle_is_checked import LABEL, PIPELINE_FILES, flip
 from tests.serving.bundles import (
     COLOURS,
     expected_probabilities,
@@ -28,7 +28,7 @@ from tests.serving.bundles import (
     write_manifest,
 )
 from tests.serving.registries import register_bundle
-from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running
+from tests.serving.servers import TIMEOUT, Server, free_port, publish, running, start_server
 
 RED = one_colour_png(COLOURS["red"])
 BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/colours/metrics.json"
@@ -36,9 +36,9 @@ BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/col
 
 def outcome(folder: Path, **settings: object) -> tuple[int, str]:
     """Starts a server that ends by itself; gives its exit code and all that it said, on stdout and stderr."""
-    process = command(folder, **({"port": free_port()} | settings))
+    process = start_server(folder, **({"port": free_port()} | settings))
     try:
-        return process.wait(PATIENCE), (folder / "log").read_text()
+        return process.wait(TIMEOUT), (folder / "log").read_text()
     finally:
         process.kill()
         process.wait()
@@ -212,14 +212,14 @@ def test_nobody_is_told_that_it_is_ready_meanwhile(tmp_path: Path) -> None:
     # The port is open by then, so a balancer may ask.
     resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
     port, heard = free_port(), []
-    process, end = command(tmp_path, port=port), time.monotonic() + PATIENCE
+    process, end = start_server(tmp_path, port=port), time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         try:
             heard.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
         except requests.RequestException:
             time.sleep(0.02)
     process.kill()
-    assert process.wait(PATIENCE) > 0
+    assert process.wait(TIMEOUT) > 0
     assert heard == []
 
 
@@ -251,9 +251,9 @@ def test_says_what_it_serves_and_where(server: Server) -> None:
 
 
 def test_slim_bundle(tmp_path: Path) -> None:
-    publish(tmp_path, extra=OFFLINE)
+    publish(tmp_path, extra=PIPELINE_FILES)
     digest = Bundle.open(tmp_path / BUNDLE).digest
-    for name in OFFLINE:
+    for name in PIPELINE_FILES:
         (tmp_path / BUNDLE / name).unlink()
     with running(tmp_path) as server:
         response = server.post("/inference", data=RED)
@@ -329,19 +329,19 @@ def ipv6() -> bool:
 )
 def test_ipv6(tmp_path: Path, host: str) -> None:
     port = free_port()
-    process = command(publish(tmp_path), host=host, port=port, drain=0)
+    process = start_server(publish(tmp_path), host=host, port=port, drain=0)
     try:
         server = Server(process, port, tmp_path)
         await_line(server)
-        assert requests.get(f"http://[::1]:{port}/readyz", timeout=PATIENCE).ok
+        assert requests.get(f"http://[::1]:{port}/readyz", timeout=TIMEOUT).ok
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def await_line(server: Server) -> None:
     """Waits until a server that does not listen on 127.0.0.1 says that it is ready."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and server.process.poll() is None:
         if '"ready"' in (server.folder / "log").read_text():
             return

@@ -14,9 +14,9 @@ import tritonclient.http as triton
 from huggingface_hub import InferenceClient
 from tritonclient.utils import InferenceServerException
 
-from tests.serving.api.protocols.asked import CALLS, HEADER, JSON, MODEL, Call, base64
+from tests.serving.api.protocols.calls import CALLS, HEADER, JSON, MODEL, Call, base64
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.api.protocols.test_abuse import (
+from tests.serving.api.protocols.test_malformed_requests import (
     EACH,
     INFER,
     MEGABYTE,
@@ -26,10 +26,9 @@ from tests.serving.api.protocols.test_abuse import (
 )
 from tests.serving.api.protocols.test_triton_client import encoded
 from tests.serving.bundles import COLOURS, one_colour_png
-from tests.serving.server.test_connections import latency
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post, read
+from tests.serving.wire import RawResponse, ask, assert_responsive, head, post, read
 
 RED = one_colour_png(COLOURS["red"])
 KEY = "a key of the tests"
@@ -41,7 +40,7 @@ ONE_EACH = [
 BODY_MB = 24
 
 
-def refused(call: Call, answer: Answer, status: int, code: str) -> None:
+def refused(call: Call, answer: RawResponse, status: int, code: str) -> None:
     """Asserts an error in the words of the call's protocol."""
     assert answer.status == status
     shape_is_the_protocols(call.path, answer, code)
@@ -192,7 +191,7 @@ def test_images_are_counted(tmp_path: Path) -> None:
             assert status == 200 or {answer.json()["code"] for answer in answers} == {"images_too_many"}
 
 
-def peak(server: Server, request: bytes) -> tuple[Answer, int]:
+def peak(server: Server, request: bytes) -> tuple[RawResponse, int]:
     """The answer to a request, and by how many MB the worker grew for it."""
     proc = Path(f"/proc/{server.worker.pid}")
 
@@ -241,7 +240,7 @@ def test_health_checks_of_all_protocols_have_their_own_threads(narrow: Server) -
     with ThreadPoolExecutor(2) as pool:
         work = [pool.submit(ask, narrow, CALLS["open inference"].request(SLOW)) for _ in range(2)]
         time.sleep(0.05)
-        assert latency(narrow) < 0.1
+        assert_responsive(narrow)
         for path in ("/v2/health/live", "/v2/health/ready", "/ping", "/health", "/vertex/health"):
             assert ask(narrow, head("GET", path)).status == 200
         assert {done.result().status for done in work} <= {200, 503}

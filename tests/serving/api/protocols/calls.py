@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tests.serving.bundles import COLOURS
-from tests.serving.wire import Answer, post
+from tests.serving.wire import RawResponse, post
 
 MODEL, TENSOR = "colours", "colours_tensor"
 LABELS = list(COLOURS)
@@ -24,7 +24,7 @@ class Call(NamedTuple):
     path: str
     body: Callable[[bytes], bytes]
     lines: tuple[str, ...]
-    read: Callable[[Answer], list[float]]
+    read: Callable[[RawResponse], list[float]]
 
     def request(self, image: bytes) -> bytes:
         """The whole request."""
@@ -64,7 +64,7 @@ def binary(image: bytes) -> bytes:
     return head.ljust(300) + struct.pack("<I", len(image)) + image
 
 
-def floats(answer: Answer) -> list[float]:
+def floats(answer: RawResponse) -> list[float]:
     """The output that follows the document of an answer."""
     return list(struct.unpack("<3f", answer.body[int(answer.headers[HEADER.lower()]) :]))
 

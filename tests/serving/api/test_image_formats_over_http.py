@@ -16,8 +16,8 @@ from serving.model.formats.image_file import ACCEPTED
 from tests.serving.api.test_routes import best, check_problem, upload
 from tests.serving.bundles import COLOURS, expected_probabilities, one_colour_png, onnx_graph
 from tests.serving.images import CORPUS, RGB, encode_image, interlaced_png, make_png, png_rows
-from tests.serving.model.test_formats_decode import KINDS as KINDS_WITH_EXIF
-from tests.serving.model.test_formats_decode import STORED
+from tests.serving.model.test_formats_decode import ENCODER_OPTIONS as KINDS_WITH_EXIF
+from tests.serving.model.test_formats_decode import STORED_TRANSPOSE
 from tests.serving.model.test_images_are_refused import REFUSED
 from tests.serving.servers import Server, publish, running
 
@@ -94,7 +94,7 @@ def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) ->
     # Blue, and red where the model looks; no other of the eight orientations has red there.
     upright = Image.new("RGB", (64, 64), COLOURS["blue"])
     upright.paste(COLOURS["red"], (16, 0, 32, 16))
-    turn = STORED[orientation]
+    turn = STORED_TRANSPOSE[orientation]
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation

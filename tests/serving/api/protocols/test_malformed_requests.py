@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.serving.api.protocols.asked import (
+from tests.serving.api.protocols.calls import (
     CALLS,
     HALF_PAIRS,
     HEADER,
@@ -27,7 +27,7 @@ from tests.serving.api.protocols.asked import (
 )
 from tests.serving.bundles import COLOURS, SIZE, one_colour_png
 from tests.serving.servers import Server
-from tests.serving.wire import HOST, Answer, head, post, read
+from tests.serving.wire import HOST, RawResponse, head, post, read
 
 RED = one_colour_png(COLOURS["red"])
 B64 = base64(RED)
@@ -335,7 +335,7 @@ UNREAD = {
 }
 
 
-def check(server: Server, case: Case) -> Answer:
+def check(server: Server, case: Case) -> RawResponse:
     """Sends it, and then something good on the same connection; gives the first answer."""
     with server.connect() as connection:
         connection.sendall(case.request)
@@ -349,7 +349,7 @@ def check(server: Server, case: Case) -> Answer:
     return answer
 
 
-def shape_is_the_protocols(path: str, answer: Answer, code: str) -> None:
+def shape_is_the_protocols(path: str, answer: RawResponse, code: str) -> None:
     """An error as a client of the path reads it, with a sentence and a code and nothing of the inside."""
     problem = answer.json
     if path.startswith(("/invocations", "/ping", "/health")):
@@ -385,7 +385,7 @@ def test_documents(everywhere: Server) -> None:
 TEXTS = documents(RED)
 
 
-def ask_all(server: Server, name: str, bodies: dict[str, bytes]) -> dict[str, Answer]:
+def ask_all(server: Server, name: str, bodies: dict[str, bytes]) -> dict[str, RawResponse]:
     """Sends one call with each of some documents, on one connection."""
     found = {}
     with server.connect() as connection:
