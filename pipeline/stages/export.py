@@ -1,7 +1,7 @@
 """Makes the bundle: one folder that is the DVC output, the MLflow model and what is served.
 
 Reads `models/<model>/build/`, test images for the golden answers, and others to calibrate 8 bits with.
-Writes `models/<model>/bundle/`, see `serving/artifact/bundle.py`; the same inputs give the same bytes.
+Writes `models/<model>/bundle/`, see `serving/artifact/manifest.py`; the same inputs give the same bytes.
 """
 
 import shutil
