@@ -1,8 +1,8 @@
 """Publishes an image that `make smoke` has tested: `python -m deploy.push IMAGE PIN REPOSITORY`.
 
-The image must contain the pinned model and be built from the HEAD commit. It is pushed under two tags, for code
-and model: `sha-<commit>` and `<model>-v<version>-<first 8 digits of the digest>`. Pushing again moves the tags;
-the image's digest identifies it permanently.
+The image must contain the pinned model and be built from the HEAD commit. It is pushed under two tags, for
+code and model: `sha-<commit>` and `<model>-v<version>-<first 8 digits of the digest>`. Pushing again moves
+the tags; the image's digest identifies it permanently.
 Prints `name=` and `digest=`, which the steps that pull, sign and attest the image need.
 """
 
