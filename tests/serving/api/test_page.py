@@ -81,10 +81,10 @@ def visit(browser: Chrome, server: Server) -> Iterator[Page]:
     page = Page(browser, server.url)
     page.screen(1200, 900)
     page.prefer(color_scheme="light")
-    page.complaints()
+    page.console_messages()
     page.open()
     yield page
-    assert page.complaints() == []
+    assert page.console_messages() == []
     assert page.hosts() <= {f"127.0.0.1:{server.port}"}
 
 
@@ -98,7 +98,7 @@ def legible(page: Page) -> bool:
     for scheme in SCHEMES:
         # Without transitions, during which colours are not final.
         page.prefer(color_scheme=scheme, reduced_motion="reduce")
-        assert page.faint() == [], scheme
+        assert page.low_contrast_texts() == [], scheme
     return True
 
 
@@ -192,7 +192,7 @@ def test_busy_server_is_asked_again(browser: Chrome, narrow: Server, tmp_path: P
         assert page.text("#best") == "red"
 
 
-def test_people_decide_when_it_stays_busy(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
+def test_after_the_last_retry_there_is_a_button(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
     with visit(browser, narrow) as page:
         page.run(STOP_THE_CLOCK)
         with occupied(narrow):
@@ -301,7 +301,7 @@ def test_text_can_be_read(page: Page, tmp_path: Path, path: str) -> None:
             assert legible(page)
 
 
-def test_nothing_moves_for_whom_that_is_unpleasant(page: Page) -> None:
+def test_no_transitions_with_reduced_motion(page: Page) -> None:
     page.prefer(reduced_motion="reduce")
     assert page.run("return getComputedStyle(document.querySelector('.drop')).transitionDuration") == "0s"
 
@@ -321,7 +321,7 @@ SHORT = "const all = s => [...document.querySelectorAll(s)], byId = id => docume
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_everybody_can_use_it(page: Page, path: str) -> None:
+def test_accessibility_rules(page: Page, path: str) -> None:
     page.open(path)
     found = {
         rule: page.run(f"{SHORT} return {script}.map(e => e.outerHTML)") for rule, script in RULES.items()

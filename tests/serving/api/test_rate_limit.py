@@ -72,7 +72,7 @@ def test_windows_slide() -> None:
 
 
 @pytest.mark.parametrize("rate", [Rate(1, 60), Rate(7, 10), Rate(100, 1)])
-def test_whoever_waits_as_told_is_answered(rate: Rate) -> None:
+def test_a_client_that_waits_as_told_is_allowed(rate: Rate) -> None:
     clock, counts = Clock(), [ClientWindows(rate)]
     limiter, began, answered = RateLimiter(clock), clock.now, 0
     while clock.now < began + 10 * rate.seconds:
@@ -104,7 +104,7 @@ def in_48(index: int) -> str:
     return f"2001:db8:0:{index:x}::/64"
 
 
-def test_a_full_store_forgets_nobody_and_lets_nobody_have_more() -> None:
+def test_a_full_table_keeps_all_counts() -> None:
     clock, counts = Clock(), [ClientWindows(Rate(2, 60), clients=50, networks=10)]
     limiter = RateLimiter(clock)
     for _ in range(2):

@@ -21,8 +21,8 @@ from tests.serving.api.protocols.test_malformed_requests import (
     INFER,
     MEGABYTE,
     PREDICT_TENSOR,
+    assert_error_format,
     given,
-    shape_is_the_protocols,
 )
 from tests.serving.api.protocols.test_triton_client import encoded
 from tests.serving.bundles import COLOURS, one_colour_png
@@ -43,7 +43,7 @@ BODY_MB = 24
 def refused(call: Call, answer: RawResponse, status: int, code: str) -> None:
     """Asserts an error in the format of the call's protocol."""
     assert answer.status == status
-    shape_is_the_protocols(call.path, answer, code)
+    assert_error_format(call.path, answer, code)
 
 
 @pytest.fixture(scope="module")
@@ -148,28 +148,28 @@ def test_rate_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ONE_EACH)
 @pytest.mark.parametrize("compress", [False, True])
-def test_body_limit(everywhere: Server, name: str, compress: bool) -> None:
+def test_body_limit(protocol_server: Server, name: str, compress: bool) -> None:
     call = CALLS[name]
     limit = BODY_MB * 2**20
     for size, status in ((limit, 400), (limit + 1, 413)):
         sent = gzip.compress(bytes(size)) if compress else bytes(size)
         lines = ["Content-Encoding: gzip"] if compress else []
-        answer = ask(everywhere, post(call.path, sent, *call.lines, *lines))
+        answer = ask(protocol_server, post(call.path, sent, *call.lines, *lines))
         # Zeros are neither a document nor an image.
         assert answer.status in ({400, 413, 415} if status == 400 else {413})
         too_large = "body_too_large" if status == 413 else ""
-        shape_is_the_protocols(call.path, answer, too_large)
+        assert_error_format(call.path, answer, too_large)
         assert (answer.json["code"] == "body_too_large") == bool(too_large)
 
 
-def test_chunks_are_bounded(everywhere: Server) -> None:
+def test_chunks_are_bounded(protocol_server: Server) -> None:
     frame = b"100000\r\n" + bytes(2**20) + b"\r\n"
-    with everywhere.connect() as connection:
+    with protocol_server.connect() as connection:
         connection.sendall(head("POST", INFER, "Transfer-Encoding: chunked"))
         connection.sendall(frame * BODY_MB + b"1\r\nx\r\n0\r\n\r\n")
         answer = read(connection)
     assert answer.status == 413
-    shape_is_the_protocols(INFER, answer, "body_too_large")
+    assert_error_format(INFER, answer, "body_too_large")
 
 
 def test_images_are_counted(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_not_ready_while_draining(tmp_path: Path) -> None:
         ):
             answer = ask(server, head("GET", path))
             assert answer.status == 503
-            shape_is_the_protocols(path, answer, "not_ready")
+            assert_error_format(path, answer, "not_ready")
         assert ask(server, head("GET", "/v2/health/live")).json == {"live": True}
         index = ask(server, post("/v2/repository/index", b"{}")).json
         assert {entry["state"] for entry in index} == {"UNAVAILABLE"}
@@ -264,16 +264,16 @@ def test_not_ready_while_draining(tmp_path: Path) -> None:
         assert server.process.wait(TIMEOUT) == 0
 
 
-def test_metrics_and_log_name_routes_and_no_names_of_clients(everywhere: Server) -> None:
+def test_metrics_and_log_name_routes_and_no_names_of_clients(protocol_server: Server) -> None:
     for name in ("nobody-knows-this-name", "nor-this"):
         for path in (f"/v2/models/{name}/infer", f"/v1/models/{name}:predict", f"/v1/{name}", f"/hf/{name}"):
-            ask(everywhere, post(path, RED))
-    metrics = everywhere.get("/metrics").text
+            ask(protocol_server, post(path, RED))
+    metrics = protocol_server.get("/metrics").text
     assert 'route="/v2/models/<name>/infer",status="404"' in metrics
     assert "nobody-knows" not in metrics
-    assert "nobody-knows" not in (everywhere.folder / "log").read_text()
+    assert "nobody-knows" not in (protocol_server.folder / "log").read_text()
     # The route in the log has no version or label.
-    ask(everywhere, CALLS["open inference, binary"].request(RED))
-    line = everywhere.log()[-1]
+    ask(protocol_server, CALLS["open inference, binary"].request(RED))
+    line = protocol_server.log()[-1]
     assert (line["route"], line["status"]) == ("/v2/models/<name>/infer", 200)
     assert line["images"] == [{"format": "PNG", "width": 12, "height": 10, "bytes": len(RED)}]
