@@ -98,11 +98,11 @@ def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) ->
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    told = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
-    assert best(observer.post("/inference", data=told)) == ["red"]
+    with_exif = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
+    assert best(observer.post("/inference", data=with_exif)) == ["red"]
     if turn is not None:
-        untold = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
-        assert best(observer.post("/inference", data=untold)) == ["blue"]
+        without_exif = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
+        assert best(observer.post("/inference", data=without_exif)) == ["blue"]
 
 
 BAD = REFUSED | {"20 MiB and a byte": (bytes(MAX_BYTES + 1), ImageTooLarge, "20,971,520 are allowed")}

@@ -81,7 +81,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_predictions_equal_those_of_mlflows_server(protocol_server: Server, pyfunc: Any, name: str) -> None:  # noqa: ANN401
+def test_predictions_equal_those_of_mlflow(protocol_server: Server, pyfunc: Any, name: str) -> None:  # noqa: ANN401
     body = json.dumps(FORMS[name])
     score: Any = scoring_server.invocations
     theirs = score(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
