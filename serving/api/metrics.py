@@ -99,16 +99,8 @@ class Metrics:
             Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read_gauge)
         for name, text, read_counter in (
             ("worker_restarts", "Worker processes that replaced another one.", lambda: restarts.count),
-            (
-                "log_lines_dropped",
-                "Log lines dropped because standard output was not read.",
-                lambda: standard_output().dropped,
-            ),
-            (
-                "workers_stuck",
-                "Workers that were replaced because a request never ended.",
-                lambda: restarts.stuck,
-            ),
+            ("log_lines_dropped", "Log lines that could not be written.", lambda: standard_output().dropped),
+            ("workers_stuck", "Workers replaced because of a request without end.", lambda: restarts.stuck),
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
 
