@@ -24,7 +24,7 @@ PREFLIGHT = (
     "Access-Control-Request-Method: POST",
     "Access-Control-Request-Headers: authorization,content-type,traceparent,x-api-key",
 )
-STRANGERS = (
+UNLISTED_ORIGINS = (
     "null", "https://app.example.evil.example", "https://evil.example", "http://app.example", "https://APP.example",
     "https://app.example:8443", "https://app.example/", "https://app.example, https://evil.example", "*", "",
 )  # fmt: skip
@@ -70,7 +70,7 @@ def test_preflights_are_not_counted(shared: Server) -> None:
     assert ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}")).status == 200
 
 
-@pytest.mark.parametrize("origin", STRANGERS)
+@pytest.mark.parametrize("origin", UNLISTED_ORIGINS)
 def test_other_origins_get_no_cors_headers(shared: Server, origin: str) -> None:
     for response in (
         preflight(shared, origin),
@@ -134,11 +134,11 @@ def test_without_origins_there_are_no_cors_headers(server: Server) -> None:
         assert values_of(response, "vary") == {"accept"}
 
 
-ASK = """
+FETCH = """
 const [url, key, image, done] = arguments;
 const body = Uint8Array.from(atob(image), c => c.charCodeAt(0));
 fetch(url, {method: "POST", body, headers: {"X-API-Key": key, "Content-Type": "image/png"}})
-  .then(async answer => [answer.status, answer.headers.get("X-Model-Name"), (await answer.json()).code ?? ""])
+  .then(async response => [response.status, response.headers.get("X-Model-Name"), (await response.json()).code ?? ""])
   .catch(error => [0, null, error.name])
   .then(done);
 """
@@ -152,7 +152,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def elsewhere(folder: Path) -> Iterator[str]:
+def other_server(folder: Path) -> Iterator[str]:
     """The origin of another web server with a page."""
     (folder / "index.html").write_text("<!doctype html><title>elsewhere</title>")
     with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -163,23 +163,23 @@ def elsewhere(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_page_of_another_origin_asks(tmp_path: Path) -> None:
+def test_fetch_from_a_page_of_another_origin(tmp_path: Path) -> None:
     page, digest = tmp_path / "page", hashlib.sha256(KEY.encode()).hexdigest()
     page.mkdir()
     with (
-        elsewhere(page) as origin,
-        elsewhere(page) as stranger,
+        other_server(page) as origin,
+        other_server(page) as unlisted,
         running(publish(tmp_path), cors_origins=origin, api_keys=digest) as server,
         chromium() as browser,
     ):
 
-        def asks(origin: str, key: str) -> list[object]:
+        def fetch_from(origin: str, key: str) -> list[object]:
             Page(browser, origin).open("/index.html")
             image = b64encode(RED).decode()
-            return list(browser.execute_async_script(ASK, f"{server.url}/predict", key, image))
+            return list(browser.execute_async_script(FETCH, f"{server.url}/predict", key, image))
 
-        assert asks(origin, KEY) == [200, "colours", ""]
+        assert fetch_from(origin, KEY) == [200, "colours", ""]
         # The page can read the server's own error.
-        assert asks(origin, "guessed") == [401, "colours", "api_key_unknown"]
+        assert fetch_from(origin, "guessed") == [401, "colours", "api_key_unknown"]
         # Another port is another origin.
-        assert asks(stranger, KEY) == [0, None, "TypeError"]
+        assert fetch_from(unlisted, KEY) == [0, None, "TypeError"]
