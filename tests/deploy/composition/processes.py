@@ -15,7 +15,8 @@ from typing import Any
 from tests.deploy.composition.document import document
 from tests.serving.servers import free_port
 
-TIMEOUT = 60.0
+# Seconds that a busy machine may take to start a service.
+TIMEOUT = 300.0
 # Debian does not put PostgreSQL's programs on PATH, nor nginx for users other than root.
 POSTGRES = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *POSTGRES[-1:], os.environ["PATH"], "/usr/sbin"])
