@@ -47,6 +47,7 @@ from tests.serving.registries import (
     relay,
     write_self_signed_certificate,
 )
+from tests.serving.servers import interruptible
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
@@ -790,7 +791,8 @@ def test_an_interrupted_command_leaves_nothing(server: RegisteredBundle, pins: P
         return trickle(request) if request.path.endswith(GRAPH) else False
 
     with relay(server.uri, intercept) as front, expect_no_leftovers(to):
-        process = start_pull(pins, to, front.uri)
+        with interruptible():
+            process = start_pull(pins, to, front.uri)
         while not any(path.endswith(GRAPH) for path in front.requested_paths):
             time.sleep(0.02)
         assert [path.name[:8] for path in to.parent.iterdir()] == [".bundle."]
