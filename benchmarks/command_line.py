@@ -21,12 +21,6 @@ def project_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_duration_options(parser: argparse.ArgumentParser, rounds: str, seconds: str) -> None:
-    """Adds `--rounds` and `--seconds`; the arguments describe their defaults."""
-    parser.add_argument("--rounds", type=int, help=f"default: {rounds}")
-    parser.add_argument("--seconds", type=float, help=f"of each load; default: {seconds}")
-
-
 def measure_and_write(measure: Callable[[], Run], write: Callable[[Run], None]) -> int:
     """Measures, then writes the results; returns the exit code."""
     # SIGTERM raises KeyboardInterrupt, so that context managers stop the contenders too.

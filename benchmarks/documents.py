@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +18,12 @@ def write_json(path: Path, results: Mapping[str, object]) -> None:
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; a column or a cell may be empty."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("".join(f"| {cell} " if cell != "" else "| " for cell in line) + "|\n" for line in lines)
+
+
 def section(document: Path, name: str) -> str:
     """The text between the markers."""
     found = _pattern(name).search(document.read_text(encoding="utf-8"))
@@ -27,12 +33,11 @@ def section(document: Path, name: str) -> str:
 
 
 def replace_section(document: Path, name: str, text: str) -> None:
-    """Replaces the text between the markers."""
+    """Replaces the text between the markers, and prints it."""
     section(document, name)
-    before = document.read_text(encoding="utf-8")
-    document.write_text(
-        _pattern(name).sub(lambda found: found[1] + text + found[3], before), encoding="utf-8"
-    )
+    updated = _pattern(name).sub(lambda found: found[1] + text + found[3], document.read_text("utf-8"))
+    document.write_text(updated, encoding="utf-8")
+    print(text)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

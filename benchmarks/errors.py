@@ -35,11 +35,6 @@ class ProjectIncomplete(BenchmarkError):
         )
 
 
-class FloatBundleMissing(BenchmarkError):
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The project's model cannot be exported in float32: {reason}")
-
-
 class CommandFailed(BenchmarkError):
     def __init__(self, command: Sequence[str], code: int, output: str) -> None:
         reason = output.strip()[-QUOTED:] or "it wrote nothing"

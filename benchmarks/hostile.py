@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.documents import ROBUSTNESS, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
 from benchmarks.sampling import sampled
 from serving.model.decoder import MAX_BYTES
 from serving.server.client_socket import SEND_SECONDS
@@ -42,7 +42,7 @@ STATUSES = {200, 400, 408, 413, 415, 422, 503}
 INTERVAL = 0.02
 
 INVALID_UTF8 = post("/v2/models/colours/infer", b'{"id":"\xff"}', "Content-Type: application/json")
-HEADER = "| what they do | over after | memory | `/readyz` meanwhile, median and worst |"
+COLUMNS = ("what they do", "over after", "memory", "`/readyz` meanwhile, median and worst")
 
 Attack = Callable[[Server], None]
 
@@ -216,11 +216,11 @@ def main() -> None:
 
 def table(results: dict[str, Any]) -> str:
     """The section of docs/robustness.md."""
-    lines = [HEADER, "| --- | --- | --- | --- |"]
+    rows = []
     for name, case in results["cases"].items():
-        times = f"{case['readyz_median_ms']:.0f} ms, {case['readyz_worst_ms']:.0f} ms"
-        lines.append(f"| {name} | {case['seconds']:.1f} s | {case['megabytes']:+d} MB | {times} |")
-    return "\n".join(lines) + "\n"
+        latency = f"{case['readyz_median_ms']:.0f} ms, {case['readyz_worst_ms']:.0f} ms"
+        rows.append((name, f"{case['seconds']:.1f} s", f"{case['megabytes']:+d} MB", latency))
+    return markdown_table(COLUMNS, rows)
 
 
 if __name__ == "__main__":

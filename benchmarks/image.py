@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import README, ROOT, replace_section, write_json
+from benchmarks.documents import README, ROOT, markdown_table, replace_section, write_json
 from deploy.smoke import address, seconds_until_ready, started
 from tests.deploy.engine import docker, engine, environment, stand_in
 
@@ -52,11 +52,15 @@ def seconds_to_ready(image: str) -> float:
 def table(results: dict[str, Any]) -> str:
     """The section of the README."""
     ours, theirs, base = results["ours_mb"], results["tutorial_mb"], results["base_mb"]
+    tutorial = "as a tutorial builds it: TensorFlow, Flask, Gunicorn"
+    ratio = (f"1/{theirs / ours:.1f}", f"1/{(theirs - base) / (ours - base):.1f}")
+    rows = [
+        ("this one, with the digits", f"{ours} MB", f"{ours - base} MB"),
+        (tutorial, f"{theirs:,} MB", f"{theirs - base:,} MB"),
+        ("ratio; the target was 1/5", *ratio),
+    ]
     return (
-        "| image | size | without the base |\n| --- | --- | --- |\n"
-        f"| this one, with the digits | {ours} MB | {ours - base} MB |\n"
-        f"| as a tutorial builds it: TensorFlow, Flask, Gunicorn | {theirs:,} MB | {theirs - base:,} MB |\n"
-        f"| ratio; the target was 1/5 | 1/{theirs / ours:.1f} | 1/{(theirs - base) / (ours - base):.1f} |\n\n"
+        f"{markdown_table(['image', 'size', 'without the base'], rows)}\n"
         f"Both on one base ({base} MB), by `python -m benchmarks.image`. From `docker run` to ready: "
         f"{results['ready_seconds']:.1f} s, hardened.\n"
     )
@@ -81,7 +85,6 @@ def main() -> None:
         docker("image", "rm", "--force", ours, theirs)
     write_json(RESULTS, results)
     replace_section(DOCUMENT, "image", table(results))
-    print(table(results))
 
 
 if __name__ == "__main__":

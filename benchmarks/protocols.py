@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.documents import PROTOCOLS, replace_section, write_json
-from tests.serving.api.protocols.asked import CALLS, MODEL
+from benchmarks.documents import PROTOCOLS, markdown_table, replace_section, write_json
+from tests.serving.api.protocols.calls import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
@@ -84,23 +84,18 @@ def main(arguments: list[str]) -> None:
             results["medians_ms"][f"`{pin.stem}`"] = measure(server, pin.stem)
     write_json(RESULTS, results)
     replace_section(DOCUMENT, "protocols", table(results))
-    print(table(results))
 
 
 def table(results: dict[str, Any]) -> str:
     """The section of docs/protocols.md."""
     models = results["medians_ms"]
-    lines = [
-        "| request | " + " | ".join(f"{model}: median, added" for model in models) + " |",
-        "| --- |" + " --- |" * len(models),
+    rows = [
+        (title, *(f"{found[name]:.2f} ms, {found[name] - found['native']:+.2f}" for found in models.values()))
+        for name, title in REQUESTS.items()
     ]
-    for name, title in REQUESTS.items():
-        cells = (
-            f"{medians[name]:.2f} ms, {medians[name] - medians['native']:+.2f}" for medians in models.values()
-        )
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+    columns = ["request", *(f"{model}: median, added" for model in models)]
     conditions = f"Medians of {results['rounds']} rounds with a JPEG of {round(results['bytes'] / 1000)} kB."
-    return "\n".join([*lines, "", conditions]) + "\n"
+    return f"{markdown_table(columns, rows)}\n{conditions}\n"
 
 
 if __name__ == "__main__":

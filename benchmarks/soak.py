@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.documents import ROBUSTNESS, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
 from benchmarks.sampling import sampled
 from tests.serving.images import CORPUS, black_png, encode_image
 from tests.serving.model.test_images_are_refused import REFUSED
@@ -183,11 +183,10 @@ def measure(server: Server, requests: int = REQUESTS) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """The section of docs/robustness.md."""
     statuses = ", ".join(f"{count:,} with {status}" for status, count in results["statuses"].items())
-    return (
-        "| requests | in | answered | lost or wrong | PSS before, after, at most |\n"
-        "| --- | --- | --- | --- | --- |\n"
-        f"| {results['requests']:,} | {results['seconds']} s | {statuses} | {len(results['wrong'])} | "
-        f"{results['pss_before']}, {results['pss_after']}, {results['pss_peak']} MB |\n"
+    memory = f"{results['pss_before']}, {results['pss_after']}, {results['pss_peak']} MB"
+    row = (f"{results['requests']:,}", f"{results['seconds']} s", statuses, len(results["wrong"]), memory)
+    return markdown_table(
+        ["requests", "in", "answered", "lost or wrong", "PSS before, after, at most"], [row]
     )
 
 
@@ -198,7 +197,6 @@ def main() -> None:
         results = measure(server)
     write_json(RESULTS, results)
     replace_section(DOCUMENT, "soak", table(results))
-    print(table(results))
 
 
 if __name__ == "__main__":

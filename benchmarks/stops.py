@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.documents import ROBUSTNESS, replace_section, write_json
+from benchmarks.documents import ROBUSTNESS, markdown_table, replace_section, write_json
 from tests.serving.images import encode_image
 from tests.serving.servers import TIMEOUT, Server, await_ready, publish, running
 from tests.serving.wire import RawResponse, post, read
@@ -34,7 +34,8 @@ PHOTO = encode_image(Image.new("RGB", (800, 600), "red"), "PNG")
 PERSISTENT_REQUEST = post("/inference", PHOTO)
 CLOSING_REQUEST = post("/inference", PHOTO, "Connection: close")
 
-HEADER = "| what happens | times | answered | refused with a code | lost | of them not in flight |"
+COUNTS = ("answered", "refused", "lost", "not_in_flight")
+COLUMNS = ("what happens", "times", "answered", "refused with a code", "lost", "of them not in flight")
 
 
 @dataclass
@@ -188,9 +189,7 @@ def main() -> None:
                 runs = [kills(folder, REPETITIONS, persistent)]
             else:
                 runs = [stop(folder, persistent) for _ in range(REPETITIONS)]
-        case = {
-            key: sum(run[key] for run in runs) for key in ("answered", "refused", "lost", "not_in_flight")
-        }
+        case: dict[str, Any] = {key: sum(run[key] for run in runs) for key in COUNTS}
         case |= {"times": REPETITIONS, "how": sorted({error for run in runs for error in run["how"]})}
         results["cases"][name] = case
         print(f"{name}: {case}", flush=True)
@@ -200,11 +199,9 @@ def main() -> None:
 
 def table(results: dict[str, Any]) -> str:
     """The section of docs/robustness.md."""
-    lines = [HEADER, "| --- | --- | --- | --- | --- | --- |"]
-    for name, case in results["cases"].items():
-        figures = (f"{case[key]:,}" for key in ("times", "answered", "refused", "lost", "not_in_flight"))
-        lines.append(f"| {name} | {' | '.join(figures)} |")
-    return "\n".join(lines) + "\n"
+    keys = ("times", *COUNTS)
+    rows = [(name, *(f"{case[key]:,}" for key in keys)) for name, case in results["cases"].items()]
+    return markdown_table(COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from benchmarks.documents import markdown_table
+
 
 @dataclass(frozen=True)
 class Target:
@@ -34,7 +36,7 @@ def fraction(what: str, parts: float, value: float) -> Target:
     return Target(what, f"≤ 1/{parts:g}", f"1/{1 / value:.1f}", missed <= 0, missed)
 
 
-def table(targets: list[Target]) -> list[str]:
-    """The lines of a Markdown table."""
-    rows = (f"| {row.what} | {row.target} | {row.measured} | {row.verdict} |" for row in targets)
-    return ["| | target | measured | |", "| --- | --- | --- | --- |", *rows]
+def target_table(targets: list[Target]) -> str:
+    """A Markdown table."""
+    rows = [(row.what, row.target, row.measured, row.verdict) for row in targets]
+    return markdown_table(["", "target", "measured", ""], rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PIPELINE, README, ROOT, replace_section, write_json
 from benchmarks.pipeline.stage_times import measure_stages
-from benchmarks.pipeline.tables import pipeline_tables, target_table
+from benchmarks.pipeline.tables import pipeline_tables, summary_table
 from benchmarks.pipeline.throughput import compare_with_limit, measure_samples
 from benchmarks.serving.conditions import cpu_model, date_and_commit
 from benchmarks.serving.project import LAYOUT, Project, find_project, list_test_photos
@@ -47,8 +47,7 @@ def write(run: Run) -> None:
     """Writes the results, and shows them in the documents."""
     write_json(RESULTS, run)
     replace_section(PIPELINE, "pipeline", pipeline_tables(run))
-    replace_section(README, "pipeline", target_table(run))
-    print(pipeline_tables(run))
+    replace_section(README, "pipeline", summary_table(run))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import print_progress
-from benchmarks.pipeline.commands import run_module
+from benchmarks.commands import run_module
 from benchmarks.serving.project import ServedBundle
 from serving.cpu_count import available_cores
 

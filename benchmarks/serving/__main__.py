@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from benchmarks.command_line import Run, add_duration_options, measure_and_write, project_parser
+from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
@@ -73,21 +73,17 @@ def write_results(kind: str, run: Run) -> None:
     write_json(RESULTS, results | {kind: run})
     if kind == "quick":
         replace_section(README, "bench-quick", quick_summary(run))
-        print(quick_summary(run))
     else:
         replace_section(README, "bench", contender_table(run))
         replace_section(PERFORMANCE, "growth", scaling_tables(run))
         plot.draw(plot.CHART, run)
-        print(contender_table(run))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = project_parser("benchmarks.serving", "Compares this server with its peers.")
-    add_duration_options(
-        parser,
-        rounds=f"{ROUNDS}, quick {QUICK_ROUNDS}",
-        seconds=f"{SECONDS:g}, quick {QUICK_SECONDS:g}",
-    )
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}, quick {QUICK_ROUNDS}")
+    seconds = f"of each load; default: {SECONDS:g}, quick {QUICK_SECONDS:g}"
+    parser.add_argument("--seconds", type=float, help=seconds)
     parser.add_argument("--quick", action="store_true", help="ours, the tutorial's app and the limit only")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="measure this one, and write nothing"

@@ -1,12 +1,11 @@
 """The conditions of a run: date, commit, machine, versions, duration and photos."""
 
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.documents import ROOT
+from benchmarks.commands import run_command
 from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import Project
 from serving.cpu_count import available_cores
@@ -40,8 +39,8 @@ def run_conditions(project: Project, rounds: int, seconds: float) -> dict[str, o
 
 def date_and_commit() -> dict[str, str]:
     """The date, and the commit with a plus if tracked files were changed."""
-    commit = _git("rev-parse", "HEAD")[:12]
-    changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    commit = run_command(["git", "rev-parse", "HEAD"])[:12]
+    changed = "+" if run_command(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit + changed}
 
 
@@ -51,8 +50,3 @@ def cpu_model() -> str:
     facts = {name.strip(): value.strip() for name, _, value in lines}
     name = facts.get("model name", platform.machine())
     return f"{name}, family {facts['cpu family']} model {facts['model']}" if "cpu family" in facts else name
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

@@ -6,13 +6,15 @@ its exact requirements.
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving import wire_formats
 from benchmarks.serving.environments import PEERS, bin_folder
+from benchmarks.serving.processes import ProcessTree, process_tree
 from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
 from serving.artifact.manifest import LABELS, PREPROCESSING
@@ -26,16 +28,12 @@ LONG_QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
 
 
 @dataclass(frozen=True)
-class Instance:
-    """The port of one started contender, and a temporary folder for its files."""
-
-    port: int
-    folder: Path
-
-
-@dataclass(frozen=True)
 class Contender:
-    """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own."""
+    """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own.
+
+    In `command` and `variables`, `{port}`, `{other_port}` and `{folder}` stand for two free ports and a
+    temporary folder, in which `files` are written.
+    """
 
     name: str
     kind: str
@@ -43,19 +41,31 @@ class Contender:
     setup: str
     path: str
     wire_format: WireFormat
-    command: Callable[[Instance], list[str]]
-    variables: Callable[[Instance], Mapping[str, str]] = lambda instance: {}
+    command: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
     peer: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
-    def environment(self, instance: Instance) -> dict[str, str]:
-        """Environment variables of its processes: the current ones without those that configure a server."""
+    def start(self, port: int, folder: Path) -> AbstractContextManager[ProcessTree]:
+        """Starts the command with its environment; stops its processes when the block ends."""
         foreign = ("GOLDFISH_", "MLFLOW_", "PYTHON")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         # No bytecode: it would be written into the bundle.
-        kept |= {"PORT": str(instance.port), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
         if self.peer:
-            kept["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{kept['PATH']}"
-        return kept | dict(self.variables(instance))
+            environment["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{environment['PATH']}"
+        values = {"{port}": port, "{other_port}": free_port(), "{folder}": folder}
+
+        def fill(text: str) -> str:
+            for placeholder, value in values.items():
+                text = text.replace(placeholder, str(value))
+            return text
+
+        environment |= {name: fill(text) for name, text in self.variables.items()}
+        for name, data in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return process_tree([fill(part) for part in self.command], folder, environment, folder / "log")
 
 
 def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
@@ -66,22 +76,15 @@ def all_contenders(project: Project, seconds: float, quick: bool) -> list[Conten
 
 
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
-    """This server with a bundle of the project, which is pinned in a temporary folder."""
-
-    def settings(instance: Instance) -> Mapping[str, str]:
-        pins = instance.folder / "pins"
-        pins.mkdir(exist_ok=True)
-        (pins / "imagenet.json").write_bytes(Pin("imagenet", 1, bundle.digest).to_bytes())
-        return {
-            "GOLDFISH_BUNDLE": str(bundle.path),
-            "GOLDFISH_PINS": str(pins),
-            "GOLDFISH_REPORTS": str(project.root / "reports"),
-            "GOLDFISH_MODEL": "imagenet",
-            "GOLDFISH_DRAIN": "0",
-            "PYTHONPATH": str(ROOT),
-            **variables,
-        }
-
+    """This server with a bundle of the project."""
+    settings = {
+        "GOLDFISH_BUNDLE": str(bundle.path),
+        "GOLDFISH_PINS": "{folder}/pins",
+        "GOLDFISH_REPORTS": str(project.root / "reports"),
+        "GOLDFISH_MODEL": "imagenet",
+        "GOLDFISH_DRAIN": "0",
+        "PYTHONPATH": str(ROOT),
+    }
     return Contender(
         name=f"Goldfish, {bundle.precision}",
         kind=OURS,
@@ -89,8 +92,9 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
         setup="one process, a slot for each core",
         path="/inference",
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
-        command=lambda instance: [sys.executable, "-m", "serving"],
-        variables=settings,
+        command=[sys.executable, "-m", "serving"],
+        variables=settings | variables,
+        files={"pins/imagenet.json": Pin("imagenet", 1, bundle.digest).to_bytes()},
     )
 
 
@@ -101,9 +105,7 @@ def bare_limit(
 
     `inner` is the number of ONNX Runtime threads in each prediction.
     """
-    counts = [str(seconds), str(threads or max(1, round(available_cores()))), str(inner)]
-    module = "benchmarks.serving.bare_limit"
-    loop = [sys.executable, "-m", module, str(bundle.path), *counts, *map(str, photos)]
+    arguments = [bundle.path, seconds, threads or max(1, round(available_cores())), inner, *photos]
     return Contender(
         name=f"the limit, {bundle.precision}",
         kind=LIMIT,
@@ -111,15 +113,14 @@ def bare_limit(
         setup="decode and predict in a loop, a thread for each core, no HTTP",
         path="",
         wire_format=wire_formats.raw(wire_formats.first_class),
-        command=lambda instance: loop,
-        variables=lambda instance: {"PYTHONPATH": str(ROOT)},
+        command=[sys.executable, "-m", "benchmarks.serving.bare_limit", *map(str, arguments)],
+        variables={"PYTHONPATH": str(ROOT)},
     )
 
 
 def tutorial() -> Contender:
     """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
-    folder = ROOT / "benchmarks/tutorial"
-    options = ["--chdir", str(folder), "--workers", "4", "--timeout", "120"]
+    options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
     return Contender(
         name="the tutorial's app",
         kind=TUTORIAL,
@@ -127,63 +128,42 @@ def tutorial() -> Contender:
         setup="Keras eager, Flask, 4 sync workers of Gunicorn",
         path="/inference",
         wire_format=wire_formats.form("image", wire_formats.highest_confidence),
-        command=lambda instance: ["gunicorn", "--bind", f"127.0.0.1:{instance.port}", *options, "app:app"],
+        command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
         peer="tutorial",
     )
 
 
 def peers(bundle: ServedBundle) -> list[Contender]:
     """Other model servers, all with the same float32 graph."""
+    variables = {
+        "CLASSIFIER_GRAPH": str(bundle.float_graph),
+        "CLASSIFIER_LABELS": str(bundle.path / LABELS),
+        "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
+        "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "{other_port}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": "{folder}",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": "{folder}/bentoml",
+    }
 
-    def variables(peer: str, instance: Instance) -> Mapping[str, str]:
-        return {
-            "CLASSIFIER_GRAPH": str(bundle.float_graph),
-            "CLASSIFIER_LABELS": str(bundle.path / LABELS),
-            "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
-            "MLSERVER_HTTP_PORT": str(instance.port),
-            "MLSERVER_GRPC_PORT": str(free_port()),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_TMPDIR": str(instance.folder),
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "BENTOML_DO_NOT_TRACK": "True",
-            "BENTOML_HOME": str(instance.folder / "bentoml"),
-            "PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / peer}",
-        }
+    def peer(folder: str, name: str, setup: str, path: str, format_: WireFormat, *command: str) -> Contender:
+        path_variable = {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / folder}"}
+        return Contender(name, PEER, FLOAT, setup, path, format_, command, variables | path_variable, folder)
 
-    def peer(
-        folder: str, name: str, setup: str, path: str, wire_format: WireFormat, command: str
-    ) -> Contender:
-        return Contender(
-            name=name,
-            kind=PEER,
-            precision=FLOAT,
-            setup=setup,
-            path=path,
-            wire_format=wire_format,
-            command=lambda instance: [
-                part.format(port=instance.port, folder=PEERS / folder) for part in command.split()
-            ],
-            variables=lambda instance: variables(folder, instance),
-            peer=folder,
-        )
-
-    first, raw = wire_formats.first_class, wire_formats.raw(wire_formats.first_class)
-    bentoml = "bentoml serve app:ImageClassifier --working-dir {folder} --host 127.0.0.1 --port {port}"
-    v2 = wire_formats.open_inference(wire_formats.first_output)
-    script = "python {folder}/app.py"
+    raw = wire_formats.raw(wire_formats.first_class)
+    form = wire_formats.form("request", wire_formats.first_class)
+    v2, infer = wire_formats.open_inference(), "/v2/models/imagenet/infer"
+    mlserver = ["mlserver", "start", f"{PEERS}/mlserver"]
+    bento = ["bentoml", "serve", "app:ImageClassifier", "--working-dir", f"{PEERS}/bentoml"]
+    bento += ["--host", "127.0.0.1", "--port", "{port}"]
     return [
         mlflow(bundle),
-        peer(
-            "mlserver",
-            "MLServer",
-            "2 parallel workers",
-            "/v2/models/imagenet/infer",
-            v2,
-            "mlserver start {folder}",
-        ),
-        peer("bentoml", "BentoML", "2 workers", "/classify", raw, bentoml),
-        peer("litserve", "LitServe", "2 workers", "/predict", wire_formats.form("request", first), script),
-        peer("rayserve", "Ray Serve", "2 replicas", "/", raw, script),
+        peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
+        peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
+        peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
+        peer("rayserve", "Ray Serve", "2 replicas", "/", raw, "python", f"{PEERS}/rayserve/app.py"),
     ]
 
 
@@ -200,7 +180,7 @@ def mlflow(bundle: ServedBundle) -> Contender:
         precision=bundle.precision,
         setup="1 worker, its default",
         path="/invocations",
-        wire_format=wire_formats.mlflow_dataframe(wire_formats.first_prediction),
-        command=lambda instance: [*serve, "--port", str(instance.port), "-m", str(bundle.path)],
+        wire_format=wire_formats.mlflow_dataframe(),
+        command=[*serve, "--port", "{port}", "-m", str(bundle.path)],
         peer="mlflow",
     )

@@ -1,18 +1,15 @@
 """Virtual environments of the peers, one for each `requirements.txt`, in `.bench/`, which git ignores."""
 
 import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.commands import run_command
 from benchmarks.documents import ROOT
-from benchmarks.errors import QUOTED, NotInstalled
+from benchmarks.errors import CommandFailed, NotInstalled
 
 PEERS = Path(__file__).with_name("peers")
 CACHE = ROOT / ".bench"
-# Seconds; enough to download TensorFlow over a slow network.
-INSTALL_TIMEOUT = 600
 
 
 def requirements(peer: str) -> Path:
@@ -38,20 +35,9 @@ def bin_folder(peer: str) -> Path:
 
 
 def _create(peer: str, folder: Path) -> None:
-    uv = [sys.executable, "-m", "uv"]
-    python = str(folder / "bin/python")
-    _run(peer, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-    _run(peer, [*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))])
-
-
-def _run(peer: str, command: list[str]) -> None:
-    # pip takes an empty variable as unset; uv rejects it.
-    environment = {name: value for name, value in os.environ.items() if value}
+    uv, python = [sys.executable, "-m", "uv"], str(folder / "bin/python")
     try:
-        subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=INSTALL_TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
-        raise NotInstalled(requirements(peer), f"it took more than {INSTALL_TIMEOUT} s") from None
-    except subprocess.CalledProcessError as error:
-        raise NotInstalled(requirements(peer), " ".join(error.stderr.split())[-QUOTED:]) from None
+        run_command([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        run_command([*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))])
+    except CommandFailed as error:
+        raise NotInstalled(requirements(peer), str(error)) from None

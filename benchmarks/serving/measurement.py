@@ -11,9 +11,9 @@ from pathlib import Path
 from benchmarks.command_line import print_progress
 from benchmarks.errors import LoadFailed
 from benchmarks.sampling import sampled
-from benchmarks.serving.contenders import Contender, Instance
+from benchmarks.serving.contenders import Contender
 from benchmarks.serving.load_generator import Load, generate_load
-from benchmarks.serving.processes import ProcessTree, process_tree
+from benchmarks.serving.processes import ProcessTree
 from benchmarks.serving.verification import Accuracy, Reference, measure_accuracy, wait_for_correct
 from tests.serving.servers import free_port
 
@@ -63,12 +63,11 @@ class RunningContender:
 def running(contender: Contender, photos: Sequence[Path], reference: Reference) -> Iterator[RunningContender]:
     """Starts a contender on a free port and writes the request bodies of the photos; stops it at the end."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        instance = Instance(free_port(), Path(name))
-        environment, command = contender.environment(instance), contender.command(instance)
-        bodies = _write_bodies(contender, photos, instance.folder / "bodies")
-        url = f"http://127.0.0.1:{instance.port}{contender.path}"
+        port, folder = free_port(), Path(name)
+        bodies = _write_bodies(contender, photos, folder / "bodies")
+        url = f"http://127.0.0.1:{port}{contender.path}"
         started = time.monotonic()
-        with process_tree(command, instance.folder, environment, instance.folder / "log") as tree:
+        with contender.start(port, folder) as tree:
             seconds = wait_for_correct(contender, url, tree, reference, started)
             yield RunningContender(contender, url, tree, bodies, seconds)
 
@@ -93,13 +92,10 @@ def measure_server(
 
 def measure_bare_limit(contender: Contender) -> Measurement:
     """Runs the loop without a server, which prints its own figures."""
-    with tempfile.TemporaryDirectory() as name:
-        instance = Instance(0, Path(name))
-        command, environment = contender.command(instance), contender.environment(instance)
-        with process_tree(command, instance.folder, environment, instance.folder / "log") as tree:
-            with sampled(tree.pss, MEMORY_INTERVAL) as memory:
-                tree.root.wait()
-            output = tree.log.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, contender.start(0, Path(folder)) as tree:
+        with sampled(tree.pss, MEMORY_INTERVAL) as memory:
+            tree.root.wait()
+        output = tree.log.read_text(encoding="utf-8")
     try:
         load = Load(**json.loads(output), errors=0)
     except ValueError:

@@ -4,29 +4,26 @@ Reads a project in which `make run MODEL=imagenet` was done. Measures this serve
 core and on two. Writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
 """
 
+import os
+import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
-from benchmarks.command_line import (
-    Run,
-    add_duration_options,
-    measure_and_write,
-    print_progress,
-    project_parser,
-)
+import psutil
+
+from benchmarks.command_line import Run, measure_and_write, print_progress, project_parser
 from benchmarks.documents import PERFORMANCE, ROOT, replace_section, write_json
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import Contender, goldfish
-from benchmarks.serving.cpu_cores import CpuTime, pinned, usable_cores
 from benchmarks.serving.load_generator import Load, wrk_version
 from benchmarks.serving.measurement import running
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.schedule import shuffled_rounds
 from benchmarks.serving.statistics import Row, median, summarise_loads
-from benchmarks.serving.sweep_table import plural, table
+from benchmarks.serving.sweep_table import table
 from benchmarks.serving.verification import Reference
 from serving.cpu_count import available_cores
 
@@ -53,9 +50,10 @@ class Combination:
         """At most as many threads as cores, and at most as many slots in all as one process may have."""
         return self.threads <= self.cores and self.processes * self.slots <= max(SLOTS)
 
-    def __str__(self) -> str:
-        counts = {"core": self.cores, "process": self.processes, "slot": self.slots, "thread": self.threads}
-        return ", ".join(plural(number, noun) for noun, number in counts.items())
+    @property
+    def core_numbers(self) -> list[int]:
+        """The first ones that this process may use."""
+        return sorted(os.sched_getaffinity(0))[: self.cores]
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,14 @@ class Measurement:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = project_parser("benchmarks.serving.sweep", "Compares numbers of processes, slots and threads.")
-    add_duration_options(parser, rounds=f"{ROUNDS}", seconds=f"{SECONDS:g}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
     options = parser.parse_args(arguments)
 
     def measure() -> Run:
         wrk_version()
         project = find_project(options.project)
-        return sweep(
-            project, combinations(available_cores()), options.rounds or ROUNDS, options.seconds or SECONDS
-        )
+        return sweep(project, combinations(available_cores()), options.rounds, options.seconds)
 
     return measure_and_write(measure, write)
 
@@ -106,23 +103,31 @@ def sweep(project: Project, combinations: Sequence[Combination], rounds: int, se
 
 def measure(combination: Combination, project: Project, reference: Reference, seconds: float) -> Measurement:
     """Loads as many servers as the combination has processes, because one server has only one process."""
-    contender, cores = server(combination, project), usable_cores(combination.cores)
+    contender = server(combination, project)
     with ExitStack() as stack:
         first, *others = [
             stack.enter_context(running(contender, project.load_photos, reference))
             for _ in range(combination.processes)
         ]
         first.load(CLIENTS, WARM_UP_SECONDS, others)
-        before = CpuTime.read(cores)
+        idle_percent(combination.core_numbers)
         load, memory = first.load(CLIENTS, seconds, others)
-        return Measurement(load, memory, CpuTime.read(cores).idle_share_since(before))
+        return Measurement(load, memory, idle_percent(combination.core_numbers) / 100)
+
+
+def idle_percent(cores: Sequence[int]) -> float:
+    """Mean idle time of some cores since the last call."""
+    times = psutil.cpu_times_percent(percpu=True)
+    return statistics.mean(times[core].idle + times[core].iowait for core in cores)
 
 
 def server(combination: Combination, project: Project) -> Contender:
-    """One process of a combination."""
+    """One process of a combination, pinned to its cores; the load generator runs on all cores."""
+    cores = ",".join(map(str, combination.core_numbers))
+    module = "benchmarks.serving.serve_with_threads"
+    command = [*("taskset", "--cpu-list", cores), sys.executable, "-m", module, str(combination.threads)]
     contender = goldfish(project, project.default, GOLDFISH_SLOTS=str(combination.slots))
-    command = [sys.executable, "-m", "benchmarks.serving.serve_with_threads", str(combination.threads)]
-    return pinned(replace(contender, command=lambda instance: command), usable_cores(combination.cores))
+    return replace(contender, command=command)
 
 
 def summarise(rounds: Sequence[Measurement]) -> Row:
@@ -137,7 +142,6 @@ def write(run: Run) -> None:
     """Writes the results, and shows them in the document."""
     write_json(RESULTS, run)
     replace_section(PERFORMANCE, "sweep", table(run))
-    print(table(run))
 
 
 if __name__ == "__main__":

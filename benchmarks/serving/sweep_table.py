@@ -3,41 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.documents import markdown_table
 from benchmarks.serving.statistics import Row
 from benchmarks.serving.tables import conditions, load_cells
 
-HEADER = (
-    "| cores | processes | slots of each | threads in each prediction "
-    "| requests/s | p50, p99 | memory | idle |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
-)
+COLUMNS = ["cores", "processes", "slots of each", "threads in each prediction"]
+COLUMNS += ["requests/s", "p50, p99", "memory", "idle"]
 # A share of the highest rate. Two rounds of the same combination may differ by as much.
 ENOUGH = 0.95
 
 
 def table(run: dict[str, Any]) -> str:
     """Every combination, the conclusions, and the conditions."""
-    rows = run["counts"]
-    lines = [HEADER, *map(_row, rows), ""]
-    lines += [f"- {_conclusion(cores, rows)}" for cores in sorted({row["cores"] for row in rows})]
+    rows, keys = run["counts"], ("cores", "processes", "slots", "threads")
+    cells = [(*(row[key] for key in keys), *load_cells(row), f"{100 * row['idle']:.0f} %") for row in rows]
+    conclusions = "".join(
+        f"- {_conclusion(cores, rows)}\n" for cores in sorted({row["cores"] for row in rows})
+    )
     if errors := sum(row["errors"] for row in rows):
-        lines.append(f"- {errors:,} requests failed.")
-    lines += [
-        "",
+        conclusions += f"- {errors:,} requests failed.\n"
+    return (
+        f"{markdown_table(COLUMNS, cells)}\n{conclusions}\n"
         f"{conditions(run)} {run['clients']} clients, {run['bundle']['precision']}. Memory is PSS of all "
-        "processes; idle is what the server's cores had left, with the load generator at work on them too.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def plural(number: int, noun: str) -> str:
-    """A number and its noun."""
-    suffix = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{suffix}"
-
-
-def _row(row: Row) -> str:
-    counts = f"{row['cores']} | {row['processes']} | {row['slots']} | {row['threads']}"
-    return f"| {counts} | {load_cells(row)} | {100 * row['idle']:.0f} % |"
+        "processes; idle is what the server's cores had left, with the load generator at work on them too.\n"
+    )
 
 
 def _conclusion(cores: int, rows: Sequence[Row]) -> str:
@@ -46,8 +35,8 @@ def _conclusion(cores: int, rows: Sequence[Row]) -> str:
     best = _best(plain)
     enough = min(row["slots"] for row in plain if row["rate"] >= ENOUGH * best["rate"])
     sentences = [
-        f"On {plural(cores, 'core')}, one process with one thread in each prediction gives most with "
-        f"{plural(best['slots'], 'slot')}, and {100 * ENOUGH:.0f} % of that with {enough}."
+        f"On {_plural(cores, 'core')}, one process with one thread in each prediction gives most with "
+        f"{_plural(best['slots'], 'slot')}, and {100 * ENOUGH:.0f} % of that with {enough}."
     ]
     if doubled := _select(rows, cores, processes=2, threads=1):
         other = _best(doubled)
@@ -70,3 +59,7 @@ def _best(rows: Sequence[Row]) -> Row:
 
 def _share(row: Row, whole: Row, figure: str) -> str:
     return f"{100 * row[figure] / whole[figure]:.0f} %"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

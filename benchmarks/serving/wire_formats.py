@@ -33,30 +33,25 @@ def raw(top_class: TopClass) -> WireFormat:
     return WireFormat("image/jpeg", lambda data: data, top_class)
 
 
-def mlflow_dataframe(top_class: TopClass) -> WireFormat:
+def mlflow_dataframe() -> WireFormat:
     """MLflow's `dataframe_split`: a table with one cell."""
 
     def encode(data: bytes) -> bytes:
-        table = {"columns": ["image"], "data": [[base64.b64encode(data).decode()]]}
-        return json.dumps({"dataframe_split": table}).encode()
+        return json.dumps({"dataframe_split": {"columns": ["image"], "data": [[_base64(data)]]}}).encode()
 
-    return WireFormat("application/json", encode, top_class)
+    return WireFormat("application/json", encode, lambda body: _id(json.loads(body)["predictions"][0]))
 
 
-def open_inference(top_class: TopClass) -> WireFormat:
-    """The Open Inference Protocol in JSON, with MLServer's content type for bytes."""
+def open_inference() -> WireFormat:
+    """The Open Inference Protocol in JSON with MLServer's content type for bytes; classes are a string."""
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
 
     def encode(data: bytes) -> bytes:
-        tensor = {
-            "name": "image",
-            "shape": [1],
-            "datatype": "BYTES",
-            "parameters": {"content_type": "base64"},
-            "data": [base64.b64encode(data).decode()],
-        }
-        return json.dumps({"inputs": [tensor]}).encode()
+        return json.dumps({"inputs": [tensor | {"data": [_base64(data)]}]}).encode()
 
-    return WireFormat("application/json", encode, top_class)
+    return WireFormat(
+        "application/json", encode, lambda body: first_class(json.loads(body)["outputs"][0]["data"][0])
+    )
 
 
 def highest_confidence(body: bytes) -> str:
@@ -65,19 +60,9 @@ def highest_confidence(body: bytes) -> str:
     return max(scores, key=lambda name: scores[name])
 
 
-def first_class(body: bytes) -> str:
+def first_class(body: bytes | str) -> str:
     """From a list of classes, best first."""
-    return str(json.loads(body)[0]["id"])
-
-
-def first_prediction(body: bytes) -> str:
-    """From such a list in MLflow's response."""
-    return str(json.loads(body)["predictions"][0][0]["id"])
-
-
-def first_output(body: bytes) -> str:
-    """From such a list as a string in the Open Inference Protocol's response."""
-    return first_class(json.loads(body)["outputs"][0]["data"][0].encode())
+    return _id(json.loads(body))
 
 
 def is_class(top_class: str, label: Label) -> bool:
@@ -86,3 +71,11 @@ def is_class(top_class: str, label: Label) -> bool:
     Where two classes share a name, ours has the id in brackets after it, and Keras's has not.
     """
     return top_class in (label.id, label.name, label.name.split(" (")[0])
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _id(classes: list[dict[str, object]]) -> str:
+    return str(classes[0]["id"])

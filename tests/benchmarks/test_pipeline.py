@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.commands import run_command
 from benchmarks.documents import PIPELINE, README, ROOT, section
 from benchmarks.errors import CommandFailed
 from benchmarks.pipeline import stage_times
 from benchmarks.pipeline.__main__ import RESULTS, main
-from benchmarks.pipeline.commands import run_command
-from benchmarks.pipeline.tables import pipeline_tables, target_table
+from benchmarks.pipeline.tables import pipeline_tables, summary_table
 from benchmarks.pipeline.throughput import link_photos, run_task
 from benchmarks.serving.project import ACCURACY_PHOTOS, LAYOUT, list_test_photos
 from tests.repo.stages import STAGES
@@ -40,11 +40,11 @@ def test_the_manual_shows_what_was_measured() -> None:
 
 
 def test_the_readme_shows_what_was_measured() -> None:
-    assert section(README, "pipeline") == target_table(json.loads(RESULTS.read_text(encoding="utf-8")))
+    assert section(README, "pipeline") == summary_table(json.loads(RESULTS.read_text(encoding="utf-8")))
 
 
 def test_the_readme_shows_which_targets_are_met() -> None:
-    shown = target_table(RUN | {"commands": RUN["commands"] | {"again": 6.0}})
+    shown = summary_table(RUN | {"commands": RUN["commands"] | {"again": 6.0}})
     assert "| `make run` after set-up, from nothing | ≤ 180 s | 69.0 s | met |" in shown
     assert "| `dvc repro`, nothing changed | ≤ 3 s | 6.0 s | missed by 100 % |" in shown
 

@@ -39,7 +39,7 @@ def test_others_are_measured_when_one_fails(
     project = find_project(colours)
     good = goldfish(project, project.default)
     failing = [sys.executable, "-c", "print('no licence')"]
-    ended = replace(good, name="ended", command=lambda instance: failing)
+    ended = replace(good, name="ended", command=failing)
     nowhere = replace(good, name="nowhere", peer="nowhere")
     limit = bare_limit(project.default, project.load_photos, 0.5)
     rows = measure(project, [ended, nowhere, good, limit])

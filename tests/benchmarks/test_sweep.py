@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmarks.documents import PERFORMANCE, section
-from benchmarks.serving.cpu_cores import CpuTime, usable_cores
 from benchmarks.serving.measurement import running
 from benchmarks.serving.project import find_project
 from benchmarks.serving.statistics import Row
@@ -37,11 +36,6 @@ def test_combinations_need_no_more_cores_than_there_are(cores: float) -> None:
     assert len(combinations(cores)) == 6
 
 
-def test_a_combination_as_text() -> None:
-    assert str(Combination(2, 1, 3, 2)) == "2 cores, 1 process, 3 slots, 2 threads"
-    assert str(Combination(1, 2, 1, 1)) == "1 core, 2 processes, 1 slot, 1 thread"
-
-
 def test_a_server_has_the_slots_threads_and_cores_of_its_combination(colours: Path) -> None:
     project = find_project(colours)
     reference = Reference.predict(project.default, project.accuracy_photos)
@@ -50,7 +44,7 @@ def test_a_server_has_the_slots_threads_and_cores_of_its_combination(colours: Pa
         contender = server(replace(PLAIN, threads=inner), project)
         with running(contender, project.load_photos, reference) as started:
             master, worker = started.tree.processes
-            assert master.cpu_affinity() == worker.cpu_affinity() == usable_cores(1)
+            assert master.cpu_affinity() == worker.cpu_affinity() == PLAIN.core_numbers
             assert worker.environ()["GOLDFISH_SLOTS"] == "2"
             threads[inner] = worker.num_threads()
     # ONNX Runtime starts its threads with the model, Gunicorn its own with the first requests.
@@ -75,10 +69,6 @@ def test_servers_are_measured_alone_and_in_pairs(colours: Path) -> None:
 def test_the_command_prints_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--project", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_idle_is_a_share_of_all_time() -> None:
-    assert CpuTime(101.0, 1004.0).idle_share_since(CpuTime(100.0, 1000.0)) == 0.25
 
 
 def combination_row(counts: tuple[int, int, int, int], rate: float, errors: int = 0) -> Row:

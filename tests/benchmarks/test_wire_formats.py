@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks.serving import wire_formats
-from serving.api.request_images import images
+from serving.api.request_images import parse_images
 from serving.artifact.bundle import Label
 
 PHOTO = bytes(range(256))
@@ -15,13 +15,11 @@ CLASSES = [{"label": "goldfish", "id": "n1", "score": 0.9}, {"label": "tench", "
 
 def test_bodies_hold_the_photo() -> None:
     form = wire_formats.form("image", wire_formats.highest_confidence)
-    assert images(form.content_type, form.encode(PHOTO), 1) == [PHOTO]
+    assert parse_images(form.content_type, form.encode(PHOTO), 1) == [PHOTO]
     assert wire_formats.raw(wire_formats.first_class).encode(PHOTO) == PHOTO
-    table = json.loads(wire_formats.mlflow_dataframe(wire_formats.first_prediction).encode(PHOTO))[
-        "dataframe_split"
-    ]
+    table = json.loads(wire_formats.mlflow_dataframe().encode(PHOTO))["dataframe_split"]
     assert base64.b64decode(table["data"][0][0]) == PHOTO
-    (tensor,) = json.loads(wire_formats.open_inference(wire_formats.first_output).encode(PHOTO))["inputs"]
+    (tensor,) = json.loads(wire_formats.open_inference().encode(PHOTO))["inputs"]
     assert base64.b64decode(tensor["data"][0]) == PHOTO
 
 
@@ -30,8 +28,8 @@ def test_bodies_hold_the_photo() -> None:
     [
         (wire_formats.highest_confidence, {"tench": 0.1, "goldfish": 0.9}, "goldfish"),
         (wire_formats.first_class, CLASSES, "n1"),
-        (wire_formats.first_prediction, {"predictions": [CLASSES]}, "n1"),
-        (wire_formats.first_output, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
+        (wire_formats.mlflow_dataframe().top_class, {"predictions": [CLASSES]}, "n1"),
+        (wire_formats.open_inference().top_class, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
     ],
 )
 def test_the_top_class_is_read(top_class: wire_formats.TopClass, response: object, expected: str) -> None:

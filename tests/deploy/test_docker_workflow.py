@@ -1,4 +1,4 @@
-"""docker.yml, run here: the image is built and tried for everything, published for what is pinned alone."""
+"""Runs docker.yml: every event builds and tests the image, only a committed pin is published."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +18,21 @@ PIN = Path("pins/colours.json")
 REPOSITORY = "owner/goldfish"
 IMAGES = ("goldfish-colours", "goldfish-tiny")
 MAIN, TAG = Event("push", "refs/heads/main"), Event("push", "refs/tags/v1")
+# Slow: each builds an image, one of them also a model.
+slow = pytest.mark.slow
 FORK = Event("pull_request", "refs/pull/1/merge", fork=True)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry]:
-    """Where images are pushed to."""
+    """The registry that images are pushed to."""
     with image_registry(tmp_path_factory.mktemp("registry")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pin]]:
-    """An MLflow server that has a model, and the pin that names it."""
+    """An MLflow server with one registered model, and the pin of this model."""
     folder = tmp_path_factory.mktemp("mlflow")
     with mlflow_server(folder) as server:
         yield server, register_bundle(server, folder, "colours", steepness=5.0).pin
@@ -38,7 +40,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pi
 
 @pytest.fixture
 def source(tmp_path: Path, tracking: tuple[str, Pin]) -> Project:
-    """A repository that pins this model, and has no byte of it."""
+    """A repository with the pin of this model and without its bundle."""
     project = copy_of_the_working_tree(tmp_path / "source")
     for pin in (project.root / "pins").iterdir():
         pin.unlink()
@@ -49,7 +51,7 @@ def source(tmp_path: Path, tracking: tuple[str, Pin]) -> Project:
 
 @pytest.fixture
 def runner(source: Project, base: str, images: ImageRegistry, tmp_path: Path) -> Iterator[Runner]:
-    """A machine of GitHub's, with a base image and a registry that can be reached."""
+    """A GitHub runner that can reach a base image and a registry."""
     instead = {
         "PATH": environment()["PATH"],
         "BASE": base,
@@ -65,6 +67,7 @@ def runner(source: Project, base: str, images: ImageRegistry, tmp_path: Path) ->
     forget()
 
 
+@slow
 def test_main_publishes_what_was_tried(
     runner: Runner, images: ImageRegistry, tracking: tuple[str, Pin]
 ) -> None:
@@ -92,8 +95,9 @@ def test_main_publishes_what_was_tried(
     assert listed["output-file"] == attested[1]["sbom-path"]
 
 
+@slow
 def test_a_fork_builds_and_tries_without_secrets(runner: Runner, tmp_path: Path) -> None:
-    """Nobody has the pinned bytes; what building gives stands in for them."""
+    """The pinned bundle is not available, so a freshly built one stands in for it."""
     runner.source, runner.variables = tiny_project(tmp_path / "tiny"), {"MODEL": "tiny"}
     (runner.source.root / "pins").mkdir(exist_ok=True)
     (runner.source.root / "pins/tiny.json").write_bytes(Pin("tiny", 1, "0" * 64).to_bytes())
@@ -112,7 +116,7 @@ def test_a_fork_builds_and_tries_without_secrets(runner: Runner, tmp_path: Path)
     [
         (MAIN, "true", True),
         (MAIN, "false", False),
-        # It is refused by `make push`, so that a release does not go missing unnoticed.
+        # `make push` refuses it, so that a missing release is noticed.
         (TAG, "false", True),
         (Event("push", "refs/heads/main-2"), "true", False),
         (Event("push", "refs/heads/tags"), "true", False),

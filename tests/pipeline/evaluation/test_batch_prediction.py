@@ -1,4 +1,4 @@
-"""What evaluation keeps of a bundle's answers: little of each image, and the same as the bundle says."""
+"""Batch prediction keeps a few bytes of each image, and they equal what the predictor returns."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.batch_prediction import WHOLE, ask
+from pipeline.evaluation.batch_prediction import WHOLE, Answers, ask
 from pipeline.evaluation.keras_agreement import batch, measure
 from serving.artifact.manifest import FLOAT_GRAPH
 from serving.errors import ImageError
@@ -15,20 +15,20 @@ from serving.model.predictor import Predictor
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
 
-# So many that not all of them are kept whole, and that the last block of a thread is not full.
+# More than the images whose probabilities are all kept, and the last block of a thread is not full.
 IMAGES = 2 * WHOLE + 3
 COLOURS = ((255, 90, 0), (90, 255, 0), (90, 90, 255))
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    """The tiny bundle, which tells red, green and blue apart."""
+    """The predictor of the tiny bundle, which classifies red, green and blue."""
     return Predictor.open(write_bundle(tmp_path_factory.mktemp("bundle") / "bundle", "tiny"))
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Many small pictures; a third of them are in the folder of another colour."""
+    """Many small images; a third of them are in the folder of another colour."""
     folder = tmp_path_factory.mktemp("images")
     for number in range(IMAGES):
         path = folder / f"c{number % 3}" / f"{number:05d}.png"
@@ -38,8 +38,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_kept_is_what_the_bundle_answers(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
+@pytest.fixture(scope="module")
+def answers(predictor: Predictor, images: Path) -> Answers:
+    """The predictions for all of them."""
+    return ask(predictor, images)
+
+
+def test_what_is_kept_is_what_the_bundle_answers(
+    predictor: Predictor, images: Path, answers: Answers
+) -> None:
     assert answers.files == sorted(images.rglob("*.png"))
     assert answers.classes == 3
     assert round(answers.right.mean(), 2) == 0.67
@@ -51,16 +58,14 @@ def test_what_is_kept_is_what_the_bundle_answers(predictor: Predictor, images: P
         assert answers.ranks[row] == order.index(answers.actual[row])
 
 
-def test_few_answers_are_kept_whole_evenly_over_the_images(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
+def test_few_answers_are_kept_whole_evenly_over_the_images(answers: Answers) -> None:
     assert list(answers.whole) == list(range(0, IMAGES, 3))
     for row, probabilities in answers.whole.items():
         assert probabilities.shape == (3,)
         assert probabilities.argmax() == answers.predicted[row]
 
 
-def test_of_each_image_a_few_bytes_are_kept(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
+def test_of_each_image_a_few_bytes_are_kept(answers: Answers) -> None:
     kept = (answers.actual, answers.predicted, answers.confidence, answers.ranks)
     assert sum(column.nbytes for column in kept) == 28 * IMAGES
     assert len(answers.whole) <= WHOLE

@@ -1,9 +1,8 @@
-"""Runs and times commands."""
+"""Runs commands."""
 
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,23 +10,19 @@ from benchmarks.documents import ROOT
 from benchmarks.errors import CommandFailed
 
 
-def run_command(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
+def run_command(
+    command: Sequence[str], folder: Path = ROOT, variables: Mapping[str, str] | None = None
+) -> str:
     """Returns its output. Raises `CommandFailed` unless it exits with 0."""
-    environment = {**os.environ, **(variables or {})}
+    # pip takes an empty variable as unset; uv rejects it.
+    environment = {name: value for name, value in os.environ.items() if value} | dict(variables or {})
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandFailed(command, done.returncode, done.stderr or done.stdout)
     return done.stdout
 
 
-def time_command(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> float:
-    """Returns the seconds that it takes."""
-    began = time.monotonic()
-    run_command(command, folder, variables)
-    return time.monotonic() - began
-
-
 def run_module(module: str, *arguments: object, folder: Path = ROOT) -> str:
-    """Returns the output of a module of this project."""
+    """Returns the output of a module of this project, run in any folder."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return run_command(command, folder, {"PYTHONPATH": str(ROOT)})
