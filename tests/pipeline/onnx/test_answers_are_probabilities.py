@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from pipeline.errors import NotProbabilities
-from pipeline.evaluation.batch_prediction import ask
-from pipeline.onnx import probability_check
+from pipeline.evaluation.batch_prediction import predict_folder
+from pipeline.onnx.probability_check import check_probabilities
 from pipeline.stages.export import write_golden
 from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
@@ -53,10 +53,10 @@ def images(tmp_path: Path) -> Path:
 def test_values_from_0_to_1_that_add_up_to_1(answer: list[float], right: bool) -> None:
     row = np.array(answer, dtype=np.float32)
     if right:
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
         return
     with pytest.raises(NotProbabilities, match=r"cat/1\.png.*softmax"):
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
 
 
 @pytest.mark.parametrize("operator", ["Identity", "Sigmoid", "Relu", "LogSoftmax"])
@@ -65,6 +65,6 @@ def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Pa
     with pytest.raises(NotProbabilities, match="add up to"):
         write_golden(bundle, sorted(images.rglob("*.png")), 2)
     with pytest.raises(NotProbabilities, match="add up to"):
-        ask(Predictor.open(bundle), images)
+        predict_folder(Predictor.open(bundle), images)
     # What was pinned once can still be compared with.
-    assert len(ask(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
+    assert len(predict_folder(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
