@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.documents import PROTOCOLS, markdown_table, replace_section, write_json
-from tests.serving.api.protocols.asked import CALLS, MODEL
+from tests.serving.api.protocols.calls import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running

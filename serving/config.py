@@ -14,10 +14,9 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
-from serving import keys
+from serving.api.key_file import KeyFileInvalid, read_key_file
 from serving.artifact.registry.address import Credentials
 from serving.errors import ServingError
-from serving.keys import KeysInvalid
 
 PREFIX = "GOLDFISH_"
 # Names that PaaS platforms, Vertex AI and MLflow have established.
@@ -118,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Access control, off by default: a rate such as "60/minute", and SHA-256 digests of API keys.
     rate_limit: str = ""
     api_keys: tuple[Hash, ...] = ()
-    # A key file takes precedence over `api_keys` and is reloaded while the server runs; see serving/keys.py.
+    # A key file (serving/api/key_file.py) replaces `api_keys` and is reloaded while the server runs.
     api_keys_file: Path | None = None
     # Number of trusted reverse proxies in front. If it is too high, clients can forge their address.
     proxy_hops: Annotated[int, Meta(ge=0, le=10)] = 0
@@ -245,10 +244,10 @@ def _read_key_digests(file: Path) -> tuple[tuple[str, ...], list[str]]:
     """The digests in a key file, and errors."""
     where = f"{variable('api_keys_file')} is {str(file)!r}"
     try:
-        return tuple(key.digest for key in keys.read(file)), []
+        return tuple(key.digest for key in read_key_file(file)), []
     except OSError:
         return (), [f"{where}, which cannot be read"]
-    except KeysInvalid as error:
+    except KeyFileInvalid as error:
         return (), [f"{where}: {error}"]
 
 

@@ -211,7 +211,7 @@ class ConnectionLifecycle(GunicornWorker):
         self.linger(conn)
 
     def _send_error(self, sock: ClientSocket, error: RequestError) -> None:
-        response = self.wsgi.refuse(error)
+        response = self.wsgi.error_response(error)
         with suppress(OSError):
             sock.send_available(response)
 

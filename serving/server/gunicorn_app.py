@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from serving.api.admission import Admission
+from serving.api.admission_control import AdmissionControl
 from serving.api.errors import RequestError
 from serving.artifact.release import Release
 from serving.config import Settings
@@ -37,13 +37,13 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 class WorkerApplication(Protocol):
     """The WSGI application as the worker uses it, besides calling it."""
 
-    admission: Admission
+    admission: AdmissionControl
     watchdog: Watchdog
     restarts: RestartCounter
     # Set at a graceful stop: every response closes its connection.
     closing: bool
 
-    def refuse(self, error: RequestError) -> bytes:
+    def error_response(self, error: RequestError) -> bytes:
         """A complete response to what never became a request, counted and logged."""
 
 
@@ -90,11 +90,11 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     def load(self) -> WorkerApplication:
         """Called in the worker: loads the model, checks its golden predictions, makes the application."""
         # Imported here because the master process needs neither ONNX Runtime nor Flask, and stays small.
-        from serving.api.app import application
+        from serving.api.app import load_application
 
         configure_malloc()
         try:
-            app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
+            app = load_application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
             stderr = NonblockingOutput(sys.stderr.fileno())
             stderr.write(f"{error}\n".encode())

@@ -69,7 +69,7 @@ class RequestDispatch(ConnectionLifecycle):
     def load_wsgi(self) -> None:
         """Called by Gunicorn. Requests in the pool's queue count as waiting for a slot."""
         super().load_wsgi()
-        self.wsgi.admission.line = lambda: self.tpool.waiting
+        self.wsgi.admission.queued_for_thread = lambda: self.tpool.waiting
 
     def shut_down_pools(self) -> None:
         """Ends all threads that have nothing left to do."""
@@ -174,4 +174,4 @@ class RequestDispatch(ConnectionLifecycle):
             self.log.exception("a request failed outside the application")
             error = Internal()
         with suppress(OSError):
-            client.replace_response(self.wsgi.refuse(error))
+            client.replace_response(self.wsgi.error_response(error))

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks.serving import wire_formats
-from serving.api.request_images import images
+from serving.api.request_images import parse_images
 from serving.artifact.bundle import Label
 
 PHOTO = bytes(range(256))
@@ -15,7 +15,7 @@ CLASSES = [{"label": "goldfish", "id": "n1", "score": 0.9}, {"label": "tench", "
 
 def test_bodies_hold_the_photo() -> None:
     form = wire_formats.form("image", wire_formats.highest_confidence)
-    assert images(form.content_type, form.encode(PHOTO), 1) == [PHOTO]
+    assert parse_images(form.content_type, form.encode(PHOTO), 1) == [PHOTO]
     assert wire_formats.raw(wire_formats.first_class).encode(PHOTO) == PHOTO
     table = json.loads(wire_formats.mlflow_dataframe().encode(PHOTO))["dataframe_split"]
     assert base64.b64decode(table["data"][0][0]) == PHOTO

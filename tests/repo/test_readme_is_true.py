@@ -125,7 +125,7 @@ def section_of(text: str, title: str) -> str:
 
 
 def test_the_protocol_that_version_tells_is_that_of_the_mlflow_that_is_tested() -> None:
-    assert version("mlflow") == mlflow_scoring.VERSION
+    assert version("mlflow") == mlflow_scoring.MLFLOW_VERSION
 
 
 def test_the_server_tells_its_own_version() -> None:

@@ -10,7 +10,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from serving.api.access_control import Access
+from serving.api.access_control import AccessControl
 from serving.api.errors import RateLimited
 from serving.config import SettingsInvalid
 from tests.serving.api.test_routes import check_problem
@@ -111,7 +111,7 @@ def asking(address: str) -> Request:
 
 @pytest.mark.parametrize(("first", "second", "same"), ADDRESSES)
 def test_what_one_client_is(first: str, second: str, same: bool) -> None:
-    access = Access((), "1/day")
+    access = AccessControl((), "1/day")
     access.check(asking(first))
     if same:
         with pytest.raises(RateLimited):
@@ -121,15 +121,15 @@ def test_what_one_client_is(first: str, second: str, same: bool) -> None:
 
 
 def test_without_a_limit_nobody_is_counted() -> None:
-    access = Access((), "")
+    access = AccessControl((), "")
     for _ in range(1000):
         access.check(asking("192.0.2.1"))
-    assert not access.wants_key
+    assert not access.requires_key
 
 
 @pytest.mark.parametrize("text", ["3/day", "3 per day", "3/1 day", "100/day; 3/month", "3/month,100/day"])
 def test_ways_to_write_a_limit(text: str) -> None:
-    access = Access((), text)
+    access = AccessControl((), text)
     for _ in range(LIMIT):
         access.check(asking("192.0.2.1"))
     with pytest.raises(RateLimited, match=text):
@@ -145,7 +145,7 @@ def test_ways_to_write_a_limit(text: str) -> None:
 )
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"GOLDFISH_RATE_LIMIT is .*60/minute"):
-        Access((), text)
+        AccessControl((), text)
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,11 @@ def test_all_places_are_for_one_until_others_come() -> None:
             for _ in range(8):
                 upload = begin(stack, budget, client)
                 with suppress(ServerBusy):
-                    budget.wait(upload, 0)
-            assert budget.waiting == 8
+                    budget.acquire_slot(upload, 0)
+            assert budget.used_slots == 8
         # Eight places and four clients.
-        assert {client: share.waiting for client, share in budget._shares.items()} == dict.fromkeys("abcd", 2)
-    assert (budget.waiting, budget.held, budget._shares) == (0, 0, {})
+        assert {client: usage.slots for client, usage in budget._usage.items()} == dict.fromkeys("abcd", 2)
+    assert (budget.used_slots, budget.held, budget._usage) == (0, 0, {})
 
 
 def test_slowest_of_the_greediest_goes() -> None:
@@ -33,11 +33,11 @@ def test_slowest_of_the_greediest_goes() -> None:
     with ExitStack() as stack:
         uploads = [begin(stack, budget, "greedy") for _ in range(3)]
         for upload, received in zip(uploads, (500, 10, 900), strict=True):
-            budget.wait(upload, received)
-        budget.wait(begin(stack, budget, "other"), 0)
+            budget.acquire_slot(upload, received)
+        budget.acquire_slot(begin(stack, budget, "other"), 0)
         assert [upload.evicted for upload in uploads] == [False, True, False]
         with pytest.raises(ServerBusy):
-            budget.wait(uploads[1], 11)
+            budget.acquire_slot(uploads[1], 11)
         with pytest.raises(ServerBusy):
             budget.hold(uploads[1], 1)
 
@@ -47,7 +47,7 @@ def test_memory_is_taken_from_who_has_most_and_given_back() -> None:
     with ExitStack() as stack:
         first, second, other = (begin(stack, budget, client) for client in ("a", "b", "c"))
         for upload in (first, second):
-            budget.wait(upload, 0)
+            budget.acquire_slot(upload, 0)
             budget.hold(upload, 500)
         with pytest.raises(ServerBusy):
             budget.hold(begin(stack, budget, "a"), 1)
@@ -61,7 +61,7 @@ def test_whole_body_is_not_sent_away() -> None:
     budget = BodyBudget(8, 1000)
     with ExitStack() as stack:
         whole = begin(stack, budget, "a")
-        budget.wait(whole, 0)
+        budget.acquire_slot(whole, 0)
         budget.hold(whole, 1000)
         budget.finish(whole)
         with pytest.raises(ServerBusy):
@@ -95,4 +95,4 @@ def test_rest_of_a_body_is_as_it_has_begun(
     declared: int | None, received: int, spent: float, rest: float
 ) -> None:
     upload = Upload("a", declared, began=100.0, deadline=130.0, received=received)
-    assert upload.rest(100.0 + spent) == pytest.approx(rest)
+    assert upload.seconds_left(100.0 + spent) == pytest.approx(rest)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import pytest
 
-from tests.serving.api.protocols.asked import HALF_PAIRS, NO_UTF_8, ODD, ODD_VALUES, with_text, with_value
+from tests.serving.api.protocols.calls import HALF_PAIRS, NO_UTF_8, ODD, ODD_VALUES, with_text, with_value
 from tests.serving.api.test_routes import Options, best, check_problem, upload
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from serving.api.openapi_responses import every_error
+from serving.api.openapi_responses import all_errors
 from tests.repo.imports import ROOT
 from tests.repo.routes import ROUTES
 from tests.serving.bundles import one_colour_png
@@ -106,14 +106,14 @@ def test_every_route_is_described(server: Server) -> None:
 
 def test_every_error_is_described(server: Server) -> None:
     rows = {row["code"]: row for row in document(server)["x-errors"]}
-    assert rows.keys() == {error.code for error in every_error()}
+    assert rows.keys() == {error.code for error in all_errors()}
     assert all(re.fullmatch(r"[A-Z].*\.", row["description"], re.DOTALL) for row in rows.values())
 
 
 @pytest.mark.parametrize("path", ["/inference", "/predict"])
 def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> None:
     responses = document(server)["paths"][path]["post"]["responses"]
-    for error in every_error():
+    for error in all_errors():
         if error.code.startswith("image"):
             assert f"`{error.code}`" in responses[str(error.status)]["description"]
 

@@ -8,9 +8,9 @@ import pytest
 from flask import Request
 
 from serving import rates
-from serving.api.access_control import Access, networks
+from serving.api.access_control import AccessControl, networks_of
 from serving.api.errors import RateLimited
-from serving.api.rate_limit import CLIENTS, Counts, RateLimiter
+from serving.api.rate_limit import MAX_CLIENTS, ClientWindows, RateLimiter
 from serving.rates import Rate
 from tests.serving.api.test_access_control import asking
 
@@ -52,7 +52,7 @@ def test_what_is_no_rate(text: str) -> None:
 
 def asked(rate: Rate, *moments: float) -> list[float]:
     """What one client is told at some seconds of a period: how long to wait."""
-    clock, counts = Clock(), [Counts(rate)]
+    clock, counts = Clock(), [ClientWindows(rate)]
     clock.now -= clock.now % rate.seconds
     limiter, start = RateLimiter(clock), clock.now
     found = []
@@ -72,7 +72,7 @@ def test_windows_slide() -> None:
 
 @pytest.mark.parametrize("rate", [Rate(1, 60), Rate(7, 10), Rate(100, 1)])
 def test_whoever_waits_as_told_is_answered(rate: Rate) -> None:
-    clock, counts = Clock(), [Counts(rate)]
+    clock, counts = Clock(), [ClientWindows(rate)]
     limiter, began, answered = RateLimiter(clock), clock.now, 0
     while clock.now < began + 10 * rate.seconds:
         wait = limiter.hit(counts, "one")
@@ -83,7 +83,7 @@ def test_whoever_waits_as_told_is_answered(rate: Rate) -> None:
 
 
 def test_a_refused_request_counts_against_no_limit() -> None:
-    clock, counts = Clock(), [Counts(Rate(1, 10)), Counts(Rate(3, 10_000))]
+    clock, counts = Clock(), [ClientWindows(Rate(1, 10)), ClientWindows(Rate(3, 10_000))]
     limiter = RateLimiter(clock)
     for _ in range(3):
         assert limiter.hit(counts, "one") == 0
@@ -92,9 +92,11 @@ def test_a_refused_request_counts_against_no_limit() -> None:
     assert limiter.hit(counts, "one") > 20
 
 
-def flood(limiter: RateLimiter, counts: list[Counts], number: int, form: Callable[[int], str]) -> list[bool]:
+def flood(
+    limiter: RateLimiter, counts: list[ClientWindows], number: int, form: Callable[[int], str]
+) -> list[bool]:
     """Asks once from each of many addresses; which were answered?"""
-    return [limiter.hit(counts, form(index), networks) == 0 for index in range(number)]
+    return [limiter.hit(counts, form(index), networks_of) == 0 for index in range(number)]
 
 
 def in_48(index: int) -> str:
@@ -102,19 +104,19 @@ def in_48(index: int) -> str:
 
 
 def test_a_full_store_forgets_nobody_and_lets_nobody_have_more() -> None:
-    clock, counts = Clock(), [Counts(Rate(2, 60), clients=50, networks=10)]
+    clock, counts = Clock(), [ClientWindows(Rate(2, 60), clients=50, networks=10)]
     limiter = RateLimiter(clock)
     for _ in range(2):
-        assert limiter.hit(counts, "192.0.2.1", networks) == 0
+        assert limiter.hit(counts, "192.0.2.1", networks_of) == 0
     assert all(flood(limiter, counts, 49, in_48))
     # All that come now from there share two requests.
     assert sum(flood(limiter, counts, 5000, lambda index: in_48(100 + index))) == 2
-    assert limiter.hit(counts, "192.0.2.1", networks) > 0
+    assert limiter.hit(counts, "192.0.2.1", networks_of) > 0
     # Somebody else's neighbours are not among them, nor is somebody who was there before.
-    assert limiter.hit(counts, "2001:db8:1::/64", networks) == 0
-    assert limiter.hit(counts, "198.51.100.1", networks) == 0
-    assert limiter.hit(counts, in_48(0), networks) == 0
-    assert limiter.hit(counts, in_48(0), networks) > 0
+    assert limiter.hit(counts, "2001:db8:1::/64", networks_of) == 0
+    assert limiter.hit(counts, "198.51.100.1", networks_of) == 0
+    assert limiter.hit(counts, in_48(0), networks_of) == 0
+    assert limiter.hit(counts, in_48(0), networks_of) > 0
     # As many networks share two by their provider, and as many providers two with all others.
     assert sum(flood(limiter, counts, 5000, lambda index: f"2001:db9:{index:x}::/64")) <= 2 * 10 + 2
     assert sum(flood(limiter, counts, 5000, lambda index: f"2a00:{index:x}::/64")) <= 2 * 20 + 2
@@ -126,12 +128,12 @@ def test_a_full_store_forgets_nobody_and_lets_nobody_have_more() -> None:
 
 
 def test_networks() -> None:
-    assert list(networks("192.0.2.1")) == ["192.0.2.0/24", "192.0.0.0/16"]
-    assert list(networks("2001:db8:1:2::/64")) == ["2001:db8:1::/48", "2001:db8::/32"]
-    assert list(networks("unknown")) == list(networks("key alice")) == []
+    assert list(networks_of("192.0.2.1")) == ["192.0.2.0/24", "192.0.0.0/16"]
+    assert list(networks_of("2001:db8:1:2::/64")) == ["2001:db8:1::/48", "2001:db8::/32"]
+    assert list(networks_of("unknown")) == list(networks_of("key alice")) == []
 
 
-def answered(access: Access, request: Request, numbers: range) -> int:
+def answered(access: AccessControl, request: Request, numbers: range) -> int:
     """How many of these get an answer who ask once, each from a network of its own within one /32."""
     found = 0
     for number in numbers:
@@ -143,11 +145,11 @@ def answered(access: Access, request: Request, numbers: range) -> int:
 
 
 def test_many_clients_cost_no_time() -> None:
-    access, request = Access((), "60/minute; 1000/day"), asking("192.0.2.1")
-    assert answered(access, request, range(CLIENTS)) == CLIENTS
+    access, request = AccessControl((), "60/minute; 1000/day"), asking("192.0.2.1")
+    assert answered(access, request, range(MAX_CLIENTS)) == MAX_CLIENTS
     # All that come now share what one client may.
     began = time.process_time()
-    assert answered(access, request, range(CLIENTS, CLIENTS + 2000)) == 60
+    assert answered(access, request, range(MAX_CLIENTS, MAX_CLIENTS + 2000)) == 60
     assert answered(access, request, range(2000)) == 2000
     assert time.process_time() - began < 1
     # A store that looks for old clients whenever somebody asks would be busy with nothing else.

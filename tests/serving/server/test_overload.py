@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from serving.api.admission import Admission
+from serving.api.admission_control import AdmissionControl
 from serving.api.errors import DeadlineExceeded, ServerBusy
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.images import encode_image
@@ -132,7 +132,7 @@ def test_clients_without_a_key_cannot_take_all_uploads(tmp_path: Path) -> None:
         assert answer.status == 200
 
 
-def hold(admission: Admission, release: threading.Event, order: list[int], number: int) -> None:
+def hold(admission: AdmissionControl, release: threading.Event, order: list[int], number: int) -> None:
     """Holds a slot until it is released, and records the order."""
     with admission.slot(time.monotonic() + 10, 10):
         order.append(number)
@@ -140,7 +140,7 @@ def hold(admission: Admission, release: threading.Event, order: list[int], numbe
 
 
 def test_the_queue_is_first_in_first_out() -> None:
-    admission, release = Admission(1, 10), threading.Event()
+    admission, release = AdmissionControl(1, 10), threading.Event()
     order: list[int] = []
     threads = []
     for number in range(8):
@@ -158,7 +158,7 @@ def test_the_queue_is_first_in_first_out() -> None:
 
 def test_no_slot_is_lost_when_turns_and_deadlines_meet() -> None:
     # Deadlines of about the time that a slot is held, so that slots become free just as waits end.
-    admission = Admission(2, 50)
+    admission = AdmissionControl(2, 50)
     outcomes: Counter[str] = Counter()
 
     def work(number: int) -> None:
@@ -179,7 +179,7 @@ def test_no_slot_is_lost_when_turns_and_deadlines_meet() -> None:
 
 
 def test_a_slot_is_given_back_after_a_fault() -> None:
-    admission = Admission(1, 0)
+    admission = AdmissionControl(1, 0)
     for _ in range(3):
         with pytest.raises(RuntimeError), admission.slot(time.monotonic() + 1, 1):
             raise RuntimeError
@@ -187,7 +187,7 @@ def test_a_slot_is_given_back_after_a_fault() -> None:
 
 
 def test_retry_after_grows_with_the_queue_and_the_work() -> None:
-    admission, release = Admission(1, 100), threading.Event()
+    admission, release = AdmissionControl(1, 100), threading.Event()
     order: list[int] = []
     for _ in range(50):
         with admission.slot(time.monotonic() + 1, 1):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.api.protocols.flavours import mlmodel
+from tests.serving.api.protocols.mlmodel import mlmodel
 from tests.serving.servers import Server, publish, running
 
 VERTEX = {"AIP_HEALTH_ROUTE": "/vertex/health", "AIP_PREDICT_ROUTE": "/vertex/predict"}

@@ -14,9 +14,9 @@ import tritonclient.http as triton
 from huggingface_hub import InferenceClient
 from tritonclient.utils import InferenceServerException
 
-from tests.serving.api.protocols.asked import CALLS, HEADER, JSON, MODEL, Call, base64
+from tests.serving.api.protocols.calls import CALLS, HEADER, JSON, MODEL, Call, base64
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.api.protocols.test_abuse import (
+from tests.serving.api.protocols.test_malformed_requests import (
     EACH,
     INFER,
     MEGABYTE,

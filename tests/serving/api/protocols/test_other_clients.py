@@ -17,8 +17,8 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
-from tests.serving.api.protocols.asked import LABELS, MODEL, TENSOR
-from tests.serving.api.protocols.asked import base64 as b64
+from tests.serving.api.protocols.calls import LABELS, MODEL, TENSOR
+from tests.serving.api.protocols.calls import base64 as b64
 from tests.serving.bundles import COLOURS, SIZE, one_colour_png
 from tests.serving.servers import Server
 

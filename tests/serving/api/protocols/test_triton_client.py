@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import LABELS as LABELS_FILE
-from tests.serving.api.protocols.asked import HEADER, LABELS, MODEL, TENSOR
+from tests.serving.api.protocols.calls import HEADER, LABELS, MODEL, TENSOR
 from tests.serving.bundles import COLOURS, SIZE, expected_probabilities, one_colour_png
 from tests.serving.servers import Server, publish, running
 

@@ -9,7 +9,7 @@ from serving.api.service import Service
 from serving.artifact.release import find_release
 from serving.config import Settings, SettingsInvalid
 from serving.server.drain import Drain
-from tests.serving.api.protocols.asked import CALLS
+from tests.serving.api.protocols.calls import CALLS
 from tests.serving.servers import free_port, publish, running
 from tests.serving.wire import ask, head, post
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from serving import keys
-from serving.api.key_store import KeyRing
+from serving.api.key_file import MAX_KEYS, ApiKey, KeyFileInvalid, parse_keys, read_key_file
+from serving.api.key_store import KeyStore
 from serving.config import SettingsInvalid
-from serving.keys import MOST_KEYS, Key, KeysInvalid
 from serving.rates import Rate
 from tests.repo.imports import ROOT
 from tests.serving.api.test_routes import check_problem
@@ -34,24 +33,24 @@ def digest(key: str) -> str:
 
 ALICE, BOB, EVE = digest("alice"), digest("bob"), digest("eve")
 SPRING = datetime(2027, 2, 1, tzinfo=UTC)
-TEXTS: dict[str, list[Key]] = {
-    ALICE: [Key(ALICE[:12], ALICE)],
-    f"{ALICE},{BOB} ,\n": [Key(ALICE[:12], ALICE), Key(BOB[:12], BOB)],
-    f"{ALICE} {BOB}": [Key(ALICE[:12], ALICE), Key(BOB[:12], BOB)],
-    f"{ALICE}\n{ALICE}": [Key(ALICE[:12], ALICE)] * 2,
-    f"# all\r\n\r\n  alice\t{ALICE}   # hers\r\n": [Key("alice", ALICE)],
-    f"alice {ALICE} expires=2027-01-31": [Key("alice", ALICE, SPRING)],
-    f"alice {ALICE} expires=2027-02-01T01:00+01:00": [Key("alice", ALICE, SPRING)],
-    f"alice {ALICE} quota=10/day expires=2027-01-31": [Key("alice", ALICE, SPRING, Rate(10, 86_400))],
-    f"alice {ALICE}\nalice {BOB}": [Key("alice", ALICE), Key("alice", BOB)],
-    f"team-2.web_app {ALICE}": [Key("team-2.web_app", ALICE)],
+TEXTS: dict[str, list[ApiKey]] = {
+    ALICE: [ApiKey(ALICE[:12], ALICE)],
+    f"{ALICE},{BOB} ,\n": [ApiKey(ALICE[:12], ALICE), ApiKey(BOB[:12], BOB)],
+    f"{ALICE} {BOB}": [ApiKey(ALICE[:12], ALICE), ApiKey(BOB[:12], BOB)],
+    f"{ALICE}\n{ALICE}": [ApiKey(ALICE[:12], ALICE)] * 2,
+    f"# all\r\n\r\n  alice\t{ALICE}   # hers\r\n": [ApiKey("alice", ALICE)],
+    f"alice {ALICE} expires=2027-01-31": [ApiKey("alice", ALICE, SPRING)],
+    f"alice {ALICE} expires=2027-02-01T01:00+01:00": [ApiKey("alice", ALICE, SPRING)],
+    f"alice {ALICE} quota=10/day expires=2027-01-31": [ApiKey("alice", ALICE, SPRING, Rate(10, 86_400))],
+    f"alice {ALICE}\nalice {BOB}": [ApiKey("alice", ALICE), ApiKey("alice", BOB)],
+    f"team-2.web_app {ALICE}": [ApiKey("team-2.web_app", ALICE)],
 }
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_bytes(text.encode("utf-8-sig"))
-    assert list(keys.read(tmp_path / "keys")) == TEXTS[text]
+    assert list(read_key_file(tmp_path / "keys")) == TEXTS[text]
 
 
 WRONG = {
@@ -77,7 +76,7 @@ WRONG = {
     "no zone": f"alice {ALICE} expires=2027-01-31T12:00",
     "two names": f"alice {ALICE}\nbob {ALICE}",
     "two quotas": f"alice {ALICE} quota=1/day\nalice {ALICE}",
-    "too many": "\n".join(digest(str(number)) for number in range(MOST_KEYS + 1)),
+    "too many": "\n".join(digest(str(number)) for number in range(MAX_KEYS + 1)),
     "too large": "#" * 2**21,
 }
 
@@ -85,21 +84,21 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_files_that_are_wrong(name: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(WRONG[name])
-    with pytest.raises(KeysInvalid) as caught:
-        keys.read(tmp_path / "keys")
+    with pytest.raises(KeyFileInvalid) as caught:
+        read_key_file(tmp_path / "keys")
     assert not re.search(f"secret|{ALICE}|{BOB}", str(caught.value))
 
 
 def test_what_is_no_file_is_wrong_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(KeysInvalid):
-        keys.read(tmp_path / "pipe")
+    with pytest.raises(KeyFileInvalid):
+        read_key_file(tmp_path / "pipe")
     (tmp_path / "latin").write_bytes(b"# caf\xe9\n")
-    with pytest.raises(KeysInvalid):
-        keys.read(tmp_path / "latin")
+    with pytest.raises(KeyFileInvalid):
+        read_key_file(tmp_path / "latin")
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(OSError, match=str(path)):
-            keys.read(path)
+            read_key_file(path)
 
 
 def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -120,7 +119,7 @@ def test_command_makes_a_key_and_its_line() -> None:
     assert (made.returncode, made.stderr) == (0, "")
     assert len(key) >= 43
     assert line == f"alice  {digest(key)}  expires=2999-12-31  quota=10/day"
-    assert keys.parse(line)[0].name == "alice"
+    assert parse_keys(line)[0].name == "alice"
     assert key not in make("alice").stdout
 
 
@@ -224,7 +223,7 @@ def test_a_spoilt_file_neither_opens_nor_shuts_the_door(
 ) -> None:
     file = tmp_path / "keys"
     file.write_text(FILE)
-    ring = KeyRing((), file, seconds=0)
+    ring = KeyStore((), file, seconds=0)
     spoil(file, how)
     for _ in range(3):
         assert ring.find(ALICE)
@@ -232,7 +231,7 @@ def test_a_spoilt_file_neither_opens_nor_shuts_the_door(
     # It is said once.
     assert [record.message for record in caplog.records] == ["keys refused"]
     with pytest.raises(SettingsInvalid, match="GOLDFISH_API_KEYS_FILE cannot be used"):
-        KeyRing((), file)
+        KeyStore((), file)
     if file.is_dir():
         file.rmdir()
     else:
@@ -278,9 +277,9 @@ def test_a_key_is_over_from_its_moment_on(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     for days, over in ((-2, True), (-1, True), (0, False), (1, False)):
         (tmp_path / "keys").write_text(f"eve {EVE} expires={(now + timedelta(days=days)).date()}")
-        ring = KeyRing((), tmp_path / "keys")
-        (eve,) = keys.read(tmp_path / "keys")
-        assert (ring.find(EVE), ring.is_over(eve)) == (eve, over)
+        ring = KeyStore((), tmp_path / "keys")
+        (eve,) = read_key_file(tmp_path / "keys")
+        assert (ring.find(EVE), ring.is_expired(eve)) == (eve, over)
 
 
 def test_names_in_the_metrics_are_bounded(keyed: Server) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from serving.artifact.bundle import Bundle
 from serving.errors import InputUnsupported
 from serving.model.predictor import Predictor
-from tests.serving.api.protocols.asked import CALLS, base64
+from tests.serving.api.protocols.calls import CALLS, base64
 from tests.serving.api.test_routes import noise
 from tests.serving.images import CORPUS
 from tests.serving.servers import Server

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.serving.api.protocols.asked import (
+from tests.serving.api.protocols.calls import (
     CALLS,
     HALF_PAIRS,
     HEADER,

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from serving.api.errors import ImageMissing, ImagesTooMany, MultipartMalformed, RequestError
-from serving.api.request_images import MORE_PARTS, images
+from serving.api.request_images import MAX_OTHER_PARTS, parse_images
 from tests.serving.images import PHOTO, encode_image
 
 LIMIT = 16
@@ -17,7 +17,7 @@ JPEG = encode_image(PHOTO, "JPEG")
 NAMED = b'Content-Disposition: form-data; name="image"'
 FILE = NAMED + b'; filename="x.jpg"'
 MEGABYTE = 2**20
-PARTS = LIMIT + MORE_PARTS
+PARTS = LIMIT + MAX_OTHER_PARTS
 
 
 def part(data: bytes = JPEG, head: bytes = FILE) -> bytes:
@@ -110,11 +110,13 @@ UNDERSTOOD: dict[str, tuple[str, bytes, list[bytes]]] = {
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_understood(name: str) -> None:
     kind, body, files = UNDERSTOOD[name]
-    assert images(kind, body, LIMIT) == files
+    assert parse_images(kind, body, LIMIT) == files
 
 
 def test_boundary_may_contain_what_regular_expressions_do() -> None:
-    assert images('multipart/form-data; boundary="(.*)+[a"', form(part(), boundary=b"(.*)+[a"), 1) == [JPEG]
+    assert parse_images('multipart/form-data; boundary="(.*)+[a"', form(part(), boundary=b"(.*)+[a"), 1) == [
+        JPEG
+    ]
 
 
 def test_files_of_requests_arrive_as_they_are() -> None:
@@ -126,7 +128,7 @@ def test_files_of_requests_arrive_as_they_are() -> None:
             "POST", "http://localhost", files=[("image", (f"{len(file)}", file)) for file in files]
         ).prepare()
         assert isinstance(prepared.body, bytes)
-        assert images(str(prepared.headers["Content-Type"]), prepared.body, LIMIT) == files
+        assert parse_images(str(prepared.headers["Content-Type"]), prepared.body, LIMIT) == files
 
 
 # Content-Type, body and what is said of it.
@@ -160,7 +162,7 @@ MALFORMED: dict[str, tuple[str, bytes, str]] = {
 def test_malformed(name: str) -> None:
     kind, body, reason = MALFORMED[name]
     with pytest.raises(MultipartMalformed, match=re.escape(reason)):
-        images(kind, body, LIMIT)
+        parse_images(kind, body, LIMIT)
 
 
 MISSING: dict[str, tuple[str, bytes, str]] = {
@@ -180,13 +182,13 @@ MISSING: dict[str, tuple[str, bytes, str]] = {
 def test_missing(name: str) -> None:
     kind, body, reason = MISSING[name]
     with pytest.raises(ImageMissing, match=re.escape(reason)):
-        images(kind, body, LIMIT)
+        parse_images(kind, body, LIMIT)
 
 
 @pytest.mark.parametrize("limit", [1, LIMIT])
 def test_a_file_too_many(limit: int) -> None:
     with pytest.raises(ImagesTooMany, match=f"{limit + 1} images and this path takes {limit}"):
-        images(KIND, form(*[part()] * (limit + 1)), limit)
+        parse_images(KIND, form(*[part()] * (limit + 1)), limit)
 
 
 HUGE = {
@@ -202,7 +204,7 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_head_of_a_part_is_refused(name: str) -> None:
     with pytest.raises(MultipartMalformed):
-        images(KIND, form(part(head=HUGE[name])), LIMIT)
+        parse_images(KIND, form(part(head=HUGE[name])), LIMIT)
 
 
 TOKENS = [
@@ -243,7 +245,7 @@ def test_mutated_forms_give_files_or_an_error_of_the_request(seed: int) -> None:
     for _ in range(1000):
         body, limit = mutated(whole, chance), chance.choice([1, LIMIT])
         with suppress(RequestError):
-            found = images(chance.choice(KINDS), body, limit)
+            found = parse_images(chance.choice(KINDS), body, limit)
             assert 1 <= len(found) <= limit
             assert sum(map(len, found)) <= len(body)
             files += len(found)
@@ -258,4 +260,4 @@ def test_mutated_types_give_files_or_an_error_of_the_request(seed: int) -> None:
         # As a WSGI server hands it over.
         kind = mutated(b'multipart/form-data; charset="utf-8"; boundary=b', chance).decode("latin-1")
         with suppress(RequestError):
-            assert len(images(kind, WHOLE, 1)) == 1
+            assert len(parse_images(kind, WHOLE, 1)) == 1
