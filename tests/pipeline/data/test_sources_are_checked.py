@@ -32,7 +32,7 @@ NOWHERE = "http://127.0.0.1:9/photos.zip"
 
 
 class FileServer:
-    """One file for a server on loopback; `breaks` are the bytes after which responses are cut off (0: never)."""
+    """One file to serve; `breaks` are the numbers of bytes after which responses end early (0: never)."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.breaks, self.ranges = data, [0], []  # type: ignore[var-annotated]
