@@ -1,6 +1,7 @@
 """Real MLflow registries with a tiny bundle, and an HTTP relay that injects faults in front of a server."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -24,11 +25,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from pipeline.environment import Environment
-from pipeline.registry.mlflow_registry import Record, Registry
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.mlflow_version import VersionMetadata, get_or_create_version
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
+# No server listens here.
+UNUSED_ADDRESS = "http://127.0.0.1:9"
 # Files of a bundle that only the pipeline needs.
 PIPELINE_FILES = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
 
@@ -52,9 +56,9 @@ def register_bundle(uri: str, folder: Path, name: str = "tiny", steepness: float
     reports = folder / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "report.txt").write_text("good")
-    record = Record({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
+    record = VersionMetadata({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
     registry = connect(uri)
-    version = registry.register(bundle, record)
+    version = get_or_create_version(registry, bundle, record)
     location = registry.client.get_model_version_download_uri(name, str(version.number))
     proxied = f"{folder / 'artifacts'}/"
     files = location.removeprefix("file://").replace("mlflow-artifacts:/", proxied)
@@ -198,3 +202,24 @@ def flipped_byte(path: Path) -> Iterator[None]:
         yield
     finally:
         path.write_bytes(whole)
+
+
+def trickle(request: RelayRequest) -> bool:
+    """Sends a byte before every timeout, without end."""
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(b" ")
+        time.sleep(0.05)
+
+
+def copy_bundle(registered: RegisteredBundle, to: Path) -> Path:
+    """A copy of the registered bundle, as if it had been pulled before."""
+    return Path(shutil.copytree(registered.files, to))
+
+
+@contextmanager
+def expect_no_leftovers(to: Path) -> Iterator[None]:
+    """Checks that a failed pull leaves no folder, not even a hidden one."""
+    yield
+    assert list(to.parent.iterdir()) == []
