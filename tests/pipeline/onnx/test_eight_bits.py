@@ -140,8 +140,8 @@ needs_emulator = pytest.mark.skipif(
 )
 
 
-# Slow: Python and ONNX Runtime take half a minute on an emulated CPU. The test above uses the kernels that older
-# CPUs need on this one.
+# Slow: Python and ONNX Runtime take half a minute on an emulated CPU. The test above uses the kernels
+# that older CPUs need.
 @pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
