@@ -16,7 +16,7 @@ from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
 from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import code
-from pipeline.project.staleness import stale
+from pipeline.project.staleness import stale_reasons
 from pipeline.report import git_history
 from pipeline.report.comparison_base import ComparisonBase, find_base
 from pipeline.report.differences import ParamChange, flatten, param_changes
@@ -71,7 +71,7 @@ def write_report(against: str | None = None, with_images: bool = True) -> None:
 def _stale_reasons() -> list[str] | None:
     """Why dvc.lock is out of date; `None` if `dvc status` fails."""
     try:
-        return stale()
+        return stale_reasons()
     except CommandFailed:
         return None
 

@@ -23,9 +23,9 @@ from pipeline.command_line import run_stage
 from pipeline.environment import Environment
 from pipeline.errors import InputMissing, PipelineError
 from pipeline.evaluation import example_grid, gate, keras_agreement, metrics, model_card
-from pipeline.evaluation.batch_prediction import Answers, ask, latency
-from pipeline.evaluation.gate_refusals import refusals
-from pipeline.evaluation.quantisation_loss import Loss
+from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
+from pipeline.evaluation.gate_refusals import refusal_reasons
+from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import plain_text
@@ -54,13 +54,13 @@ def main(model: str) -> None:
     predictor = Predictor.open(layout.bundle)
     predictor.check_golden()
     precision = predictor.bundle.manifest.precision
-    answers = ask(predictor, layout.test)
-    measured = latency(predictor, answers.files)
+    answers = predict_folder(predictor, layout.test)
+    measured = measure_latency(predictor, answers.files)
     # Keras computes with float32, and so does what it is compared with.
     float_graph = FLOAT_GRAPH if precision == "int8" else GRAPH
     floats = Predictor.open(layout.bundle, graph=float_graph)
-    float_answers = ask(floats, layout.test) if precision == "int8" else answers
-    agreed = keras_agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
+    float_answers = predict_folder(floats, layout.test) if precision == "int8" else answers
+    agreed = keras_agreement.measure_agreement(floats, layout.bundle / "data/model.keras", float_answers)
     comparison, compared = against_pinned(layout, predictor, answers)
 
     names = [label.name for label in predictor.labels]
@@ -73,17 +73,17 @@ def main(model: str) -> None:
             "keras_eager": round(agreed.eager, DIGITS),
         },
     }
-    checks = gate.floors(metrics, measured["total_ms_p50"], settings)
+    checks = gate.check_floors(metrics, measured["total_ms_p50"], settings)
     if precision == "int8":
-        loss = Loss.between(float_answers, answers)
-        checks.append(gate.quantisation(loss, settings))
-        metrics |= {"float32": shares(float_answers), "quantisation": loss.figures(DIGITS)}
-    metrics["gate"] = gate.verdict([*checks, gate.regression(comparison, settings)])
+        loss = QuantisationLoss.between(float_answers, answers)
+        checks.append(gate.check_quantisation(loss, settings))
+        metrics |= {"float32": shares(float_answers), "quantisation": loss.to_metrics(DIGITS)}
+    metrics["gate"] = gate.decide([*checks, gate.check_regression(comparison, settings)])
     machine = {
         "digest": predictor.bundle.digest,
         "latency": measured,
-        "latency_float32": latency(floats, answers.files),
-        "agreement_difference": agreed.difference,
+        "latency_float32": measure_latency(floats, answers.files),
+        "agreement_difference": agreed.max_difference,
         "against_pinned": compared,
         "seconds": time.perf_counter() - begin,
         "machine": {
@@ -94,7 +94,7 @@ def main(model: str) -> None:
     }
     save(layout, predictor, answers, metrics)
     write(layout.machine, to_json(machine))
-    missed = model_card.never_answered(class_rows(predictor, answers), confusion_rows(names, answers))
+    missed = model_card.never_predicted(class_rows(predictor, answers), confusion_rows(names, answers))
     for line in said(metrics, missed):
         print(f"evaluate {model}: {line}")
     print(f"evaluate {model}: {measured['total_ms_p50']:.1f} ms per image; {compared}")
@@ -105,74 +105,78 @@ def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
     top5 = f", top-5 {metrics['top5']:.1%}" if "top5" in metrics else ""
     yield (
         f"top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
-        f"on {metrics['images']} images; {model_card.baseline(metrics)}"
+        f"on {metrics['images']} images; {model_card.format_baseline(metrics)}"
     )
     if missed:
-        more = f" and {len(missed) - model_card.WORST} more" if len(missed) > model_card.WORST else ""
-        names = ", ".join(plain_text(name, 40) for name in missed[: model_card.WORST])
+        more = f" and {len(missed) - model_card.MAX_ROWS} more" if len(missed) > model_card.MAX_ROWS else ""
+        names = ", ".join(plain_text(name, 40) for name in missed[: model_card.MAX_ROWS])
         yield f"never answered: {names}{more}"
-    if failed := refusals(metrics["gate"]):
+    if failed := refusal_reasons(metrics["gate"]):
         yield f"the gate refuses it: {'; '.join(failed)}"
 
 
-def figures(answers: Answers, names: list[str]) -> dict[str, Any]:
+def figures(answers: Predictions, names: list[str]) -> dict[str, Any]:
     """The metrics of metrics.json that are about answers, shares as 0 to 1; `names` are of the classes."""
-    commonest, share = metrics.majority(answers.actual)
-    found = metrics.per_class(answers.predicted, answers.actual, answers.classes)
+    commonest, share = metrics.majority_class(answers.actual)
+    found = metrics.class_metrics(answers.predicted, answers.actual, answers.class_count)
     precision, recall, f1 = found.macro
-    bins = metrics.reliability(answers.confidence, answers.right)
+    bins = metrics.calibration_bins(answers.confidence, answers.correct)
     return {
         "images": len(answers.files),
-        "classes": answers.classes,
+        "classes": answers.class_count,
         **shares(answers),
         "precision_macro": round(precision, DIGITS),
         "recall_macro": round(recall, DIGITS),
         "f1_macro": round(f1, DIGITS),
-        "calibration_error": round(metrics.calibration_error(bins), DIGITS),
+        "calibration_error": round(metrics.expected_calibration_error(bins), DIGITS),
         "majority": {"class": names[commonest], "share": round(share, DIGITS)},
-        "chance": round(metrics.chance_probability(answers.predicted, answers.actual), DIGITS),
+        "chance": round(metrics.permutation_p_value(answers.predicted, answers.actual), DIGITS),
     }
 
 
-def shares(answers: Answers) -> dict[str, Any]:
+def shares(answers: Predictions) -> dict[str, Any]:
     """Top-1 and, where there are more than five classes, top-5, with their intervals."""
     total = len(answers.ranks)
     result: dict[str, Any] = {}
     for name, places in (("top1", 1), ("top5", 5)):
-        if places > 1 and answers.classes <= places:
+        if places > 1 and answers.class_count <= places:
             continue
         hits = int((answers.ranks < places).sum())
         result[name] = round(hits / total, DIGITS)
-        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in metrics.wilson(hits, total)]
+        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in metrics.wilson_interval(hits, total)]
     return result
 
 
 def against_pinned(
-    layout: Layout, predictor: Predictor, answers: Answers
-) -> tuple[gate.Comparison | None, str]:
+    layout: Layout, predictor: Predictor, answers: Predictions
+) -> tuple[gate.PinnedComparison | None, str]:
     """Asks the pinned version about the same images; also says in words what came of it."""
     try:
         pin = Pin.read(layout.pin)
         if pin.digest == predictor.bundle.digest:
             return None, "this is the pinned version"
         # Imported here because it takes a second, and most runs compare with nothing.
+        from pipeline.registry.mlflow_files import downloaded_bundle
         from pipeline.registry.mlflow_registry import Registry
 
         registry = Registry.connect(Environment.read())
-        with registry.downloaded(registry.get(pin.name, pin.digest)) as bundle:
+        with downloaded_bundle(registry, registry.get_by_digest(pin.name, pin.digest)) as bundle:
             # It may be older than a class that the data have by now.
-            pinned = ask(Predictor.open(bundle.path), layout.test, strict=False)
+            pinned = predict_folder(Predictor.open(bundle.path), layout.test, strict=False)
     except PinMissing:
         return None, "nothing is pinned to compare with"
     except (PipelineError, ServingError) as error:
         # A registry without these bytes, for a while or for ever, keeps nobody from measuring.
         return None, f"NOT compared with the pinned version: {error}"
-    lost, gained = int((pinned.right & ~answers.right).sum()), int((answers.right & ~pinned.right).sum())
-    comparison = gate.Comparison(pin.digest, len(answers.files), lost, gained)
+    lost, gained = (
+        int((pinned.correct & ~answers.correct).sum()),
+        int((answers.correct & ~pinned.correct).sum()),
+    )
+    comparison = gate.PinnedComparison(pin.digest, len(answers.files), lost, gained)
     return comparison, f"against the pinned {pin.digest[:12]}: {lost} images lost, {gained} gained"
 
 
-def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[str, Any]) -> None:
+def save(layout: Layout, predictor: Predictor, answers: Predictions, metrics: dict[str, Any]) -> None:
     """Writes everything of `reports/<model>/` that belongs into git."""
     data = read_json(layout.data_report)
     names = [label.name for label in predictor.labels]
@@ -189,12 +193,12 @@ def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[s
         write(reports / "reliability.csv", table(reliability_rows(answers)))
         shutil.copytree(layout.built / "training", reports / "training")
         title = f"{layout.model}: top-1 {metrics['top1']:.1%} of {metrics['images']} held-out images"
-        example_grid.grid(reports / "examples.png", title, *examples(predictor, answers))
-        text = model_card.render(layout.model, metrics, data, classes, confused)
+        example_grid.draw_grid(reports / "examples.png", title, *examples(predictor, answers))
+        text = model_card.render_card(layout.model, metrics, data, classes, confused)
         write(reports / "README.md", text.encode())
 
 
-def prediction_rows(folder: Path, names: list[str], answers: Answers) -> Rows:
+def prediction_rows(folder: Path, names: list[str], answers: Predictions) -> Rows:
     """One row per image, in the order of the files."""
     return [
         {
@@ -208,9 +212,9 @@ def prediction_rows(folder: Path, names: list[str], answers: Answers) -> Rows:
     ]
 
 
-def class_rows(predictor: Predictor, answers: Answers) -> Rows:
+def class_rows(predictor: Predictor, answers: Predictions) -> Rows:
     """One row per class, in the order of the model's outputs."""
-    found = metrics.per_class(answers.predicted, answers.actual, len(predictor.labels))
+    found = metrics.class_metrics(answers.predicted, answers.actual, len(predictor.labels))
     return [
         {
             "id": label.id,
@@ -224,15 +228,15 @@ def class_rows(predictor: Predictor, answers: Answers) -> Rows:
     ]
 
 
-def confusion_rows(names: list[str], answers: Answers) -> Rows:
+def confusion_rows(names: list[str], answers: Predictions) -> Rows:
     """Wrong answers by pair of classes, most frequent first."""
     return [
         {"actual": names[actual], "predicted": names[predicted], "images": count}
-        for actual, predicted, count in metrics.confusions(answers.predicted, answers.actual)
+        for actual, predicted, count in metrics.confusion_counts(answers.predicted, answers.actual)
     ]
 
 
-def matrix_rows(names: list[str], answers: Answers, confused: Rows) -> Rows:
+def matrix_rows(names: list[str], answers: Predictions, confused: Rows) -> Rows:
     """What DVC draws the confusion matrix from: one row per image, of classes that can be shown."""
     shown = set(names)
     if len(names) > MATRIX:
@@ -243,9 +247,9 @@ def matrix_rows(names: list[str], answers: Answers, confused: Rows) -> Rows:
     return [row for row in rows if row["actual"] in shown and row["predicted"] in shown]
 
 
-def reliability_rows(answers: Answers) -> Rows:
+def reliability_rows(answers: Predictions) -> Rows:
     """Confidence and accuracy of answers that are about equally sure."""
-    bins = metrics.reliability(answers.confidence, answers.right)
+    bins = metrics.calibration_bins(answers.confidence, answers.correct)
     return [
         {
             "confidence": round(entry.confidence, DIGITS),
@@ -256,16 +260,16 @@ def reliability_rows(answers: Answers) -> Rows:
     ]
 
 
-def shown(answers: Answers) -> tuple[list[int], list[int]]:
+def shown(answers: Predictions) -> tuple[list[int], list[int]]:
     """Numbers of images, each once: right ones, spread over the classes, and the wrong ones, surest first."""
-    right = np.flatnonzero(answers.right)
+    right = np.flatnonzero(answers.correct)
     places = np.unique(np.linspace(0, max(0, len(right) - 1), example_grid.COLUMNS).astype(int))
-    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -answers.confidence[row])
+    wrong = sorted(np.flatnonzero(~answers.correct), key=lambda row: -answers.confidence[row])
     return right[places[: len(right)]].tolist(), [int(row) for row in wrong[: example_grid.COLUMNS]]
 
 
 def examples(
-    predictor: Predictor, answers: Answers
+    predictor: Predictor, answers: Predictions
 ) -> tuple[list[example_grid.Example], list[example_grid.Example]]:
     """What `shown` chooses, decoded."""
     right, wrong = shown(answers)

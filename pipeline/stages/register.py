@@ -11,7 +11,7 @@ from pipeline.environment import Environment
 from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry.mlflow_registry import Registry
-from pipeline.registry.registration import ensure
+from pipeline.registry.registration import ensure_registered
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 
@@ -25,8 +25,8 @@ def main(model: str) -> None:
         )
     else:
         registry = Registry.connect(environment)
-        version = ensure(layout, registry)
-        print(f"register {model}: version {version.number} at {registry.shown}")
+        version = ensure_registered(layout, registry)
+        print(f"register {model}: version {version.number} at {registry.display_uri}")
     # The same in every registry and in an experiment, as dvc.lock must be.
     write(layout.registration_record, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
 

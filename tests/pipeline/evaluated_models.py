@@ -59,12 +59,12 @@ class EvaluatedModel:
         number = {name: place for place, name in enumerate(self.names)}
         actual = np.array([number[row["actual"]] for row in rows])
         predicted = np.array([number[row["predicted"]] for row in rows])
-        found = metrics.per_class(predicted, actual, len(self.names))
+        found = metrics.class_metrics(predicted, actual, len(self.names))
         (folder / "predictions.csv").write_bytes(table(rows))
         (folder / "classes.csv").write_bytes(table(self._classes(found)))
         confused = [
             {"actual": self.names[a], "predicted": self.names[p], "images": n}
-            for a, p, n in metrics.confusions(predicted, actual)
+            for a, p, n in metrics.confusion_counts(predicted, actual)
         ]
         (folder / "confusions.csv").write_bytes(table(confused, ("actual", "predicted", "images")))
         (folder / "metrics.json").write_bytes(to_json(self._metrics(found, int((predicted == actual).sum()))))
@@ -85,7 +85,7 @@ class EvaluatedModel:
                 )
         return rows
 
-    def _classes(self, found: metrics.PerClass) -> list[dict[str, Any]]:
+    def _classes(self, found: metrics.ClassMetrics) -> list[dict[str, Any]]:
         return [
             {
                 "id": f"{place:03d}",
@@ -98,7 +98,7 @@ class EvaluatedModel:
             for place, name in enumerate(self.names)
         ]
 
-    def _metrics(self, found: metrics.PerClass, hits: int) -> dict[str, Any]:
+    def _metrics(self, found: metrics.ClassMetrics, hits: int) -> dict[str, Any]:
         total = self.images * len(self.names)
         precision, recall, f1 = (round(value, 5) for value in found.macro)
         passed = hits / total >= self.floor
@@ -109,7 +109,7 @@ class EvaluatedModel:
             "images": total,
             "classes": len(self.names),
             "top1": round(hits / total, 5),
-            "top1_interval": [round(bound, 5) for bound in metrics.wilson(hits, total)],
+            "top1_interval": [round(bound, 5) for bound in metrics.wilson_interval(hits, total)],
             **self._top5(total),
             "precision_macro": precision,
             "recall_macro": recall,
@@ -123,7 +123,7 @@ class EvaluatedModel:
     def _top5(self, total: int) -> dict[str, Any]:
         if len(self.names) <= 5:
             return {}
-        interval = [round(bound, 5) for bound in metrics.wilson(total, total)]
+        interval = [round(bound, 5) for bound in metrics.wilson_interval(total, total)]
         return {"top5": 1.0, "top5_interval": interval}
 
     def _data(self) -> dict[str, Any]:

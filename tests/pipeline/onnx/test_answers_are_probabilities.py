@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from pipeline.errors import NotProbabilities
-from pipeline.evaluation.batch_prediction import ask
+from pipeline.evaluation.batch_prediction import predict_folder
 from pipeline.onnx.probability_check import check_probabilities
 from pipeline.stages.export import write_golden
 from serving.artifact.manifest import GRAPH
@@ -65,6 +65,6 @@ def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Pa
     with pytest.raises(NotProbabilities, match="add up to"):
         write_golden(bundle, sorted(images.rglob("*.png")), 2)
     with pytest.raises(NotProbabilities, match="add up to"):
-        ask(Predictor.open(bundle), images)
+        predict_folder(Predictor.open(bundle), images)
     # What was pinned once can still be compared with.
-    assert len(ask(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
+    assert len(predict_folder(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
