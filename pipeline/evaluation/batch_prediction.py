@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.errors import DataRefused
 from pipeline.evaluation.metrics import Classes, rank
-from pipeline.onnx import probability_check
+from pipeline.onnx.probability_check import check_probabilities
 from serving.cpu_count import available_cores
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor, Probabilities
@@ -100,7 +100,7 @@ def _fill(answers: Answers, predictor: Predictor, rows: range, strict: bool) -> 
     for row in rows:
         answer = predictor.classify(answers.files[row].read_bytes())
         if strict:
-            probability_check.check(answer, answers.files[row])
+            check_probabilities(answer, answers.files[row])
         actual, winner = int(answers.actual[row]), int(answer.argmax())
         answers.predicted[row] = winner
         answers.confidence[row] = answer[winner]

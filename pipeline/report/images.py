@@ -66,7 +66,7 @@ def _draw_tiles(comparison: ModelComparison, folder: Path) -> str:
     preprocessing = _preprocessing(comparison)
     if preprocessing is None:
         bundle = code(str(layout.bundle))
-        return f"They cannot be shown: {bundle}, which says how the model sees them, is not here."
+        return f"They cannot be shown: {bundle}, which defines their preprocessing, is not here."
     chosen = reference.paired.changed[:MAX_TILES]
     tiles = [tile for change in chosen if (tile := _tile(layout.test, change, preprocessing))]
     if not tiles:
@@ -76,7 +76,7 @@ def _draw_tiles(comparison: ModelComparison, folder: Path) -> str:
     missing = len(chosen) - len(tiles)
     note = f" {count(missing, 'image')} cannot be shown here." if missing else ""
     legend = f"Lost ones are red, gained ones green, other mistakes grey.{note}"
-    return f"{legend}\n\n![Images whose answer changed]({FOLDER / name})"
+    return f"{legend}\n\n![Images whose prediction changed]({FOLDER / name})"
 
 
 def _preprocessing(comparison: ModelComparison) -> Preprocessing | None:
@@ -131,7 +131,7 @@ def _draw_matrices(comparison: ModelComparison, folder: Path) -> str:
         axes = figure.subplots(1, len(shown), squeeze=False).flat
         for axis, (title, results) in zip(axes, shown, strict=True):
             _draw_matrix(axis, title, results)
-    return f"![How often each class was taken for each]({FOLDER / name})"
+    return f"![Confusion matrix]({FOLDER / name})"
 
 
 def _draw_matrix(axis: Axes, title: str, results: Results) -> None:

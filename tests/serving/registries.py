@@ -1,6 +1,7 @@
 """Real MLflow registries with a tiny bundle, and an HTTP relay that injects faults in front of a server."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -29,6 +30,8 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
+# No server listens here.
+UNUSED_ADDRESS = "http://127.0.0.1:9"
 # Files of a bundle that only the pipeline needs.
 PIPELINE_FILES = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
 
@@ -198,3 +201,24 @@ def flipped_byte(path: Path) -> Iterator[None]:
         yield
     finally:
         path.write_bytes(whole)
+
+
+def trickle(request: RelayRequest) -> bool:
+    """Sends a byte before every timeout, without end."""
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(b" ")
+        time.sleep(0.05)
+
+
+def copy_bundle(registered: RegisteredBundle, to: Path) -> Path:
+    """A copy of the registered bundle, as if it had been pulled before."""
+    return Path(shutil.copytree(registered.files, to))
+
+
+@contextmanager
+def expect_no_leftovers(to: Path) -> Iterator[None]:
+    """Checks that a failed pull leaves no folder, not even a hidden one."""
+    yield
+    assert list(to.parent.iterdir()) == []

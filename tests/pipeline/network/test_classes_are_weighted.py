@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.network import training
 from pipeline.network.backend import keras
-from pipeline.network.training import Images
+from pipeline.network.training import Dataset
 from pipeline.params import Scratch
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
 
@@ -15,12 +15,12 @@ BALANCED = SETTINGS.model_copy(update={"class_weights": "balanced"})
 SIDE = 4
 
 
-def images(*counts: int) -> Images:
+def images(*counts: int) -> Dataset:
     """So many images of each class; the brighter, the higher the number, and none far from the others."""
     random = np.random.default_rng(3)
     classes = np.repeat(np.arange(len(counts)), counts)
     light = random.normal(100 + 50 * classes, 30).clip(0, 255).astype(np.uint8)
-    return Images(np.tile(light[:, None, None, None], (1, SIDE, SIDE, 3)), classes)
+    return Dataset(np.tile(light[:, None, None, None], (1, SIDE, SIDE, 3)), classes)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_all_classes_count_alike(counts: tuple[int, ...], expected: dict[int, fl
     ],
 )
 def test_unbalanced_classes_are_said(counts: tuple[int, ...], settings: Scratch, words: list[str]) -> None:
-    said = training.balance(images(*counts), ["cat", "dog"], settings)
+    said = training.describe_imbalance(images(*counts), ["cat", "dog"], settings)
     assert bool(said) is bool(words)
     for word in words:
         assert word in said
@@ -60,7 +60,7 @@ def test_a_rare_class_is_learned_with_weights(settings: Scratch, found: bool, tm
     fast = settings.training.model_copy(update={"epochs": 8, "learning_rate": 0.03})
     given = images(200, 10)
     settings = settings.model_copy(update={"training": fast, "batch": 32})
-    training.fit(network, settings, given, Images(given.pixels[:0], given.classes[:0]), tmp_path)
+    training.fit(network, settings, given, Dataset(given.pixels[:0], given.classes[:0]), tmp_path)
     winners = network.predict_on_batch(given.pixels).argmax(axis=1)
     recall = (winners[given.classes == 1] == 1).mean()
     assert bool(recall > 0.6) is found

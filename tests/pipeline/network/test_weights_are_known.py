@@ -24,8 +24,13 @@ def test_other_weights_are_refused(environment: Environment) -> None:
     path = environment.keras_home / "models" / NAME.format("1.0")
     path.write_bytes(b"other weights")
     with pytest.raises(WeightsUnknown) as caught:
-        imagenet.weights(1.0, environment)
-    for words in (str(path), *imagenet.KNOWN[1.0], hashlib.sha256(b"other weights").hexdigest(), "delete it"):
+        imagenet.fetch_weights(1.0, environment)
+    for words in (
+        str(path),
+        *imagenet.KNOWN_WEIGHTS[1.0],
+        hashlib.sha256(b"other weights").hexdigest(),
+        "delete it",
+    ):
         assert words in str(caught.value)
 
 
@@ -36,7 +41,7 @@ def test_weights_that_nobody_knows_are_said_to_be_so(
     path = environment.keras_home / "models" / NAME.format(alpha)
     path.write_bytes(b"some weights")
     found = hashlib.sha256(b"some weights").hexdigest()
-    assert imagenet.weights(alpha, environment) == imagenet.Weights(path.name, found, "")
+    assert imagenet.fetch_weights(alpha, environment) == imagenet.WeightsFile(path.name, found, "")
     said = f"{path}: nobody here knows which SHA-256 it should have; it has {found}\n"
     assert capsys.readouterr().out == said
 
@@ -45,12 +50,12 @@ def test_other_names_of_classes_are_refused(environment: Environment) -> None:
     path = environment.keras_home / "models/imagenet_class_index.json"
     path.write_text('{"0": ["n01440764", "goldfish"]}')
     with pytest.raises(WeightsUnknown, match=f"{path} is not what is published.*{imagenet.CLASSES_SHA256}"):
-        imagenet.labels(environment)
+        imagenet.fetch_labels(environment)
 
 
 @needs_weights
 def test_the_cache_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    found = imagenet.weights(1.0, Environment(None, HOME, experiment=False))
-    assert found.origin == imagenet.KNOWN[1.0][found.sha256]
+    found = imagenet.fetch_weights(1.0, Environment(None, HOME, experiment=False))
+    assert found.origin == imagenet.KNOWN_WEIGHTS[1.0][found.sha256]
     assert capsys.readouterr().out == ""
-    assert len(imagenet.labels(Environment(None, HOME, experiment=False))) == 1000
+    assert len(imagenet.fetch_labels(Environment(None, HOME, experiment=False))) == 1000

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import NotProbabilities
 from pipeline.evaluation.batch_prediction import ask
-from pipeline.onnx import probability_check
+from pipeline.onnx.probability_check import check_probabilities
 from pipeline.stages.export import write_golden
 from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
@@ -53,10 +53,10 @@ def images(tmp_path: Path) -> Path:
 def test_values_from_0_to_1_that_add_up_to_1(answer: list[float], right: bool) -> None:
     row = np.array(answer, dtype=np.float32)
     if right:
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
         return
     with pytest.raises(NotProbabilities, match=r"cat/1\.png.*softmax"):
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
 
 
 @pytest.mark.parametrize("operator", ["Identity", "Sigmoid", "Relu", "LogSoftmax"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import CalibrationImagesMissing
-from pipeline.onnx import calibration_images
+from pipeline.onnx.calibration_images import load_calibration_images
 from serving.model.decoder import Preprocessing, decode
 from tests.pipeline.sample_images import COLOURS, draw_image, write_class_folders
 
@@ -25,7 +25,7 @@ def prepared(tmp_path: Path) -> Path:
 
 def taken(prepared: Path, wanted: int) -> Counter[str]:
     """How many images of each `<split>/<class>` are among those that are taken."""
-    chosen = {image.tobytes() for image in calibration_images.load(prepared, wanted, SEEN)}
+    chosen = {image.tobytes() for image in load_calibration_images(prepared, wanted, SEEN)}
     return Counter(
         path.parent.relative_to(prepared).as_posix()
         for path in prepared.rglob("*.*")
@@ -52,17 +52,17 @@ def test_training_images_fill_up(prepared: Path, wanted: int, from_training: int
 
 
 def test_test_images_change_nothing(prepared: Path) -> None:
-    before = calibration_images.load(prepared, 1000, SEEN)
+    before = load_calibration_images(prepared, 1000, SEEN)
     assert len(before) == 18
     shutil.rmtree(prepared / "test")
-    np.testing.assert_array_equal(calibration_images.load(prepared, 1000, SEEN), before)
+    np.testing.assert_array_equal(load_calibration_images(prepared, 1000, SEEN), before)
 
 
 def test_names_change_nothing(prepared: Path) -> None:
-    before = calibration_images.load(prepared, 4, SEEN)
+    before = load_calibration_images(prepared, 4, SEEN)
     for number, path in enumerate(sorted((prepared / "valid").rglob("*.*"), reverse=True)):
         path.rename(path.with_stem(f"renamed{number}"))
-    assert sorted(map(np.ndarray.tobytes, calibration_images.load(prepared, 4, SEEN))) == sorted(
+    assert sorted(map(np.ndarray.tobytes, load_calibration_images(prepared, 4, SEEN))) == sorted(
         map(np.ndarray.tobytes, before)
     )
 
@@ -73,4 +73,4 @@ def test_without_images_the_error_tells_two_ways_out(prepared: Path) -> None:
     with pytest.raises(
         CalibrationImagesMissing, match=r"give prepare\.valid a share, or set export\.precision to float32"
     ):
-        calibration_images.load(prepared, 64, SEEN)
+        load_calibration_images(prepared, 64, SEEN)

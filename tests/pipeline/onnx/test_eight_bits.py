@@ -16,7 +16,7 @@ import pytest
 from pipeline.network import architectures
 from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
-from pipeline.onnx.quantisation import quantised, rounded
+from pipeline.onnx.quantisation import quantise, round_limit
 from serving.model.decoder import Preprocessing, decode
 from serving.model.predictor import create_session
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
@@ -27,9 +27,9 @@ QUANTISE = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.onnx.quantisation import quantised
+from pipeline.onnx.quantisation import quantise
 folder = Path(sys.argv[1])
-made = quantised((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
+made = quantise((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
 Path(sys.argv[2]).write_bytes(made)
 """
 ANSWER = """
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
     keras.utils.set_random_seed(1)
-    model = architectures.scratch(SETTINGS, classes=len(COLOURS))
+    model = architectures.build_scratch(SETTINGS, classes=len(COLOURS))
     # Random weights in 52 layers would tell the pictures apart by little more than what 8 bits add.
     model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
     model.fit(pictures, np.repeat(np.arange(len(COLOURS)), 8), epochs=20, batch_size=24, verbose=0)
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model(pictures, training=True)
     (path / "float.onnx").write_bytes(keras_to_onnx.to_bytes(model))
     np.save(path / "pictures.npy", pictures)
-    (path / "int8.onnx").write_bytes(quantised((path / "float.onnx").read_bytes(), pictures))
+    (path / "int8.onnx").write_bytes(quantise((path / "float.onnx").read_bytes(), pictures))
     return path
 
 
@@ -162,7 +162,7 @@ def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -
 
 def test_ranges_are_rounded_a_little() -> None:
     values = np.random.default_rng(5).normal(0, 10, 1000).astype(np.float32)
-    assert np.abs(rounded(values) / values - 1).max() <= 2**-8
+    assert np.abs(round_limit(values) / values - 1).max() <= 2**-8
     # The last digit, which is the CPU's own, rarely decides.
-    assert (rounded(values) == rounded(np.nextafter(values, np.float32(np.inf)))).mean() > 0.99
-    assert rounded(np.array([0.0, 6.0, -1.0, 1e-30], np.float32)).tolist()[:3] == [0.0, 6.0, -1.0]
+    assert (round_limit(values) == round_limit(np.nextafter(values, np.float32(np.inf)))).mean() > 0.99
+    assert round_limit(np.array([0.0, 6.0, -1.0, 1e-30], np.float32)).tolist()[:3] == [0.0, 6.0, -1.0]

@@ -12,10 +12,10 @@ import pytest
 
 from pipeline.network import architectures, keras_archive
 from pipeline.network.backend import keras
-from pipeline.network.training import Batches, Images
+from pipeline.network.training import Batches, Dataset
 from pipeline.onnx import keras_to_onnx
 from pipeline.params import Augment, Scratch, Training
-from pipeline.stages.export import GOLDEN_BYTES, golden_candidates, rounds_safely
+from pipeline.stages.export import MAX_GOLDEN_BYTES, golden_candidates, rounds_safely
 
 SETTINGS = Scratch(
     method="scratch",
@@ -39,7 +39,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.ui
 def model() -> keras.Model:
     """A network that tells pictures apart, which a fresh one does not."""
     keras.utils.set_random_seed(1)
-    made = architectures.scratch(SETTINGS, classes=4)
+    made = architectures.build_scratch(SETTINGS, classes=4)
     # BatchNorm learns the statistics of the pictures; in training mode it would take those of each batch.
     for _ in range(40):
         made(PICTURES, training=True)
@@ -73,7 +73,7 @@ def test_shared_objects_are_numbered_in_order() -> None:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
-    with zipfile.ZipFile(io.BytesIO(keras_archive.canonical(target.getvalue()))) as archive:
+    with zipfile.ZipFile(io.BytesIO(keras_archive.canonicalise(target.getvalue()))) as archive:
         assert json.loads(archive.read("config.json")) == {
             "a": {"shared_object_id": 0},
             "b": [{"shared_object_id": 1}, {"shared_object_id": 0}],
@@ -108,12 +108,12 @@ def reshaped(*targets: list[int]) -> onnx.ModelProto:
     ],
 )
 def test_a_reshape_that_changes_nothing_does_not_count(targets: list[list[int]]) -> None:
-    found, expected = (keras_to_onnx.canonical(reshaped(*shapes)) for shapes in (targets, [[-1, 6]]))
+    found, expected = (keras_to_onnx.canonicalise(reshaped(*shapes)) for shapes in (targets, [[-1, 6]]))
     assert found == expected
 
 
 def test_a_reshape_that_changes_something_stays() -> None:
-    kept = keras_to_onnx.canonical(reshaped([-1, 1, 2, 3], [-1, 2, 1, 3], [-1, 6]))
+    kept = keras_to_onnx.canonicalise(reshaped([-1, 1, 2, 3], [-1, 2, 1, 3], [-1, 6]))
     assert sum(node.op_type == "Reshape" for node in kept.graph.node) == 3
     session = onnxruntime.InferenceSession(kept.SerializeToString())
     (answers,) = session.run(None, {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 1, 3)})
@@ -142,7 +142,7 @@ def test_predict_eager_and_onnx_agree(model: keras.Model) -> None:
 def test_photos_of_a_camera_can_be_golden(tmp_path: Path) -> None:
     # All are larger than golden images should be: then the smallest are taken.
     for number in range(3):
-        (tmp_path / f"{number}.jpg").write_bytes(bytes(GOLDEN_BYTES + 1 + number))
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(MAX_GOLDEN_BYTES + 1 + number))
     assert {path.name for path in golden_candidates(sorted(tmp_path.iterdir()))} == {
         "0.jpg",
         "1.jpg",
@@ -158,7 +158,7 @@ def test_an_answer_near_the_edge_of_rounding_is_not_safe() -> None:
 
 
 def test_batches_are_those_of_the_seed() -> None:
-    images = Images(PICTURES, np.arange(6))
+    images = Dataset(PICTURES, np.arange(6))
     epochs = []
     for seed in (1, 1, 2):
         batches = Batches(images, batch=4, augment=SETTINGS.augment, seed=seed)
@@ -170,7 +170,7 @@ def test_batches_are_those_of_the_seed() -> None:
 
 
 def test_augmentation_shifts_over_black_and_mirrors() -> None:
-    white = Images(np.full((50, 32, 32, 3), 255, np.uint8), np.zeros(50, np.int64))
+    white = Dataset(np.full((50, 32, 32, 3), 255, np.uint8), np.zeros(50, np.int64))
     shifted, _ = Batches(white, batch=50, augment=Augment(shift=0.25, flip=True), seed=3)[0]
     black = (shifted == 0).all(axis=(2, 3)).sum(axis=1)
     assert black.max() <= 8
@@ -183,5 +183,5 @@ def test_golden_images_can_be_read_everywhere(tmp_path: Path) -> None:
     """Servers that lack the package for HEIC check themselves too."""
     (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     assert [path.name for path in golden_candidates([tmp_path / "a.jpg"])] == ["a.jpg"]
-    (tmp_path / "b.heic").write_bytes(b"\xff\xd8\xff" + bytes(GOLDEN_BYTES))
+    (tmp_path / "b.heic").write_bytes(b"\xff\xd8\xff" + bytes(MAX_GOLDEN_BYTES))
     assert [path.name for path in golden_candidates(sorted(tmp_path.iterdir()))] == ["b.heic"]

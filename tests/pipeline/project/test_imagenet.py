@@ -20,7 +20,7 @@ from pipeline.environment import Environment
 from pipeline.evaluation.batch_prediction import ask
 from pipeline.network import architectures
 from pipeline.network.backend import keras
-from pipeline.network.imagenet import labels as imagenet_labels
+from pipeline.network.imagenet import fetch_labels as imagenet_labels
 from pipeline.onnx import keras_to_onnx
 from pipeline.project.run import STARTER
 from serving.artifact.manifest import FLOAT_GRAPH
@@ -51,7 +51,7 @@ def photos() -> dict[str, bytes]:
 def test_published_weights_recognise_a_few_photos_in_keras_and_in_onnx(photos: dict[str, bytes]) -> None:
     settings = params.load(ROOT / "params.yaml").for_model("imagenet").build
     assert isinstance(settings, params.Pretrained)
-    network = architectures.pretrained(settings)
+    network = architectures.build_pretrained(settings)
     preprocessing = Preprocessing(settings.size, settings.crop)
     images = np.stack([decode(data, preprocessing) for data in photos.values()])
     expected = network.predict(images, verbose=0)
@@ -68,7 +68,7 @@ def test_fine_tuning_starts_from_the_published_weights(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(f"models: [pets]\npets:\n{indent(STARTER, '  ')}")
     settings = params.load(tmp_path / "params.yaml").for_model("pets").build
     assert isinstance(settings, params.Finetune)
-    network = architectures.finetune(settings, classes=3)
+    network = architectures.build_finetune(settings, classes=3)
     assert network.output_shape == (None, 3)
     published = keras.applications.MobileNetV2(weights="imagenet", alpha=settings.alpha).get_weights()
     begun = network.get_weights()
