@@ -1,14 +1,15 @@
 """Errors of the benchmarks.
 
-BenchmarkError
-├── ToolMissing             a program that the benchmark needs is not installed
-├── ProjectIncomplete       the project has not built the model to be served
-├── FloatBundleMissing      its float32 bundle, which the peers serve, cannot be exported
-├── CommandFailed           a command to be timed exited with an error
-└── ContenderFailed         a contender cannot be measured; its row states why
-    ├── NotInstalled        its environment cannot be created
-    ├── NotStarted          it returned no correct prediction in time
-    └── LoadFailed          the load generator printed no figures
+    BenchmarkError
+    ├── ToolMissing         a program that the benchmark needs is not installed
+    ├── ProjectIncomplete   the project has not built the model to be served
+    ├── CommandFailed       a command that the benchmark runs exited with an error
+    └── ContenderFailed     a contender cannot be measured; its row states why
+        ├── NotInstalled    its environment cannot be created
+        ├── NotStarted      it returned no correct prediction in time
+        └── LoadFailed      the load generator printed no figures
+
+Each class builds its message: what was tried, what happened instead, what to do.
 """
 
 from collections.abc import Sequence
@@ -37,8 +38,8 @@ class ProjectIncomplete(BenchmarkError):
 
 class CommandFailed(BenchmarkError):
     def __init__(self, command: Sequence[str], code: int, output: str) -> None:
-        reason = output.strip()[-QUOTED:] or "it wrote nothing"
-        super().__init__(f"`{' '.join(command)}` ended with exit code {code}: {reason}")
+        self.reason = " ".join(output.split())[-QUOTED:] or "it wrote nothing"
+        super().__init__(f"`{' '.join(command)}` ended with exit code {code}: {self.reason}")
 
 
 class ContenderFailed(BenchmarkError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.documents import README, ROOT, markdown_table, replace_section, write_json
-from deploy.smoke import address, seconds_until_ready, started
+from deploy.smoke import container_address, running_container, wait_until_ready
 from tests.deploy.engine import docker, engine, environment, stand_in
 
 RESULTS = Path(__file__).with_name("image.json")
@@ -43,8 +43,8 @@ def seconds_to_ready(image: str) -> float:
     times = []
     for _ in range(3):
         began = time.monotonic()
-        with started(image) as container:
-            seconds_until_ready(container, address(container))
+        with running_container(image) as container:
+            wait_until_ready(container, container_address(container))
             times.append(time.monotonic() - began)
     return min(times)
 

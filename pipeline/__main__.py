@@ -14,10 +14,10 @@ from pipeline.command_line import run_and_report
 from pipeline.environment import Environment
 from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
 from pipeline.layout import Layout
-from pipeline.project.reproduction import reproduce
-from pipeline.project.staleness import stale
-from pipeline.registry import pins
-from pipeline.registry.fetch import fetch
+from pipeline.project.reproduction import reproduce_all
+from pipeline.project.staleness import stale_reasons
+from pipeline.registry import pin_history
+from pipeline.registry.fetch import fetch_pinned
 from serving.model.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def _classify(options: argparse.Namespace) -> None:
 def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
     from pipeline.registry import promotion
-    from pipeline.registry.registration import ensure
+    from pipeline.registry.registration import ensure_registered
 
     layout, registry = Layout(options.model), _connect_to_registry()
     version = (
-        ensure(layout, registry)
+        ensure_registered(layout, registry)
         if options.version is None
-        else registry.numbered(options.model, options.version)
+        else registry.get_by_number(options.model, options.version)
     )
     pin = promotion.promote(layout, registry, version)
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
@@ -70,12 +70,12 @@ def _rollback(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """check every digest of the chain from data to pin, and list all broken links"""
-    from pipeline.registry import chain
+    from pipeline.registry import chain_of_custody
 
     broken = 0
-    for link in chain.links(Layout(options.model), _connect_to_registry):
+    for link in chain_of_custody.chain_links(Layout(options.model), _connect_to_registry):
         try:
-            print(f"ok      {link.name}: {link.hold()}")
+            print(f"ok      {link.name}: {link.verify()}")
         except ChainBroken as error:
             broken += 1
             print(f"BROKEN  {error}")
@@ -84,35 +84,35 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> None:
     """show the chain from data to pin, and stop at the first broken link"""
-    from pipeline.registry import chain
+    from pipeline.registry import chain_of_custody
 
-    for link in chain.links(Layout(options.model), _connect_to_registry):
-        print(f"{link.name}: {link.hold()}")
+    for link in chain_of_custody.chain_links(Layout(options.model), _connect_to_registry):
+        print(f"{link.name}: {link.verify()}")
 
 
 def _history(options: argparse.Namespace) -> None:
     """list the pinned versions with author and date, newest first"""
     layout = Layout(options.model)
-    for entry in pins.history(layout.pin):
+    for entry in pin_history.history(layout.pin):
         pin = entry.pin
         print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
-    if pins.is_shallow():
+    if pin_history.is_shallow():
         print(HistoryShallow(layout.pin))
 
 
 def _fetch(options: argparse.Namespace) -> None:
     """fetch the pinned bundle from the registry or DVC, or rebuild it"""
-    fetch(Layout(options.model), options.stand_in)
+    fetch_pinned(Layout(options.model), options.stand_in)
 
 
 def _repair(options: argparse.Namespace) -> int:
     """repair registry, alias and pin after a copy, a move or lost files; list what cannot be repaired"""
-    from pipeline.project.repair import State, repair
+    from pipeline.project.repair import RepairStatus, repair
 
     left = 0
     for finding in repair(Layout(options.model), Environment.read()):
         print(finding)
-        left += finding.state is State.LEFT
+        left += finding.status is RepairStatus.NOT_REPAIRED
     return 1 if left else 0
 
 
@@ -121,11 +121,11 @@ def _remove(options: argparse.Namespace) -> None:
     from pipeline.project import removal
 
     layout, registry = Layout(options.model), _connect_to_registry()
-    for line in removal.plan(layout, registry):
+    for line in removal.plan_removal(layout, registry):
         print(f"remove  {line}")
     if not options.yes and not (sys.stdin.isatty() and input("Remove all this? [y/N] ").lower() == "y"):
         raise RemovalUnconfirmed(options.model)
-    for line in removal.remove(layout, registry):
+    for line in removal.remove_model(layout, registry):
         print(f"kept    {line}")
 
 
@@ -133,18 +133,18 @@ def _rename(options: argparse.Namespace) -> None:
     """rename a model without training it again"""
     from pipeline.project import renaming
 
-    for line in renaming.rename(Layout(options.model), Layout(options.new), _connect_to_registry()):
+    for line in renaming.rename_model(Layout(options.model), Layout(options.new), _connect_to_registry()):
         print(line)
 
 
 def _reproduce(options: argparse.Namespace) -> None:
     """run the changed stages of all models, up to a stage; photos are needed only for changed models"""
-    reproduce(options.stage)
+    reproduce_all(options.stage)
 
 
 def _stale(options: argparse.Namespace) -> int:
     """tell whether dvc.lock matches code, params and data; pulls nothing"""
-    reasons = stale(options.model)
+    reasons = stale_reasons(options.model)
     for reason in reasons:
         print(reason)
     print("dvc.lock is out of date: run `dvc repro`" if reasons else "dvc.lock is up to date")

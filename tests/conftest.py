@@ -60,7 +60,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build_once(folder: Path, build: Callable[[Path], object]) -> Path:
     """Calls `build(folder)` in the first process that needs the folder; the others wait, and share it."""
     done = folder.with_name(f"{folder.name}.done")
-    with FileLock(f"{folder}.lock"):
+    # Not "mlflow.db.lock", which the registry itself takes.
+    with FileLock(f"{folder}.build.lock"):
         if not done.exists():
             build(folder)
             done.touch()

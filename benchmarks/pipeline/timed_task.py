@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.data.images import LabelledImage, check_images, find_duplicates
 from pipeline.data.labelled_photos import scan_folder
-from pipeline.evaluation.batch_prediction import ask
+from pipeline.evaluation.batch_prediction import predict_folder
 from serving.model.predictor import Predictor
 
 STATUS = Path("/proc/self/status")
@@ -23,7 +23,7 @@ STATUS = Path("/proc/self/status")
 def prediction_task(folder: Path, bundle: Path) -> Callable[[], int]:
     """Opens the bundle; the returned task classifies the photos and returns their number."""
     predictor = Predictor.open(bundle)
-    return lambda: len(ask(predictor, folder).files)
+    return lambda: len(predict_folder(predictor, folder).files)
 
 
 def check_task(folder: Path) -> Callable[[], int]:

@@ -40,4 +40,4 @@ def _create(peer: str, folder: Path) -> None:
         run_command([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
         run_command([*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))])
     except CommandFailed as error:
-        raise NotInstalled(requirements(peer), str(error)) from None
+        raise NotInstalled(requirements(peer), error.reason) from None

@@ -75,7 +75,7 @@ def running(contender: Contender, photos: Sequence[Path], reference: Reference) 
 def measure_server(
     contender: Contender, photos: Sequence[Path], reference: Reference, seconds: float, accuracy: bool
 ) -> Measurement:
-    """Measures a server; its accuracy takes longer, and only if asked for."""
+    """Measures a server; its accuracy only if `accuracy` is set, because that takes longer."""
     with running(contender, photos, reference) as server:
         measured = Measurement(start_seconds=server.start_seconds)
         print_progress(f"first right answer after {measured.start_seconds:.1f} s")

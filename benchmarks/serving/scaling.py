@@ -34,7 +34,7 @@ THREADS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1))
 
 
 def measure_scaling(project: Project, reference: Reference, seconds: float) -> Row:
-    """All three tables, with the project's own bundle."""
+    """Measures what the three tables show, with the project's own bundle."""
     steps = len(CLIENTS) + len(OVERLOADS) + len(SIZES) + len(THREADS)
     # Start and warm-up take three seconds.
     print(f"scaling, about {steps * (seconds + 3) / 60:.0f} min", flush=True)

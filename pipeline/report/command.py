@@ -16,7 +16,7 @@ from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
 from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
 from pipeline.markdown import code
-from pipeline.project.staleness import stale
+from pipeline.project.staleness import stale_reasons
 from pipeline.report import git_history
 from pipeline.report.comparison_base import ComparisonBase, find_base
 from pipeline.report.differences import ParamChange, flatten, param_changes
@@ -36,8 +36,8 @@ REPORT = Path("report.md")
 UNCHANGED_PRIORITY = -100
 # Drawing takes about a second per model.
 MAX_DRAWN_MODELS = 8
-NOT_DRAWN = ImageLinks("Pictures are drawn of the first eight models that have changed.")
-UNCHECKED = "DVC does not say here whether `dvc.lock` is out of date: `python -m pipeline stale` tells why."
+NOT_DRAWN = ImageLinks("Images are drawn for the first eight changed models only.")
+UNCHECKED = "`dvc status` failed, so `dvc.lock` may be out of date: `python -m pipeline stale` shows why."
 
 
 def write_report(against: str | None = None, with_images: bool = True) -> None:
@@ -65,13 +65,13 @@ def write_report(against: str | None = None, with_images: bool = True) -> None:
     write(REPORT, text.encode())
     for verdict in verdicts:
         print(verdict.line.replace("**", "").replace("`", ""))
-    print(f"{REPORT}: {len(text):,} characters, {count(count_images(text), 'picture')}")
+    print(f"{REPORT}: {len(text):,} characters, {count(count_images(text), 'image')}")
 
 
 def _stale_reasons() -> list[str] | None:
     """Why dvc.lock is out of date; `None` if `dvc status` fails."""
     try:
-        return stale()
+        return stale_reasons()
     except CommandFailed:
         return None
 
@@ -118,7 +118,7 @@ def _model_sections(
         ("Metrics", 8, lambda max_rows: metrics_section(comparison)),
         ("Params", 7, partial(params_section, changes, base)),
         ("Classes", 5, partial(classes_section, comparison, links.matrices)),
-        ("Images whose answer changed", 6, partial(predictions_section, comparison, links.tiles)),
+        ("Images whose prediction changed", 6, partial(predictions_section, comparison, links.tiles)),
         ("Data", 4, partial(data_section, comparison)),
         ("Artifact", 3, partial(bundle_section, comparison)),
     ):
@@ -144,5 +144,5 @@ def _footer(against: str | None, with_images: bool) -> str:
         command += f" AGAINST={shlex.quote(against)}"
     at = f" at {short_commit(head)}" if head else ""
     dirty = " The workspace has changes that are not committed." if git_history.has_changes(["."]) else ""
-    images = "" if with_images else " Without pictures: `make report` draws them, where the data are."
-    return f"---\n\nMade again by {code(command, 300)}{at}.{dirty}{images} Written by `make report`.\n"
+    images = "" if with_images else " Without images: `make report` draws them where the data are available."
+    return f"---\n\nReproduce it with {code(command, 300)}{at}.{dirty}{images} Written by `make report`.\n"

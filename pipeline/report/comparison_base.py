@@ -33,13 +33,13 @@ def find_base(against: str | None) -> ComparisonBase:
     branch = next((name for name in candidates if git_history.resolve(name)), None)
     if branch is None:
         return _no_base(
-            f"git knows no {' and no '.join(map(code, candidates))} here; AGAINST names another branch"
+            f"git finds no {' and no '.join(map(code, candidates))} here; set AGAINST to another branch"
         )
     fork = git_history.merge_base("HEAD", branch)
     if fork is None:
         return _no_base(
-            f"git finds nothing that this and {code(branch)} have in common. "
-            "In a shallow clone, `git fetch --unshallow` brings the history"
+            f"git finds no common ancestor of HEAD and {code(branch)}. "
+            "In a shallow clone, `git fetch --unshallow` fetches the history"
         )
     if fork == head:
         return _base_on_branch(head, branch)
@@ -53,8 +53,8 @@ def _base_on_branch(head: str, branch: str) -> ComparisonBase:
     last = next(iter(git_history.commits_changing("reports", first_parent=True)), None)
     before = last and git_history.resolve(f"{last}^1")
     if not last or not before:
-        return _no_base(f"this is {code(branch)}, and git has nothing from before its reports")
-    text = f"{short_commit(before)}, what was there before {short_commit(last)} changed the reports"
+        return _no_base(f"HEAD is on {code(branch)}, and git has no commit from before its reports")
+    text = f"{short_commit(before)}, the commit before {short_commit(last)} changed the reports"
     return ComparisonBase(before, before[:8], f"Compared with {text}.")
 
 

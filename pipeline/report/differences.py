@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.split import SPLITS
-from pipeline.evaluation.metrics import paired_interval
+from pipeline.evaluation.metrics import paired_difference_interval
 from pipeline.report.results import ClassResult, DataSummary, Prediction, Results
 
 # Two-sided; matches the 95 % intervals.
@@ -87,7 +87,7 @@ def accuracy_change(lost: int, gained: int, images: int) -> float:
 
 def accuracy_change_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
     """The 95 % interval of the change in accuracy; (-1, 1) without images."""
-    low, high = paired_interval(lost, gained, images)
+    low, high = paired_difference_interval(lost, gained, images)
     return -high, -low
 
 

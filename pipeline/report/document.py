@@ -93,7 +93,7 @@ def _omission(titles: Counter[str]) -> str:
     if not titles:
         return ""
     listed = ", ".join(f"{title} ({number:,})" for title, number in titles.items())
-    return f"Left out, for GitHub takes no longer comment: {listed}.\n"
+    return f"Left out to fit into a GitHub comment: {listed}.\n"
 
 
 def _verdict_blocks(verdicts: Sequence[Verdict]) -> list[str]:

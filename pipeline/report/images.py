@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from pipeline.errors import FileDamaged
-from pipeline.evaluation.plotting import canvas, drawable
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
 from pipeline.files import read_json
 from pipeline.markdown import code, plain_text
 from pipeline.report.differences import ChangedPrediction, same_classes
@@ -66,7 +66,7 @@ def _draw_tiles(comparison: ModelComparison, folder: Path) -> str:
     preprocessing = _preprocessing(comparison)
     if preprocessing is None:
         bundle = code(str(layout.bundle))
-        return f"They cannot be shown: {bundle}, which says how the model sees them, is not here."
+        return f"They cannot be shown: {bundle}, which defines their preprocessing, is not here."
     chosen = reference.paired.changed[:MAX_TILES]
     tiles = [tile for change in chosen if (tile := _tile(layout.test, change, preprocessing))]
     if not tiles:
@@ -76,7 +76,7 @@ def _draw_tiles(comparison: ModelComparison, folder: Path) -> str:
     missing = len(chosen) - len(tiles)
     note = f" {count(missing, 'image')} cannot be shown here." if missing else ""
     legend = f"Lost ones are red, gained ones green, other mistakes grey.{note}"
-    return f"{legend}\n\n![Images whose answer changed]({FOLDER / name})"
+    return f"{legend}\n\n![Images whose prediction changed]({FOLDER / name})"
 
 
 def _preprocessing(comparison: ModelComparison) -> Preprocessing | None:
@@ -106,14 +106,14 @@ def _tile(folder: Path, change: ChangedPrediction, preprocessing: Preprocessing)
 def _save_tiles(path: Path, tiles: Sequence[Tile]) -> None:
     rows = -(-len(tiles) // COLUMNS)
     columns = -(-len(tiles) // rows)
-    with canvas(path, (1.75 * columns, 2.4 * rows)) as figure:
+    with png_figure(path, (1.75 * columns, 2.4 * rows)) as figure:
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axis in axes:
             axis.set_axis_off()
         for axis, tile in zip(axes, tiles, strict=False):
             axis.imshow(tile.pixels)
             # `parse_math`: a class may be called "$x$".
-            axis.set_title(drawable(tile.text), fontsize=9, color=tile.colour, parse_math=False)
+            axis.set_title(replace_missing_glyphs(tile.text), fontsize=9, color=tile.colour, parse_math=False)
 
 
 def _draw_matrices(comparison: ModelComparison, folder: Path) -> str:
@@ -127,11 +127,11 @@ def _draw_matrices(comparison: ModelComparison, folder: Path) -> str:
     shown = [(title, results) for title, results in shown if len(results.classes) <= MAX_CLASSES]
     name = f"{comparison.layout.model}-confusion.png"
     side = 2.2 + 0.32 * max(len(results.classes) for _, results in shown)
-    with canvas(folder / name, (side * len(shown) + 0.5, side)) as figure:
+    with png_figure(folder / name, (side * len(shown) + 0.5, side)) as figure:
         axes = figure.subplots(1, len(shown), squeeze=False).flat
         for axis, (title, results) in zip(axes, shown, strict=True):
             _draw_matrix(axis, title, results)
-    return f"![How often each class was taken for each]({FOLDER / name})"
+    return f"![Confusion matrix]({FOLDER / name})"
 
 
 def _draw_matrix(axis: Axes, title: str, results: Results) -> None:
@@ -142,7 +142,7 @@ def _draw_matrix(axis: Axes, title: str, results: Results) -> None:
     axis.imshow(np.where(diagonal, _shade(shares, GAINED), _shade(np.sqrt(shares), LOST)))
     for row, column in zip(*np.nonzero(counts), strict=True):
         axis.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8)
-    names = [drawable(plain_text(row.name, MATRIX_CHARACTERS)) for row in results.classes]
+    names = [replace_missing_glyphs(plain_text(row.name, MATRIX_CHARACTERS)) for row in results.classes]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8, parse_math=False)
     axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axis.set_xlabel("predicted")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.project.staleness import FETCHED
+from pipeline.project.staleness import DATA_FOLDERS
 from pipeline.report import git_history
 from pipeline.report.differences import flatten
 from pipeline.report.results import workspace_file
@@ -42,7 +42,9 @@ def _stage_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 def _inputs(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Digests of dependencies by path, and values of params by key."""
     files = {str(entry["path"]): entry.get("md5") for entry in stage.get("deps", ())}
-    given = {path: md5 for path, md5 in files.items() if path.startswith(RAW) or not path.startswith(FETCHED)}
+    given = {
+        path: md5 for path, md5 in files.items() if path.startswith(RAW) or not path.startswith(DATA_FOLDERS)
+    }
     return {**given, **flatten(stage.get("params", {}))}
 
 

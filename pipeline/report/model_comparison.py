@@ -99,7 +99,7 @@ def compare_model(layout: Layout, base: ComparisonBase, stale: Sequence[str]) ->
         return f"There is no {code(str(layout.metrics))}; {run} builds and measures it."
     notes: list[str] = []
     if renewed := renewed_lock_entries(layout.model):
-        text = "The committed `dvc.lock` is out of date, commit what `make run` makes of it"
+        text = "The committed `dvc.lock` is out of date; commit the one that `make run` writes"
         notes.append(f"{text}: {code_list(renewed)}")
     before = _base_results(layout, base, notes)
     pin, unreadable = _read_pin(workspace_file, layout, notes)
@@ -133,7 +133,7 @@ def _base_results(layout: Layout, base: ComparisonBase, notes: list[str]) -> Res
     try:
         results = read_results(files_at(base.commit), layout)
     except FileDamaged:
-        notes.append(f"What {short_commit(base.commit)} says of this model cannot be read.")
+        notes.append(f"At {short_commit(base.commit)}, the reports of this model cannot be read.")
         return None
     if results is None:
         notes.append(f"This model is new: {short_commit(base.commit)} has no reports of it.")
@@ -161,7 +161,7 @@ def _pinned_references(
         known = {*known, candidate.digest}
         results = _committed_results(layout, candidate.digest)
         if results is None:
-            notes.append(f"The {name} version's figures are not in git's history.")
+            notes.append(f"The {name} version's reports are not in git's history.")
         else:
             references.append(_reference(name, results, current))
     return references

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.errors import ProjectIncomplete
-from benchmarks.serving.__main__ import main
+from benchmarks.serving import __main__ as comparison
+from benchmarks.serving import sweep
 from benchmarks.serving.project import (
     ACCURACY_PHOTOS,
     EIGHT_BIT,
@@ -68,8 +69,11 @@ def test_the_error_says_what_to_run(colours: Path, tmp_path: Path, damage: Calla
         find_project(root)
 
 
-def test_the_command_prints_the_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--project", str(tmp_path)]) == 1
+@pytest.mark.parametrize("command", [comparison.main, sweep.main])
+def test_the_commands_print_the_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int]
+) -> None:
+    assert command(["--project", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 

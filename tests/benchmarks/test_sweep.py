@@ -12,7 +12,7 @@ from benchmarks.documents import PERFORMANCE, section
 from benchmarks.serving.measurement import running
 from benchmarks.serving.project import find_project
 from benchmarks.serving.statistics import Row
-from benchmarks.serving.sweep import RESULTS, Combination, combinations, main, server, sweep
+from benchmarks.serving.sweep import RESULTS, Combination, combinations, server, sweep
 from benchmarks.serving.sweep_table import table
 from benchmarks.serving.verification import Reference
 from tests.benchmarks.example_results import run
@@ -64,11 +64,6 @@ def test_servers_are_measured_alone_and_in_pairs(colours: Path) -> None:
     assert two["load_mb"] > 1.5 * one["load_mb"]
     assert results["photos"]["sent"] == 20
     assert "| 1 | 2 | 2 | 1 |" in table(results)
-
-
-def test_the_command_prints_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--project", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
 
 
 def combination_row(counts: tuple[int, int, int, int], rate: float, errors: int = 0) -> Row:

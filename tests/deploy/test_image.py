@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.image import THEIRS, build_tutorial, measure, table
-from deploy.smoke import HARDENED, address, ask, seconds_until_ready, started
+from deploy.smoke import HARDENED, container_address, request_json, running_container, wait_until_ready
 from serving.artifact.pin import Pin
 from tests.deploy.conftest import IMAGE, SHOWN, make
 from tests.deploy.engine import docker
@@ -220,10 +220,10 @@ def test_it_knows_a_goldfish(base: str, imagenet: Project) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     smoked = make(imagenet, base, "smoke", MODEL="imagenet", IMAGE=name)
     assert smoked.returncode == 0, smoked.stdout + smoked.stderr
-    with started(name) as container:
-        host = address(container)
-        seconds_until_ready(container, host)
+    with running_container(name) as container:
+        host = container_address(container)
+        wait_until_ready(container, host)
         photo = (imagenet.root / LAYOUT.test / GOLDFISH).read_bytes()
-        answer = ask(host, "/inference", photo)
+        answer = request_json(host, "/inference", photo)
     assert next(iter(answer)) == "goldfish"
     docker("image", "rm", "--force", name)

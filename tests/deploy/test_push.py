@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.smoke import address, ask, seconds_until_ready, started
+from deploy.smoke import container_address, request_json, running_container, wait_until_ready
 from serving.artifact.pin import Pin
 from tests.deploy.conftest import IMAGE, make
 from tests.deploy.engine import docker
@@ -42,9 +42,9 @@ def test_it_is_published_under_its_commit_and_its_model(
     tags = [f"colours-v3-{pin.digest[:8]}", f"sha-{commit}"]
     assert registry.tags(REPOSITORY) == tags
     assert {registry.digest(REPOSITORY, tag) for tag in tags} == {told["digest"]}
-    with started(f"{told['name']}@{told['digest']}") as container:
-        seconds_until_ready(container, address(container))
-        assert ask(address(container), "/version")["digest"] == pin.digest
+    with running_container(f"{told['name']}@{told['digest']}") as container:
+        wait_until_ready(container, container_address(container))
+        assert request_json(container_address(container), "/version")["digest"] == pin.digest
     docker("image", "rm", f"{told['name']}@{told['digest']}")
     assert image == IMAGE
 

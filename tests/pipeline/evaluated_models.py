@@ -1,4 +1,4 @@
-"""Reports of small models as `evaluate` would leave them, in git repositories; nothing is trained."""
+"""Git repositories with reports as `evaluate` writes them, for models that were never trained."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from tests.pipeline.projects import AUTHOR, TINY, Project
 
 ANIMALS = ("cat", "dog", "owl")
 
-# One stage is enough for DVC to tell that code has changed.
+# One stage is enough for DVC to detect changed code.
 STAGES = """\
 stages:
   evaluate:
@@ -31,13 +31,13 @@ stages:
 IGNORED = "/models\n/data\n/report\n/report.md\n/reports/*/machine.json\n"
 CODE = b"print('measured')\n"
 
-# Image, and what it was taken for how surely; all other images are right.
+# Image: predicted class and confidence. All other images are predicted correctly.
 Mistakes = Mapping[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model, measured: `images` of each class are `<class>/<number>.png`."""
+    """The evaluation of a model with `images` test images per class, `<class>/<number>.png`."""
 
     version: str
     mistakes: Mistakes = field(default_factory=dict)
@@ -52,19 +52,19 @@ class EvaluatedModel:
         return hashlib.sha256(self.version.encode()).hexdigest()
 
     def write(self, root: Path) -> "EvaluatedModel":
-        """Writes what `evaluate` would."""
+        """Writes the files that `evaluate` writes."""
         folder = root / "reports" / self.model
         folder.mkdir(parents=True, exist_ok=True)
         rows = self.predictions()
         number = {name: place for place, name in enumerate(self.names)}
         actual = np.array([number[row["actual"]] for row in rows])
         predicted = np.array([number[row["predicted"]] for row in rows])
-        found = metrics.per_class(predicted, actual, len(self.names))
+        found = metrics.class_metrics(predicted, actual, len(self.names))
         (folder / "predictions.csv").write_bytes(table(rows))
         (folder / "classes.csv").write_bytes(table(self._classes(found)))
         confused = [
             {"actual": self.names[a], "predicted": self.names[p], "images": n}
-            for a, p, n in metrics.confusions(predicted, actual)
+            for a, p, n in metrics.confusion_counts(predicted, actual)
         ]
         (folder / "confusions.csv").write_bytes(table(confused, ("actual", "predicted", "images")))
         (folder / "metrics.json").write_bytes(to_json(self._metrics(found, int((predicted == actual).sum()))))
@@ -85,7 +85,7 @@ class EvaluatedModel:
                 )
         return rows
 
-    def _classes(self, found: metrics.PerClass) -> list[dict[str, Any]]:
+    def _classes(self, found: metrics.ClassMetrics) -> list[dict[str, Any]]:
         return [
             {
                 "id": f"{place:03d}",
@@ -98,7 +98,7 @@ class EvaluatedModel:
             for place, name in enumerate(self.names)
         ]
 
-    def _metrics(self, found: metrics.PerClass, hits: int) -> dict[str, Any]:
+    def _metrics(self, found: metrics.ClassMetrics, hits: int) -> dict[str, Any]:
         total = self.images * len(self.names)
         precision, recall, f1 = (round(value, 5) for value in found.macro)
         passed = hits / total >= self.floor
@@ -109,7 +109,7 @@ class EvaluatedModel:
             "images": total,
             "classes": len(self.names),
             "top1": round(hits / total, 5),
-            "top1_interval": [round(bound, 5) for bound in metrics.wilson(hits, total)],
+            "top1_interval": [round(bound, 5) for bound in metrics.wilson_interval(hits, total)],
             **self._top5(total),
             "precision_macro": precision,
             "recall_macro": recall,
@@ -123,7 +123,7 @@ class EvaluatedModel:
     def _top5(self, total: int) -> dict[str, Any]:
         if len(self.names) <= 5:
             return {}
-        interval = [round(bound, 5) for bound in metrics.wilson(total, total)]
+        interval = [round(bound, 5) for bound in metrics.wilson_interval(total, total)]
         return {"top5": 1.0, "top5_interval": interval}
 
     def _data(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class EvaluatedModel:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> bytes:
-    """CSV as `evaluate` writes it."""
+    """CSV in the format of `evaluate`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -148,7 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> byt
 
 
 def create_repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
-    """A git repository on `main` with params, a stage and its lock, and no reports; one commit."""
+    """A git repository with one commit on `main`: params, a stage and its lock, no reports."""
     root.mkdir(parents=True)
     project = Project(root, {**AUTHOR, "GIT_CONFIG_GLOBAL": "/dev/null"})
     sections = TINY.partition("\n\n")[2]
@@ -167,7 +167,7 @@ def create_repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
 
 
 def lock(models: Sequence[str]) -> str:
-    """dvc.lock as if the stage had just run."""
+    """dvc.lock as after a run of the stage."""
     md5 = hashlib.md5(CODE, usedforsecurity=False).hexdigest()
     lines = ["schema: '2.0'", "stages:"]
     for model in models:
@@ -182,14 +182,14 @@ def lock(models: Sequence[str]) -> str:
 
 
 def write_pin(root: Path, measured: EvaluatedModel, version: int) -> None:
-    """Pins a measured version."""
+    """Pins an evaluated version."""
     path = root / f"pins/{measured.model}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(Pin(measured.model, version, measured.digest).to_bytes())
 
 
 def create_released(root: Path, measured: EvaluatedModel) -> Project:
-    """A repository whose main has a model that is measured and pinned; HEAD is a branch with nothing new."""
+    """A repository whose main has an evaluated, pinned model; HEAD is a new branch without changes."""
     project = create_repository(root)
     write_pin(root, measured.write(root), 1)
     project.commit("release")

@@ -1,4 +1,4 @@
-"""params.yaml is checked as a whole before any work, and the error names section and key."""
+"""params.yaml is checked completely before any work, and errors name section and key."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from dvc.utils.serialize import parse_yaml
 from pipeline import params
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 from pipeline.model_names import is_model_name, suggest_model_name
-from pipeline.project.run import STARTER, describe
+from pipeline.project.starter_params import STARTER_SECTION, add_to_params
 from tests.pipeline.projects import ROOT, TINY
 
 
@@ -21,7 +21,7 @@ def test_those_of_the_project_are_good() -> None:
 
 def test_the_starter_section_is_good(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"models": ["mine"], "mine": yaml.safe_load(STARTER)}))
+    path.write_text(yaml.safe_dump({"models": ["mine"], "mine": yaml.safe_load(STARTER_SECTION)}))
     assert isinstance(params.load(path).for_model("mine").build, params.Finetune)
 
 
@@ -65,7 +65,7 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
         assert words in str(error.value)
 
 
-# What DVC makes of it, and how PyYAML would differ: text, octal 15, 90 seconds, true, false.
+# Numbers as DVC parses them; PyYAML would read some of them as strings or as octal.
 @pytest.mark.parametrize(
     ("written", "number"),
     [
@@ -193,7 +193,7 @@ def test_a_name_that_is_not_allowed_gets_one_that_is(
     Path("params.yaml").write_text(TINY)
     Path("data/raw").mkdir(parents=True)
     assert is_model_name(suggest_model_name(name))
-    for act in (describe, params.load().for_model):
+    for act in (add_to_params, params.load().for_model):
         with pytest.raises(ModelNameInvalid) as error:
             act(name)
         for words in ("a to z, 0 to 9, - and _", f"Call it {suggested}:", f"make run MODEL={suggested}`"):
@@ -208,7 +208,7 @@ def test_photos_under_a_name_that_is_not_allowed_are_moved(
     Path("params.yaml").write_text(TINY)
     Path("data/raw/My Pets/cat").mkdir(parents=True)
     with pytest.raises(ModelNameInvalid, match="`mv 'data/raw/My Pets' data/raw/my-pets` and `make run"):
-        describe("My Pets")
+        add_to_params("My Pets")
 
 
 def test_a_section_with_such_a_name_is_told_the_same(tmp_path: Path) -> None:
@@ -237,6 +237,6 @@ def test_photos_under_almost_its_name_are_told(
     path.parent.mkdir(parents=True)
     path.touch() if "/" not in there else path.mkdir()
     with pytest.raises(ModelUnknown) as error:
-        describe("pets")
+        add_to_params("pets")
     assert ("is there" in str(error.value)) is (words is not None)
     assert words is None or words in str(error.value)

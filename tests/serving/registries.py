@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from pipeline.environment import Environment
-from pipeline.registry.mlflow_registry import Record, Registry
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.mlflow_version import VersionMetadata, get_or_create_version
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
@@ -55,9 +56,9 @@ def register_bundle(uri: str, folder: Path, name: str = "tiny", steepness: float
     reports = folder / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "report.txt").write_text("good")
-    record = Record({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
+    record = VersionMetadata({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
     registry = connect(uri)
-    version = registry.register(bundle, record)
+    version = get_or_create_version(registry, bundle, record)
     location = registry.client.get_model_version_download_uri(name, str(version.number))
     proxied = f"{folder / 'artifacts'}/"
     files = location.removeprefix("file://").replace("mlflow-artifacts:/", proxied)

@@ -36,10 +36,10 @@ def _pin(pin: Pin | None) -> str:
 
 def _sizes(comparison: ModelComparison) -> str:
     if comparison.bundle is None:
-        return f"no {code((comparison.layout.bundle / MANIFEST).as_posix())} here to read it from"
+        return f"unknown: {code((comparison.layout.bundle / MANIFEST).as_posix())} is not here"
     files = comparison.bundle.manifest.files.values()
     served = sum(file.size for file in files if file.role == SERVING)
-    return f"{_bytes(sum(file.size for file in files))}, of which {_bytes(served)} serve"
+    return f"{_bytes(sum(file.size for file in files))}, of which {_bytes(served)} are served"
 
 
 def _bytes(size: int) -> str:

@@ -32,7 +32,7 @@ def classes_section(comparison: ModelComparison, matrix: str, max_rows: int) -> 
 def _new_and_removed(before: Sequence[ClassResult], now: Sequence[ClassResult], max_rows: int) -> str:
     old, new = {row.name for row in before}, {row.name for row in now}
     shown, lines = min(max_rows, FEW), []
-    for names, state in ((sorted(new - old), "new"), (sorted(old - new), "gone")):
+    for names, state in ((sorted(new - old), "new"), (sorted(old - new), "removed")):
         if names:
             listed = ", ".join(map(code, names[:shown]))
             rest = f" and {len(names) - shown:,} more" if len(names) > shown else ""
@@ -46,7 +46,7 @@ def _recall_changes(
     """At most `max_rows` classes: the greatest losses, then the greatest gains."""
     changes = recall_changes(before, now)
     if not changes:
-        return f"No class has another recall than {name}.\n"
+        return f"No class has a different recall than {name}.\n"
     half = min(max_rows, 2 * FEW) // 2
     lost = [row for row in changes if row.difference < 0][:half]
     gained = [row for row in reversed(changes) if row.difference > 0][:half]
@@ -66,7 +66,7 @@ def _weakest_classes(comparison: ModelComparison, reference: Reference | None) -
     confusions = [(name, list(map(_confusion, results.confusions[:FEW]))) for name, results in shown]
     tables = [_side_by_side("weakest", "recall", weakest)]
     if any(rows for _, rows in confusions):
-        tables.append(_side_by_side("taken for another", "images", confusions))
+        tables.append(_side_by_side("confused", "images", confusions))
     return "\n".join(tables)
 
 

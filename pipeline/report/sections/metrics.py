@@ -84,14 +84,14 @@ def _paired_test(reference: Reference, comparison: ModelComparison) -> str:
     name, paired = reference.phrase, reference.paired
     lost, gained, images = paired.counts
     if not images:
-        return f"Against {name}: no image that both answered{_unpaired(reference)}."
+        return f"Against {name}: no image that both were tested on{_unpaired(reference)}."
     low, high = (signed(100 * bound, 1) for bound in accuracy_change_interval(lost, gained, images))
     caveat = ""
     if reference.results.data.digest != comparison.current.data.digest:
-        caveat = " The data have changed; an image counts as the same by its name and class."
+        caveat = " The data have changed; images are matched by name and class."
     change = signed(100 * accuracy_change(lost, gained, images), 1)
     return (
-        f"Against {name}, on the {count(images, 'image')} that both answered: {lost:,} lost, "
+        f"Against {name}, on the {count(images, 'image')} that both were tested on: {lost:,} lost, "
         f"{gained:,} gained; top-1 {change} points (95 % interval {low} to {high}), "
         f"{p_value(paired.p_value)} in McNemar's exact test{_unpaired(reference)}.{caveat}"
     )

@@ -72,7 +72,7 @@ def _compared_with(reference: Reference) -> str:
     if not images:
         return f"no image in common with {name}"
     if not lost + gained:
-        return f"the same images right as {name}"
+        return f"correct on the same images as {name}"
     better = "better" if gained > lost else "worse"
     verdict = f"significantly {better} than" if paired.significant else "no significant difference from"
     return f"{verdict} {name} ({lost:,} lost, {gained:,} gained, {p_value(paired.p_value)})"
@@ -88,9 +88,7 @@ def _warnings(comparison: ModelComparison) -> list[str]:
         )
     if comparison.stale:
         reasons = code_list(comparison.stale)
-        warnings.append(
-            f"`dvc.lock` is not what code, params and data say, `make run` makes it so: {reasons}"
-        )
+        warnings.append(f"`dvc.lock` does not match code, params and data; `make run` updates it: {reasons}")
     machine = comparison.machine
     # The gate's checks in metrics.json do not contain this, so that they are the same on every machine.
     if machine is not None and machine.against_pinned.startswith("NOT compared"):
@@ -103,10 +101,14 @@ def _pin_notes(comparison: ModelComparison) -> list[str]:
     pin, before = comparison.pin, comparison.base_pin
     if comparison.pin_unreadable:
         path = code(str(comparison.layout.pin))
-        return [f"What this pins cannot be told: {path} cannot be read, here or there."]
+        return [f"What this change pins is unknown: {path} is invalid, here or at the commit compared with."]
     if pin == before:
         other = pin is not None and pin.digest != comparison.current.metrics.digest
-        return [f"Pinned stays {_version(pin)}: this model is not what is served."] if pin and other else []
+        return (
+            [f"This leaves {_version(pin)} pinned: this model is not the one that is served."]
+            if pin and other
+            else []
+        )
     if pin is None:
         return ["This removes the pin."]
     if before is None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from serving.artifact.registry.address import SQLITE
 from serving.artifact.registry.errors import RegistryUnavailable
 
-# The tag of a version that holds the bundle's digest. `pipeline.registry.mlflow_registry` sets it.
+# The tag of a version that holds the bundle's digest. `pipeline.registry.mlflow_version` sets it.
 DIGEST_TAG = "digest"
 # MLflow keeps the rows of deleted versions, with this stage.
 DELETED_STAGE = "Deleted_Internal"

@@ -17,12 +17,12 @@ import yaml
 
 from pipeline import params
 from pipeline.environment import Environment
-from pipeline.evaluation.batch_prediction import ask
+from pipeline.evaluation.batch_prediction import predict_folder
 from pipeline.network import architectures
 from pipeline.network.backend import keras
 from pipeline.network.imagenet import fetch_labels as imagenet_labels
 from pipeline.onnx import keras_to_onnx
-from pipeline.project.run import STARTER
+from pipeline.project.starter_params import STARTER_SECTION
 from serving.artifact.manifest import FLOAT_GRAPH
 from serving.model.decoder import Preprocessing, decode
 from serving.model.predictor import Predictor, create_session
@@ -65,7 +65,7 @@ def test_published_weights_recognise_a_few_photos_in_keras_and_in_onnx(photos: d
 
 @needs_weights
 def test_fine_tuning_starts_from_the_published_weights(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(f"models: [pets]\npets:\n{indent(STARTER, '  ')}")
+    (tmp_path / "params.yaml").write_text(f"models: [pets]\npets:\n{indent(STARTER_SECTION, '  ')}")
     settings = params.load(tmp_path / "params.yaml").for_model("pets").build
     assert isinstance(settings, params.Finetune)
     network = architectures.build_finetune(settings, classes=3)
@@ -116,7 +116,10 @@ def test_keras_float32_and_8_bits_agree_on_photos(imagenet: Project) -> None:
     assert metrics["quantisation"]["top1_lost"] <= 0.005
     served = Predictor.open(root / LAYOUT.bundle)
     floats = Predictor.open(root / LAYOUT.bundle, graph=FLOAT_GRAPH)
-    agreed = ask(served, root / LAYOUT.test).predicted == ask(floats, root / LAYOUT.test).predicted
+    agreed = (
+        predict_folder(served, root / LAYOUT.test).predicted
+        == predict_folder(floats, root / LAYOUT.test).predicted
+    )
     assert agreed.mean() >= 0.98
 
 

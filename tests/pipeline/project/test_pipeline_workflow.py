@@ -148,7 +148,7 @@ def test_main_is_registered_and_fills_the_cache(runner: Runner, tracking: str) -
     assert "Running stage" not in runner.step("Run what has changed").printed
     assert "Running stage 'e" not in runner.step("Register").printed
     pin = Pin.read(runner.source.root / "pins/tiny.json")
-    assert connect(tracking).get("tiny", pin.digest).number == 1
+    assert connect(tracking).get_by_digest("tiny", pin.digest).number == 1
     (saved,) = [given for action, given in runner.given if action == "actions/cache/save"]
     assert (runner.folder / "cache" / saved["key"] / "files/md5").is_dir()
     assert "**tiny: passed" in runner.summary

@@ -10,10 +10,10 @@ import yaml
 
 from pipeline import params
 from pipeline.__main__ import main
-from pipeline.project import text_edits
+from pipeline.project import yaml_edits
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
-from pipeline.registry.registration import ensure
+from pipeline.registry.registration import ensure_registered
 from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import ROOT, TINY, Project
 
@@ -32,10 +32,10 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"photo")
     shutil.copytree("data/raw/tiny", "data/raw/other")
-    lock = text_edits.renamed_stages(LOCK, "digits", "tiny")
+    lock = yaml_edits.rename_stages(LOCK, "digits", "tiny")
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
     write_candidate()
-    promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     project.commit("all there is")
     return project
 
@@ -64,7 +64,7 @@ def test_nothing_is_removed_without_consent(
         assert words in said.out
     assert "python -m pipeline remove tiny --yes" in said.err
     assert everything() == before
-    assert len(registry.versions("tiny")) == 1
+    assert len(registry.list_versions("tiny")) == 1
 
 
 def test_all_that_belongs_to_a_model_is_removed(
@@ -84,13 +84,13 @@ def test_all_that_belongs_to_a_model_is_removed(
     }
     assert not [path for path in everything() if "tiny" in Path(path).parts or path == "pins/tiny.json"]
     assert Path("data/raw/other/red/0.jpg").exists()
-    assert registry.versions("tiny") == []
+    assert registry.list_versions("tiny") == []
     # Again there is nothing; and the name is free.
     assert main(["remove", "tiny", "--yes"]) == 1
     assert "no model 'tiny'" in capsys.readouterr().err
     Path("params.yaml").write_text(TINY)
     write_candidate()
-    assert ensure(LAYOUT, registry).number == 1
+    assert ensure_registered(LAYOUT, registry).number == 1
 
 
 @pytest.mark.parametrize("name", ["..", "../data", "models", "", ".", "tiny/../other"])
@@ -180,22 +180,22 @@ def test_a_name_that_cannot_be_taken_changes_nothing(
 
 
 def test_the_lock_is_that_of_the_new_name() -> None:
-    renamed = text_edits.renamed_stages(LOCK, "digits", "numbers")
+    renamed = yaml_edits.rename_stages(LOCK, "digits", "numbers")
     # Only the name is another one: the same text, once it has the old name again.
     assert re.sub(r"\bnumbers\b", "digits", renamed) == LOCK
     # What the description says stays.
     assert re.findall(r".*\bdigits\b.*", renamed) == re.findall(r".* digits 0 to 9.*", LOCK)
-    assert text_edits.renamed_stages(LOCK, "digit", "x") == LOCK
-    assert yaml.safe_load(text_edits.without_stages(LOCK, "digits"))["stages"] == {}
+    assert yaml_edits.rename_stages(LOCK, "digit", "x") == LOCK
+    assert yaml.safe_load(yaml_edits.remove_stages(LOCK, "digits"))["stages"] == {}
 
 
 def test_other_sections_keep_their_comments() -> None:
     for model, other in (("digits", "imagenet"), ("imagenet", "digits")):
-        text = text_edits.without_section(PARAMS, model)
+        text = yaml_edits.remove_section(PARAMS, model)
         kept = [line for line in text.splitlines() if line.strip()]
         assert set(kept) - set(PARAMS.splitlines()) <= {"models: []"}
         sections = yaml.safe_load(text)
         assert sections.pop("models") == ([] if model == "digits" else ["digits"])
         assert sections == {other: yaml.safe_load(PARAMS)[other]}
-    assert "# The tutorial's model" in text_edits.without_section(PARAMS, "digits")
-    assert "# A small MobileNetV2" not in text_edits.without_section(PARAMS, "digits")
+    assert "# The tutorial's model" in yaml_edits.remove_section(PARAMS, "digits")
+    assert "# A small MobileNetV2" not in yaml_edits.remove_section(PARAMS, "digits")

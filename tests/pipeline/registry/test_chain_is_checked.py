@@ -11,7 +11,7 @@ from pipeline.__main__ import main
 from pipeline.environment import Environment
 from pipeline.errors import ChainBroken
 from pipeline.layout import Layout
-from pipeline.registry import chain
+from pipeline.registry import chain_of_custody
 from pipeline.registry.mlflow_registry import Registry
 from serving.artifact.manifest import MANIFEST
 from tests.pipeline.projects import Project
@@ -28,10 +28,10 @@ def broken_links() -> list[str]:
     The links before them start DVC, which takes seconds; the tests that run the whole commands include them.
     """
     broken = []
-    for link in chain.links(LAYOUT, lambda: Registry.connect(Environment.read())):
+    for link in chain_of_custody.chain_links(LAYOUT, lambda: Registry.connect(Environment.read())):
         if link.name in LINKS[2:]:
             try:
-                link.hold()
+                link.verify()
             except ChainBroken as error:
                 broken.append(str(error))
     return broken

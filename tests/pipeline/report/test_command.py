@@ -50,7 +50,7 @@ def test_on_one_commit_there_is_nothing_to_compare_with(copy: Project, tmp_path:
         copy.succeed("git", "switch", "-q", "change")
     assert done.returncode == 0, done.stderr
     assert text.startswith("## Model report\n\n✅ **digits: passed.** top-1 ")
-    assert "Compared with nothing: this is `main`" in text
+    assert "Compared with nothing: HEAD is on `main`" in text
 
 
 def test_without_reports_there_is_one_sentence(
@@ -87,7 +87,7 @@ def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: 
     text = Path("report.md").read_text()
     assert "✅ **tiny: passed.** top-1 100.0 %" in text
     assert "Compared with nothing: this folder has no commit that git can read." in text
-    assert "`python -m pipeline stale` tells why" in text
+    assert "`python -m pipeline stale` shows why" in text
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_damaged_reports_are_named(
     project.commit("damaged")
     EvaluatedModel("new").write(project.root)
     assert main(["report", "--against", "HEAD"]) == 0
-    assert "says of this model cannot be read." in Path("report.md").read_text()
+    assert "the reports of this model cannot be read." in Path("report.md").read_text()
 
 
 CONFLICT = b"""{
@@ -154,7 +154,7 @@ def test_a_pin_that_cannot_be_read_is_not_removed(
     assert main(["report", *(["--against", "HEAD"] if there else [])]) == 0
     text = Path("report.md").read_text()
     assert "⚠️ **tiny: passed, but a pin cannot be read.**" in text
-    assert "What this pins cannot be told: `pins/tiny.json` cannot be read" in text
+    assert "What this change pins is unknown: `pins/tiny.json` is invalid" in text
     assert "removes the pin" not in text
     assert "nothing was pinned before" not in text
     assert (words in text) is not there

@@ -83,7 +83,7 @@ def test_on_main_the_last_change_of_reports_is_shown(project: Project) -> None:
     project.commit("notes")
     found = find_base(None)
     assert (found.commit, found.name) == (before, before[:8])
-    assert f"what was there before `{last[:10]}` changed the reports" in found.explanation
+    assert f"the commit before `{last[:10]}` changed the reports" in found.explanation
 
 
 def test_on_main_a_merge_is_one_change(project: Project) -> None:
@@ -104,13 +104,13 @@ def test_the_first_reports_have_nothing_before_them(tmp_path: Path, monkeypatch:
     measure(project, "first")
     monkeypatch.chdir(root)
     assert find_base(None).commit is None
-    assert "nothing from before its reports" in find_base(None).explanation
+    assert "no commit from before its reports" in find_base(None).explanation
 
 
 def test_a_branch_that_is_not_there_is_named(project: Project) -> None:
     assert (
         find_base("nowhere").explanation
-        == "Compared with nothing: git knows no `nowhere` here; AGAINST names another branch."
+        == "Compared with nothing: git finds no `nowhere` here; set AGAINST to another branch."
     )
     project.succeed("git", "branch", "-q", "-m", "trunk")
     assert "no `origin/main` and no `main`" in find_base(None).explanation

@@ -56,7 +56,7 @@ def colours(path: Path) -> list[tuple[int, ...]]:
 def test_images_whose_answer_changed_are_shown_lost_ones_first(project: Project) -> None:
     text = report()
     assert "1 lost, 1 gained, 1 other mistake." in text
-    assert f"![Images whose answer changed]({CHANGED})" in text
+    assert f"![Images whose prediction changed]({CHANGED})" in text
     assert colours(CHANGED) == [(255, 255, 255), (0, 0, 255), (255, 255, 0), (128, 0, 128)]
 
 

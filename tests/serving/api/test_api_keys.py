@@ -82,14 +82,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_files_that_are_wrong(name: str, tmp_path: Path) -> None:
+def test_invalid_key_files(name: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(WRONG[name])
     with pytest.raises(KeyFileInvalid) as caught:
         read_key_file(tmp_path / "keys")
     assert not re.search(f"secret|{ALICE}|{BOB}", str(caught.value))
 
 
-def test_what_is_no_file_is_wrong_at_once(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(KeyFileInvalid):
         read_key_file(tmp_path / "pipe")
@@ -133,7 +133,7 @@ def test_command_makes_no_key_that_would_not_work(arguments: list[str]) -> None:
 
 
 FILE = f"""\
-# These are tried.
+# The keys of the tests.
 alice  {ALICE}
 bob    {BOB}    quota=2/day
 bob    {digest("bob2")}  quota=2/day
@@ -142,7 +142,7 @@ eve    {EVE}    expires=2020-12-31
 
 
 def write(server: Server, text: str) -> None:
-    """Replaces the file as an editor does, and waits until the server has looked at it."""
+    """Replaces the file, as an editor does, and waits until the next request makes the server read it."""
     (server.folder / "new").write_text(text)
     (server.folder / "new").replace(server.folder / "keys")
     time.sleep(1.1)
@@ -162,7 +162,7 @@ def asked(server: Server, key: str) -> RawResponse:
 
 
 def messages(server: Server) -> list[dict[str, Any]]:
-    """The lines about keys."""
+    """The log lines about keys."""
     return [line for line in server.log() if line["message"].startswith("keys")]
 
 
@@ -185,7 +185,7 @@ def test_expired_key(keyed: Server) -> None:
 
 
 def test_quota(keyed: Server) -> None:
-    # Both of his keys count, so that he has no more while he changes from one to the other.
+    # Both keys of this name share one quota.
     assert [asked(keyed, key).status for key in ("bob", "bob2", "bob")] == [200, 200, 429]
     response = keyed.post("/predict", data=RED, headers={"X-API-Key": "bob2"})
     assert "2/day" in check_problem(response, 429, "quota_exceeded")
@@ -196,7 +196,7 @@ def test_quota(keyed: Server) -> None:
 def test_file_is_read_again(keyed: Server) -> None:
     write(keyed, f"carol {digest('carol')}\nbob {BOB} quota=2/day\n")
     assert [asked(keyed, key).status for key in ("carol", "alice")] == [200, 401]
-    # What was used up is not had again.
+    # The quota is not reset.
     assert asked(keyed, "bob").json["code"] == "quota_exceeded"
     assert messages(keyed)[-1].items() >= {"message": "keys read", "keys": 2}.items()
     write(keyed, FILE)
@@ -204,7 +204,7 @@ def test_file_is_read_again(keyed: Server) -> None:
 
 
 def spoil(file: Path, how: str) -> None:
-    """Makes a file of keys one that cannot be used."""
+    """Makes a key file unusable."""
     if how in ("empty", "broken"):
         file.write_text("alice" if how == "broken" else "")
         return
@@ -218,7 +218,7 @@ def spoil(file: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "empty", "broken", "a folder", "a pipe", "a link to itself"])
-def test_a_spoilt_file_neither_opens_nor_shuts_the_door(
+def test_an_invalid_key_file_keeps_the_previous_keys(
     tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "keys"
@@ -228,7 +228,7 @@ def test_a_spoilt_file_neither_opens_nor_shuts_the_door(
     for _ in range(3):
         assert ring.find(ALICE)
         assert not ring.find(digest("mallory"))
-    # It is said once.
+    # It is logged once.
     assert [record.message for record in caplog.records] == ["keys refused"]
     with pytest.raises(SettingsInvalid, match="GOLDFISH_API_KEYS_FILE cannot be used"):
         KeyStore((), file)
@@ -241,7 +241,7 @@ def test_a_spoilt_file_neither_opens_nor_shuts_the_door(
     assert ring.find(digest("carol"))
 
 
-def test_a_deleted_file_leaves_the_door_as_it_was(keyed: Server) -> None:
+def test_a_deleted_key_file_keeps_the_previous_keys(keyed: Server) -> None:
     before = len(messages(keyed))
     (keyed.folder / "keys").unlink()
     time.sleep(1.1)
@@ -266,14 +266,14 @@ def test_a_mounted_secret_is_swapped_behind_its_link(tmp_path: Path) -> None:
         (folder / "..next").replace(folder / "..data")
         time.sleep(1.1)
         assert [asked(server, key).status for key in ("alice", "carol")] == [401, 200]
-        # A new worker has what is there now, not what was there when the server started.
+        # A new worker reads the current file, not the one of the server's start.
         server.worker.kill()
         time.sleep(0.1)
         await_ready(server)
         assert [asked(server, key).status for key in ("alice", "carol")] == [401, 200]
 
 
-def test_a_key_is_over_from_its_moment_on(tmp_path: Path) -> None:
+def test_a_key_expires_after_its_last_day(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     for days, over in ((-2, True), (-1, True), (0, False), (1, False)):
         (tmp_path / "keys").write_text(f"eve {EVE} expires={(now + timedelta(days=days)).date()}")

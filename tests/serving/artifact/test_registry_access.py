@@ -10,6 +10,7 @@ import pytest
 import pipeline.errors
 import pipeline.params
 import pipeline.registry.mlflow_registry
+from pipeline.registry.mlflow_files import verify_files
 from serving.artifact.bundle import Bundle
 from serving.artifact.download import pull_bundle
 from serving.artifact.pin import Pin
@@ -340,4 +341,4 @@ def test_the_pipeline_asks_no_other_host_for_files(registry_server: RegisteredBu
         with pytest.raises(
             pipeline.errors.RegistryRefused, match=r"nowhere\.invalid/x for files, another host"
         ):
-            client.verify(client.get("tiny", registry_server.pin.digest))
+            verify_files(client, client.get_by_digest("tiny", registry_server.pin.digest))
