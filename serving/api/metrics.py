@@ -54,7 +54,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "goldfish_request_seconds",
-            "From the head of a request to its answer.",
+            "From the head of a request to its response.",
             ["route"],
             buckets=BUCKETS,
             registry=registry,
@@ -66,23 +66,23 @@ class Metrics:
             "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=registry
         )
         self._keys: set[str] = set()
-        self.queue = self._histogram("queue", "From the body of a request to its turn.")
+        self.queue = self._histogram("queue", "Time that a request waited for a thread or a slot.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
         self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
         self._confidence = Histogram(
             "goldfish_confidence",
-            "Probability of the class that was found most probable.",
+            "Probability of the best class.",
             buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
         self._predictions = Counter(
-            "goldfish_predictions", "Images by the class that was found.", ["label"], registry=registry
+            "goldfish_predictions", "Images by best class.", ["label"], registry=registry
         )
         self._labels = frozenset(labels)
         for label in labels:
             self._predictions.labels(label)
         identity = {"name": pin.name, "version": str(pin.version), "digest": pin.digest}
-        Gauge("goldfish_model_info", "Which model answers.", [*identity], registry=registry).labels(
+        Gauge("goldfish_model_info", "Identity of the served model.", [*identity], registry=registry).labels(
             **identity
         ).set(1)
 
@@ -94,13 +94,13 @@ class Metrics:
             ("queue_depth", "Requests that wait for a slot.", lambda: admission.queue_length),
             ("slots_busy", "Requests that are being decoded and classified.", lambda: admission.busy),
             ("slots", "Requests that may be decoded and classified at once.", lambda: admission.slots),
-            ("body_bytes", "Bytes of all bodies that are held.", lambda: body_reader.held_bytes),
+            ("body_bytes", "Bytes of all request bodies in memory.", lambda: body_reader.held_bytes),
         ):
             Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read_gauge)
         for name, text, read_counter in (
-            ("worker_restarts", "Workers that took another's place.", lambda: restarts.count),
-            ("log_lines_dropped", "Lines of the log that nobody took.", lambda: standard_output().dropped),
-            ("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck),
+            ("worker_restarts", "Worker processes that replaced another one.", lambda: restarts.count),
+            ("log_lines_dropped", "Log lines that could not be written.", lambda: standard_output().dropped),
+            ("workers_stuck", "Workers replaced because of a request without end.", lambda: restarts.stuck),
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
 

@@ -13,7 +13,7 @@ from serving.api.json_images import is_json_type, looks_like_json, parse_image_d
 
 # Accepted names of the form field: the documented one, and those that clients of other servers use.
 FIELDS = ("image", "images", "file", "files", "data")
-# A URL-encoded form; curl also sends any body with this type unless told otherwise.
+# A URL-encoded form; also curl's default type for any body.
 URL_ENCODED = "application/x-www-form-urlencoded"
 # Parts that a form may have besides its images, and bytes that are passed to the parser at once.
 MAX_OTHER_PARTS, PIECE = 16, 32 * 1024
@@ -69,7 +69,7 @@ def _images_of_form(form: MultipartForm) -> list[bytes]:
 
 
 def _check_raw_image(body: bytes, media_type: str) -> bytes:
-    """The body, unless it is clearly no image: then the error says what was probably meant."""
+    """The body, unless it is clearly no image: then the error suggests what to change."""
     if not body:
         raise ImageMissing("The request has no body.")
     if looks_like_json(body):

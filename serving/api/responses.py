@@ -23,8 +23,8 @@ def json_response(document: object, status: int = 200, headers: Mapping[str, str
 class Problem:
     """An error as RFC 9457 problem details with a stable `code`.
 
-    `detail` says what was wrong, what is allowed and what to do; `extra` are further members. `prefix` is the
-    path prefix of the server.
+    `detail` states what was wrong, what is allowed and what to do; `extra` are further members. `prefix` is
+    the path prefix of the server.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""Candidates for registration, made in a moment: a tiny real bundle with the reports of an evaluation."""
+"""A candidate for registration, built without training: a tiny real bundle with evaluation reports."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ LAYOUT = Layout("tiny")
 
 
 def write_candidate(steepness: float = 4.0, passed: bool = True) -> Bundle:
-    """Puts a bundle and its reports into the project that is the current directory."""
+    """Writes a bundle and its reports into the project in the current directory."""
     bundle = Bundle.open(write_bundle(LAYOUT.bundle, "tiny", steepness))
     reason = "0.9000 >= 0.5" if passed else "0.9000 is below 0.95"
     gate = {"passed": passed, "checks": {"top1": {"passed": passed, "reason": reason}}}

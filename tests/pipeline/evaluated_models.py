@@ -1,4 +1,4 @@
-"""Reports of small models as `evaluate` would leave them, in git repositories; nothing is trained."""
+"""Git repositories with reports as `evaluate` writes them, for models that were never trained."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from tests.pipeline.projects import AUTHOR, TINY, Project
 
 ANIMALS = ("cat", "dog", "owl")
 
-# One stage is enough for DVC to tell that code has changed.
+# One stage is enough for DVC to detect changed code.
 STAGES = """\
 stages:
   evaluate:
@@ -31,13 +31,13 @@ stages:
 IGNORED = "/models\n/data\n/report\n/report.md\n/reports/*/machine.json\n"
 CODE = b"print('measured')\n"
 
-# Image, and what it was taken for how surely; all other images are right.
+# Image: predicted class and confidence. All other images are predicted correctly.
 Mistakes = Mapping[str, tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model, measured: `images` of each class are `<class>/<number>.png`."""
+    """The evaluation of a model with `images` test images per class, `<class>/<number>.png`."""
 
     version: str
     mistakes: Mistakes = field(default_factory=dict)
@@ -52,7 +52,7 @@ class EvaluatedModel:
         return hashlib.sha256(self.version.encode()).hexdigest()
 
     def write(self, root: Path) -> "EvaluatedModel":
-        """Writes what `evaluate` would."""
+        """Writes the files that `evaluate` writes."""
         folder = root / "reports" / self.model
         folder.mkdir(parents=True, exist_ok=True)
         rows = self.predictions()
@@ -139,7 +139,7 @@ class EvaluatedModel:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> bytes:
-    """CSV as `evaluate` writes it."""
+    """CSV in the format of `evaluate`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -148,7 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> byt
 
 
 def create_repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
-    """A git repository on `main` with params, a stage and its lock, and no reports; one commit."""
+    """A git repository with one commit on `main`: params, a stage and its lock, no reports."""
     root.mkdir(parents=True)
     project = Project(root, {**AUTHOR, "GIT_CONFIG_GLOBAL": "/dev/null"})
     sections = TINY.partition("\n\n")[2]
@@ -167,7 +167,7 @@ def create_repository(root: Path, models: Sequence[str] = ("tiny",)) -> Project:
 
 
 def lock(models: Sequence[str]) -> str:
-    """dvc.lock as if the stage had just run."""
+    """dvc.lock as after a run of the stage."""
     md5 = hashlib.md5(CODE, usedforsecurity=False).hexdigest()
     lines = ["schema: '2.0'", "stages:"]
     for model in models:
@@ -182,14 +182,14 @@ def lock(models: Sequence[str]) -> str:
 
 
 def write_pin(root: Path, measured: EvaluatedModel, version: int) -> None:
-    """Pins a measured version."""
+    """Pins an evaluated version."""
     path = root / f"pins/{measured.model}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(Pin(measured.model, version, measured.digest).to_bytes())
 
 
 def create_released(root: Path, measured: EvaluatedModel) -> Project:
-    """A repository whose main has a model that is measured and pinned; HEAD is a branch with nothing new."""
+    """A repository whose main has an evaluated, pinned model; HEAD is a new branch without changes."""
     project = create_repository(root)
     write_pin(root, measured.write(root), 1)
     project.commit("release")

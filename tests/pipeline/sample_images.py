@@ -1,4 +1,4 @@
-"""Small labelled pictures for tests, easy to tell apart: each class has its colour and its stripes."""
+"""Small labelled images for tests; each class has its own colour and stripes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 40, 40)}
 
 
 def draw_image(path: Path, colour: str, seed: int, side: int = 40) -> Path:
-    """Saves a noisy picture of a colour, in the format that the name asks for."""
+    """Saves a noisy image of a colour, in the format of the file name."""
     noise = np.random.default_rng(seed).normal(0, 20, (side, side, 3))
     down, across = np.indices((side, side)) * 10 // side % 2
     stripes = {"blue": down, "green": across, "red": down ^ across}[colour]
@@ -22,9 +22,9 @@ def draw_image(path: Path, colour: str, seed: int, side: int = 40) -> Path:
 
 
 def write_class_folders(folder: Path, images: int, side: int = 40) -> Path:
-    """Fills `<colour>/` with pictures of three formats."""
+    """Writes `<colour>/` folders with images of three formats."""
     for number, colour in enumerate(COLOURS):
         for index in range(images):
-            ending = ("jpg", "png", "webp")[index % 3]
-            draw_image(folder / colour / f"{index:03d}.{ending}", colour, 1000 * number + index, side)
+            suffix = ("jpg", "png", "webp")[index % 3]
+            draw_image(folder / colour / f"{index:03d}.{suffix}", colour, 1000 * number + index, side)
     return folder

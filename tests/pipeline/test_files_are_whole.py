@@ -1,4 +1,4 @@
-"""Whatever goes wrong while writing, what was there before is still there, and nothing half-written is."""
+"""Failed writes keep the old file or folder and leave nothing half-written."""
 
 import contextlib
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.files import replace_folder, sha256_of, write
 
-# A limit on the size of a file fails in the middle of a write as a full disk does, and needs no root.
+# A file size limit makes a write fail half-way, as a full disk does, and needs no root.
 FULL_DISK = """
 import resource, sys
 from pathlib import Path

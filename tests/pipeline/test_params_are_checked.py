@@ -1,4 +1,4 @@
-"""params.yaml is checked as a whole before any work, and the error names section and key."""
+"""params.yaml is checked completely before any work, and errors name section and key."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
         assert words in str(error.value)
 
 
-# What DVC makes of it, and how PyYAML would differ: text, octal 15, 90 seconds, true, false.
+# Numbers as DVC parses them; PyYAML would read some of them as strings or as octal.
 @pytest.mark.parametrize(
     ("written", "number"),
     [

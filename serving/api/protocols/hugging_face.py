@@ -31,7 +31,7 @@ class ClassificationRequest(Struct):
 
 
 class FoundClass(Struct):
-    """One class of the answer."""
+    """One class of a prediction."""
 
     label: str
     score: float

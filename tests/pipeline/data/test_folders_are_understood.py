@@ -1,4 +1,4 @@
-"""Folders as people have them: a split is used, classes are counted, and what is unclear is told."""
+"""Layouts of photo folders: splits are used, classes counted, and unclear layouts explained."""
 
 import json
 import re
@@ -15,26 +15,26 @@ from pipeline.stages import prepare
 from tests.pipeline.projects import TINY
 from tests.pipeline.sample_images import draw_image, write_class_folders
 
-LINES = 24
+SCREEN_LINES = 24
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw/tiny in an otherwise empty project, with nothing in it."""
+    """An empty data/raw/tiny in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
     Path("data/raw/tiny").mkdir(parents=True)
     return Path("data/raw/tiny")
 
 
-def setting(**values: object) -> None:
+def set_prepare_params(**values: object) -> None:
     document = yaml.safe_load(TINY)
     document["tiny"]["prepare"] |= values
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
 
-def fill(folder: Path, images: int, begin: int = 0) -> None:
-    """Photos of a cat (red) and a dog (blue), of which no two show the same."""
+def write_photos(folder: Path, images: int, begin: int = 0) -> None:
+    """Writes different photos of the classes cat (red) and dog (blue)."""
     for label, colour in (("cat", "red"), ("dog", "blue")):
         for number in range(images):
             seed = {"cat": 10_000, "dog": 20_000}[label] + begin + number
@@ -70,8 +70,8 @@ def test_names_of_classes(name: str) -> None:
 
 
 def test_folders_of_a_split_are_used(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
-    fill(raw / "Test", 4, begin=100)
+    write_photos(raw / "train", 10)
+    write_photos(raw / "Test", 4, begin=100)
     prepare.main("tiny")
     for found in counts().values():
         assert found["test"] == 4
@@ -88,7 +88,7 @@ def test_folders_of_a_split_are_used(raw: Path, capsys: pytest.CaptureFixture[st
 )
 def test_missing_splits_are_cut_from_train(raw: Path, names: tuple[str, ...]) -> None:
     for place, name in enumerate(names):
-        fill(raw / name, 8, begin=100 * place)
+        write_photos(raw / name, 8, begin=100 * place)
     prepare.main("tiny")
     for found in counts().values():
         assert min(found.values()) > 0
@@ -98,9 +98,9 @@ def test_missing_splits_are_cut_from_train(raw: Path, names: tuple[str, ...]) ->
 
 
 def test_a_split_can_be_put_together_and_made_anew(raw: Path) -> None:
-    fill(raw / "train", 8)
-    fill(raw / "test", 8, begin=100)
-    setting(split="content")
+    write_photos(raw / "train", 8)
+    write_photos(raw / "test", 8, begin=100)
+    set_prepare_params(split="content")
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert {Path(name).parts[1] for name in files("train")} == {"train", "test"}
@@ -108,8 +108,8 @@ def test_a_split_can_be_put_together_and_made_anew(raw: Path) -> None:
 
 
 def test_a_picture_in_train_and_test_is_only_tested(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
-    fill(raw / "test", 6, begin=100)
+    write_photos(raw / "train", 10)
+    write_photos(raw / "test", 6, begin=100)
     shutil.copy(raw / "test/cat/3.png", raw / "train/cat/copy.png")
     prepare.main("tiny")
     assert "cat/3.png" in files("test")
@@ -118,7 +118,7 @@ def test_a_picture_in_train_and_test_is_only_tested(raw: Path, capsys: pytest.Ca
 
 
 def test_unlabelled_test_photos_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
+    write_photos(raw / "train", 10)
     for number in range(5):
         draw_image(raw / f"test/{number}.png", "green", number)
     prepare.main("tiny")
@@ -127,7 +127,7 @@ def test_unlabelled_test_photos_are_passed_over(raw: Path, capsys: pytest.Captur
 
 
 def test_classes_may_be_called_like_a_split(raw: Path) -> None:
-    fill(raw, 8)
+    write_photos(raw, 8)
     (raw / "cat").rename(raw / "train")
     prepare.main("tiny")
     assert set(counts()) == {"train", "dog"}
@@ -156,17 +156,17 @@ def flat_with_table(raw: Path) -> None:
 
 
 def too_deep(raw: Path) -> None:
-    fill(raw / "Pet Images", 1)
+    write_photos(raw / "Pet Images", 1)
 
 
 def too_deep_split(raw: Path) -> None:
-    fill(raw / "archive/train", 1)
-    fill(raw / "archive/test", 1)
+    write_photos(raw / "archive/train", 1)
+    write_photos(raw / "archive/test", 1)
 
 
 def too_deep_twice(raw: Path) -> None:
-    fill(raw / "training_set/training_set", 1)
-    fill(raw / "test_set/test_set", 1)
+    write_photos(raw / "training_set/training_set", 1)
+    write_photos(raw / "test_set/test_set", 1)
 
 
 def zipped(raw: Path) -> None:
@@ -180,12 +180,12 @@ def flat_classes(raw: Path) -> None:
 
 def twice(raw: Path) -> None:
     for name in ("train", "val", "validation"):
-        fill(raw / name, 1)
+        write_photos(raw / name, 1)
 
 
 def mixed(raw: Path) -> None:
-    fill(raw / "train", 1)
-    fill(raw / "test", 1)
+    write_photos(raw / "train", 1)
+    write_photos(raw / "test", 1)
     draw_image(raw / "pred/1.png", "red", 1)
 
 
@@ -232,19 +232,19 @@ def test_what_is_unclear_is_told_in_a_sentence(raw: Path, name: str) -> None:
 def test_others_beside_a_split_are_passed_over_on_request(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(raw / "train", 8)
-    fill(raw / "test", 4, begin=100)
+    write_photos(raw / "train", 8)
+    write_photos(raw / "test", 4, begin=100)
     draw_image(raw / "pred/1.png", "red", 1)
-    setting(split="folders")
+    set_prepare_params(split="folders")
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert "1 files in pred/" in capsys.readouterr().out
 
 
 def test_annotations_beside_a_split_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 8)
+    write_photos(raw / "train", 8)
     (raw / "train/labels.csv").write_text("file,label")
-    fill(raw / "test", 4, begin=100)
+    write_photos(raw / "test", 4, begin=100)
     (raw / "annotations").mkdir()
     (raw / "annotations/1.xml").write_text("<annotation/>")
     prepare.main("tiny")
@@ -256,7 +256,7 @@ def test_annotations_beside_a_split_are_passed_over(raw: Path, capsys: pytest.Ca
 
 def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("cat", "dog"):
-        fill(raw / "later", 8)
+        write_photos(raw / "later", 8)
         for split, numbers in (("train", range(5)), ("test", range(5, 8))):
             (raw / label / split).mkdir(parents=True)
             for number in numbers:
@@ -269,7 +269,7 @@ def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFix
 
 def test_a_split_by_folders_needs_some(raw: Path) -> None:
     write_class_folders(raw, images=3)
-    setting(split="folders")
+    set_prepare_params(split="folders")
     with pytest.raises(FolderLayoutUnclear, match="none is called train, valid or test"):
         prepare.main("tiny")
 
@@ -293,9 +293,9 @@ def test_what_is_printed_fits_on_a_screen(raw: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(DataRefused) as error:
         prepare.main("tiny")
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) <= LINES
+    assert len(printed) <= SCREEN_LINES
     assert "60 classes" in "".join(printed)
-    assert len(str(error.value).splitlines()) <= LINES - 4
+    assert len(str(error.value).splitlines()) <= SCREEN_LINES - 4
     assert max(map(len, [*printed, *str(error.value).splitlines()])) < 500
 
 
@@ -315,7 +315,7 @@ def test_what_is_printed_fits_on_a_screen(raw: Path, capsys: pytest.CaptureFixtu
 def test_classes_that_look_like_one_are_told(
     raw: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str], warned: bool
 ) -> None:
-    fill(raw, 8)
+    write_photos(raw, 8)
     for label, name in zip(("cat", "dog"), names, strict=True):
         (raw / label).rename(raw / f"{name}.new")
     for name in names:
@@ -326,8 +326,8 @@ def test_classes_that_look_like_one_are_told(
 
 
 def test_a_stratified_split_is_near_its_shares(raw: Path) -> None:
-    fill(raw, 20)
-    setting(stratify=True, test=0.2)
+    write_photos(raw, 20)
+    set_prepare_params(stratify=True, test=0.2)
     prepare.main("tiny")
     assert all(3 <= found["test"] <= 5 for found in counts().values())
 

@@ -1,4 +1,4 @@
-"""What phones, scanners and chats leave in folders: formats, names, and pictures that were saved twice."""
+"""Photos from phones, scanners and messengers: formats, file names, and near-duplicates."""
 
 import io
 import os
@@ -24,25 +24,25 @@ from serving.model.formats import image_file
 from tests.pipeline.projects import ROOT, TINY
 from tests.pipeline.sample_images import write_class_folders
 
-SEEN = Preprocessing(size=32, crop=1.0)
+PREPROCESSING = Preprocessing(size=32, crop=1.0)
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
+    """data/raw/tiny with twelve valid images for each of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
     return write_class_folders(Path("data/raw/tiny"), images=12)
 
 
-def setting(**values: object) -> None:
+def set_prepare_params(**values: object) -> None:
     document = yaml.safe_load(TINY)
     document["tiny"]["prepare"] |= values
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
 
 def scene(seed: int, width: int = 300, height: int = 200) -> Image.Image:
-    """A smooth picture with some structure, as photos have."""
+    """A smooth image with the structure of a photo."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -109,7 +109,7 @@ def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixtu
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
-    setting(convert=[name])
+    set_prepare_params(convert=[name])
     prepare.main("tiny")
     (found,) = Path("data/prepared/tiny").glob(f"*/{file}.png")
     with Image.open(found) as image:
@@ -137,7 +137,7 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     monkeypatch.setattr(decoder, "FORMATS", formats)
     monkeypatch.setattr(conversion, "HEIC_SUPPORTED", False)
     for convert in ([], ["HEIC"]):
-        setting(convert=convert)
+        set_prepare_params(convert=convert)
         with pytest.raises(DataRefused) as error:
             prepare.main("tiny")
         (line,) = str(error.value).splitlines()[1:]
@@ -151,7 +151,7 @@ def tiff(image: Image.Image, **options: object) -> bytes:
 
 
 def modes() -> dict[str, Callable[[], bytes]]:
-    """TIFF files of kinds that scanners, microscopes and print shops write, all of about the same picture."""
+    """TIFF variants that scanners, microscopes and print shops write, all of about the same image."""
     grey = scene(1).convert("L")
     levels = np.asarray(grey)
     turned = Image.Exif()
@@ -173,7 +173,7 @@ def modes() -> dict[str, Callable[[], bytes]]:
 @pytest.mark.parametrize("kind", modes())
 def test_kinds_of_tiff(kind: str) -> None:
     found, expected = (
-        Image.fromarray(decode(conversion.to_png(data, "TIFF"), SEEN)).convert("L")
+        Image.fromarray(decode(conversion.to_png(data, "TIFF"), PREPROCESSING)).convert("L")
         for data in (modes()[kind](), tiff(scene(1)))
     )
     assert np.corrcoef(np.asarray(found).ravel(), np.asarray(expected).ravel())[0, 1] > 0.95
@@ -183,7 +183,7 @@ def test_what_is_converted_is_below_the_limit_of_the_decoder() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
     data = conversion.to_png(tiff(Image.fromarray(noise)), "TIFF")
     assert len(data) < decoder.MAX_BYTES
-    assert decode(data, SEEN).shape == (32, 32, 3)
+    assert decode(data, PREPROCESSING).shape == (32, 32, 3)
 
 
 def test_a_tiff_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
         shutil.rmtree(raw / label)
     scene(1).save(raw / "train/red/a.tif")
     scene(2).save(raw / "train/red/a.tif.png")
-    setting(convert=["TIFF"], valid=0.0)
+    set_prepare_params(convert=["TIFF"], valid=0.0)
     with pytest.raises(FileExistsError, match=r"a\.tif\.png"):
         prepare.main("tiny")
     assert not Path("data/prepared/tiny").exists()
@@ -263,7 +263,7 @@ def test_a_pipe_is_no_photo(raw: Path) -> None:
 
 
 def test_a_folder_of_a_phone_ends_in_a_sentence(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Screenshots, junk and films of photos are no problem; what is one is told by kinds."""
+    """Screenshots, ignored files and Live Photo videos are accepted; problems are grouped by kind."""
     (raw / "red/001.png").rename(raw / "red/Screenshot at 9.41\u202fAM.png")
     for number in range(40):
         scene(number).save(raw / f"red/IMG_{number}.JPG", "JPEG")

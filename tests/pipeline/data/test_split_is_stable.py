@@ -1,4 +1,4 @@
-"""The split is decided by content: adding photos does not move the others."""
+"""The split depends on content: adding photos does not move the others."""
 
 import hashlib
 from collections import Counter
@@ -27,7 +27,7 @@ def test_the_order_of_the_files_does_not_matter() -> None:
 
 @pytest.mark.parametrize("images", [3, 4, 10])
 def test_a_small_class_has_all_splits(images: int) -> None:
-    # The highest places: by the plain rule all of them would train.
+    # The highest positions: by position alone all of them would be training images.
     high = sorted(DIGESTS)[-images:]
     assert set(assign_by_hash(high, 0.1, 0.2).values()) == {"train", "valid", "test"}
 

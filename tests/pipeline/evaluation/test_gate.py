@@ -11,7 +11,10 @@ from ruamel.yaml import YAML
 from pipeline.errors import DataRefused
 from pipeline.evaluation import gate, metrics
 from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
+from pipeline.evaluation.example_selection import select_examples
 from pipeline.evaluation.gate import PinnedComparison
+from pipeline.evaluation.metrics_summary import summarise, terminal_lines
+from pipeline.evaluation.pinned_comparison import compare_with_pinned
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.files import write
 from pipeline.params import Evaluate
@@ -19,7 +22,6 @@ from pipeline.project.starter_params import STARTER_SECTION
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
 from pipeline.registry.registration import ensure_registered
-from pipeline.stages.evaluate import against_pinned, figures, said, shown
 from serving.artifact.pin import Pin
 from serving.model.predictor import Predictor
 from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
@@ -93,19 +95,19 @@ def predictions(predicted: Sequence[int], actual: Sequence[int], classes: int) -
     ],
 )
 def test_each_example_is_shown_once(right: int, wrong: int, expected: tuple[list[int], list[int]]) -> None:
-    assert shown(predictions([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
+    assert select_examples(predictions([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
 
 
 def failed_checks(given: Predictions, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
-    """The names of the checks that refuse a model with these predictions."""
-    metrics = figures(given, [f"c{number}" for number in range(given.class_count)])
+    """The names of the failed gate checks of these predictions."""
+    metrics = summarise(given, [f"c{number}" for number in range(given.class_count)])
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, settings)
     return [check.name for check in checks if not check.passed]
 
 
 def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> None:
     actual = [0] * 72 + [1] * 2
-    metrics = figures(predictions([0] * 74, actual, 2), ["cat", "dog"])
+    metrics = summarise(predictions([0] * 74, actual, 2), ["cat", "dog"])
     assert (metrics["top1"], metrics["recall_macro"]) == (0.97297, 0.5)
     assert metrics["majority"] == {"class": "cat", "share": 0.97297}
     assert failed_checks(predictions([0] * 74, actual, 2)) == ["recall", "majority"]
@@ -128,9 +130,9 @@ def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -
 
 
 def test_the_terminal_shows_the_baseline_and_what_is_never_answered() -> None:
-    metrics = figures(predictions([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
+    metrics = summarise(predictions([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
-    first, missed, refusal = said(metrics | {"gate": gate.decide(checks)}, ["dog"])
+    first, missed, refusal = terminal_lines(metrics | {"gate": gate.decide(checks)}, ["dog"])
     assert first == ("top-1 97.3%, mean recall 50.0% on 74 images; always answering 'cat' has top-1 97.3%")
     assert missed == "never answered: dog"
     assert "majority: top-1 0.9730 is below 0.9784" in refusal
@@ -159,7 +161,7 @@ def test_few_images_are_enough_for_a_model_without_a_mistake() -> None:
 @pytest.mark.parametrize(("classes", "measured"), [(2, False), (5, False), (6, True)])
 def test_top_5_is_asked_only_where_there_are_more_than_five_classes(classes: int, measured: bool) -> None:
     actual = list(range(classes)) * 5
-    metrics = figures(predictions(actual, actual, classes), [str(number) for number in range(classes)])
+    metrics = summarise(predictions(actual, actual, classes), [str(number) for number in range(classes)])
     assert ("top5" in metrics) is ("top5_interval" in metrics) is measured
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, SETTINGS)
     assert ("top5" in [check.name for check in checks]) is measured
@@ -229,7 +231,7 @@ def images(project: Project) -> Path:
 
 def compared(images: Path) -> tuple[PinnedComparison | None, str]:
     predictor = Predictor.open(LAYOUT.bundle)
-    return against_pinned(LAYOUT, predictor, predict_folder(predictor, images))
+    return compare_with_pinned(LAYOUT, predictor, predict_folder(predictor, images))
 
 
 def test_nothing_pinned_is_nothing_to_compare(project: Project, images: Path) -> None:
@@ -266,7 +268,7 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
     (images / "c0").rename(images / "zebra")
     predictor = Predictor.open(LAYOUT.bundle)
     predictions = predict_folder(predictor, images, strict=False)
-    assert against_pinned(LAYOUT, predictor, predictions)[0] == PinnedComparison(
+    assert compare_with_pinned(LAYOUT, predictor, predictions)[0] == PinnedComparison(
         Pin.read(LAYOUT.pin).digest, 40, 0, 0
     )
     assert predictions.correct.sum() == 20
@@ -274,7 +276,7 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
 
 def test_figures_of_known_answers(project: Project, images: Path) -> None:
     write_candidate()
-    found = figures(predict_folder(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
+    found = summarise(predict_folder(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
     assert (found["images"], found["classes"], found["top1"]) == (40, 3, 1.0)
     assert found["majority"] == {"class": "red", "share": 0.5}
     assert found["top1_interval"] == [pytest.approx(0.912, abs=0.001), 1.0]

@@ -1,4 +1,4 @@
-"""Weights and class names from Keras's cache are known by their SHA-256, or it is said that they are not."""
+"""Weights and class names from Keras's cache are verified by SHA-256; unknown weights are reported."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_224.h5"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    """A Keras cache with nothing in it."""
+    """An empty Keras cache."""
     (tmp_path / "models").mkdir()
     return Environment(None, tmp_path, experiment=False)
 
@@ -42,8 +42,10 @@ def test_weights_that_nobody_knows_are_said_to_be_so(
     path.write_bytes(b"some weights")
     found = hashlib.sha256(b"some weights").hexdigest()
     assert imagenet.fetch_weights(alpha, environment) == imagenet.WeightsFile(path.name, found, "")
-    said = f"{path}: nobody here knows which SHA-256 it should have; it has {found}\n"
-    assert capsys.readouterr().out == said
+    expected = (
+        f"{path}: not verified, because the right SHA-256 for this width is not known; it has {found}\n"
+    )
+    assert capsys.readouterr().out == expected
 
 
 def test_other_names_of_classes_are_refused(environment: Environment) -> None:

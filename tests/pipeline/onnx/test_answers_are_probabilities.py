@@ -1,4 +1,4 @@
-"""A model that answers with anything but probabilities gets neither a bundle nor metrics."""
+"""A model whose outputs are not probabilities is neither exported nor evaluated."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.serving.bundles import COLOURS, one_colour_png, onnx_graph, write_bun
 
 
 def ending(with_operator: str, folder: Path) -> Path:
-    """The tiny bundle, whose graph ends with another operator than Softmax."""
+    """The tiny bundle with another final operator than Softmax."""
     model = onnx.load_from_string(onnx_graph())
     last = model.graph.node[-1]
     last.op_type = with_operator
@@ -26,7 +26,7 @@ def ending(with_operator: str, folder: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A picture of each class."""
+    """An image of each class."""
     for number, rgb in enumerate(COLOURS.values()):
         path = tmp_path / f"test/c{number}/0.png"
         path.parent.mkdir(parents=True)
@@ -66,5 +66,5 @@ def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Pa
         write_golden(bundle, sorted(images.rglob("*.png")), 2)
     with pytest.raises(NotProbabilities, match="add up to"):
         predict_folder(Predictor.open(bundle), images)
-    # What was pinned once can still be compared with.
+    # A version that was pinned earlier can still be compared with.
     assert len(predict_folder(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)

@@ -23,12 +23,12 @@ from pipeline.errors import (
     VersionDamaged,
 )
 from pipeline.evaluation.batch_prediction import predict_folder
+from pipeline.evaluation.pinned_comparison import compare_with_pinned
 from pipeline.registry.embedded_database import EmbeddedDatabase
 from pipeline.registry.mlflow_files import artifact_uri, verify_files
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
 from pipeline.registry.registration import ensure_registered
-from pipeline.stages.evaluate import against_pinned
 from serving.model.predictor import Predictor
 from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
@@ -203,7 +203,9 @@ def test_evaluation_goes_on_without_the_pinned_version(
         EmbeddedDatabase(project.root / "mlflow.db").relocate(project.root, Path("/somewhere/else"))
     elif cause == "diverted":
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///other.db")
-    comparison, said = against_pinned(LAYOUT, predictor, predict_folder(predictor, image_folder(predictor)))
+    comparison, said = compare_with_pinned(
+        LAYOUT, predictor, predict_folder(predictor, image_folder(predictor))
+    )
     assert comparison is None
     assert said.startswith("NOT compared with the pinned version: ")
 

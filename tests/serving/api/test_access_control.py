@@ -1,4 +1,4 @@
-"""Who may ask, and how often: keys and a rate limit, both off until a setting turns them on."""
+"""Access control: API keys and a rate limit, both off until a setting turns them on."""
 
 import hashlib
 import re
@@ -20,14 +20,14 @@ from tests.serving.wire import RawResponse, ask, head, post, read
 
 RED = one_colour_png(COLOURS["red"])
 LIMIT = 3
-# Windows begin with the clock's minutes, hours and days; so long a one hardly ever begins within a test.
+# Windows are aligned to minutes, hours and days; a day hardly ever ends during a test.
 DAILY = f"{LIMIT}/day"
 KEYS = ["first-key-of-the-tests", "second-key-of-the-tests"]
 DIGESTS = [hashlib.sha256(key.encode()).hexdigest() for key in KEYS]
 
 
 def status(server: Server, *lines: str) -> int:
-    """Asks once, with more headers, on a connection of its own."""
+    """The status of one request with additional headers, on a new connection."""
     return ask(server, post("/inference", RED, *lines)).status
 
 
@@ -40,7 +40,7 @@ def test_rate_limit(tmp_path: Path) -> None:
             assert f"{LIMIT}/hour" in check_problem(response, 429, "rate_limited")
             assert re.fullmatch(r"\d+", response.headers["Retry-After"])
             assert 1 <= int(response.headers["Retry-After"]) <= 3600
-        # Whoever looks after the server, or reads about it, is not counted.
+        # Only predictions are counted.
         for path in ("/", "/docs", "/openapi.json", "/livez", "/readyz", "/version", "/model", "/metrics"):
             assert {server.get(path).status_code for _ in range(LIMIT + 1)} == {200}
         assert server.post("/nowhere").status_code == 404
@@ -48,8 +48,8 @@ def test_rate_limit(tmp_path: Path) -> None:
 
 def test_refusals_count_too(tmp_path: Path) -> None:
     with running(publish(tmp_path), rate_limit=DAILY) as server:
-        answers = [server.post("/inference", data=b"?").status_code for _ in range(LIMIT + 2)]
-        assert answers == [415] * LIMIT + [429] * 2
+        responses = [server.post("/inference", data=b"?").status_code for _ in range(LIMIT + 2)]
+        assert responses == [415] * LIMIT + [429] * 2
 
 
 def test_without_proxies_a_client_cannot_choose_its_address(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_without_proxies_a_client_cannot_choose_its_address(tmp_path: Path) -> N
         assert [status(server, line) for line in headers] == [200] * LIMIT + [429] * 3
 
 
-# What reaches the server through one proxy, which adds the last address; all are one client.
+# Headers of requests through one proxy, which adds the last address; all come from one client.
 ONE_CLIENT = [
     ["X-Forwarded-For: 192.0.2.1"],
     ["X-Forwarded-For: 203.0.113.7, 192.0.2.1"],
@@ -75,15 +75,15 @@ ONE_CLIENT = [
 def test_behind_a_proxy_the_last_address_counts(tmp_path: Path) -> None:
     with running(publish(tmp_path), rate_limit=DAILY, proxy_hops=1) as server:
         assert [status(server, *lines) for lines in ONE_CLIENT] == [200] * LIMIT + [429] * LIMIT
-        # Somebody else, also if that one calls itself so.
+        # Another client, even if it claims the address of the first.
         assert status(server, "X-Forwarded-For: 192.0.2.1, 192.0.2.2") == 200
-        # And one customer's network.
+        # One /64 network counts as one client.
         networks = [status(server, f"X-Forwarded-For: 2001:db8::{number}") for number in range(LIMIT + 1)]
         assert networks == [200] * LIMIT + [429]
         assert status(server, "X-Forwarded-For: 2001:db8:0:1::1") == 200
 
 
-# Two addresses, and whether they are one client.
+# Two addresses, and whether they count as one client.
 ADDRESSES = [
     ("192.0.2.1", "192.0.2.1", True),
     ("192.0.2.1", "192.0.2.2", False),
@@ -94,7 +94,7 @@ ADDRESSES = [
     ("::ffff:192.0.2.1", "::ffff:192.0.2.1", True),
     ("::ffff:192.0.2.1", "::ffff:c000:201", True),
     ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-    # What is no address has one limit for all.
+    # All clients without a valid address share one limit.
     ("unknown", "", True),
     ("192.0.2.1:80", "192.0.2.1:4711", True),
     ("[2001:db8::1]:80", "2001:db8::2", True),
@@ -104,7 +104,7 @@ ADDRESSES = [
 ]
 
 
-def asking(address: str) -> Request:
+def request_from(address: str) -> Request:
     """A request from an address."""
     return Request(EnvironBuilder(environ_base={"REMOTE_ADDR": address}).get_environ())
 
@@ -112,18 +112,18 @@ def asking(address: str) -> Request:
 @pytest.mark.parametrize(("first", "second", "same"), ADDRESSES)
 def test_what_one_client_is(first: str, second: str, same: bool) -> None:
     access = AccessControl((), "1/day")
-    access.check(asking(first))
+    access.check(request_from(first))
     if same:
         with pytest.raises(RateLimited):
-            access.check(asking(second))
+            access.check(request_from(second))
     else:
-        access.check(asking(second))
+        access.check(request_from(second))
 
 
 def test_without_a_limit_nobody_is_counted() -> None:
     access = AccessControl((), "")
     for _ in range(1000):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
     assert not access.requires_key
 
 
@@ -131,9 +131,9 @@ def test_without_a_limit_nobody_is_counted() -> None:
 def test_ways_to_write_a_limit(text: str) -> None:
     access = AccessControl((), text)
     for _ in range(LIMIT):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
     with pytest.raises(RateLimited, match=text):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_right_key(guarded: Server, path: str, name: str) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_key(guarded: Server, path: str, name: str) -> None:
     line, code = WRONG[name]
-    answer = ask(guarded, post(path, RED, *([line] if line else [])))
-    assert (answer.status, answer.json["code"]) == (401, code)
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert "x-model-digest" in answer.headers
+    response = ask(guarded, post(path, RED, *([line] if line else [])))
+    assert (response.status, response.json["code"]) == (401, code)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert "x-model-digest" in response.headers
 
 
 def test_key_in_the_path_does_not_count(guarded: Server) -> None:
@@ -215,26 +215,26 @@ def test_connection_is_good_after_a_wrong_key_and_a_large_body(guarded: Server, 
     with guarded.connect() as connection:
         for _ in range(2):
             connection.sendall(post("/inference", bytes(1_000_000), line))
-            answer = read(connection)
-            assert (answer.status, answer.closed) == (401, False)
+            response = read(connection)
+            assert (response.status, response.closed) == (401, False)
             connection.sendall(post("/inference", RED, RIGHT["X-API-Key"]))
             assert next(iter(read(connection).json)) == "red"
 
 
-def test_key_comes_before_all_else_that_may_be_wrong(guarded: Server) -> None:
-    # A body that is too large to be read, a form that is none, a picture that is none.
+def test_key_is_checked_before_everything_else(guarded: Server) -> None:
+    # A body that is too large, an invalid form, an invalid image.
     with guarded.connect() as connection:
         connection.sendall(head("POST", "/inference", "Content-Length: 60000000"))
-        answer = read(connection)
-    assert (answer.status, answer.closed) == (401, True)
+        response = read(connection)
+    assert (response.status, response.closed) == (401, True)
     for line in ("Content-Type: multipart/form-data", "Content-Type: image/png"):
         assert ask(guarded, post("/inference", b"?", line)).status == 401
 
 
-def test_body_of_a_stranger_is_not_held(guarded: Server) -> None:
+def test_body_without_a_key_is_not_kept_in_memory(guarded: Server) -> None:
     with guarded.connect() as connection:
         connection.sendall(head("POST", "/inference", "Content-Length: 5000000") + bytes(4_000_000))
-        # The server reads and forgets while more is to come.
+        # The server discards the body while it receives it.
         time.sleep(0.2)
         held = ask(guarded, head("GET", "/metrics")).body
         assert b"\ngoldfish_body_bytes 0.0\n" in held
@@ -242,8 +242,8 @@ def test_body_of_a_stranger_is_not_held(guarded: Server) -> None:
         assert read(connection).status == 401
 
 
-def answers(server: Server) -> Iterator[RawResponse]:
-    """What a server says when keys are named in all places."""
+def responses_with_keys(server: Server) -> Iterator[RawResponse]:
+    """Responses to requests with keys in every place of a request."""
     for path in ("/inference", "/nowhere", f"/{KEYS[0]}"):
         for line in (*RIGHT.values(), *(line for line, _ in WRONG.values() if line)):
             yield ask(server, post(path, RED, line))
@@ -252,17 +252,17 @@ def answers(server: Server) -> Iterator[RawResponse]:
         yield ask(server, head("GET", path, RIGHT["Bearer"]))
 
 
-def test_key_is_neither_told_nor_written(guarded: Server) -> None:
-    said = [f"{answer.headers} {answer.body.decode()}" for answer in answers(guarded)]
-    said.append((guarded.folder / "log").read_text())
+def test_key_is_never_in_responses_or_log(guarded: Server) -> None:
+    texts = [f"{each.headers} {each.body.decode()}" for each in responses_with_keys(guarded)]
+    texts.append((guarded.folder / "log").read_text())
     for secret in (*KEYS, *DIGESTS, "guessed"):
-        assert not any(secret in text or secret.upper() in text for text in said)
+        assert not any(secret in text or secret.upper() in text for text in texts)
 
 
 def test_limit_follows_the_key_where_there_are_keys(tmp_path: Path) -> None:
     with running(publish(tmp_path), api_keys=",".join(DIGESTS), rate_limit=DAILY) as server:
         first, second = RIGHT["X-API-Key"], RIGHT["the other key"]
-        # Whoever guesses keys is counted, by address, and does not use up what is for others.
+        # Requests with wrong keys count against their address, not against valid keys.
         assert [status(server, "X-API-Key: guessed") for _ in range(LIMIT + 1)] == [401] * LIMIT + [429]
         assert [status(server, first) for _ in range(LIMIT + 1)] == [200] * LIMIT + [429]
         assert status(server, RIGHT["Bearer"]) == 429

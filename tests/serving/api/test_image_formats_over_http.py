@@ -1,4 +1,4 @@
-"""Pictures as people send them, through HTTP: the accepted kinds answered right, the others helpfully."""
+"""Images of all formats over HTTP: right predictions for accepted ones, helpful errors for the others."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,13 +22,13 @@ from tests.serving.model.test_images_are_refused import REFUSED
 from tests.serving.servers import Server, publish, running
 
 RED = one_colour_png(COLOURS["red"])
-# What lossy encoding may change of a probability.
+# Tolerance of a probability after lossy encoding.
 LOSSY = 0.03
 PATHS = ["/inference", "/predict"]
-# A second picture, for the kinds that hold several; it has no colour.
+# A second, colourless image for formats that hold several.
 MORE: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (60, 40))], "duration": 100}
 
-# How to make a file of each kind that can show colours.
+# Encoders for each format.
 KINDS: dict[str, Callable[[Image.Image], bytes]] = {
     "jpeg": lambda image: encode_image(image, "JPEG"),
     "jpeg progressive": lambda image: encode_image(image, "JPEG", progressive=True),
@@ -52,8 +52,8 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
-def mostly(rgb: tuple[int, int, int]) -> Image.Image:
-    """A picture of a colour, with a grey patch in its middle."""
+def with_grey_patch(rgb: tuple[int, int, int]) -> Image.Image:
+    """An image of one colour with a grey patch in the middle."""
     image = Image.new("RGB", (60, 40), rgb)
     image.paste((128, 128, 128), (20, 10, 40, 30))
     return image
@@ -62,8 +62,8 @@ def mostly(rgb: tuple[int, int, int]) -> Image.Image:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("path", PATHS)
-def test_colour_is_named(server: Server, path: str, colour: str, kind: str) -> None:
-    photo = KINDS[kind](mostly(COLOURS[colour]))
+def test_best_class_of_every_format(server: Server, path: str, colour: str, kind: str) -> None:
+    photo = KINDS[kind](with_grey_patch(COLOURS[colour]))
     assert best(server.post(path, data=photo)) == best(server.post(path, **upload(photo))) == [colour]
 
 
@@ -71,38 +71,38 @@ def test_colour_is_named(server: Server, path: str, colour: str, kind: str) -> N
 def test_answer_to_every_kind(server: Server, name: str) -> None:
     photo, halves = CORPUS[name]
     red, green, blue = (sum(channel) // 2 for channel in zip(*halves, strict=True))
-    answer = dict(zip(COLOURS, expected_probabilities((red, green, blue)), strict=True))
-    assert server.post("/inference", data=photo).json() == pytest.approx(answer, abs=LOSSY)
+    response = dict(zip(COLOURS, expected_probabilities((red, green, blue)), strict=True))
+    assert server.post("/inference", data=photo).json() == pytest.approx(response, abs=LOSSY)
 
 
 @pytest.fixture(scope="module")
-def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose model looks at one spot: the upper edge, a little left of the middle."""
+def one_spot_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose model uses only a spot at the upper edge, a little left of the middle."""
     model = onnx.load_from_string(onnx_graph())
     model.graph.node.insert(1, helper.make_node("Slice", ["pixels", "starts", "ends", "sides"], ["spot"]))
     model.graph.node[2].input[0] = "spot"
     for name, corner in {"starts": [0, 2], "ends": [2, 4]}.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(corner, dtype=np.int64), name))
-    folder = publish(tmp_path_factory.mktemp("observer"), extra={GRAPH: model.SerializeToString()})
+    folder = publish(tmp_path_factory.mktemp("one_spot_server"), extra={GRAPH: model.SerializeToString()})
     with running(folder) as started:
         yield started
 
 
 @pytest.mark.parametrize("kind", KINDS_WITH_EXIF)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) -> None:
-    # Blue, and red where the model looks; no other of the eight orientations has red there.
+def test_photo_is_seen_upright(one_spot_server: Server, orientation: int, kind: str) -> None:
+    # Blue, with red only at that spot; no other of the eight orientations has red there.
     upright = Image.new("RGB", (64, 64), COLOURS["blue"])
     upright.paste(COLOURS["red"], (16, 0, 32, 16))
     turn = STORED_TRANSPOSE[orientation]
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    told = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
-    assert best(observer.post("/inference", data=told)) == ["red"]
+    with_exif = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
+    assert best(one_spot_server.post("/inference", data=with_exif)) == ["red"]
     if turn is not None:
-        untold = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
-        assert best(observer.post("/inference", data=untold)) == ["blue"]
+        without_exif = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
+        assert best(one_spot_server.post("/inference", data=without_exif)) == ["blue"]
 
 
 BAD = REFUSED | {"20 MiB and a byte": (bytes(MAX_BYTES + 1), ImageTooLarge, "20,971,520 are allowed")}
@@ -130,7 +130,7 @@ def test_one_of_two_is_named(server: Server, name: str) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 1, 7, 15])
-def test_which_of_many_is_named(server: Server, index: int) -> None:
+def test_index_of_the_refused_image_is_named(server: Server, index: int) -> None:
     images = [RED] * 16
     images[index] = b"?"
     check_problem(server.post("/predict", **upload(*images)), 415, "image_unrecognised", index=index)
@@ -142,7 +142,7 @@ def test_first_of_several_faults_is_named(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_owner_of_an_iphone_is_told_how_to_convert(server: Server, path: str) -> None:
+def test_heic_photo_gets_a_hint_how_to_convert_it(server: Server, path: str) -> None:
     data = REFUSED["heif of pixels that are not compressed"][0]
     response = server.post(path, files={"image": ("IMG_0001.HEIC", data, "image/heic")})
     sentence = check_problem(response, 415, "image_format_unsupported")
@@ -151,7 +151,7 @@ def test_owner_of_an_iphone_is_told_how_to_convert(server: Server, path: str) ->
     assert "heif-convert photo.heic photo.jpg" in sentence
 
 
-# What a sentence asks for, by the code: whoever reads it knows what to do.
+# The advice in each error's sentence, by code.
 HINTS = {
     "image_empty": "Was the file read",
     "image_too_large": "Send a smaller one",

@@ -1,4 +1,4 @@
-"""Images in JSON, as base64 in all its forms or as a data URL; and addresses, which nobody fetches."""
+"""Images in JSON: all variants of base64, data URLs; and URLs, which the server never fetches."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from tests.serving.servers import Server
 from tests.serving.wire import ask, post
 
 RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
-# The digits of both alphabets, and an end that is padded.
+# An image whose base64 has the characters in which the alphabets differ, and padding.
 COLOURFUL = next(
     image
     for side in range(8, 60)
@@ -53,9 +53,9 @@ FORMS = {
 @pytest.mark.parametrize("path", ["/inference", "/predict"])
 def test_forms_of_base64(server: Server, path: str, form: str) -> None:
     assert {"+", "/", "="} <= set(PLAIN)
-    answer = server.post(path, json={"image": FORMS[form]})
-    assert answer.json() if path == "/inference" else answer.json()["predictions"]
-    assert best(answer) == ["green"]
+    response = server.post(path, json={"image": FORMS[form]})
+    assert response.json() if path == "/inference" else response.json()["predictions"]
+    assert best(response) == ["green"]
 
 
 TYPES = [
@@ -80,17 +80,17 @@ def test_several_images(server: Server) -> None:
     response = server.post("/predict?top=1", json={"images": images})
     assert best(response) == ["blue", "red", "green"]
     assert best(server.post("/inference", json={"images": images[:1]})) == ["blue"]
-    # As slashes are written by some.
+    # Some encoders escape slashes.
     body = json.dumps({"images": images}).replace("/", "\\/")
     assert best(server.post("/predict", data=body, headers=JSON)) == ["blue", "red", "green"]
-    # As a form's answer, digit for digit.
+    # The same digits as for a form.
     assert (
         server.post("/predict", json={"image": images[0]}).json()["predictions"]
         == server.post("/predict", **upload(BLUE)).json()["predictions"]
     )
 
 
-# What is sent, status, code and a part of the sentence.
+# Document, status, code and a part of the sentence.
 REFUSED: dict[str, tuple[Any, int, str, str]] = {
     "nothing": ({}, 400, "document_malformed", "image or images"),
     "both": ({"image": PLAIN, "images": [PLAIN]}, 400, "document_malformed", "either image or images"),
@@ -139,7 +139,7 @@ def test_inference_takes_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml"])
-def test_json_under_another_type_is_told_what_it_lacks(server: Server, kind: str | None) -> None:
+def test_json_with_another_type_gets_a_hint(server: Server, kind: str | None) -> None:
     body = json.dumps({"image": PLAIN})
     response = server.post("/inference", data=body.encode(), headers={"Content-Type": kind})
     assert "Content-Type application/json" in check_problem(response, 400, "image_missing")
@@ -178,7 +178,7 @@ FETCHED = "image_url_refused"
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("path", ["/inference", "/predict"])
 def test_no_address_is_fetched(server: Server, path: str, url: str) -> None:
-    asked: dict[str, Options] = {
+    requests_by_name: dict[str, Options] = {
         "json": {"json": {"image": url}},
         "json, several": {"json": {"images": [url]}},
         "json, as others have it": {"json": {"image": {"url": url}}},
@@ -192,7 +192,7 @@ def test_no_address_is_fetched(server: Server, path: str, url: str) -> None:
         "body, text": {"data": url.encode(), "headers": {"Content-Type": "text/plain"}},
         "body, image": {"data": url.encode(), "headers": {"Content-Type": "image/jpeg"}},
     }
-    for name, options in asked.items():
+    for name, options in requests_by_name.items():
         response = server.post(path, **options)
         assert response.json()["code"] == FETCHED, (name, response.json())
         assert "fetches nothing" in check_problem(response, 400, FETCHED)
@@ -219,8 +219,8 @@ def test_an_address_besides_an_image_does_not_matter(server: Server) -> None:
     source = "https://example.com/cat.jpg"
     for image in (PLAIN, WRAPPED):
         assert best(server.post("/predict", json={"image": image, "source": source})) == ["green"]
-        answer = server.post("/hf/classify", json={"inputs": image, "meta": [source]})
-        assert answer.json()[0]["label"] == "green"
+        response = server.post("/hf/classify", json={"inputs": image, "meta": [source]})
+        assert response.json()[0]["label"] == "green"
     files: list[tuple[str, Any]] = [("image", ("a.png", RED)), ("source", (None, source))]
     assert best(server.post("/predict", files=files)) == ["red"]
     query = urlencode({"comment": "x", "image": "y"})
@@ -228,7 +228,7 @@ def test_an_address_besides_an_image_does_not_matter(server: Server) -> None:
 
 
 def test_large_documents_stay_within_the_memory(server: Server) -> None:
-    """Of 24 MB each, eight at once, in the form that takes most."""
+    """Eight documents of 24 MB at once, in the variant of base64 that needs most memory."""
     before, peak, ended = server.pss, [0], threading.Event()
 
     def watch() -> None:
@@ -248,5 +248,5 @@ def test_large_documents_stay_within_the_memory(server: Server) -> None:
         sender.join()
     ended.set()
     watcher.join()
-    # All bodies together may have 256 MB, and one of them at a time is taken apart.
+    # The body budget is 256 MB, and large bodies are parsed one at a time.
     assert peak[0] - before < 350

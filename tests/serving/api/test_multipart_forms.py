@@ -1,4 +1,4 @@
-"""Forms as clients, old clients and attackers send them: the files in them, or an error of the request."""
+"""Multipart forms of current clients, old clients and attackers: their files, or an error of the request."""
 
 import random
 import re
@@ -38,12 +38,12 @@ def text(name: bytes, data: bytes) -> bytes:
 
 WHOLE = form(part())
 STRANGE = b"'()+_,-./:=? x"
-# Within a picture, all that looks like a boundary and is none.
+# Bytes within an image that look like boundaries but are none.
 ALIKE = b"DATA --b--\r\n \r\n--\r\n--bc\r\n--b \x00\r\n-b\r\n--B\r\n\r--\n--\r\n--b-x"
 
 NUMBERS = [b"%d" % number for number in range(LIMIT)]
 
-# Content-Type, body, and the files in it.
+# Content-Type, body, and the files in the body.
 UNDERSTOOD: dict[str, tuple[str, bytes, list[bytes]]] = {
     "one": (KIND, WHOLE, [JPEG]),
     "a quoted boundary": ('multipart/form-data; boundary="b"', WHOLE, [JPEG]),
@@ -120,7 +120,7 @@ def test_boundary_may_contain_what_regular_expressions_do() -> None:
 
 
 def test_files_of_requests_arrive_as_they_are() -> None:
-    # Random bytes hold all line breaks there are, and now and then two dashes.
+    # Random bytes contain all kinds of line breaks, and sometimes two dashes.
     chance = random.Random(1)
     for _ in range(200):
         files = [chance.randbytes(chance.choice([0, 1, 2, 50, 3000])) for _ in range(chance.randrange(1, 6))]
@@ -131,7 +131,7 @@ def test_files_of_requests_arrive_as_they_are() -> None:
         assert parse_images(str(prepared.headers["Content-Type"]), prepared.body, LIMIT) == files
 
 
-# Content-Type, body and what is said of it.
+# Content-Type, body, and a part of the error's sentence.
 MALFORMED: dict[str, tuple[str, bytes, str]] = {
     "no boundary": ("multipart/form-data", WHOLE, "no boundary"),
     "an empty boundary": ("multipart/form-data; boundary=", WHOLE, "no boundary"),
@@ -151,7 +151,7 @@ MALFORMED: dict[str, tuple[str, bytes, str]] = {
     "no Content-Disposition": (KIND, form(part(head=b"Content-Type: image/jpeg")), "header"),
     "no headers": (KIND, form(b"\r\n" + JPEG), "header"),
     "no empty line": (KIND, form(FILE), "breaks off"),
-    # Werkzeug takes headers for UTF-8, and what is no UTF-8 for no form.
+    # Werkzeug decodes headers as UTF-8 and rejects the form if they are not.
     "a name in Latin-1": (KIND, form(part(head=NAMED + b'; filename="\xe4.jpg"')), "header"),
     "the boundary within a file": (KIND, form(part(b"DATA\r\n--b\r\nDATA")), "breaks off"),
     "a part too many": (KIND, form(*[text(b"x", b"y")] * PARTS, part()), f"{PARTS} parts"),
@@ -220,10 +220,10 @@ KINDS = [KIND] * 6 + [
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Some bytes changed, doubled, left out or put in."""
+    """The data with some bytes changed, duplicated, removed or inserted."""
     changed = bytearray(data)
     for _ in range(chance.choice([1, 1, 2, 5, 20])):
-        # The heads of parts are where it matters.
+        # Half of the changes are in the head of the first part.
         at = chance.choice([chance.randrange(len(changed) + 1), chance.randrange(min(len(changed), 90) + 1)])
         size = chance.choice([1, 1, 3, 40])
         match chance.randrange(4):
@@ -249,7 +249,7 @@ def test_mutated_forms_give_files_or_an_error_of_the_request(seed: int) -> None:
             assert 1 <= len(found) <= limit
             assert sum(map(len, found)) <= len(body)
             files += len(found)
-    # Some of them do get through.
+    # Some forms remain valid.
     assert files > 100
 
 
@@ -257,7 +257,7 @@ def test_mutated_forms_give_files_or_an_error_of_the_request(seed: int) -> None:
 def test_mutated_types_give_files_or_an_error_of_the_request(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(1000):
-        # As a WSGI server hands it over.
+        # WSGI passes headers as Latin-1.
         kind = mutated(b'multipart/form-data; charset="utf-8"; boundary=b', chance).decode("latin-1")
         with suppress(RequestError):
             assert len(parse_images(kind, WHOLE, 1)) == 1

@@ -1,4 +1,4 @@
-"""What each route takes and answers, over HTTP: the tutorial's promise to the letter, and what is more."""
+"""Requests and responses of each route over HTTP, first those of the tutorial."""
 
 import json
 import re
@@ -31,13 +31,13 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 MAX_IMAGES = 16
 MEGABYTE = 2**20
 
-# What `requests` takes besides the path.
+# Keyword arguments of `requests`.
 Options = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def model(server: Server) -> Predictor:
-    """The predictor of the very bundle that the server has."""
+    """The predictor of the server's bundle."""
     return Predictor.open(server.folder / "models/colours/bundle")
 
 
@@ -46,14 +46,14 @@ def upload(*images: bytes, field: str = "image") -> Options:
     return {"files": [(field, ("a.png", image)) for image in images]}
 
 
-def written(*parts: bytes) -> Options:
-    """A form by hand, from the parts between its boundaries."""
+def form_by_hand(*parts: bytes) -> Options:
+    """A form made by hand from the parts between its boundaries."""
     body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
     return {"data": body, "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
 
 
 def check_problem(response: requests.Response, status: int, code: str, index: int | None = None) -> str:
-    """Asserts that an answer is an error as all are, and tells nothing of the inside; gives its sentence."""
+    """Asserts that a response is a problem document without internals; returns its sentence."""
     assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
     detail = response.json()["detail"]
     assert response.json() == {
@@ -67,12 +67,12 @@ def check_problem(response: requests.Response, status: int, code: str, index: in
     }
     assert re.fullmatch(r"[A-Z].*[.?]", detail)
     assert not re.search(r"Traceback|0x|\.py\b|Error\(", response.text)
-    # The only paths are the server's own.
+    # The only paths in it are the server's own routes.
     assert set(re.findall(r"(?<!\w)/[\w.-]+", response.text)) <= {"/docs", "/predict"}
     return str(detail)
 
 
-# What asks, by its header Accept; and whether it gets the page for people.
+# Clients by their header Accept, and whether they get the page.
 CLIENTS: dict[str, tuple[str | None, bool]] = {
     "curl": ("*/*", False),
     "a program without the header": (None, False),
@@ -100,7 +100,7 @@ def test_home(server: Server, name: str) -> None:
 
 
 def curl(*arguments: object) -> str:
-    """What the real curl prints."""
+    """The output of the real curl."""
     command = ["curl", "--silent", "--show-error", "--max-time", "20", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -129,13 +129,13 @@ def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: 
 def test_tutorial_inference_by_requests(server: Server, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(RED)
     with (tmp_path / "x.jpg").open("rb") as file:
-        answer = requests.post(server.url + "/inference", files={"image": file}, timeout=20).json()
-    assert next(iter(answer)) == "red"
-    assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+        response = requests.post(server.url + "/inference", files={"image": file}, timeout=20).json()
+    assert next(iter(response)) == "red"
+    assert sum(response.values()) == pytest.approx(1, abs=1e-5)
 
 
 def noise(seed: int) -> bytes:
-    """A photo as nobody would take it, with more of some colours than of others."""
+    """Random pixels with more of some colours than of others."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, random.integers(1, 257, size=3), (60, 80, 3))
     return encode_image(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
@@ -166,7 +166,7 @@ def test_predict(server: Server) -> None:
 
 
 def best(response: requests.Response) -> list[str]:
-    """The best class of each image, whichever route has answered."""
+    """The best class of each image, for a response of either route."""
     document = response.json()
     if "predictions" in document:
         return [scores[0]["label"] for scores in document["predictions"]]
@@ -199,7 +199,7 @@ def test_other_fields_do_not_matter(server: Server) -> None:
     assert best(response) == ["red"]
 
 
-# Many clients name no type, or a wrong one: curl --data-binary says that it is a form.
+# Many clients send no type or a wrong one: curl --data-binary declares a form.
 TYPES = [
     None, "", "image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded",
     "application/json", "text/plain; charset=utf-8", "multipart/mixed; boundary=b", "no type", "/;;=\"",
@@ -221,13 +221,13 @@ def test_image_as_the_body(server: Server, path: str, kind: str | None) -> None:
 )
 def test_form_by_hand(server: Server, kind: str) -> None:
     part = b'Content-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + GREEN
-    options = written(part) | {"headers": {"Content-Type": kind}}
+    options = form_by_hand(part) | {"headers": {"Content-Type": kind}}
     assert best(server.post("/inference", **options)) == ["green"]
 
 
 def test_image_in_chunks(server: Server) -> None:
-    answer = ask(server, chunked("/inference", RED[:20], RED[20:21], RED[21:]))
-    assert next(iter(answer.json)) == "red"
+    response = ask(server, chunked("/inference", RED[:20], RED[20:21], RED[21:]))
+    assert next(iter(response.json)) == "red"
 
 
 @pytest.mark.parametrize("top", [1, 2, 3])
@@ -238,8 +238,8 @@ def test_top(server: Server, top: int) -> None:
         assert scores == sorted(scores, key=lambda score: -score["score"])
 
 
-def test_inference_names_five_whatever_is_asked(server: Server) -> None:
-    # Here all of the three that there are.
+def test_inference_ignores_top(server: Server) -> None:
+    # The model has only three classes.
     assert len(server.post("/inference?top=1", data=RED).json()) == len(COLOURS)
 
 
@@ -258,7 +258,7 @@ def test_wrong_top(server: Server, top: str) -> None:
     assert "from 1 to 3" in check_problem(response, 400, "parameter_invalid")
 
 
-# Path, what is sent, status, code and a part of the sentence.
+# Path, request, status, code and a part of the sentence.
 REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     "text instead of a file": (
         *("/inference", {"files": {"image": (None, "x.jpg")}}, 400),
@@ -269,9 +269,9 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
         *("/predict", {"files": {"comment": (None, "x")}}, 400),
         *("image_missing", "called image"),
     ),
-    "an empty form": ("/inference", written(), 400, "image_missing", "The form is empty"),
+    "an empty form": ("/inference", form_by_hand(), 400, "image_missing", "The form is empty"),
     "a field without a name": (
-        *("/predict", written(b'Content-Disposition: form-data; filename="a"\r\n\r\n' + RED), 400),
+        *("/predict", form_by_hand(b'Content-Disposition: form-data; filename="a"\r\n\r\n' + RED), 400),
         *("image_missing", "called image"),
     ),
     "several images on /inference": (
@@ -286,7 +286,11 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     "zero bytes": ("/predict", {"data": b""}, 400, "image_missing", "no body"),
     "a file of zero bytes": ("/predict", upload(b""), 400, "image_empty", "zero bytes"),
     "no file chosen in a browser": (
-        *("/inference", written(b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n'), 400),
+        *(
+            "/inference",
+            form_by_hand(b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n'),
+            400,
+        ),
         *("image_empty", "zero bytes"),
     ),
     "fields that are no form": (
@@ -298,11 +302,11 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     ),
     "json": ("/predict", {"json": {"image": "aGVsbG8="}}, 415, "image_unrecognised", "Send JPEG"),
     "no form at all": (
-        *("/predict", written() | {"data": RED}, 400),
+        *("/predict", form_by_hand() | {"data": RED}, 400),
         *("multipart_malformed", "Let the client set"),
     ),
     "a form that breaks off": (
-        *("/predict", written() | {"data": written(b"x: y\r\n\r\nz")["data"][:-9]}, 400),
+        *("/predict", form_by_hand() | {"data": form_by_hand(b"x: y\r\n\r\nz")["data"][:-9]}, 400),
         *("multipart_malformed", "breaks off"),
     ),
     "no boundary": (
@@ -355,7 +359,7 @@ def test_unknown_path(server: Server, path: str, method: str) -> None:
         "/static/%00",
     ],
 )
-def test_no_file_but_those_of_the_page_is_given_out(server: Server, path: str) -> None:
+def test_only_the_static_files_of_the_page_are_served(server: Server, path: str) -> None:
     assert ask(server, head("GET", path)).json["code"] == "route_unknown"
 
 
@@ -363,11 +367,11 @@ def test_no_file_but_those_of_the_page_is_given_out(server: Server, path: str) -
     "host", ["", "..", "a b", "[::", "a:b", "x" * 300, "<script>", "\xe4", "evil.example"]
 )
 @pytest.mark.parametrize("path", ["/", "/docs", "/model"])
-def test_strange_host_is_no_fault_of_the_server(server: Server, path: str, host: str) -> None:
+def test_strange_host_causes_no_server_error(server: Server, path: str, host: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n"
-    answer = ask(server, request.encode("latin-1"))
-    assert answer.status in (200, 400)
-    assert b"<script>/" not in answer.body
+    response = ask(server, request.encode("latin-1"))
+    assert response.status in (200, 400)
+    assert b"<script>/" not in response.body
 
 
 GET, POST = {"GET", "HEAD", "OPTIONS"}, {"POST", "OPTIONS"}
@@ -397,16 +401,16 @@ def test_options(server: Server, path: str) -> None:
 @pytest.mark.parametrize("accept", ["*/*", BROWSER])
 def test_head_is_get_without_the_body(server: Server, path: str, accept: str) -> None:
     got = server.get(path, headers={"Accept": accept})
-    asked = server.session.head(server.url + path, headers={"Accept": accept}, timeout=20)
-    assert (asked.status_code, asked.content) == (200, b"")
-    # What differs from one answer to the next, and the length of the metrics does too.
+    head_response = server.session.head(server.url + path, headers={"Accept": accept}, timeout=20)
+    assert (head_response.status_code, head_response.content) == (200, b"")
+    # Headers that differ between two responses; the length of the metrics does too.
     other = {"Date", "X-Request-Id"} | ({"Content-Length"} if path == "/metrics" else set())
-    assert without(asked, other) == without(got, other)
+    assert without(head_response, other) == without(got, other)
     assert server.get("/livez").json() == {"status": "alive"}
 
 
 def without(response: requests.Response, names: set[str]) -> dict[str, str]:
-    """The headers, but for some."""
+    """The headers without some of them."""
     return {name: value for name, value in response.headers.items() if name not in names}
 
 
@@ -442,7 +446,7 @@ EVERY: dict[str, tuple[str, str, Options]] = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_answer_says_who_answered_and_is_safe(server: Server, name: str) -> None:
+def test_every_response_has_identity_and_security_headers(server: Server, name: str) -> None:
     method, path, options = EVERY[name]
     headers = server.session.request(method, server.url + path, timeout=20, **options).headers
     digest = Bundle.open(server.folder / "models/colours/bundle").digest
@@ -476,7 +480,7 @@ IDS = {
 
 @pytest.mark.parametrize("path", ["/livez", "/nowhere"])
 @pytest.mark.parametrize("name", IDS)
-def test_request_id_is_taken_over_if_it_is_one(server: Server, path: str, name: str) -> None:
+def test_valid_request_id_is_kept(server: Server, path: str, name: str) -> None:
     given, sane = IDS[name]
     answered = ask(server, head("GET", path, f"X-Request-Id: {given}")).headers["x-request-id"]
     assert (answered == given) == sane
@@ -510,8 +514,8 @@ def test_one_connection_takes_good_and_bad_in_turn(server: Server, path: str) ->
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that knows the commit of its pin, and what evaluation found out."""
+def identified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the commit of its pin and the metrics of evaluation."""
     folder = publish(tmp_path_factory.mktemp("known"))
     digest = Bundle.open(folder / "models/colours/bundle").digest
     (folder / "reports/colours").mkdir(parents=True)
@@ -528,11 +532,11 @@ def test_readyz(server: Server) -> None:
     document = server.get("/readyz").json()
     difference = document.pop("difference")
     assert document == {"status": "ready", "golden_images": len(COLOURS), "tolerance": TOLERANCE}
-    # Recorded with three digits.
+    # Golden predictions are recorded with three digits.
     assert 0 < difference <= 0.0005
 
 
-def test_version(server: Server, known: Server) -> None:
+def test_version(server: Server, identified: Server) -> None:
     document = server.get("/version").json()
     runtime = {name: version(name) for name in ("onnxruntime", "pillow", "numpy")}
     assert document == {
@@ -543,11 +547,11 @@ def test_version(server: Server, known: Server) -> None:
         "pin_commit": None,
         "runtime": {"python": python_version(), **runtime},
     }
-    assert known.get("/version").json() == document | {"pin_commit": "0123456789abcdef" * 2 + "01234567"}
+    assert identified.get("/version").json() == document | {"pin_commit": "0123456789abcdef" * 2 + "01234567"}
 
 
 def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None:
-    # An 8-bit graph has the float32 one beside it, which a server's copy of the bundle may lack.
+    # A bundle with an 8-bit graph also lists a float32 graph, which a server's copy may lack.
     folder = publish(tmp_path, extra={FLOAT_GRAPH: b"only evaluation needs it"})
     (folder / "models/colours/bundle" / FLOAT_GRAPH).unlink()
     with running(folder) as server:
@@ -555,14 +559,14 @@ def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None
         assert "8-bit integers" in server.get("/model", headers={"Accept": BROWSER}).text
 
 
-def test_model(server: Server, known: Server) -> None:
+def test_model(server: Server, identified: Server) -> None:
     document = server.get("/model").json()
     identity = server.get("/version").json()
     assert document.items() >= identity.items()
     assert (document["classes"], document["labels"]) == (3, list(COLOURS))
     assert "8 x 8 pixels" in document["input"]
     assert document["metrics"] is None
-    assert known.get("/model").json()["metrics"] == {"digest": identity["digest"], "top1": 0.5}
+    assert identified.get("/model").json()["metrics"] == {"digest": identity["digest"], "top1": 0.5}
     assert server.get("/model", headers={"Accept": BROWSER}).text.lower().startswith("<!doctype html>")
 
 

@@ -32,6 +32,7 @@ from tests.serving.registries import (
     relay,
     trickle,
 )
+from tests.serving.servers import interruptible
 
 
 def overwritten(to: Path) -> None:
@@ -167,7 +168,8 @@ def test_an_interrupted_command_leaves_nothing(
         return trickle(request) if request.path.endswith(GRAPH) else False
 
     with relay(registry_server.uri, intercept) as front, expect_no_leftovers(to):
-        process = start_pull(pins, to, front.uri)
+        with interruptible():
+            process = start_pull(pins, to, front.uri)
         while not any(path.endswith(GRAPH) for path in front.requested_paths):
             time.sleep(0.02)
         assert [path.name[:8] for path in to.parent.iterdir()] == [".bundle."]

@@ -112,7 +112,7 @@ def test_page_works_in_a_browser(behind: Server) -> None:
         page.give("drop", ("red.png", "image/png", RED))
         page.expect(SETTLED)
         assert page.text("#best") == "red"
-        assert page.complaints() == []
+        assert page.console_messages() == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One image, asked by every protocol: what is sent, and the probabilities in what comes back."""
+"""A request for one image in every protocol, and how to read the probabilities from its response."""
 
 import re
 import struct
@@ -19,7 +19,7 @@ HEADER = "Inference-Header-Content-Length"
 
 
 class Call(NamedTuple):
-    """A request for one image, and how its answer is read, as probabilities in the order of the labels."""
+    """A request for one image; `read` returns the probabilities of its response in label order."""
 
     path: str
     body: Callable[[bytes], bytes]
@@ -41,7 +41,7 @@ def document(form: Callable[[str], Any]) -> Callable[[bytes], bytes]:
 
 
 def by_label(scores: list[dict[str, Any]]) -> list[float]:
-    """In the order of the labels."""
+    """The scores in label order."""
     found = {score["label"]: float(score["score"]) for score in scores}
     return [found[label] for label in LABELS]
 
@@ -52,7 +52,7 @@ def tensor(image: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
 
 
 def binary(image: bytes) -> bytes:
-    """The same, with the image behind the document, and so the answer."""
+    """The same with binary input and output, which follow the JSON documents."""
     given = {
         "name": "image",
         "shape": [1],
@@ -60,13 +60,13 @@ def binary(image: bytes) -> bytes:
         "parameters": {"binary_data_size": 4 + len(image)},
     }
     head = msgspec.json.encode({"inputs": [given], "parameters": {"binary_data_output": True}})
-    # Always of one length, so that the header can say so.
+    # Padded to a fixed length, which is the value of the header.
     return head.ljust(300) + struct.pack("<I", len(image)) + image
 
 
-def floats(answer: RawResponse) -> list[float]:
-    """The output that follows the document of an answer."""
-    return list(struct.unpack("<3f", answer.body[int(answer.headers[HEADER.lower()]) :]))
+def floats(response: RawResponse) -> list[float]:
+    """The binary output after the document of a response."""
+    return list(struct.unpack("<3f", response.body[int(response.headers[HEADER.lower()]) :]))
 
 
 CALLS = {
@@ -141,7 +141,7 @@ CALLS = {
     ),
 }
 
-# What no JSON text may hold (RFC 8259, 8.1 and 8.2): bytes that are no UTF-8, and half a surrogate pair.
+# Invalid in any JSON text (RFC 8259, 8.1 and 8.2): bytes that are not UTF-8, unpaired surrogates.
 NO_UTF_8 = {
     "stray byte": b"\xff",
     "lone continuation": b"a\x80",
@@ -157,7 +157,7 @@ HALF_PAIRS = {
     "halves swapped": rb"\ude00\ud83d",
     "half and text": rb"\ud83d!",
 }
-# What it may hold, and what is odd about it.
+# Valid but unusual texts.
 ODD = {
     "zero": rb"\u0000",
     "raw control character": b"\x01",
@@ -168,7 +168,7 @@ ODD = {
     "no character": "\uffff".encode(),
 }
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-# Values in the place of any other one.
+# Unusual values, which replace any other one.
 ODD_VALUES = {
     "NaN": b"NaN",
     "infinity": b"-Infinity",
@@ -183,7 +183,7 @@ ODD_VALUES = {
 
 
 class Document(NamedTuple):
-    """A call's JSON document, and the whole request with another one in its place."""
+    """A call's JSON document; `request` makes the request with another document."""
 
     path: str
     data: bytes
@@ -191,7 +191,7 @@ class Document(NamedTuple):
 
 
 def documents(image: bytes) -> dict[str, Document]:
-    """By the names of the calls, of those whose body has a document."""
+    """The documents of the calls, by name, where the body has one."""
     found = {}
     for name, call in CALLS.items():
         body = call.body(image)
@@ -211,7 +211,7 @@ def _with_tail(path: str, tail: bytes, data: bytes) -> bytes:
 
 
 def with_text(document: bytes, text: bytes) -> dict[str, bytes]:
-    """A document with some text in the place of each string, and as one that is not known."""
+    """Documents with a text in place of each string, and in unknown members."""
     found = {}
     for string in STRING.finditer(document):
         for place, kept in (("for", b""), ("before", string[0][1:-1])):
@@ -224,7 +224,7 @@ def with_text(document: bytes, text: bytes) -> dict[str, bytes]:
 
 
 def with_value(document: bytes, value: bytes) -> dict[str, bytes]:
-    """A document with a value in the place of each string, and in members that come twice or are unknown."""
+    """Documents with a value in place of each string, and in duplicate and unknown members."""
     found = {"not known": b'{"unknown": ' + value + b", " + document[1:]}
     for string in STRING.finditer(document):
         if document[string.end() : string.end() + 1] == b":":

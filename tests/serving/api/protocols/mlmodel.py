@@ -1,4 +1,4 @@
-"""The `python_function` flavour that the pipeline gives a bundle, without the Keras one."""
+"""The file MLmodel with the `python_function` flavour of a bundle, without the Keras flavour."""
 
 import mlflow.models
 from mlflow.models import ModelSignature
@@ -6,7 +6,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 
 
 def mlmodel() -> bytes:
-    """The file MLmodel; the code is that of the working tree."""
+    """The content of MLmodel; the loader's code is taken from the working tree."""
     model = mlflow.models.Model(
         utc_time_created="1980-01-01 00:00:00.000000",
         model_uuid=None,

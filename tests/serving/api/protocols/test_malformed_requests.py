@@ -1,4 +1,4 @@
-"""What no client should send: it gets its protocol's own error, and the connection is good for the next."""
+"""Invalid requests get an error in their protocol's format, and the connection stays usable."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
 
 
 class Case(NamedTuple):
-    """A request, and with which status and code it is refused."""
+    """A request, and the status and code of its error."""
 
     request: bytes
     status: int
@@ -47,13 +47,13 @@ class Case(NamedTuple):
 
 
 def given(**more: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
-    """An input of the Open Inference Protocol; `None` leaves a member out."""
+    """An input of the Open Inference Protocol; members that are `None` are left out."""
     found = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [B64]} | more
     return {name: value for name, value in found.items() if value is not None}
 
 
 def sized(size: object, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    """An input that follows the document."""
+    """A binary input, which follows the document."""
     return given(data=None, parameters={"binary_data_size": size}, **more)
 
 
@@ -148,7 +148,7 @@ OPEN_INFERENCE = {
     "id as a number": Case(infer(given(), id=7), 400, DATA),
 }
 
-# Whatever its members mean: a document of some depth, size or kind, for each path that takes one.
+# Documents that are invalid for every path: by nesting, size or type.
 PATHS = {
     INFER: ("inputs", "data"),
     INFER_TENSOR: ("inputs", "data"),
@@ -192,7 +192,7 @@ DOCUMENTS = {
         "two documents": b"{} {}",
         "nothing else": b"{}",
     }.items()
-    # That may be an image.
+    # Here it could be an image.
     if path != "/hf/classify" or body.startswith(b"{")
 }
 
@@ -251,7 +251,7 @@ OTHERS = {
     ),
 }
 
-# Paths that lead nowhere, in each protocol's words.
+# Unknown paths of each protocol.
 NAMES = ("nobody", "Colours", "%2e%2e", "..%2f..", "%00", "x" * 300, "\u00e4", "colours%20", "*", "None")
 NOWHERE = {
     f"{method} {path}": Case(head(method, path, "Content-Length: 0"), 404, "")
@@ -290,7 +290,7 @@ METHODS = {
 
 
 def compressed(path: str, body: bytes, encoding: str = "gzip") -> bytes:
-    """A request with a body of which something is said."""
+    """A request with a Content-Encoding."""
     return post(path, body, f"Content-Encoding: {encoding}", JSON)
 
 
@@ -313,7 +313,7 @@ ENCODINGS = {
     }.items()
 }
 
-# An early answer leaves a body, which must not be taken for the next request.
+# Errors that are sent before the body was read; it must not be parsed as the next request.
 LARGE = bytes(MEGABYTE)
 UNREAD = {
     path: Case(post(path, LARGE, JSON), status, "")
@@ -336,22 +336,22 @@ UNREAD = {
 
 
 def check(server: Server, case: Case) -> RawResponse:
-    """Sends it, and then something good on the same connection; gives the first answer."""
+    """Sends it, then a valid request on the same connection; returns the first response."""
     with server.connect() as connection:
         connection.sendall(case.request)
-        answer = read(connection)
-        assert answer.status == case.status, answer.body
-        assert not answer.closed
+        response = read(connection)
+        assert response.status == case.status, response.body
+        assert not response.closed
         good = CALLS["open inference"]
         connection.sendall(good.request(RED))
         assert max(good.read(read(connection))) > 0.9
-    shape_is_the_protocols(case.request.split()[1].decode("latin-1"), answer, case.code)
-    return answer
+    assert_error_format(case.request.split()[1].decode("latin-1"), response, case.code)
+    return response
 
 
-def shape_is_the_protocols(path: str, answer: RawResponse, code: str) -> None:
-    """An error as a client of the path reads it, with a sentence and a code and nothing of the inside."""
-    problem = answer.json
+def assert_error_format(path: str, response: RawResponse, code: str) -> None:
+    """Asserts the error format of the path's protocol, with a sentence and a code but no internals."""
+    problem = response.json
     if path.startswith(("/invocations", "/ping", "/health")):
         sentence = problem["message"]
         assert problem["error_code"].isupper()
@@ -359,25 +359,25 @@ def shape_is_the_protocols(path: str, answer: RawResponse, code: str) -> None:
         sentence = problem["error"]
     else:
         sentence = problem["detail"]
-        assert answer.headers["content-type"] == "application/problem+json"
+        assert response.headers["content-type"] == "application/problem+json"
     if "detail" not in problem:
-        assert answer.headers["content-type"] == "application/json"
+        assert response.headers["content-type"] == "application/json"
     assert sentence[0].isupper()
     assert sentence.endswith((".", "?"))
     assert problem["code"] == code or not code
-    assert problem["request_id"] == answer.headers["x-request-id"]
-    assert b"Traceback" not in answer.body
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert b"Traceback" not in response.body
 
 
 @pytest.mark.parametrize("name", OPEN_INFERENCE)
-def test_open_inference(everywhere: Server, name: str) -> None:
-    check(everywhere, OPEN_INFERENCE[name])
+def test_open_inference(protocol_server: Server, name: str) -> None:
+    check(protocol_server, OPEN_INFERENCE[name])
 
 
-def test_documents(everywhere: Server) -> None:
+def test_documents(protocol_server: Server) -> None:
     for name, case in DOCUMENTS.items():
         try:
-            check(everywhere, case)
+            check(protocol_server, case)
         except AssertionError as error:
             raise AssertionError(name) from error
 
@@ -386,7 +386,7 @@ TEXTS = documents(RED)
 
 
 def ask_all(server: Server, name: str, bodies: dict[str, bytes]) -> dict[str, RawResponse]:
-    """Sends one call with each of some documents, on one connection."""
+    """Sends a call with each of the documents on one connection."""
     found = {}
     with server.connect() as connection:
         for place, body in bodies.items():
@@ -397,7 +397,7 @@ def ask_all(server: Server, name: str, bodies: dict[str, bytes]) -> dict[str, Ra
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_document_that_is_no_unicode_is_malformed(everywhere: Server, name: str) -> None:
+def test_a_document_that_is_not_unicode_is_malformed(protocol_server: Server, name: str) -> None:
     document = TEXTS[name]
     bodies = {
         f"{kind} {place}": body
@@ -405,19 +405,19 @@ def test_a_document_that_is_no_unicode_is_malformed(everywhere: Server, name: st
         for place, body in with_text(document.data, text).items()
     }
     bodies |= {encoding: document.data.decode().encode(encoding) for encoding in ("utf-16", "utf-32")}
-    # RFC 8259, 8.1: not to be sent, and a parser may refuse it.
+    # RFC 8259, 8.1: a BOM must not be sent, and a parser may reject it.
     bodies |= {"utf-8-sig": document.data.decode().encode("utf-8-sig")}
     bodies |= {
         "at the end": document.data + b"\xff",
         "within": document.data[:1] + b"\xff" + document.data[1:],
     }
-    for place, answer in ask_all(everywhere, name, bodies).items():
-        assert (answer.status, answer.json["code"]) == (400, DATA), (place, answer.body)
-        shape_is_the_protocols(document.path, answer, DATA)
+    for place, response in ask_all(protocol_server, name, bodies).items():
+        assert (response.status, response.json["code"]) == (400, DATA), (place, response.body)
+        assert_error_format(document.path, response, DATA)
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_no_document_is_a_fault_of_the_server(everywhere: Server, name: str) -> None:
+def test_no_document_causes_a_server_error(protocol_server: Server, name: str) -> None:
     document = TEXTS[name].data
     bodies = {
         f"{kind} {place}": body
@@ -430,66 +430,66 @@ def test_no_document_is_a_fault_of_the_server(everywhere: Server, name: str) -> 
         for place, body in with_value(document, value).items()
     }
     bodies |= {f"cut at {size}": document[:size] for size in range(0, len(document), 7)}
-    for place, answer in ask_all(everywhere, name, bodies).items():
-        assert answer.status in (200, 400, 415), (place, answer.body)
-        if answer.status != 200:
-            shape_is_the_protocols(TEXTS[name].path, answer, "")
+    for place, response in ask_all(protocol_server, name, bodies).items():
+        assert response.status in (200, 400, 415), (place, response.body)
+        if response.status != 200:
+            assert_error_format(TEXTS[name].path, response, "")
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_others(everywhere: Server, name: str) -> None:
-    check(everywhere, OTHERS[name])
+def test_others(protocol_server: Server, name: str) -> None:
+    check(protocol_server, OTHERS[name])
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_encodings(everywhere: Server, name: str) -> None:
-    answer = check(everywhere, ENCODINGS[name])
-    assert ("accept-encoding" in answer.headers) == (answer.status == 415)
+def test_encodings(protocol_server: Server, name: str) -> None:
+    response = check(protocol_server, ENCODINGS[name])
+    assert ("accept-encoding" in response.headers) == (response.status == 415)
 
 
 @pytest.mark.parametrize("name", NOWHERE)
-def test_nowhere(everywhere: Server, name: str) -> None:
-    check(everywhere, NOWHERE[name])
+def test_nowhere(protocol_server: Server, name: str) -> None:
+    check(protocol_server, NOWHERE[name])
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_methods(everywhere: Server, name: str) -> None:
-    assert check(everywhere, METHODS[name]).headers["allow"]
+def test_methods(protocol_server: Server, name: str) -> None:
+    assert check(protocol_server, METHODS[name]).headers["allow"]
 
 
 @pytest.mark.parametrize("path", UNREAD)
-def test_large_bodies(everywhere: Server, path: str) -> None:
-    check(everywhere, UNREAD[path])
+def test_large_bodies(protocol_server: Server, path: str) -> None:
+    check(protocol_server, UNREAD[path])
 
 
 @pytest.mark.parametrize("path", [INFER, PREDICT, "/invocations", "/hf/classify", "/vertex/predict"])
-def test_chunked_bodies(everywhere: Server, path: str) -> None:
+def test_chunked_bodies(protocol_server: Server, path: str) -> None:
     good: Callable[[bytes], bytes] = next(
         c.body for c in CALLS.values() if c.path == path and not c.lines[1:]
     )
     body = good(RED)
     frames = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     request = f"POST {path} HTTP/1.1\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n".encode() + HOST + b"\r\n"
-    with everywhere.connect() as connection:
+    with protocol_server.connect() as connection:
         for _ in range(2):
             connection.sendall(request + frames)
             assert read(connection).status == 200
         connection.sendall(request + b"2\r\n{}\r\n0\r\n\r\n")
-        shape_is_the_protocols(path, read(connection), "")
+        assert_error_format(path, read(connection), "")
 
 
-def test_options_and_head(everywhere: Server) -> None:
+def test_options_and_head(protocol_server: Server) -> None:
     for path, allowed in (
         *((INFER, "OPTIONS, POST"), ("/v2", "GET, HEAD, OPTIONS"), (PREDICT, "OPTIONS, POST")),
         *(("/invocations", "OPTIONS, POST"), ("/ping", "GET, HEAD, OPTIONS")),
     ):
-        answer = everywhere.session.options(everywhere.url + path, timeout=20)
-        assert (answer.status_code, answer.content) == (200, b"")
-        assert sorted(answer.headers["Allow"].split(", ")) == allowed.split(", ")
+        response = protocol_server.session.options(protocol_server.url + path, timeout=20)
+        assert (response.status_code, response.content) == (200, b"")
+        assert sorted(response.headers["Allow"].split(", ")) == allowed.split(", ")
     for path in ("/v2/health/ready", f"/v2/models/{MODEL}", f"/v1/models/{MODEL}", "/ping"):
-        asked = everywhere.session.head(everywhere.url + path, timeout=20)
-        assert (asked.status_code, asked.content) == (200, b"")
-        assert int(asked.headers["Content-Length"]) == len(everywhere.get(path).content)
+        head_response = protocol_server.session.head(protocol_server.url + path, timeout=20)
+        assert (head_response.status_code, head_response.content) == (200, b"")
+        assert int(head_response.headers["Content-Length"]) == len(protocol_server.get(path).content)
 
 
 @pytest.mark.parametrize(
@@ -502,24 +502,24 @@ def test_options_and_head(everywhere: Server) -> None:
         (INFER, {"inputs": [given(name="x" * MEGABYTE)]}),
     ],
 )
-def test_errors_do_not_repeat_what_was_sent(everywhere: Server, path: str, document: Any) -> None:  # noqa: ANN401
-    response = everywhere.post(path, json=document)
+def test_errors_do_not_repeat_what_was_sent(protocol_server: Server, path: str, document: Any) -> None:  # noqa: ANN401
+    response = protocol_server.post(path, json=document)
     assert response.status_code == 400
     assert len(response.content) < 1000
 
 
-def test_of_a_member_that_comes_twice_the_last_counts(everywhere: Server) -> None:
+def test_of_a_member_that_comes_twice_the_last_counts(protocol_server: Server) -> None:
     blue = base64(one_colour_png(COLOURS["blue"]))
     for path, body in (
         ("/invocations", f'{{"inputs": ["{blue}"], "inputs": ["{B64}"]}}'),
         (PREDICT, f'{{"instances": [{{"b64": "{blue}", "b64": "{B64}"}}]}}'),
     ):
-        answer = everywhere.post(path, data=body, headers={"Content-Type": "application/json"})
-        first = answer.json()["predictions"][0][0]
+        response = protocol_server.post(path, data=body, headers={"Content-Type": "application/json"})
+        first = response.json()["predictions"][0][0]
         assert first == pytest.approx(0.96, abs=0.01) if path == PREDICT else first["label"] == "red"
 
 
-def test_nothing_of_that_was_a_fault_of_the_server(everywhere: Server) -> None:
-    assert [line for line in everywhere.log() if line["level"] == "error"] == []
-    statuses = {line["status"] for line in everywhere.log() if line["message"] == "request"}
+def test_there_was_no_server_error(protocol_server: Server) -> None:
+    assert [line for line in protocol_server.log() if line["level"] == "error"] == []
+    statuses = {line["status"] for line in protocol_server.log() if line["message"] == "request"}
     assert not statuses & set(range(500, 600))

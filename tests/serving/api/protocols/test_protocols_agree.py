@@ -1,4 +1,4 @@
-"""Whoever asks, by whichever protocol, the answer about an image is the same, and MLflow's own is too."""
+"""All protocols return the same predictions for an image, which equal those of MLflow itself."""
 
 import io
 import json
@@ -24,45 +24,45 @@ IMAGES = [noise(1), noise(2), CORPUS["jpeg cmyk"][0], CORPUS["png rgba"][0], COR
 
 
 @pytest.fixture(scope="module")
-def predictor(everywhere: Server) -> Predictor:
-    """The predictor of the very bundle that the server has."""
-    return Predictor.open(everywhere.folder / "models/colours/bundle")
+def predictor(protocol_server: Server) -> Predictor:
+    """The predictor of the server's bundle."""
+    return Predictor.open(protocol_server.folder / "models/colours/bundle")
 
 
 @pytest.fixture(scope="module")
-def pyfunc(everywhere: Server) -> Any:  # noqa: ANN401  (MLflow's own)
-    """What MLflow makes of the same bundle."""
-    return mlflow.pyfunc.load_model(str(everywhere.folder / "models/colours/bundle"))
+def pyfunc(protocol_server: Server) -> Any:  # noqa: ANN401  (MLflow's own)
+    """The same bundle, loaded by MLflow."""
+    return mlflow.pyfunc.load_model(str(protocol_server.folder / "models/colours/bundle"))
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=range(len(IMAGES)))
 @pytest.mark.parametrize("name", CALLS)
-def test_every_protocol_gives_the_predictors_answer(
-    everywhere: Server, predictor: Predictor, name: str, image: bytes
+def test_every_protocol_returns_the_predictions_of_the_predictor(
+    protocol_server: Server, predictor: Predictor, name: str, image: bytes
 ) -> None:
-    answer = ask(everywhere, CALLS[name].request(image))
-    assert answer.status == 200, answer.body
-    # /predict alone rounds, to six digits.
-    assert CALLS[name].read(answer) == pytest.approx(predictor.classify(image).tolist(), abs=5e-7)
+    response = ask(protocol_server, CALLS[name].request(image))
+    assert response.status == 200, response.body
+    # Only /predict rounds, to six digits.
+    assert CALLS[name].read(response) == pytest.approx(predictor.classify(image).tolist(), abs=5e-7)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_answer_says_who_gave_it(everywhere: Server, name: str) -> None:
-    answer = ask(everywhere, CALLS[name].request(IMAGES[0]))
-    digest = Bundle.open(everywhere.folder / "models/colours/bundle").digest
-    assert answer.headers["x-model-digest"] == digest
-    assert answer.headers["x-request-id"]
-    assert "inference;dur=" in answer.headers["server-timing"]
-    assert digest.encode() in answer.body or not name.startswith("open inference")
+def test_every_response_has_the_digest(protocol_server: Server, name: str) -> None:
+    response = ask(protocol_server, CALLS[name].request(IMAGES[0]))
+    digest = Bundle.open(protocol_server.folder / "models/colours/bundle").digest
+    assert response.headers["x-model-digest"] == digest
+    assert response.headers["x-request-id"]
+    assert "inference;dur=" in response.headers["server-timing"]
+    assert digest.encode() in response.body or not name.startswith("open inference")
 
 
-def test_mlflow_loads_the_bundle_and_answers_the_same(everywhere: Server, pyfunc: Any) -> None:  # noqa: ANN401
+def test_mlflow_loads_the_bundle_and_predicts_the_same(protocol_server: Server, pyfunc: Any) -> None:  # noqa: ANN401
     body = {"dataframe_split": {"columns": ["image"], "data": [[base64(image)] for image in IMAGES]}}
-    answer = everywhere.post("/invocations", json=body).json()
-    assert answer == {"predictions": pyfunc.predict(IMAGES)}
+    response = protocol_server.post("/invocations", json=body).json()
+    assert response == {"predictions": pyfunc.predict(IMAGES)}
 
 
-def test_through_mlflow_text_and_pillow_are_answered_as_bytes_are_and_paths_refused(pyfunc: Any) -> None:  # noqa: ANN401
+def test_pyfunc_accepts_base64_and_pillow_images_and_refuses_paths(pyfunc: Any) -> None:  # noqa: ANN401
     expected = pyfunc.predict(IMAGES)
     texts = [base64(image) for image in IMAGES]
     assert pyfunc.predict(texts) == pyfunc.predict(pd.DataFrame({"image": texts})) == expected
@@ -81,10 +81,10 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_answers_are_those_of_mlflows_own_server(everywhere: Server, pyfunc: Any, name: str) -> None:  # noqa: ANN401
+def test_predictions_equal_those_of_mlflow(protocol_server: Server, pyfunc: Any, name: str) -> None:  # noqa: ANN401
     body = json.dumps(FORMS[name])
     score: Any = scoring_server.invocations
     theirs = score(body, "application/json", pyfunc, pyfunc.metadata.get_input_schema())
-    ours = everywhere.post("/invocations", data=body, headers={"Content-Type": "application/json"})
+    ours = protocol_server.post("/invocations", data=body, headers={"Content-Type": "application/json"})
     assert (ours.status_code, ours.json()) == (theirs.status, json.loads(theirs.response))
     assert ours.headers["Content-Type"] == theirs.mimetype

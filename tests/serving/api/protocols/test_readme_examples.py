@@ -1,4 +1,4 @@
-"""The command lines of the README's protocol section are those that work."""
+"""The commands in the documentation of the protocols work."""
 
 import json
 import re
@@ -24,11 +24,11 @@ def test_there_is_a_line_for_each_protocol() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 @pytest.mark.parametrize("line", COMMANDS)
-def test_line_works(everywhere: Server, tmp_path: Path, line: str) -> None:
+def test_line_works(protocol_server: Server, tmp_path: Path, line: str) -> None:
     (tmp_path / "digit.png").write_bytes(one_colour_png(COLOURS["red"]))
-    here = line.replace("localhost:5000", everywhere.url).replace("models/digits", "models/colours")
+    here = line.replace("localhost:5000", protocol_server.url).replace("models/digits", "models/colours")
     script = "\n".join(["digit=digit.png", LINES[0], here.replace("curl ", "curl -s ", 1)])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    answer = json.loads(done.stdout)
-    assert "0.96" in json.dumps(answer)
+    response = json.loads(done.stdout)
+    assert "0.96" in json.dumps(response)
     assert "error" not in done.stdout
