@@ -138,7 +138,9 @@ FETCH = """
 const [url, key, image, done] = arguments;
 const body = Uint8Array.from(atob(image), c => c.charCodeAt(0));
 fetch(url, {method: "POST", body, headers: {"X-API-Key": key, "Content-Type": "image/png"}})
-  .then(async response => [response.status, response.headers.get("X-Model-Name"), (await response.json()).code ?? ""])
+  .then(async response => [
+    response.status, response.headers.get("X-Model-Name"), (await response.json()).code ?? "",
+  ])
   .catch(error => [0, null, error.name])
   .then(done);
 """
