@@ -70,19 +70,23 @@ def test_overload(narrow: Server, name: str) -> None:
             assert not response.closed
 
 
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [("open inference", 503), ("tensorflow serving, rows", 504), ("mlflow, split", 504), ("sagemaker", 504)],
-)
-def test_deadline(tmp_path: Path, name: str, status: int) -> None:
-    call = CALLS[name]
-    with running(publish(tmp_path), slots=1, queue=10, deadline=0.2) as server:
-        with ThreadPoolExecutor(6) as pool:
-            responses = list(pool.map(lambda _: ask(server, call.request(SLOW)), range(6)))
-        late = [response for response in responses if response.status != 200]
-        assert late
-        for response in late:
-            assert_refused(call, response, status, "deadline_exceeded")
+def test_deadline(tmp_path: Path) -> None:
+    statuses = {
+        "open inference": 503,
+        "tensorflow serving, rows": 504,
+        "mlflow, split": 504,
+        "sagemaker": 504,
+    }
+    folder, blocking = publish(tmp_path), "tests.serving.api.blocking"
+    with (
+        running(folder, module=blocking, slots=1, queue=10, deadline=4) as server,
+        occupied(server),
+        ThreadPoolExecutor(len(statuses)) as pool,
+    ):
+        pending = {name: pool.submit(ask, server, CALLS[name].request(RED)) for name in statuses}
+        for name, status in statuses.items():
+            response = pending[name].result()
+            assert_refused(CALLS[name], response, status, "deadline_exceeded")
             assert response.headers["retry-after"]
 
 
