@@ -42,7 +42,7 @@ MAX_FAILURES = 10
 
 
 class ConnectionLifecycle(GunicornWorker):
-    """Handles the events of connections. A subclass says what becomes of a complete head."""
+    """Handles the events of connections. A subclass dispatches complete requests."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
         super().__init__(*arguments, **named)

@@ -1,4 +1,4 @@
-"""A server starts from what was released and pinned, or says in one sentence which file is wrong."""
+"""A server starts from the pinned bundle, or reports in one sentence which file is wrong."""
 
 import json
 import os
@@ -35,7 +35,7 @@ BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/col
 
 
 def outcome(folder: Path, **settings: object) -> tuple[int, str]:
-    """Starts a server that ends by itself; gives its exit code and all that it said, on stdout and stderr."""
+    """Starts a server that ends by itself; returns its exit code and its output, stdout and stderr."""
     process = start_server(folder, **({"port": free_port()} | settings))
     try:
         return process.wait(TIMEOUT), (folder / "log").read_text()
@@ -45,12 +45,12 @@ def outcome(folder: Path, **settings: object) -> tuple[int, str]:
 
 
 def refusal(folder: Path, **settings: object) -> str:
-    """The one line of a server that refuses to start."""
-    code, said = outcome(folder, **settings)
-    assert code != 0, said
-    assert said.endswith("\n")
-    assert len(said.splitlines()) == 1, said
-    return said.rstrip("\n")
+    """The one line of output of a server that refuses to start."""
+    code, output = outcome(folder, **settings)
+    assert code != 0, output
+    assert output.endswith("\n")
+    assert len(output.splitlines()) == 1, output
+    return output.rstrip("\n")
 
 
 def pin(folder: Path, digest: str = "", version: int = 3) -> None:
@@ -82,7 +82,7 @@ def renamed(folder: Path) -> None:
 
 
 def other(folder: Path) -> None:
-    """A second bundle, which nobody has pinned."""
+    """A second bundle, which is not pinned."""
     write_bundle(folder / "other", steepness=5.0)
 
 
@@ -97,7 +97,7 @@ def a_folder_instead(path: str) -> Callable[[Path], None]:
 
 
 def a_pipe_instead(path: str) -> Callable[[Path], None]:
-    """A pipe where a file should be, into which nobody writes."""
+    """A pipe without a writer where a file should be."""
 
     def spoil(folder: Path) -> None:
         (folder / path).unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def tolerant(folder: Path) -> None:
 
 MORE_LABELS = to_json([*LABEL, {"id": "c3", "name": "grey"}])
 
-# How it is spoilt, the settings, the file that is named, and a part of what is said of it.
+# How the workspace is damaged, the settings, and the file and a part of the reason that the output names.
 REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]] = {
     "a bit in the graph": (lambda folder: flip(folder / BUNDLE / GRAPH, 100), {}, GRAPH, "was changed"),
     "a bit in the labels": (lambda folder: flip(folder / BUNDLE / LABELS, 0), {}, LABELS, "was changed"),
@@ -202,39 +202,39 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
 def test_refused(tmp_path: Path, name: str) -> None:
     spoil, settings, file, reason = REFUSED[name]
     spoil(publish(tmp_path))
-    said = refusal(tmp_path, **settings)
-    assert file in said
-    assert reason in said
-    assert "Error(" not in said
+    output = refusal(tmp_path, **settings)
+    assert file in output
+    assert reason in output
+    assert "Error(" not in output
 
 
-def test_nobody_is_told_that_it_is_ready_meanwhile(tmp_path: Path) -> None:
+def test_server_is_never_ready_before_it_fails(tmp_path: Path) -> None:
     # The port is open by then, so a balancer may ask.
     resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
-    port, heard = free_port(), []
+    port, statuses = free_port(), []
     process, end = start_server(tmp_path, port=port), time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         try:
-            heard.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
+            statuses.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
         except requests.RequestException:
             time.sleep(0.02)
     process.kill()
     assert process.wait(TIMEOUT) > 0
-    assert heard == []
+    assert statuses == []
 
 
 def test_port_in_use(tmp_path: Path, server: Server) -> None:
-    code, said = outcome(publish(tmp_path), port=server.port)
-    assert (code, len(said.splitlines())) == (1, 1)
-    assert f"Cannot listen at 127.0.0.1:{server.port} (Address already in use): set another" in said
+    code, output = outcome(publish(tmp_path), port=server.port)
+    assert (code, len(output.splitlines())) == (1, 1)
+    assert f"Cannot listen at 127.0.0.1:{server.port} (Address already in use): set another" in output
     assert server.get("/readyz").ok
 
 
 @pytest.mark.parametrize("host", ["a b", "nowhere.invalid", "192.0.2.1", "x" * 300])
 def test_host_that_is_none(tmp_path: Path, host: str) -> None:
-    code, said = outcome(publish(tmp_path), host=host)
-    assert (code, len(said.splitlines())) == (1, 1)
-    assert "GOLDFISH_HOST" in said
+    code, output = outcome(publish(tmp_path), host=host)
+    assert (code, len(output.splitlines())) == (1, 1)
+    assert "GOLDFISH_HOST" in output
 
 
 def test_says_what_it_serves_and_where(server: Server) -> None:
@@ -292,7 +292,7 @@ def test_bundle_elsewhere(tmp_path: Path) -> None:
 
 
 def test_bundle_may_go_once_it_is_loaded(tmp_path: Path) -> None:
-    # Nothing is read again, so nobody can change what answers.
+    # Nothing is read again, so the served model cannot be changed.
     with running(publish(tmp_path)) as server:
         rmtree(tmp_path / "models")
         rmtree(tmp_path / "pins")
@@ -340,7 +340,7 @@ def test_ipv6(tmp_path: Path, host: str) -> None:
 
 
 def await_line(server: Server) -> None:
-    """Waits until a server that does not listen on 127.0.0.1 says that it is ready."""
+    """Waits until a server that does not listen on 127.0.0.1 logs that it is ready."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and server.process.poll() is None:
         if '"ready"' in (server.folder / "log").read_text():
