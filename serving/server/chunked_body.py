@@ -1,7 +1,7 @@
 """Reads chunked request bodies within bounds.
 
-Gunicorn's own reader searches all received data for the end of a line again with every piece. An endless line,
-an endless trailer or a million tiny chunks each keep a core busy.
+Gunicorn's own reader searches all received data for the end of a line again with every piece. An endless
+line, an endless trailer or a million tiny chunks each keep a core busy.
 """
 
 from gunicorn.http.errors import NoMoreData

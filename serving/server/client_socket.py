@@ -1,4 +1,4 @@
-"""A client's socket that does not block, and the reader of its request bodies with a deadline for every byte."""
+"""A client's socket that does not block, and a reader of request bodies with a deadline for every byte."""
 
 import select
 import socket

@@ -19,7 +19,7 @@ from serving.api.errors import HeadTooLarge, HeadTooSlow, RequestError, RequestM
 from serving.server.client_address import client_from_address
 from serving.server.client_socket import SEND_SECONDS, ClientSocket
 from serving.server.connections import Connection
-from serving.server.event_loop import EventLoop
+from serving.server.event_loop import TICK_SECONDS, EventLoop
 
 # After the last byte of a response, how long data from the client is discarded until it closes, and how much
 # of it is read at once.
@@ -84,10 +84,9 @@ class ConnectionLifecycle(EventLoop):
     def _wait_for_head(self, conn: Connection) -> None:
         seconds = self.app.settings.head_seconds
         self.connections.set_held_bytes(conn, len(conn.head))
-        callback = partial(self._on_head_readable, conn)
-        self.wait_for_client(
-            conn, self.reading_heads, callback, seconds if conn.head else self.cap_seconds(seconds)
-        )
+        if not conn.head:
+            seconds = self.cap_seconds(seconds)
+        self.wait_for_client(conn, self.reading_heads, partial(self._on_head_readable, conn), seconds)
 
     def _on_head_readable(self, conn: Connection, client: ClientSocket) -> None:
         received = conn.receive()
