@@ -68,8 +68,8 @@ def simultaneous(request: bytes) -> Attack:
     return in_parallel(CLIENTS, send)
 
 
-def unfinished(beginning: bytes, clients: int = MANY_CLIENTS) -> Attack:
-    """Sends the beginning of a request on many connections, and waits until the server has closed them."""
+def many_connections(data: bytes, clients: int = MANY_CLIENTS) -> Attack:
+    """Sends the same bytes on many connections, and waits until the server has closed all of them."""
 
     def attack(server: Server) -> None:
         with ExitStack() as stack:
@@ -77,7 +77,7 @@ def unfinished(beginning: bytes, clients: int = MANY_CLIENTS) -> Attack:
             for connection in connections:
                 # The server may have closed it already.
                 with suppress(ConnectionError):
-                    connection.sendall(beginning)
+                    connection.sendall(data)
             for connection in connections:
                 with suppress(ConnectionError):
                     while connection.recv(65536):
@@ -155,11 +155,13 @@ def cases() -> dict[str, Attack]:
     mebibyte = b"100000\r\n" + bytes(2**20) + b"\r\n"
     images = expensive_images().items()
     return {
-        f"{many} connections that send nothing": unfinished(b""),
-        f"{many} half-sent heads": unfinished(b"POST /inference HTTP/1.1\r\nHost: x\r\n"),
-        f"{many} unfinished heads of 60 kB": unfinished(head("GET", "/livez", "X: " + "x" * 60_000)[:-4]),
-        f"{TOO_MANY_CLIENTS} connections, more than there may be": unfinished(b"G", TOO_MANY_CLIENTS),
-        f"{many} stalled bodies": unfinished(head("POST", "/inference", "Content-Length: 100000")),
+        f"{many} connections that send nothing": many_connections(b""),
+        f"{many} half-sent heads": many_connections(b"POST /inference HTTP/1.1\r\nHost: x\r\n"),
+        f"{many} unfinished heads of 60 kB": many_connections(
+            head("GET", "/livez", "X: " + "x" * 60_000)[:-4]
+        ),
+        f"{TOO_MANY_CLIENTS} connections, more than there may be": many_connections(b"G", TOO_MANY_CLIENTS),
+        f"{many} stalled bodies": many_connections(head("POST", "/inference", "Content-Length: 100000")),
         "a trickling body": trickling_body,
         "8 chunked bodies of 200 MB": in_parallel(8, endless_body(mebibyte, 200)),
         **{f"{CLIENTS} {name}": simultaneous(post("/inference", data)) for name, data in images},
@@ -167,7 +169,7 @@ def cases() -> dict[str, Attack]:
         f"{CLIENTS} bodies of 20 MiB of nothing": simultaneous(post("/inference", bytes(MAX_BYTES))),
         f"{CLIENTS} forms of 20 MiB of nothing": simultaneous(form(bytes(MAX_BYTES))),
         f"{CLIENTS} documents that are no UTF-8": simultaneous(INVALID_UTF8),
-        "300 scrapes of the metrics": unfinished(head("GET", "/metrics", "Connection: close"), 300),
+        "300 scrapes of the metrics": many_connections(head("GET", "/metrics", "Connection: close"), 300),
         f"{CLIENTS} unfinished chunks": simultaneous(invalid_chunk),
         "16 endless extensions of a chunk": in_parallel(16, endless_body(b"1;" + b"a" * 10_000, 1000)),
         "16 bodies in chunks of one byte": in_parallel(16, endless_body(b"1\r\nx\r\n" * 2000, 1000)),

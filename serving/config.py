@@ -158,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if port := values.get("aip_http_port"):
             values["port"] = port
         if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
-            reasons.append(f"{variable('metrics_port')} is the port that everything else has")
+            reasons.append(f"{variable('metrics_port')} is the port of all other routes")
         if reasons:
             raise SettingsInvalid(reasons)
         return cls(**values)
@@ -220,9 +220,9 @@ def _split_value(field: str, text: str) -> str | list[str] | None:
     """The text of a variable, split for a list field; None if it is empty, which means "not set"."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if field == "api_keys" and not parts:
-        raise ValueError("it holds no key: without it everybody may ask")
+        raise ValueError("it holds no key: without the variable anyone may send requests")
     if field == "api_keys_file" and not parts:
-        raise ValueError("it names no file: without it everybody may ask")
+        raise ValueError("it names no file: without the variable anyone may send requests")
     if field == "cors_origins":
         _check_origins(parts)
     return parts if field in LIST_FIELDS else text if text.strip() else None
@@ -235,8 +235,8 @@ def _check_origins(origins: list[str]) -> None:
             raise ValueError("with * there is nothing else to allow")
         if origin != "*" and (not ORIGIN.fullmatch(origin) or DEFAULT_PORT.fullmatch(origin)):
             raise ValueError(
-                f"{origin!r} is no origin: write https://app.example or http://localhost:3000, in small "
-                "letters, without a path, a slash at the end or the usual port"
+                f"{origin!r} is no origin: write https://app.example or http://localhost:3000, in lower "
+                "case, without a path, a slash at the end or the default port"
             )
 
 

@@ -56,16 +56,16 @@ class Contender:
             environment["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{environment['PATH']}"
         values = {"{port}": port, "{other_port}": free_port(), "{folder}": folder}
 
-        def fill(text: str) -> str:
+        def substitute(text: str) -> str:
             for placeholder, value in values.items():
                 text = text.replace(placeholder, str(value))
             return text
 
-        environment |= {name: fill(text) for name, text in self.variables.items()}
+        environment |= {name: substitute(text) for name, text in self.variables.items()}
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        return process_tree([fill(part) for part in self.command], folder, environment, folder / "log")
+        return process_tree([substitute(part) for part in self.command], folder, environment, folder / "log")
 
 
 def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
@@ -148,9 +148,13 @@ def peers(bundle: ServedBundle) -> list[Contender]:
         "BENTOML_HOME": "{folder}/bentoml",
     }
 
-    def peer(folder: str, name: str, setup: str, path: str, format_: WireFormat, *command: str) -> Contender:
+    def peer(
+        folder: str, name: str, setup: str, path: str, wire_format: WireFormat, *command: str
+    ) -> Contender:
         path_variable = {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / folder}"}
-        return Contender(name, PEER, FLOAT, setup, path, format_, command, variables | path_variable, folder)
+        return Contender(
+            name, PEER, FLOAT, setup, path, wire_format, command, variables | path_variable, folder
+        )
 
     raw = wire_formats.raw(wire_formats.first_class)
     form = wire_formats.form("request", wire_formats.first_class)

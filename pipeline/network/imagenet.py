@@ -55,7 +55,7 @@ def fetch_weights(alpha: float, environment: Environment) -> WeightsFile:
     if known and found not in known:
         raise WeightsUnknown(path, list(known), found)
     if not known:
-        print(f"{path}: nobody here knows which SHA-256 it should have; it has {found}")
+        print(f"{path}: not verified, because the right SHA-256 for this width is not known; it has {found}")
     return WeightsFile(path.name, found, known.get(found, ""))
 
 

@@ -1,9 +1,8 @@
 """Registers the bundle in MLflow, once for each digest, as `challenger`.
 
-Reads `models/<model>/bundle/`, `reports/<model>/`.
-Writes a version in the registry, and
-`models/<model>/registered.json`, which lets DVC know that this was done.
-Refuses a bundle whose gate did; does nothing inside `dvc exp run`, where results are tried, not kept.
+Reads `models/<model>/bundle/` and `reports/<model>/`.
+Writes a version in the registry, and `models/<model>/registered.json`, the stage's output for DVC.
+Fails if the bundle did not pass its gate. Inside `dvc exp run` nothing is registered.
 """
 
 from pipeline.command_line import run_stage
@@ -27,7 +26,7 @@ def main(model: str) -> None:
         registry = Registry.connect(environment)
         version = ensure_registered(layout, registry)
         print(f"register {model}: version {version.number} at {registry.display_uri}")
-    # The same in every registry and in an experiment, as dvc.lock must be.
+    # Depends neither on the registry nor on experiments, because dvc.lock records the hash of this file.
     write(layout.registration_record, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
 
 

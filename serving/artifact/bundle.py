@@ -134,7 +134,7 @@ class Bundle:
             if len(labels) != self.manifest.classes:
                 raise ValueError(f"{len(labels)} labels for {self.manifest.classes} outputs")
             if not all(isinstance(text, str) and text for label in labels for text in (label.id, label.name)):
-                raise ValueError("a label's id and name are texts")
+                raise ValueError("a label's id and name must be strings")
             if len({label.name for label in labels}) != len(labels):
                 raise ValueError("two labels have the same name")
         return labels
@@ -182,7 +182,7 @@ def _parse_probabilities(numbers: Any, classes: int) -> npt.NDArray[np.float32]:
     """Recorded probabilities as float32 [K]. Raises `ValueError` for any other shape or range."""
     probabilities = np.array(numbers, dtype=np.float64)
     if probabilities.shape != (classes,):
-        raise ValueError(f"an answer has not {classes} probabilities")
+        raise ValueError(f"a golden image does not have {classes} probabilities")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("an answer has a probability that is not between 0 and 1")
+        raise ValueError("a golden image has a probability that is not between 0 and 1")
     return probabilities.astype(np.float32)

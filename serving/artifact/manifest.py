@@ -92,7 +92,7 @@ class Manifest:
             if not _is_relative_path(name):
                 yield f"{name!r} is no file inside the bundle"
             if not isinstance(file.role, str) or not isinstance(file.sha256, str):
-                yield f"{name} has a role or a SHA-256 that is no text"
+                yield f"{name} has a role or a SHA-256 that is not a string"
             if type(file.size) is not int or not 0 <= file.size <= MAX_FILE_BYTES:
                 yield f"{name} has {file.size!r} bytes, and 0 to {MAX_FILE_BYTES:,} are possible"
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.serving.servers import free_port
 
-PATIENCE = 20.0
+# Seconds that a busy machine may take to start the registry.
+TIMEOUT = 300.0
 CONFIGURATION = """\
 version: 0.1
 log: {{accesslog: {{disabled: true}}, level: error}}
@@ -62,11 +63,11 @@ def image_registry(folder: Path) -> Iterator[ImageRegistry]:
         yield ImageRegistry(address)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def _wait(address: str, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         try:
             urllib.request.urlopen(f"http://{address}/v2/", timeout=1).close()

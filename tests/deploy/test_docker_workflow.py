@@ -52,7 +52,7 @@ def source(tmp_path: Path, tracking: tuple[str, Pin]) -> Project:
 @pytest.fixture
 def runner(source: Project, base: str, images: ImageRegistry, tmp_path: Path) -> Iterator[Runner]:
     """A GitHub runner that can reach a base image and a registry."""
-    instead = {
+    overrides = {
         "PATH": environment()["PATH"],
         "BASE": base,
         "BUILD_OPTIONS": "--network host",
@@ -63,7 +63,9 @@ def runner(source: Project, base: str, images: ImageRegistry, tmp_path: Path) ->
         docker("image", "rm", "--force", *IMAGES, check=False)
 
     before = {"publish": forget}
-    yield Runner(source, tmp_path / "runner", variables={"MODEL": "colours"}, instead=instead, before=before)
+    yield Runner(
+        source, tmp_path / "runner", variables={"MODEL": "colours"}, overrides=overrides, before=before
+    )
     forget()
 
 
@@ -74,8 +76,8 @@ def test_main_publishes_what_was_tried(
     server, pin = tracking
     runner.secrets = {"READ_MLFLOW_TRACKING_URI": server}
     ended = runner.run("docker.yml", MAIN)
-    assert ended == {"image": "success", "publish": "success"}, runner.done
-    assert [done.name for done in runner.done] == [
+    assert ended == {"image": "success", "publish": "success"}, runner.results
+    assert [result.name for result in runner.results] == [
         "Have the pinned bundle",
         "Build",
         "Start and ask",
@@ -84,13 +86,13 @@ def test_main_publishes_what_was_tried(
         "Take over the image that was tried",
         "Push",
     ]
-    assert f"digest {pin.digest} in label, /version and pin" in runner.step("Start and ask").printed
+    assert f"digest {pin.digest} in label, /version and pin" in runner.step("Start and ask").output
     tag = f"colours-v{pin.version}-{pin.digest[:8]}"
     digest = images.digest(REPOSITORY, tag)
     published = {"subject-name": f"{images.address}/{REPOSITORY}", "subject-digest": digest}
-    attested = [given for action, given in runner.given if action == "actions/attest"]
-    assert [published.items() <= given.items() for given in attested] == [True, True]
-    (listed,) = [given for action, given in runner.given if action == "anchore/sbom-action"]
+    attested = [inputs for action, inputs in runner.actions if action == "actions/attest"]
+    assert [published.items() <= inputs.items() for inputs in attested] == [True, True]
+    (listed,) = [inputs for action, inputs in runner.actions if action == "anchore/sbom-action"]
     assert listed["image"] == IMAGES[0]
     assert listed["output-file"] == attested[1]["sbom-path"]
 
@@ -103,12 +105,12 @@ def test_a_fork_builds_and_tries_without_secrets(runner: Runner, tmp_path: Path)
     (runner.source.root / "pins/tiny.json").write_bytes(Pin("tiny", 1, "0" * 64).to_bytes())
     runner.source.commit("a pin of long ago")
     ended = runner.run("docker.yml", FORK)
-    assert ended == {"image": "success", "publish": "skipped"}, runner.done
-    assert "2 golden images answered as recorded" in runner.step("Start and ask").printed
-    had = runner.step("Have the pinned bundle").printed
+    assert ended == {"image": "success", "publish": "skipped"}, runner.results
+    assert "2 golden images answered as recorded" in runner.step("Start and ask").output
+    had = runner.step("Have the pinned bundle").output
     for place in ("workspace and registry: ", "DVC: ", "building it again: "):
         assert place in had
-    assert "::warning title=A stand-in::" in runner.step("Say why it will not be published").printed
+    assert "::warning title=A stand-in::" in runner.step("Say why it will not be published").output
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_a_file_of_keys_with_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["9090", "0"])
 def test_metrics_have_a_port_of_their_own(port: str) -> None:
     sentence = reasons(PORT="9090", GOLDFISH_METRICS_PORT="9090")
-    assert "GOLDFISH_METRICS_PORT is the port that everything else has" in sentence
+    assert "GOLDFISH_METRICS_PORT is the port of all other routes" in sentence
     found = Settings.read({"PORT": port, "GOLDFISH_METRICS_PORT": "9091", "GOLDFISH_HOST": "::1"})
     assert [found.address_at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
 

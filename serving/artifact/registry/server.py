@@ -95,7 +95,7 @@ class RegistryServer:
         """Reads files at `mlflow-artifacts:/path` or `mlflow-artifacts://<this host>/path`."""
         if is_other_host(location, self.base_url):
             where = quote_location(location)
-            reason = f"the files of the version are at {where}, another host, which is not asked"
+            reason = f"the files of the version are at {where}, another host, which is not contacted"
             raise RegistryUnavailable(self.uri, f"{reason}; register it through this registry's own address")
         root = f"{self.base_url}{ARTIFACTS_PATH}/{quote(urlsplit(location).path.strip('/'), safe='/%')}"
         return lambda name, limit, on_progress: self.get(f"{root}/{quote(name)}", limit, on_progress)
@@ -129,21 +129,25 @@ class RegistryServer:
     def _error_for_status(self, error: HTTPError) -> Exception:
         """A `ConnectionError` for a temporary failure, which is retried, else `RegistryUnavailable`."""
         body = _read_body(cast(HTTPResponse, error.fp), MAX_ERROR_BYTES, _ignore_progress)
-        reason = f"it answers {error.code}: {_error_message(body) or error.reason}"
+        reason = f"it responds with {error.code}: {_error_message(body) or error.reason}"
         if error.code in RETRIED_STATUSES:
             return ConnectionError(reason)
         if target := error.headers.get("Location", ""):
             shown = without_credentials(target.partition("?")[0])
             reason += f", and redirects to {shown}, which is not followed"
         if error.code in (401, 403):
-            reason += "; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN, say who asks"
+            reason += (
+                "; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN, set the credentials"
+            )
         return RegistryUnavailable(self.uri, reason)
 
     def _call_api(self, route: str, **query: str | int) -> Any:  # noqa: ANN401  (the caller checks its shape)
         url = f"{self.base_url}{API_PATH}/{route}?{urlencode(query)}"
         body = self.get(url, MAX_RESPONSE_BYTES, _ignore_progress)
         if body is None:
-            raise RegistryUnavailable(self.uri, f"it answers 404 to {API_PATH}/{route}, which MLflow has")
+            raise RegistryUnavailable(
+                self.uri, f"it responds with 404 to {API_PATH}/{route}, a route of MLflow"
+            )
         return json.loads(body)
 
     @contextmanager
@@ -152,7 +156,7 @@ class RegistryServer:
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"its answer is not MLflow's ({type(error).__name__}: {error})"
+            reason = f"its response is not MLflow's ({type(error).__name__}: {error})"
             raise RegistryUnavailable(self.uri, reason) from None
 
 
@@ -165,7 +169,7 @@ def _parse_address(uri: str) -> SplitResult:
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and plain:
             return parts
     advice = "write sqlite:///path or http(s)://[user:password@]host[:port][/prefix]"
-    raise RegistryUnavailable(uri, f"{advice}, with %XX for signs like / and @ in a password")
+    raise RegistryUnavailable(uri, f"{advice}, with %XX for characters such as / and @ in a password")
 
 
 def _authorization_header(uri: str, parts: SplitResult, credentials: Credentials) -> str:
@@ -178,7 +182,7 @@ def _authorization_header(uri: str, parts: SplitResult, credentials: Credentials
     token = credentials.token.strip()
     # http.client's own error would quote the token.
     if not (token.isascii() and token.isprintable()):
-        raise RegistryUnavailable(uri, "the token holds signs that no token can have")
+        raise RegistryUnavailable(uri, "the token contains characters that a token cannot have")
     return f"Bearer {token}" if token else ""
 
 

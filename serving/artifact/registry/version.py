@@ -80,7 +80,7 @@ def _reader(location: str, uri: str, server: RegistryServer | None) -> ReadFile:
         return server.artifact_reader(location)
     else:
         where = f"at {quote_location(location)}, which is not read from here"
-    advice = "`mlflow server --serve-artifacts` hands out the files of what is registered through it"
+    advice = "`mlflow server --serve-artifacts` serves the files of versions that are registered through it"
     raise RegistryUnavailable(uri, f"the files of the version are {where}; {advice}")
 
 

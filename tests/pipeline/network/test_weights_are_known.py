@@ -42,7 +42,9 @@ def test_weights_that_nobody_knows_are_said_to_be_so(
     path.write_bytes(b"some weights")
     found = hashlib.sha256(b"some weights").hexdigest()
     assert imagenet.fetch_weights(alpha, environment) == imagenet.WeightsFile(path.name, found, "")
-    expected = f"{path}: nobody here knows which SHA-256 it should have; it has {found}\n"
+    expected = (
+        f"{path}: not verified, because the right SHA-256 for this width is not known; it has {found}\n"
+    )
     assert capsys.readouterr().out == expected
 
 

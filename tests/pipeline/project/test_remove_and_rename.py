@@ -1,4 +1,4 @@
-"""`remove` and `rename` take everything along that belongs to a model, and nothing of any other one."""
+"""`remove` and `rename` change everything that belongs to a model, and nothing of other models."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_all_that_belongs_to_a_model_is_removed(
     assert not [path for path in everything() if "tiny" in Path(path).parts or path == "pins/tiny.json"]
     assert Path("data/raw/other/red/0.jpg").exists()
     assert registry.list_versions("tiny") == []
-    # Again there is nothing; and the name is free.
+    # A second call finds no model, and the name can be used again.
     assert main(["remove", "tiny", "--yes"]) == 1
     assert "no model 'tiny'" in capsys.readouterr().err
     Path("params.yaml").write_text(TINY)
@@ -133,7 +133,7 @@ def test_a_renamed_model_keeps_what_does_not_depend_on_its_name(
 
 
 def test_dvc_agrees(built: Project, tmp_path: Path) -> None:
-    """Nothing is prepared or trained again under the new name, and without any model DVC is content."""
+    """DVC does not prepare or train again under the new name, and accepts a project without models."""
     copy = Project(tmp_path / "copy", built.environment)
     shutil.copytree(built.root, copy.root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
     assert copy.pipeline("rename", "tiny", "pets").returncode == 0
@@ -181,9 +181,9 @@ def test_a_name_that_cannot_be_taken_changes_nothing(
 
 def test_the_lock_is_that_of_the_new_name() -> None:
     renamed = yaml_edits.rename_stages(LOCK, "digits", "numbers")
-    # Only the name is another one: the same text, once it has the old name again.
+    # Only the name differs.
     assert re.sub(r"\bnumbers\b", "digits", renamed) == LOCK
-    # What the description says stays.
+    # The description in the params is not changed.
     assert re.findall(r".*\bdigits\b.*", renamed) == re.findall(r".* digits 0 to 9.*", LOCK)
     assert yaml_edits.rename_stages(LOCK, "digit", "x") == LOCK
     assert yaml.safe_load(yaml_edits.remove_stages(LOCK, "digits"))["stages"] == {}

@@ -1,4 +1,4 @@
-"""`repair` mends registry, alias and pin; what needs a decision or lost bytes it says, with what to do."""
+"""`repair` corrects registry, alias and pin; for the rest it prints the reason and what to do."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tests.pipeline.registry.test_registry_survives import version_folder
 
 @pytest.fixture
 def pinned(project: Project, registry: Registry) -> RegisteredVersion:
-    """Version 1 is pinned and committed; its bundle is the workspace's."""
+    """Version 1 is pinned and committed; its bundle is in the workspace."""
     write_candidate()
     version = ensure_registered(LAYOUT, registry)
     promote(LAYOUT, registry, version)
@@ -29,7 +29,7 @@ def pinned(project: Project, registry: Registry) -> RegisteredVersion:
 
 
 def repaired() -> dict[str, str]:
-    """What `repair` says, by what became of it; the last line of each."""
+    """The last line that `repair` prints for each state."""
     return {str(finding.status): str(finding) for finding in repair(LAYOUT, Environment.read())}
 
 
@@ -88,7 +88,7 @@ def test_files_come_back_from_the_workspace(project: Project, pinned: Registered
 def test_files_come_back_from_dvcs_cache(
     project: Project, pinned: RegisteredVersion, registry: Registry
 ) -> None:
-    """A version that the workspace no longer has, but DVC built once."""
+    """The version is no longer in the workspace, but in DVC's cache."""
     project.succeed("dvc", "init", "-q")
     (project.root / ".gitignore").unlink()
     project.succeed("dvc", "add", "-q", str(LAYOUT.bundle))

@@ -1,4 +1,4 @@
-"""The pinned bundle is had from wherever it is; another one takes its place only where that was asked for."""
+"""`fetch` gets the pinned bundle from any of its places; only `--stand-in` accepts another one."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PIN, BUNDLE = Path("pins/tiny.json"), Path("models/tiny/bundle")
 
 @pytest.fixture
 def clone(built: Project, tmp_path: Path) -> Project:
-    """A clone, which has no data, no models and no registry."""
+    """A clone without data, models and registry."""
     clone = built.clone(tmp_path / "clone")
     (clone.root / ".venv").mkdir()
     for mark in (".created", ".pipeline"):

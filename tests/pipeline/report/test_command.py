@@ -1,4 +1,4 @@
-"""`python -m pipeline report` in this project: what it writes, what it prints, and what stops it."""
+"""`python -m pipeline report`: its files, its output and its errors."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.pipeline.projects import Project, copy_of_the_working_tree
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """This project as it is, with a branch on which an image more is wrong."""
+    """A copy of this project with a branch on which one more prediction is wrong."""
     project = copy_of_the_working_tree(tmp_path_factory.mktemp("report") / "project")
     project.succeed("git", "switch", "-q", "-c", "change")
     path = project.root / "reports/digits/predictions.csv"
@@ -28,13 +28,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_committed_reports_can_be_read(copy: Project) -> None:
     done = copy.pipeline("report")
     assert done.returncode == 0, done.stderr
-    assert copy.changes() == "", "what it writes is not for git"
+    assert copy.changes() == "", "git ignores the report's files"
     text = (copy.root / "report.md").read_text(encoding="utf-8")
     metrics = json.loads((copy.root / "reports/digits/metrics.json").read_text())
     assert f"top-1 {metrics['top1']:.1%}".replace("%", " %") in text
     assert "1 lost, 0 gained" in text
     assert metrics["digest"] in text
-    # Nobody has measured that: dvc.lock knows what evaluate has written.
+    # dvc.lock has the digest of the file that `evaluate` wrote, so the edit is detected.
     assert "⚠️ **digits: out of date.**" in text
     assert "reports/digits/predictions.csv: modified" in text
     assert done.stdout.startswith("⚠️ digits: out of date. top-1")
@@ -65,7 +65,7 @@ def test_without_reports_there_is_one_sentence(
     assert "params.yaml cannot be used" in capsys.readouterr().err
 
 
-def test_a_model_without_reports_keeps_no_other_from_its_report(
+def test_a_model_without_reports_does_not_stop_the_report_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(create_repository(tmp_path / "project", ("tiny", "other")).root)
@@ -112,7 +112,7 @@ def test_damaged_reports_are_named(
     (Path("reports/tiny") / path).write_bytes(data)
     assert main(["report"]) == 0
     assert f"**tiny: not measured.** `reports/tiny/{path} is not as it was" in Path("report.md").read_text()
-    # What cannot be read on the other side is told too.
+    # Damaged files at the commit compared with are reported too.
     project.commit("damaged")
     EvaluatedModel("new").write(project.root)
     assert main(["report", "--against", "HEAD"]) == 0
@@ -177,7 +177,7 @@ def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
         assert ("not measured here" in text) is not seen
 
 
-def test_a_report_that_cannot_be_made_leaves_the_last(
+def test_a_report_that_fails_leaves_the_last_one_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = create_released(tmp_path / "project", EvaluatedModel("old"))

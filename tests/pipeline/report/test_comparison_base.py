@@ -1,4 +1,4 @@
-"""What a report compares with: where the branch left main, or why there is nothing."""
+"""The commit that a report compares with: the merge base with main, or the reason why there is none."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def measure(project: Project, version: str) -> str:
-    """Commits other reports; gives the commit."""
+    """Writes and commits the reports of another version; returns the commit's hash."""
     EvaluatedModel(version).write(project.root)
     return commit(project, version)
 
@@ -107,7 +107,7 @@ def test_the_first_reports_have_nothing_before_them(tmp_path: Path, monkeypatch:
     assert "no commit from before its reports" in find_base(None).explanation
 
 
-def test_a_branch_that_is_not_there_is_named(project: Project) -> None:
+def test_a_missing_branch_is_named(project: Project) -> None:
     assert (
         find_base("nowhere").explanation
         == "Compared with nothing: git finds no `nowhere` here; set AGAINST to another branch."
@@ -117,23 +117,25 @@ def test_a_branch_that_is_not_there_is_named(project: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["--all", "-h", "", "HEAD:params.yaml", "a b", "main\n"])
-def test_what_is_no_name_of_a_commit_is_none(project: Project, name: str) -> None:
+def test_a_name_that_is_no_commit_is_none(project: Project, name: str) -> None:
     assert git_history.resolve(name) is None
 
 
-def test_a_folder_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_git_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no commit that git can read" in find_base(None).explanation
     Project(tmp_path).succeed("git", "init", "-q", "-b", "main")
     assert "no commit that git can read" in find_base(None).explanation
 
 
-def test_a_machine_without_git_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_git_is_reported(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(project.root))
     assert "no commit that git can read" in find_base(None).explanation
 
 
-def test_a_shallow_clone_is_told(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shallow_clone_is_reported(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.succeed("git", "switch", "-q", "-c", "change")
     measure(project, "new")
     shallow = tmp_path / "shallow"
@@ -145,7 +147,7 @@ def test_a_shallow_clone_is_told(project: Project, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["<img>", "a|b`c", "@someone", "www.example.org", "x" * 50])
-def test_a_branch_that_markdown_could_mistake_is_called_base(project: Project, name: str) -> None:
+def test_a_branch_name_that_markdown_could_interpret_is_shown_as_base(project: Project, name: str) -> None:
     project.succeed("git", "branch", name)
     measure(project, "new")
     found = find_base(name)

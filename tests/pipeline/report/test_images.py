@@ -1,4 +1,4 @@
-"""The pictures of a report: readable, the same bytes each time; and what is said where there are none."""
+"""The images of a report: content, reproducible bytes, and the text where an image is missing."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ PIXELS = Path("data/prepared/tiny/test")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A branch with other answers, a bundle, and three images whose answer changed, each of one colour."""
+    """A branch with a bundle and three images of one colour each whose predictions changed."""
     project = create_released(tmp_path / "project", OLD)
     monkeypatch.chdir(project.root)
     NEW.write(project.root)
@@ -43,7 +43,7 @@ def report(*options: str) -> str:
 
 
 def colours(path: Path) -> list[tuple[int, ...]]:
-    """The strong colours that fill a part of a picture, from left to right."""
+    """The colours that fill more than 1,000 pixels of an image, from left to right."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     found, places = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
@@ -53,7 +53,7 @@ def colours(path: Path) -> list[tuple[int, ...]]:
     return [tuple(int(part) for part in found[number]) for number in sorted(large, key=left.__getitem__)]
 
 
-def test_images_whose_answer_changed_are_shown_lost_ones_first(project: Project) -> None:
+def test_images_whose_prediction_changed_are_shown_lost_ones_first(project: Project) -> None:
     text = report()
     assert "1 lost, 1 gained, 1 other mistake." in text
     assert f"![Images whose prediction changed]({CHANGED})" in text
@@ -66,14 +66,14 @@ def test_the_matrices_are_shown(project: Project) -> None:
         assert image.width > 1.5 * image.height, "one for each side"
 
 
-def test_pictures_are_the_same_bytes_each_time(project: Project) -> None:
+def test_images_are_the_same_bytes_each_time(project: Project) -> None:
     text = report()
     first = [path.read_bytes() for path in (CHANGED, CONFUSION)]
     assert report() == text
     assert [path.read_bytes() for path in (CHANGED, CONFUSION)] == first
 
 
-def test_without_pictures_none_are_left_over(project: Project) -> None:
+def test_without_pictures_old_images_are_removed(project: Project) -> None:
     report()
     text = report("--without-pictures")
     assert list(Path("report").iterdir()) == []
@@ -88,14 +88,14 @@ def test_an_image_that_is_not_here_is_counted(project: Project) -> None:
     assert colours(CHANGED) == [(255, 255, 255), (128, 0, 128)]
 
 
-def test_without_data_the_report_says_so(project: Project) -> None:
+def test_missing_test_images_are_reported(project: Project) -> None:
     for path in PIXELS.rglob("*.png"):
         path.unlink()
     assert f"They cannot be shown: `{PIXELS}` has none of them here." in report()
     assert not CHANGED.exists()
 
 
-def test_without_bundle_and_build_the_report_says_so(project: Project) -> None:
+def test_missing_bundle_and_build_are_reported(project: Project) -> None:
     Path("models/tiny/bundle/manifest.json").unlink()
     assert "They cannot be shown: `models/tiny/bundle`" in report()
     Path("models/tiny/build").mkdir()
@@ -130,9 +130,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             image.load()
 
 
-def test_more_classes_than_can_be_read_have_no_matrix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_matrix_with_too_many_classes_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"class {number}" for number in range(21)]
     monkeypatch.chdir(
         create_released(tmp_path / "project", EvaluatedModel("old", names=names, images=2)).root

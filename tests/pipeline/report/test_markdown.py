@@ -1,4 +1,4 @@
-"""Nothing that comes out of a file acts in the report, and it always fits into a comment."""
+"""Text from files never becomes markup in the report, and the report always fits into a comment."""
 
 import re
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from pipeline.report.document import Section, render_document
 from pipeline.report.sections.verdict import Status, Verdict
 from tests.pipeline.evaluated_models import EvaluatedModel, create_released, create_repository
 
-# What GitHub takes.
+# GitHub's limit for a comment, in characters.
 LIMIT = 65_536
-# What the report itself writes: its HTML, and a small p-value.
-OURS = re.compile(r"</?(details|summary)>|p < 0.0001")
+# The report's own uses of "<": HTML, and a small p-value.
+OWN_MARKUP = re.compile(r"</?(details|summary)>|p < 0.0001")
 HOSTILE = (
     "a|b", "a\\|b", "back`tick", "``", "![x](http://example.org/x.png)", "[x](y)", "@everyone", "a@b.org",
     "#12", "org/repo#3", "<img src=x onerror=y>", "<!-- ", "</details>", "\n\n# heading", "\r\n| a | b |",
@@ -44,7 +44,7 @@ def test_text_of_a_file_becomes_code(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_it_stays_one_cell_of_code_whatever_it_is(text: str) -> None:
+def test_any_text_stays_one_cell_of_code(text: str) -> None:
     written = table(["key", "value"], [[code(text), "1"]])
     rows = cells(written)
     assert [len(row) for row in rows] == [2, 2]
@@ -54,12 +54,12 @@ def test_it_stays_one_cell_of_code_whatever_it_is(text: str) -> None:
 
 
 def parsed(text: str) -> list[Token]:
-    """The blocks of a Markdown text with tables."""
+    """The block tokens of a Markdown text with tables."""
     return MarkdownIt("commonmark").enable("table").parse(text)
 
 
 def cells(text: str) -> list[list[list[Token]]]:
-    """What is in each cell of each row of all tables."""
+    """The inline tokens of each cell, by row, of all tables."""
     rows: list[list[list[Token]]] = []
     tokens = parsed(text)
     for place, token in enumerate(tokens):
@@ -75,14 +75,14 @@ def inline(text: str) -> Iterator[Token]:
         yield from token.children or []
 
 
-def harmless(text: str, *names: str) -> None:
-    """Holds a report to it: only its own HTML, pictures and cells, and no name outside of code."""
+def check_harmless(text: str, *names: str) -> None:
+    """Checks that a report has only its own HTML, images and cells, and `names` only inside of code."""
     for line in text.splitlines():
         bare = re.sub(r"`[^`]*`", "", line)
-        assert "<" not in OURS.sub("", line), line
+        assert "<" not in OWN_MARKUP.sub("", line), line
         assert not re.search(r"@|https?:|www\.|\[(?!Images|Confusion)", bare), line
         assert not any(name in bare for name in names), line
-        # A table's header, rule and rows have as many cells each; a name adds none.
+        # All lines of a table have the same number of cells.
         if line.startswith("|"):
             assert line.endswith("|")
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -101,7 +101,7 @@ def report(*options: str) -> str:
 
 
 def test_hostile_names_do_not_leave_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The files are UTF-8, in which half a character cannot be written.
+    # The files are UTF-8, which cannot encode a lone surrogate.
     names = tuple(name for name in HOSTILE if name != "\ud800")
     mistakes = {f"{place:03d}/000.png": (names[place - 1], 0.9) for place in range(1, len(names))}
     monkeypatch.chdir(create_released(tmp_path / "project", EvaluatedModel("old", names=names[:-3])).root)
@@ -111,7 +111,7 @@ def test_hostile_names_do_not_leave_their_code(tmp_path: Path, monkeypatch: pyte
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("A model for tests.", "'| @someone ![x](y) `<b>` |'"))
     text = report("--against", "main")
-    harmless(text, "everyone", "someone", "onerror", "heading")
+    check_harmless(text, "everyone", "someone", "onerror", "heading")
     assert text.count("someone") == 2
 
 
@@ -121,7 +121,7 @@ def test_a_model_of_a_thousand_long_names_fits(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(create_released(tmp_path / "project", EvaluatedModel("old", {}, names, images=3)).root)
     EvaluatedModel("new", mistakes, names, images=3, train=101).write(Path.cwd())
     text = report()
-    harmless(text, "@x")
+    check_harmless(text, "@x")
     assert "significantly worse than main (999 lost, 0 gained, p < 0.0001)" in text
     assert "... and 949 more." in text
     assert "Left out" not in text
@@ -142,17 +142,17 @@ def test_fifty_models_whose_params_all_change_fit(tmp_path: Path, monkeypatch: p
         floor = 0.99 if number == 7 else 0.0
         EvaluatedModel("new", mistakes, floor=floor, model=model).write(project.root)
     text = report()
-    harmless(text, "@x")
+    check_harmless(text, "@x")
     assert text.index(f"❌ **{models[7]}: refused.**") < text.index("⚠️") < text.index("✅")
     assert sum(f"**{model}: " in text for model in models) == 50
     assert "Left out to fit into a GitHub comment: " in text
-    # What matters most is there of the first models at least, and nothing stands half.
+    # The sections of the highest priority are kept, at least of the first models.
     assert "#### Metrics" in text
     assert "#### Artifact" not in text
     assert text.index(f"### {models[7]}\n\n") < text.index(f"### {models[0]}\n\n")
 
 
-def test_what_is_least_important_goes_first() -> None:
+def test_sections_of_low_priority_are_shortened_and_left_out_first() -> None:
     def rows(most: int) -> str:
         return table(["key"], [["x" * 500]] * 100, most)
 
@@ -168,7 +168,7 @@ def test_what_is_least_important_goes_first() -> None:
     many = [*sections, *(Section("tiny", "Other", 0, lambda most: "x" * 20_000) for _ in range(3))]
     text = render_document([verdict], "", many, "foot")
     assert len(text.encode()) <= LIMIT
-    # Tables were shortened before anything was left out, and then the least important went.
+    # Tables are shortened before sections are left out, lowest priority first.
     assert [(title, shown) for title, shown in found(text) if title != "Other"] == [
         ("First", 6), ("Second", 6), ("Third", 6),
     ]  # fmt: skip
@@ -177,13 +177,13 @@ def test_what_is_least_important_goes_first() -> None:
 
 
 def found(text: str) -> list[tuple[str, int]]:
-    """The sections of a page, and how many rows their tables have."""
+    """The sections of a report, with the number of rows of their tables."""
     return [
         (part.partition("\n")[0], part.count("| xxx")) for part in re.split(r"^### ", text, flags=re.M)[1:]
     ]
 
 
-def test_verdicts_of_very_many_models_lose_their_notes_and_then_their_ends() -> None:
+def test_verdicts_of_very_many_models_lose_their_notes_and_then_the_last_ones() -> None:
     verdicts = [Verdict(Status.REFUSED, "**model-999**", [])]
     verdicts += [
         Verdict(Status.PASSED, f"**model-{number}** {'x' * 100}", ["y" * 500]) for number in range(999)

@@ -1,7 +1,7 @@
-"""What the report says of a change, as whole texts that people have read.
+"""Whole reports of typical changes, compared with reviewed snapshots.
 
-After a change of its words: `RENEW=1 python -m pytest tests/pipeline/report/test_snapshots.py`, then read
-what `git diff` shows.
+After a change of the text run `RENEW=1 python -m pytest tests/pipeline/report/test_snapshots.py`, then review
+`git diff`.
 """
 
 import os
@@ -54,7 +54,7 @@ def refused(root: Path) -> Project:
 
 
 def out_of_date(root: Path) -> Project:
-    """The code has changed since, and another bundle was exported than was measured."""
+    """The code has changed since the evaluation, and the workspace's bundle is not the evaluated one."""
     project = create_released(root, OLD)
     (root / "evaluate.py").write_text("print('measured otherwise')\n")
     write_bundle(root / "models/tiny/bundle", "tiny")
@@ -82,7 +82,7 @@ def other_params_and_data(root: Path) -> Project:
 
 
 def rolled_back(root: Path) -> Project:
-    """What the change pins is neither what main has nor what this is; git remembers it."""
+    """The change pins a version whose results are only in git history: not on main, not in the workspace."""
     project = create_released(root, OLD)
     project.succeed("git", "switch", "-q", "main")
     write_pin(root, WORSE.write(root), 2)
@@ -94,7 +94,7 @@ def rolled_back(root: Path) -> Project:
 
 
 def pinned_elsewhere(root: Path) -> Project:
-    """Main has moved on since the pinned version was measured."""
+    """Main has other results than the pinned version."""
     project = create_released(root, OLD)
     project.succeed("git", "switch", "-q", "main")
     EvaluatedModel("between", {"001/001.png": ("owl", 0.8)}).write(root)
@@ -122,7 +122,7 @@ def hostile_names(root: Path) -> Project:
 
 
 def damaged(root: Path) -> Project:
-    """One of two models cannot be read; the other one is told about all the same."""
+    """The results of one of two models cannot be read; the other one is reported."""
     project = create_repository(root, ("tiny", "other"))
     OLD.write(root)
     project.commit("one model")
@@ -154,7 +154,7 @@ def test_a_report_reads_as_before(
 
 
 def masked(project: Project) -> str:
-    """The report with commits by their subjects: their hashes hold times."""
+    """The report with commit subjects instead of hashes, which depend on the time of the commit."""
     text = (project.root / "report.md").read_text(encoding="utf-8")
     for line in project.succeed("git", "log", "--all", "--format=%H %s").splitlines():
         commit, subject = line.split(" ", 1)

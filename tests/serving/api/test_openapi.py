@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete, and true of the live server."""
+"""The OpenAPI document is complete, and a running server behaves as it describes."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ KEY = "a key of the tests"
 
 
 def document(server: Server) -> Any:  # noqa: ANN401  (JSON)
-    """What the server says of itself."""
+    """The OpenAPI document of the server."""
     return server.get("/openapi.json").json()
 
 
@@ -39,7 +39,7 @@ def explore(server: Server, examples: int, *options: str) -> str:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
         *("--checks", "all", "--max-examples", str(examples), "--seed", "1", "--no-color"),
-        # There is no regression, whatever is sent; and versions and labels lead to the same views.
+        # Regression always fails; paths with versions and labels have the same views as those without.
         *("--exclude-path-regex", ":regress$|/versions/|/labels/"),
         *options,
     ]
@@ -58,7 +58,7 @@ def explore(server: Server, examples: int, *options: str) -> str:
 
 
 def answered(server: Server, route: str) -> set[str]:
-    """The statuses with which a route has answered so far."""
+    """The statuses of a route's responses so far."""
     series = rf'goldfish_requests_total{{route="{route}",status="(\d+)"}}'
     return set(re.findall(series, server.get("/metrics").text))
 
@@ -69,7 +69,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
         report = explore(server, examples)
         # With few examples it may warn that it got only errors from an operation.
         assert "No issues found" in report or examples == FEW
-        # It did get through to the model, and was refused too.
+        # Some requests reached the model, others were refused.
         routes = ("/inference", "/predict", "/invocations", "/hf/classify", "/v2/models/<name>/infer")
         for route in (*routes, "/v1/models/<name>:predict", "/v1/models/<name>:classify"):
             assert {"200", "400", "405"} <= answered(server, route) | answered(server, "none")
@@ -95,7 +95,7 @@ def test_every_route_is_described(server: Server) -> None:
         for path, operations in document(server)["paths"].items()
         for method in operations
     }
-    # What Flask really routes: each described one is allowed, and a path that is not described is unknown.
+    # Flask's own routes: each described method is allowed.
     for method, path in described:
         for place, name in {"name": "colours", "version": "3", "label": "champion"}.items():
             path = path.replace(f"{{{place}}}", name)

@@ -144,10 +144,10 @@ def test_right_credentials_are_accepted(
 @pytest.mark.parametrize(
     ("credentials", "reason"),
     [
-        (Credentials("user", "s3cret"), "answers 401: Who are .2J you.; MLFLOW_TRACKING_USERNAME"),
-        (Credentials("", "", "s3cret"), "answers 401"),
-        (Credentials("", "", "s3\ncret"), "the token holds signs"),
-        (Credentials(), "answers 401"),
+        (Credentials("user", "s3cret"), "responds with 401: Who are .2J you.; MLFLOW_TRACKING_USERNAME"),
+        (Credentials("", "", "s3cret"), "responds with 401"),
+        (Credentials("", "", "s3\ncret"), "the token contains characters"),
+        (Credentials(), "responds with 401"),
     ],
 )
 def test_wrong_credentials_are_reported(
@@ -209,7 +209,7 @@ def test_another_host_for_the_files_is_not_asked(registry_server: RegisteredBund
         with (
             relay(registry_server.uri, with_location(location)) as front,
             expect_no_leftovers(to),
-            pytest.raises(RegistryUnavailable, match="another host, which is not asked") as raised,
+            pytest.raises(RegistryUnavailable, match="another host, which is not contacted") as raised,
         ):
             pull_bundle(registry_server.pin, front.uri, to, credentials=Credentials("user", SECRET))
     assert elsewhere.requested_paths == []

@@ -77,13 +77,13 @@ FAULTS = [
     (stalled, 3, "timed out, 3 times"),
     (dropped, 3, "closed connection without response, 3 times"),
     (cut, 3, "2 bytes came of 100, 3 times"),
-    (busy, 3, "it answers 503: come back later, 3 times"),
+    (busy, 3, "it responds with 503: come back later, 3 times"),
     (trickle, 3, r"bytes came in \d+ seconds, 3 times"),
-    (broken, 1, "it answers 500: <html>oops"),
-    (login_page, 1, "its answer is not MLflow's"),
-    (wrong_types, 1, "its answer is not MLflow's"),
-    (endless, 1, "its answer is not MLflow's"),
-    (not_found, 1, "which MLflow has"),
+    (broken, 1, "it responds with 500: <html>oops"),
+    (login_page, 1, "its response is not MLflow's"),
+    (wrong_types, 1, "its response is not MLflow's"),
+    (endless, 1, "its response is not MLflow's"),
+    (not_found, 1, "a route of MLflow"),
 ]
 
 

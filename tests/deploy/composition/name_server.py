@@ -1,4 +1,4 @@
-"""A name server for tests: it knows one name, which moves."""
+"""A name server for tests with one name, whose address can change."""
 
 import socket
 import struct
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-# Of a message (RFC 1035, 4.1): its head, and where the name of the question begins in it.
+# Length of a message's header (RFC 1035, 4.1), where the name of the question begins.
 HEAD = 12
 ANSWER, POINTER, A, IN = 0x8180, 0xC000 | HEAD, 1, 1
 
 
-class Names:
-    """Answers every question for an address with `address`, for as long as a second."""
+class NameServer:
+    """Answers every query with `address` and a time to live of one second."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -25,7 +25,7 @@ class Names:
         return port
 
     def serve(self) -> None:
-        """Until an empty message comes."""
+        """Answers queries until an empty message arrives."""
         while True:
             question, client = self.socket.recvfrom(512)
             if not question:
@@ -36,9 +36,9 @@ class Names:
 
 
 @contextmanager
-def names(address: str) -> Iterator[Names]:
-    """A name server on loopback for as long as a block runs."""
-    server = Names(address)
+def name_server(address: str) -> Iterator[NameServer]:
+    """Runs a name server on loopback."""
+    server = NameServer(address)
     thread = Thread(target=server.serve)
     thread.start()
     try:
