@@ -33,6 +33,7 @@ class SchedulingByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is n
         return next((group for group in GROUPS if file.startswith(group)), file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SchedulingByFile:
     """Replaces the scheduler that `--dist` would choose."""
     # Keeps the order of collection; xdist would start with the file that has most tests.

@@ -119,7 +119,7 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
     if holds:
         assert predictor.check_golden() == pytest.approx(abs(off) * TOLERANCE, abs=1e-6)
     else:
-        with pytest.raises(GoldenMismatch, match=r"golden/0\.png is not answered as recorded"):
+        with pytest.raises(GoldenMismatch, match=r"golden/0\.png does not give the recorded probabilities"):
             predictor.check_golden()
 
 
