@@ -16,7 +16,8 @@ from serving.api.client_connection import Environ, body_stream, body_unreader, c
 from serving.api.decompression import Decompressor
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.config import Settings
-from serving.server.client_socket import READ_BYTES, ChunkFramingInvalid, DeadlinePassed
+from serving.server.chunked_body import ChunkFramingInvalid
+from serving.server.client_socket import READ_BYTES, DeadlinePassed
 from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 # If a response is sent before the body was read, the rest is read and discarded, so that the connection can

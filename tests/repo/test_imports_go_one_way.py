@@ -40,6 +40,7 @@ ADAPTERS = {
     "gunicorn": {
         "serving/api/app.py",
         "serving/log.py",
+        "serving/server/chunked_body.py",
         "serving/server/client_socket.py",
         "serving/server/gunicorn_app.py",
         "serving/server/gunicorn_seam.py",
