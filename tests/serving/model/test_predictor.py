@@ -15,9 +15,9 @@ from PIL import ExifTags, Image
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH
-from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor
+from serving.pyfunc import ImageClassifier, _load_pyfunc
 from tests.serving.bundles import (
     COLOURS,
     SIZE,
