@@ -1,7 +1,7 @@
 """Runs `dvc repro` for all models, including models whose photos are recorded in DVC but not on this machine.
 
 A clone without the DVC remote has only the digests of `dvc add`ed photos. They are enough if no stage has to
-run again: `dvc repro` alone fails without the photos, `dvc repro --allow-missing` succeeds. That option is not
+run again: `dvc repro` alone fails without the photos, `dvc repro --allow-missing` succeeds. The option is not
 used for the other models, because it would also skip stages that a fresh clone has to run.
 """
 
