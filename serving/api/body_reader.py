@@ -1,7 +1,7 @@
 """Reads request bodies within limits of size and time, and within the body budget.
 
-Every body is read here: Werkzeug takes a body that was cut at its limit, or by the client, for a complete
-one, and Gunicorn announces keep-alive and then closes the connection if much of the body is left unread.
+Every body is read here. Werkzeug does not distinguish a complete body from one that was cut off, by its limit
+or by the client. Gunicorn announces keep-alive, and then closes the connection if much of the body is unread.
 """
 
 import math
