@@ -9,6 +9,7 @@ from filelock import FileLock
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from serving.cpu_count import available_cores
 from tests.imagenet import OFFLINE
 from tests.pipeline.projects import AUTHOR, Project, copy_of_the_working_tree
 
@@ -23,6 +24,12 @@ LONGEST = (
     "tests/pipeline/onnx/",
     "tests/serving/server/",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, because some tests wait for deadlines; at most 8, each takes 1 GB."""
+    return min(round(available_cores()) + 1, 8)
 
 
 class SchedulingByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
