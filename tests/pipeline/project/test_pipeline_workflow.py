@@ -85,20 +85,20 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None
     """A parameter was changed on GitHub's page, so no stage has run."""
     runner.source.succeed("git", "switch", "-q", "-c", "change")
     params = runner.source.root / "params.yaml"
-    params.write_text(params.read_text().replace("max_latency_ms: 10000", "max_latency_ms: 9000"))
-    runner.source.commit("a lower limit")
+    params.write_text(params.read_text().replace("dropout: 0.1", "dropout: 0.2"))
+    runner.source.commit("more dropout")
     ended = runner.run("pipeline.yml", PULL)
     assert runner.step("Is dvc.lock what code, params and data say?").code != 0
     # The check fails, and the report is posted nevertheless.
     assert ended == {"evaluate": "failure", "register": "skipped", "comment": "success"}, runner.results
     output = runner.step("Run what has changed").output
-    assert "Running stage 'evaluate@tiny'" in output
-    assert "Stage 'build@tiny' didn't change" in output
+    assert "Running stage 'build@tiny'" in output
+    assert "Stage 'prepare@tiny' didn't change" in output
     for words in (
-        "**tiny: unchanged.**",
+        "**tiny: passed",
         "The committed `dvc.lock` is out of date",
-        "`evaluate@tiny: params.yaml.tiny.evaluate.max_latency_ms`",
-        "| `tiny.evaluate.max_latency_ms` | `10000` | `9000` |",
+        "`build@tiny: params.yaml.tiny.build.dropout`",
+        "| `tiny.build.dropout` | `0.1` | `0.2` |",
         "Compared with `origin/main` at",
     ):
         assert words in runner.summary
