@@ -14,13 +14,23 @@ class Layout:
 
     @property
     def raw(self) -> Path:
-        """The user's input: class folders, or a source.yaml recipe."""
+        """The user's input: class folders, a model file, a source.yaml recipe."""
         return RAW_FOLDER / self.model
 
     @property
     def prepared(self) -> Path:
-        """Checked images, `<split>/<class>/<file>`, and the data report."""
+        """Checked images, `<split>/<class>/<file>`, the data report, and the user's files."""
         return Path("data/prepared") / self.model
+
+    @property
+    def user_files(self) -> Path:
+        """The user's model, labels and code, as they were in `raw`; absent if there are none."""
+        return self.prepared / "files"
+
+    @property
+    def unlabelled(self) -> Path:
+        """Photos without labels, for a model that the user brings; absent if there are none."""
+        return self.prepared / "unlabelled"
 
     @property
     def test(self) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.data import ignored_files
+from pipeline.data import ignored_files, user_files
 from pipeline.markdown import plain_text
 
 Parts = tuple[str, ...]
@@ -27,7 +27,7 @@ SPLIT_PATTERN = re.compile(
 
 @dataclass(frozen=True)
 class FolderTree:
-    """The content of a folder.
+    """The content of a folder, without SavedModel folders.
 
     `root_files` lie in the folder itself. `files` maps each top-level folder to its files, as path parts
     below it. `folder_links` are symbolic links to folders. `ignored` counts ignored files by reason.
@@ -82,7 +82,10 @@ def class_names(folder: Path) -> list[str]:
     return sorted(
         path.name
         for path in folder.iterdir()
-        if path.is_dir() and not path.is_symlink() and ignored_files.folder_ignore_reason(path.name) is None
+        if path.is_dir()
+        and not path.is_symlink()
+        and not user_files.is_saved_model(path)
+        and ignored_files.folder_ignore_reason(path.name) is None
     )
 
 
@@ -99,5 +102,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise error
 
     for root, folders, files in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not user_files.is_saved_model(Path(root, name))]
         yield from (Path(root, name) for name in files)
         yield from (path for name in folders if (path := Path(root, name)).is_symlink())

@@ -53,7 +53,8 @@ class LabelledImage:
     @property
     def target(self) -> str:
         """Its path below the folder of its split."""
-        return f"{self.label}/{self.file}{'.png' if self.converted_from else ''}"
+        file = f"{self.file}{'.png' if self.converted_from else ''}"
+        return f"{self.label}/{file}" if self.label else file
 
     def data(self) -> bytes:
         """The bytes to write: the original ones, or the converted PNG."""

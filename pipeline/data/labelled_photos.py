@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data import misplaced_photos
+from pipeline.data import misplaced_photos, user_files
 from pipeline.data.folder_tree import FolderTree, Parts, class_names, join_names, split_from_name
 from pipeline.errors import FolderLayoutUnclear
 from pipeline.params import Splitting
+
+# In place of a split, for photos without a label.
+UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ def scan_folder(folder: Path, splitting: Splitting = "content") -> FolderScan:
     used_splits = {} if splitting == "content" else splits
     notes = list(_notes(tree, splits))
     return FolderScan(sorted(labels), photos, used_splits, tree.ignored, notes, tree.folder_links)
+
+
+def scan_unlabelled(folder: Path) -> FolderScan | None:
+    """The photos beside a model file if there are no class folders, else `None`. Their label is empty."""
+    tree = FolderTree.scan(folder)
+    if tree.files or tree.folder_links or not user_files.find_models(folder):
+        return None
+    photos = [
+        LabelledPhoto(folder / name, "", name, UNLABELLED)
+        for name in tree.root_files
+        if misplaced_photos.PHOTO.search(name)
+    ]
+    return FolderScan([], photos, {}, tree.ignored, [], [])
 
 
 def _split_folders(tree: FolderTree, splitting: Splitting) -> dict[str, str]:
@@ -100,7 +116,8 @@ def _label(
 
 
 def _notes(tree: FolderTree, splits: dict[str, str]) -> Iterator[str]:
-    if files := tree.root_files:
+    used = {path.name for path in user_files.find_user_files(tree.folder)}
+    if files := [name for name in tree.root_files if name not in used]:
         hint = "; archives are not unpacked" if any(map(misplaced_photos.ARCHIVE.search, files)) else ""
         yield f"passed over: {len(files):,} beside the class folders ({join_names(files)}){hint}"
     for name in sorted(tree.files) if splits else ():

@@ -48,6 +48,12 @@ def near_duplicates(images: Sequence[LabelledImage], splits: Mapping[str, str]) 
     return NearDuplicates(across_splits, across_classes)
 
 
+def describe_unlabelled(images: Sequence[LabelledImage]) -> str:
+    """One line instead of the table of classes, for a model that comes without labelled photos."""
+    found = f"{len(images):,} photos without labels" if images else "no photos"
+    return f"{found}; the model cannot be evaluated. Labelled ones would lie in <class>/<photo>"
+
+
 def class_table(
     classes: Iterable[str], images: Iterable[LabelledImage], splits: Mapping[str, str]
 ) -> list[str]:

@@ -61,7 +61,7 @@ class ModelFile(Protocol):
     def description(self) -> Description: ...
 
     def predict(self, values: Floats) -> Floats:
-        """The network's outputs [N,K] for scaled pixels [N,H,W,C], by its own framework, in inference mode."""
+        """Outputs [N,K] of the file's own framework, in inference mode, for scaled pixels [N,H,W,C]."""
         ...
 
     def to_onnx(self, height: int, width: int) -> bytes:
@@ -69,5 +69,5 @@ class ModelFile(Protocol):
         ...
 
     def to_keras(self, height: int, width: int) -> Any | None:  # noqa: ANN401
-        """The network as a Keras model of the same input and outputs that loads without custom code, or None."""
+        """A Keras model of the same input and outputs that loads without custom code, or None."""
         ...

@@ -1,8 +1,9 @@
 """Checks and splits the images of a model, and drops duplicates.
 
-Reads `data/raw/<model>`: class folders, the same below split folders, or a source.yaml recipe.
+Reads `data/raw/<model>`: class folders, the same below split folders, or a source.yaml recipe; for a model
+that the user brings, its file, and photos in class folders, photos without labels, or no photos.
 Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, with unchanged bytes unless a conversion was
-requested, and `report.json`.
+requested, `unlabelled/<file>`, `files/` (the user's model, labels and code) and `report.json`.
 """
 
 import hashlib
@@ -13,14 +14,14 @@ from typing import Any
 
 from pipeline import params
 from pipeline.command_line import run_stage
-from pipeline.data import ignored_files, summary
+from pipeline.data import ignored_files, summary, user_files
 from pipeline.data.images import LabelledImage, Rejection, check_images, find_duplicates
-from pipeline.data.labelled_photos import FolderScan, scan_folder
+from pipeline.data.labelled_photos import UNLABELLED, FolderScan, scan_folder, scan_unlabelled
 from pipeline.data.sources import open_source
 from pipeline.data.split import SPLITS, assign_by_hash, assign_stratified
 from pipeline.environment import Environment
 from pipeline.errors import DataRefused
-from pipeline.files import replace_folder, write
+from pipeline.files import replace_folder, sha256_of, write
 from pipeline.layout import Layout
 from serving.artifact.files import to_json
 
@@ -36,20 +37,27 @@ def main(model: str) -> None:
     if not layout.raw.is_dir():
         raise all_params.unknown_model_error(model)
     with open_source(layout.raw, Environment.read()) as folder:
-        scan = scan_folder(folder, settings.split)
+        unlabelled = scan_unlabelled(folder)
+        scan = unlabelled or scan_folder(folder, settings.split)
         checked = list(check_images(folder, scan.photos, settings.convert))
         # Test before validation before training: of duplicates in several splits, the first is kept.
         images = sorted(
             (image for image in checked if isinstance(image, LabelledImage)),
-            key=lambda image: SPLITS[::-1].index(image.split) if image.split else 0,
+            key=lambda image: SPLITS[::-1].index(image.split) if image.split in SPLITS else 0,
         )
         duplicates, mislabelled = find_duplicates(images)
         kept = [image for image in images if image.name not in duplicates]
         splits = assign_splits(kept, settings)
         near_duplicates = summary.near_duplicates(kept, splits)
         lines = [
-            summary.describe_split(scan, settings),
-            *summary.class_table(scan.classes, kept, splits),
+            *(
+                [summary.describe_unlabelled(kept)]
+                if unlabelled
+                else [
+                    summary.describe_split(scan, settings),
+                    *summary.class_table(scan.classes, kept, splits),
+                ]
+            ),
             *summary.limit_notes(
                 [*notes(scan, images, duplicates), *summary.near_duplicate_notes(near_duplicates)]
             ),
@@ -59,13 +67,14 @@ def main(model: str) -> None:
             *(Rejection(name, LINK_REASON) for name in scan.folder_links),
             *(image for image in checked if isinstance(image, Rejection)),
             *mislabelled,
-            *class_rejections(kept, splits, settings, scan.classes),
+            *([] if unlabelled else class_rejections(kept, splits, settings, scan.classes)),
         ]
         if rejections:
             raise DataRefused(layout.raw, [(item.name, item.reason) for item in rejections])
         with replace_folder(layout.prepared) as prepared:
             write_images(kept, splits, prepared)
-            report = data_report(kept, splits, duplicates, near_duplicates)
+            user_files.copy_user_files(layout.raw, prepared / layout.user_files.name)
+            report = data_report(kept, splits, duplicates, near_duplicates, prepared)
             write(prepared / layout.data_report.name, to_json(report))
 
 
@@ -142,16 +151,31 @@ def data_report(
     splits: dict[str, str],
     duplicates: dict[str, str],
     near_duplicates: summary.NearDuplicates,
+    prepared: Path,
 ) -> dict[str, Any]:
-    """report.json: image counts, duplicates, near-duplicates, and a digest of the prepared data."""
-    lines = sorted(f"{image.sha256} {splits[image.name]}/{image.target}\n" for image in images)
+    """report.json: image counts, duplicates, near-duplicates, and a digest of images and user's files."""
+    user_files = {
+        path.relative_to(prepared).as_posix(): sha256_of(path)
+        for path in (prepared / "files").rglob("*")
+        if path.is_file()
+    }
+    lines = sorted(
+        [
+            *(f"{image.sha256} {splits[image.name]}/{image.target}\n" for image in images),
+            *(f"{sha256} {path}\n" for path, sha256 in user_files.items()),
+        ]
+    )
+    unlabelled = sum(split == UNLABELLED for split in splits.values())
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for image in images:
         counts[image.label][splits[image.name]] += 1
     return {
         "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
         "images": {name: sum(count[name] for count in counts.values()) for name in SPLITS},
-        "classes": {label: {name: count[name] for name in SPLITS} for label, count in counts.items()},
+        **({"unlabelled": unlabelled} if unlabelled else {}),
+        "classes": {
+            label: {name: count[name] for name in SPLITS} for label, count in counts.items() if label
+        },
         "repeated": duplicates,
         "look_alikes_across_splits": _count_and_first(near_duplicates.across_splits),
         "look_alikes_across_classes": _count_and_first(near_duplicates.across_classes),
