@@ -16,6 +16,10 @@
     ├── FolderLayoutUnclear        the class of the photos does not follow from their folders
     ├── InputMissing               the preceding stage was not run
     ├── CalibrationImagesMissing   8 bits are requested, and there is no image to calibrate with
+    ├── DeclarationImpossible      a declared preprocessing does not fit the imported model
+    ├── PredictionsVary            an imported model gives two answers for one image
+    ├── UserFileMissing            a file that params.yaml names is not in data/raw/<model>/
+    ├── LabelsUnmatched            a class folder has no label of an imported model
     ├── NotProbabilities           the model's outputs do not add up to 1
     ├── TrainingDiverged           the trained weights are not finite
     ├── FileDamaged                a file written by a stage was changed
@@ -186,6 +190,36 @@ class CalibrationImagesMissing(PipelineError):
             f"{prepared} has neither validation nor training images, and 8 bits need some to calibrate with: "
             f"in {prepared.name}'s section of params.yaml give prepare.valid a share, or set "
             "export.precision to float32."
+        )
+
+
+class DeclarationImpossible(PipelineError):
+    def __init__(self, file: Path, declared: str, reason: str, advice: str) -> None:
+        super().__init__(f"{file} cannot be used with {declared}: {reason}. {advice}")
+
+
+class PredictionsVary(PipelineError):
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} gives two different answers for the same images: one of its layers acts at random, as "
+            "Dropout does in training mode. Save the model without that layer, or set its `training` to False."
+        )
+
+
+class UserFileMissing(PipelineError):
+    def __init__(self, raw: Path, name: str, key: str, found: Iterable[str]) -> None:
+        listed = ", ".join(found) or "no model, labels or Python file"
+        super().__init__(
+            f"{raw / name} does not exist, and {key} in params.yaml names it. {raw} has {listed}."
+        )
+
+
+class LabelsUnmatched(PipelineError):
+    def __init__(self, folders: Sequence[str], labels: Sequence[str], model: str) -> None:
+        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        super().__init__(
+            f"The class folders {', '.join(folders)} of {model} have no label of that name. The labels are "
+            f"{', '.join(labels[:20])}{more}. Call a folder like its label, or remove it."
         )
 
 

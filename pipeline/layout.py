@@ -42,13 +42,18 @@ class Layout:
 
     @property
     def built(self) -> Path:
-        """`model.keras`, `labels.json`, `preprocessing.json`, `training/`, `weights.json`."""
+        """`model.keras` or `model.onnx`, `labels.json`, `preprocessing.json`, `training/`, `weights.json`."""
         return Path("models") / self.model / "build"
 
     @property
     def weights(self) -> Path:
         """Which published weights training started from; absent if it started from random weights."""
         return self.built / "weights.json"
+
+    @property
+    def import_record(self) -> Path:
+        """Of an imported model: what its file holds, and how it was compared; absent for other models."""
+        return self.built / "import.json"
 
     @property
     def bundle(self) -> Path:

@@ -5,7 +5,7 @@ defaults; a missing key is an error too.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -130,6 +130,69 @@ class Finetune(Trained):
     layers: Count
 
 
+class MeanStd(Section):
+    """Mean and standard deviation of red, green and blue, of pixels divided by 255, as in torchvision."""
+
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+def _check_range(limits: list[float]) -> list[float]:
+    if not limits[0] < limits[1]:
+        raise ValueError("the first limit must be below the second")
+    return limits
+
+
+# What pixels 0 to 255 become: by layers in the file (`inside`), unchanged (`none`), a range, or a mode of
+# keras.applications.
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_check_range)]
+Scale = Literal["inside", "none", "caffe", "torch"] | Range | MeanStd
+Side = Annotated[int, Field(ge=8, le=1024)]
+
+
+def _check_user_file(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or path.is_absolute() or ".." in path.parts or len(path.parts) != 1:
+        raise ValueError("must be the name of a file or folder directly in data/raw/<model>/")
+    return text
+
+
+UserFile = Annotated[str, AfterValidator(_check_user_file)]
+
+
+class Import(Section):
+    """A model that the user brings. `python -m pipeline inspect` finds and writes these params.
+
+    Files lie in `data/raw/<model>/`. `labels` is a file of class names in the order of the outputs, or
+    `imagenet`. `size` is [height, width]. `head` says what the last layer gives: `softmax` and `sigmoid` are
+    probabilities, `logits` and `logit` are not; `sigmoid` and `logit` are one column for the second of two
+    classes.
+    """
+
+    method: Literal["import"]
+    model: UserFile
+    labels: UserFile
+    size: Annotated[list[Side], Field(min_length=2, max_length=2)]
+    resize: Literal["crop", "squash", "pad"]
+    # Share that the central crop keeps; 1.0 with squash and pad.
+    crop: Annotated[float, Field(gt=0, le=1)]
+    filter: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    antialias: bool
+    channels: Literal["RGB", "BGR", "grey"]
+    scale: Scale
+    head: Literal["softmax", "logits", "sigmoid", "logit"]
+    # A Python file that defines the model's own layers. It is run, so it must be trusted.
+    code: UserFile | None = None
+    # The name of a network in keras.applications, for a file that holds weights only.
+    architecture: str | None = None
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        if self.resize != "crop" and self.crop != 1:
+            raise ValueError(f"crop must be 1.0 with resize: {self.resize}, which shows the whole image")
+        return self
+
+
 class Export(Section):
     """Number of golden images in the bundle, precision of the served graph, number of calibration images."""
 
@@ -164,7 +227,7 @@ class Model(Section):
     """All params of one model, one sub-section for each stage."""
 
     prepare: Prepare
-    build: Annotated[Pretrained | Scratch | Finetune, Field(discriminator="method")]
+    build: Annotated[Pretrained | Scratch | Finetune | Import, Field(discriminator="method")]
     export: Export
     evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]

@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from pipeline.errors import ParamsInvalid
 
 # pydantic puts the chosen member of a union into the path of a fault; the file has no such key.
-UNION_MEMBERS = ("pretrained", "scratch", "finetune")
+UNION_MEMBERS = ("pretrained", "scratch", "finetune", "import")
 
 
 def parse_yaml(data: bytes, path: Path) -> Any:  # noqa: ANN401  (any YAML value)
