@@ -20,6 +20,7 @@
     ├── PredictionsVary            an imported model gives two answers for one image
     ├── UserFileMissing            a file that params.yaml names is not in data/raw/<model>/
     ├── LabelsUnmatched            a class folder has no label of an imported model
+    ├── SizeUndeclared             an imported model takes any size, and none was named
     ├── NotProbabilities           the model's outputs do not add up to 1
     ├── TrainingDiverged           the trained weights are not finite
     ├── FileDamaged                a file written by a stage was changed
@@ -201,8 +202,8 @@ class DeclarationImpossible(PipelineError):
 class PredictionsVary(PipelineError):
     def __init__(self, file: Path) -> None:
         super().__init__(
-            f"{file} gives two different answers for the same images: one of its layers acts at random, as "
-            "Dropout does in training mode. Save the model without that layer, or set its `training` to False."
+            f"{file} gives two different answers for the same images: a layer acts at random, as Dropout "
+            "does in training mode. Save the model without that layer, or set its `training` to False."
         )
 
 
@@ -215,11 +216,19 @@ class UserFileMissing(PipelineError):
 
 
 class LabelsUnmatched(PipelineError):
-    def __init__(self, folders: Sequence[str], labels: Sequence[str], model: str) -> None:
+    def __init__(self, photos: Path, folders: Sequence[str], labels: Sequence[str]) -> None:
         more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
         super().__init__(
-            f"The class folders {', '.join(folders)} of {model} have no label of that name. The labels are "
+            f"The class folders {', '.join(folders)} in {photos} have no label of that name. The labels are "
             f"{', '.join(labels[:20])}{more}. Call a folder like its label, or remove it."
+        )
+
+
+class SizeUndeclared(PipelineError):
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} takes images of any size, and does not tell the size of its training. Name it, height "
+            "first: `--size 224 224`."
         )
 
 

@@ -4,33 +4,32 @@ Nothing is trained. All labelled photos are therefore held out, and are also use
 to prepare pixels with others.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.split import SPLITS
 from pipeline.environment import Environment
-from pipeline.errors import DeclarationImpossible, LabelsUnmatched, UserFileMissing
+from pipeline.errors import DeclarationImpossible, UserFileMissing
 from pipeline.files import read_json, sha256_of, write
 from pipeline.importing import keras_form
 from pipeline.importing.alternatives import compare_alternatives
 from pipeline.importing.conversion_check import check_conversion
 from pipeline.importing.declaration import Declaration
 from pipeline.importing.generated_images import generate_images
+from pipeline.importing.labels import IMAGENET_LABELS, load_labels, match_folders
 from pipeline.importing.trials import LabelledFile, Network
 from pipeline.layout import Layout
-from pipeline.model_files.labels import check_labels, read_labels
+from pipeline.model_files.labels import check_labels
 from pipeline.model_files.model_file import Description
 from pipeline.model_files.opening import open_model_file
-from pipeline.network import imagenet, keras_archive
+from pipeline.network import keras_archive
 from pipeline.onnx.calibration_images import interleave_classes
 from pipeline.onnx.served_graph import assemble
 from pipeline.params import Import
 from serving.artifact.bundle import Label
 from serving.artifact.files import to_json
 
-# In place of a file of labels: the 1000 classes of ImageNet, in Keras's order.
-IMAGENET_LABELS = "imagenet"
 # Images on which the served graph is compared with the original.
 CHECKED_IMAGES = 64
 
@@ -48,7 +47,7 @@ def build_imported(settings: Import, layout: Layout, environment: Environment, b
     )
     declaration, description = Declaration.from_params(settings), file.description
     check_declaration(settings, description)
-    labels = load_labels(settings, layout, environment, description)
+    labels = _labels(settings, layout, environment, description)
     network, scaling = file.to_onnx(*settings.size), declaration.scaling(description)
     graph = assemble(network, scaling, settings.channels == "BGR", settings.head)
     write(built / "model.onnx", graph)
@@ -121,39 +120,16 @@ def check_declaration(settings: Import, description: Description) -> None:
         )
 
 
-def load_labels(
+def _labels(
     settings: Import, layout: Layout, environment: Environment, description: Description
 ) -> list[Label]:
     """The labels in the order of the outputs; an id is the name of the class folder if there is one."""
-    if settings.labels == IMAGENET_LABELS:
-        labels = imagenet.fetch_labels(environment)
-    else:
-        labels = read_labels(_user_file(layout, settings.labels, "build.labels"))
-    check_labels(labels, description.outputs, settings.head)
-    folders = sorted(read_json(layout.data_report)["classes"])
-    return match_folders(labels, folders, layout.model)
-
-
-def match_folders(labels: list[Label], folders: list[str], model: str) -> list[Label]:
-    """Gives labels the names of their class folders as ids. Raises `LabelsUnmatched` for other folders.
-
-    A folder has the id or the name of its label; case, spaces, hyphens and underscores may differ.
-    """
-    numbers = {
-        _comparable(text): number for number, label in enumerate(labels) for text in (label.name, label.id)
-    }
-    matched = {numbers.get(_comparable(folder)): folder for folder in folders}
-    if len(matched) < len(folders) or None in matched:
-        unmatched = [folder for folder in folders if _comparable(folder) not in numbers] or folders
-        raise LabelsUnmatched(unmatched, [label.name for label in labels], model)
-    return [
-        replace(label, id=matched[number]) if number in matched else label
-        for number, label in enumerate(labels)
-    ]
-
-
-def _comparable(text: str) -> str:
-    return "".join(character for character in text.casefold() if character not in " -_")
+    path = layout.user_files / settings.labels
+    if settings.labels != IMAGENET_LABELS:
+        path = _user_file(layout, settings.labels, "build.labels")
+    labels = load_labels(path, environment)
+    check_labels(labels, description.outputs)
+    return match_folders(labels, sorted(read_json(layout.data_report)["classes"]), layout.raw)
 
 
 def _user_file(layout: Layout, name: str, key: str) -> Path:
