@@ -19,6 +19,12 @@ help: ## list the commands
 run: $(VENV)/.pipeline ## build, register and promote a model, and classify an image with it: make run [MODEL=digits]
 	@python -m pipeline run "$(MODEL)"
 
+# Options of `inspect` that are files: make inspect FILE=my.keras PHOTOS=folder LABELS=classes.txt
+.PHONY: inspect
+inspect: $(VENV)/.pipeline ## look into a model file: make inspect FILE=<file> [PHOTOS=<folder>] [LABELS=<file>] [WRITE=yes]
+	@$(if $(FILE),,$(error Which file? make inspect FILE=<file>))python -m pipeline inspect "$(FILE)" \
+		$(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(LABELS),--labels "$(LABELS)") $(if $(WRITE),--write) $(OPTIONS)
+
 .PHONY: classify
 classify: $(VENV)/.pipeline ## classify one image: make classify IMAGE=<file> [MODEL=digits]
 	@$(if $(IMAGE),,$(error Which image? make classify IMAGE=<file>))python -m pipeline classify "$(MODEL)" "$(IMAGE)"

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from pipeline import params
@@ -42,6 +43,26 @@ def _classify(options: argparse.Namespace) -> None:
     predictor = Predictor.open(Layout(options.model).bundle)
     for score in predictor.top(predictor.classify(options.image.read_bytes())):
         print(f"{score.score:7.2%}  {score.label}")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    """look into a model file, and measure on labelled photos how it wants its pixels"""
+    # Imported here because TensorFlow takes seconds to import.
+    from pipeline.importing import inspection, inspection_text, project_entry
+
+    request = inspection.Request(
+        options.file, options.photos, options.labels, options.size, options.code, options.architecture
+    )
+    found = inspection.inspect(request, Environment.read())
+    for line in inspection_text.describe_inspection(found):
+        print(line)
+    model = options.name or project_entry.default_name(options.file)
+    print(f"\nIn params.yaml:\n\n{model}:\n{indent(project_entry.section_of(found), '  ')}")
+    if options.write:
+        for line in project_entry.add_to_project(found, model):
+            print(line)
+    else:
+        print("Nothing was changed; --write copies the files into the project and adds this section.")
 
 
 def _promote(options: argparse.Namespace) -> None:
@@ -160,7 +181,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair,
+    _run, _inspect, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair,
     _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
@@ -175,10 +196,12 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         command.set_defaults(model=None)
         # `stale` without a model checks all models; `report` and `reproduce` always cover all of them.
-        if name not in ("report", "reproduce"):
+        if name not in ("inspect", "report", "reproduce"):
             command.add_argument(
                 "model", nargs="?" if name == "stale" else None, help="a section of params.yaml"
             )
+        if name == "inspect":
+            _add_inspect_arguments(command)
         if name == "reproduce":
             command.add_argument("stage", choices=("evaluate", "register"))
         if name == "rename":
@@ -196,6 +219,19 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--against", help="a branch, tag or commit; main by default")
             command.add_argument("--without-pictures", dest="pictures", action="store_false")
     return parser
+
+
+def _add_inspect_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, help="a Keras, HDF5 or ONNX file, or a SavedModel folder")
+    command.add_argument("--photos", type=Path, help="class folders of labelled photos")
+    command.add_argument("--labels", type=Path, help="class names in the order of the outputs, or imagenet")
+    command.add_argument(
+        "--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="for a network that takes any size"
+    )
+    command.add_argument("--code", type=Path, help="a Python file that defines its layers; it is run")
+    command.add_argument("--architecture", help="in keras.applications, for a file of weights alone")
+    command.add_argument("--name", help="of the model in params.yaml; from the file by default")
+    command.add_argument("--write", action="store_true", help="add the model to the project")
 
 
 def main(arguments: list[str] | None = None) -> int:

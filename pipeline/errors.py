@@ -5,6 +5,7 @@
     ├── ModelNameInvalid           the name is not allowed for a model
     ├── ModelUnknown               the model has no section in params.yaml
     ├── NameTaken                  a model cannot be renamed to this name
+    ├── ImportRefused              an inspected model cannot be added to the project
     ├── RemovalUnconfirmed         the removal of a model was not confirmed
     ├── SourceInvalid              a source.yaml recipe is wrong
     ├── ArchiveInvalid             a zip file is damaged, or not as its recipe describes it
@@ -92,6 +93,11 @@ class ModelUnknown(PipelineError):
 class NameTaken(PipelineError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"No model can be renamed to {name!r}: {reason}. Nothing was changed.")
+
+
+class ImportRefused(PipelineError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} was not added to the project: {reason}.")
 
 
 class RemovalUnconfirmed(PipelineError):

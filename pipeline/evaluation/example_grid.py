@@ -12,17 +12,23 @@ from serving.model.decoder import Pixels
 COLUMNS = 8
 # Characters of a class name that fit above an image.
 NAME_LENGTH = 15
-CORRECT_COLOUR, WRONG_COLOUR = "#1a7f37", "#cf222e"
+CORRECT_COLOUR, WRONG_COLOUR, UNKNOWN_COLOUR = "#1a7f37", "#cf222e", "#57606a"
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image as the model receives it, uint8 [S,S,3], and the prediction for it."""
+    """An image as the model receives it, and the prediction for it. `actual` is None if it has no label."""
 
     pixels: Pixels
-    actual: str
+    actual: str | None
     predicted: str
     confidence: float
+
+    @property
+    def colour(self) -> str:
+        if self.actual is None:
+            return UNKNOWN_COLOUR
+        return CORRECT_COLOUR if self.actual == self.predicted else WRONG_COLOUR
 
 
 def draw_grid(path: Path, title: str, correct: list[Example], wrong: list[Example]) -> None:
@@ -30,21 +36,21 @@ def draw_grid(path: Path, title: str, correct: list[Example], wrong: list[Exampl
     with png_figure(path, (1.75 * COLUMNS, 5.2)) as figure:
         figure.suptitle(title, fontsize=15)
         rows = figure.subplots(2, COLUMNS)
-        for row, examples, colour in ((rows[0], correct, CORRECT_COLOUR), (rows[1], wrong, WRONG_COLOUR)):
+        for row, examples in zip(rows, (correct, wrong), strict=True):
             for column, axes in enumerate(row):
                 axes.set_axis_off()
                 if column < len(examples):
-                    _draw_example(axes, examples[column], colour)
+                    _draw_example(axes, examples[column])
 
 
-def _draw_example(axes: Axes, example: Example, colour: str) -> None:
+def _draw_example(axes: Axes, example: Example) -> None:
     axes.imshow(example.pixels)
     # The caption of a wrong prediction has two lines: the actual class, and the predicted one.
     caption = _caption_name(example.predicted)
-    if example.actual != example.predicted:
-        caption = f"{_caption_name(example.actual)}\nnot {caption}"
+    if example.actual not in (None, example.predicted):
+        caption = f"{_caption_name(str(example.actual))}\nnot {caption}"
     # parse_math: a dollar sign in a class name must not start a formula.
-    axes.set_title(f"{caption} {example.confidence:.0%}", fontsize=9, color=colour, parse_math=False)
+    axes.set_title(f"{caption} {example.confidence:.0%}", fontsize=9, color=example.colour, parse_math=False)
 
 
 def _caption_name(name: str) -> str:

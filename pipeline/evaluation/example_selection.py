@@ -1,5 +1,8 @@
 """Selects the test images of the example grid: correct predictions, and the most confident wrong ones."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.evaluation.batch_prediction import Predictions
@@ -27,3 +30,13 @@ def load_examples(predictor: Predictor, predictions: Predictions) -> tuple[list[
         return Example(pixels, actual, predicted, float(predictions.confidence[index]))
 
     return [load(index) for index in correct], [load(index) for index in wrong]
+
+
+def load_unlabelled_examples(predictor: Predictor, files: Sequence[Path]) -> list[Example]:
+    """The first images without labels, decoded, each with its prediction."""
+    examples = []
+    for file in files[:COLUMNS]:
+        pixels = decode(file.read_bytes(), predictor.preprocessing)
+        (best,) = predictor.top(predictor.predict(pixels[np.newaxis])[0], 1)
+        examples.append(Example(pixels, None, best.label, best.score))
+    return examples

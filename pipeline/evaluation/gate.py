@@ -13,6 +13,9 @@ from pipeline.evaluation.metrics import one_sided_mcnemar_p_value
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.params import Evaluate
 
+# The params of an import that say how pixels are prepared.
+DECLARED_KEYS = ("size", "resize", "crop", "filter", "antialias", "channels", "scale")
+
 
 @dataclass(frozen=True)
 class GateCheck:
@@ -43,9 +46,6 @@ def decide(checks: list[GateCheck]) -> dict[str, Any]:
 
 def check_floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> list[GateCheck]:
     """Compares metrics and latency with the limits in params.yaml."""
-    agreement = min(metrics["agreement"].values())
-    fast = latency_ms <= settings.max_latency_ms
-    limit = f"at most {settings.max_latency_ms:g} ms per image"
     # Absent for five classes or fewer, where top-5 is always 1.
     top5 = [_check_floor("top5", metrics["top5"], settings.min_top5)] if "top5" in metrics else []
     return [
@@ -53,7 +53,18 @@ def check_floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate)
         *top5,
         _check_floor("recall", metrics["recall_macro"], settings.min_recall),
         _check_majority_baseline(metrics, settings),
-        _check_floor("agreement", agreement, settings.min_agreement),
+        *check_without_labels(metrics["agreement"], latency_ms, settings),
+    ]
+
+
+def check_without_labels(
+    agreement: dict[str, float], latency_ms: float, settings: Evaluate
+) -> list[GateCheck]:
+    """Compares what needs no labelled images, agreement and latency, with the limits in params.yaml."""
+    fast = latency_ms <= settings.max_latency_ms
+    limit = f"at most {settings.max_latency_ms:g} ms per image"
+    return [
+        _check_floor("agreement", min(agreement.values()), settings.min_agreement),
         GateCheck("latency", fast, limit if fast else f"{latency_ms:.1f} ms per image, not {limit}"),
     ]
 
@@ -99,6 +110,37 @@ def check_quantisation(loss: QuantisationLoss, settings: Evaluate) -> GateCheck:
     advice = "; export.precision: float32 loses none, and more images to calibrate with or to test may help"
     reason = f"{found} <= {limit}" if passed else f"{found}, not {limit}{advice}"
     return GateCheck("quantisation", passed, reason)
+
+
+def check_preprocessing(alternatives: dict[str, Any], settings: Evaluate) -> list[GateCheck]:
+    """Refuses a declared way to prepare pixels, or order of labels, that another one clearly beats.
+
+    `alternatives` is that of import.json. The significance level is divided by the number of other ways
+    (Bonferroni), because one of many is better by chance.
+    """
+    rows = alternatives["trials"]
+    declared = next(row for row in rows if row["declared"])
+    others = [row for row in rows if not row["declared"]]
+    level = settings.significance / max(1, len(others))
+    better = [row for row in others if row["p_value"] < level]
+    found = f"of {len(others)} other ways to prepare pixels none is clearly better"
+    if better:
+        best = max(better, key=lambda row: row["top1"])
+        changes = {key: best[key] for key in DECLARED_KEYS if best[key] != declared[key]}
+        advice = ", ".join(f"build.{key}: {value}" for key, value in changes.items())
+        found = (
+            f"{advice} is clearly better: of {best['photos']} photos it has {best['lost']} right that the "
+            f"declared way has wrong, and {best['gained']} the other way round (p = {best['p_value']:.2g})"
+        )
+    checks = [GateCheck("preprocessing", not better, found)]
+    if order := alternatives["label_order"]:
+        reason = (
+            f"the labels are not in the order of the outputs: of {order['photos']} photos {order['given']} "
+            f"are right in this order and {order['found']} in another ({order['name']}); "
+            "`python -m pipeline inspect` writes it"
+        )
+        checks.append(GateCheck("labels", False, reason))
+    return checks
 
 
 def check_regression(comparison: PinnedComparison | None, settings: Evaluate) -> GateCheck:

@@ -6,6 +6,7 @@ from pipeline.markdown import code, code_list, plain_text
 
 # Rows of each list; the complete lists are in classes.csv and confusions.csv.
 MAX_ROWS = 5
+MAX_TRIALS = 12
 SHARES = (("top-1", "top1"), ("top-5", "top5"))
 NUMBERS = (
     ("precision, mean of classes", "precision_macro"),
@@ -34,6 +35,7 @@ def render_card(
         "",
         f"Digest: `{metrics['digest']}`",
         "",
+        *(_import_lines(metrics["import"]) if "import" in metrics else []),
         "## Where it is weakest",
         "",
         *_weakest_classes(classes, confusions),
@@ -47,6 +49,70 @@ def render_card(
         f"Built again by `make run MODEL={model}`. Written by the stage `evaluate`; edits are overwritten.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_unevaluated_card(model: str, metrics: dict[str, Any]) -> str:
+    """The card of an imported model without labelled photos: nothing is said of its accuracy."""
+    lines = [
+        f"# {model}",
+        "",
+        "![What it says of images without labels](examples.png)",
+        "",
+        "**Not evaluated:** there are no labelled photos, so its accuracy is unknown. Photos in "
+        f"`data/raw/{model}/<class>/` and `make run MODEL={model}` measure it.",
+        "",
+        *_gate_lines(metrics["gate"]),
+        "",
+        f"Digest: `{metrics['digest']}`",
+        "",
+        *_import_lines(metrics["import"]),
+        "Written by the stage `evaluate`; edits are overwritten.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _import_lines(record: dict[str, Any]) -> list[str]:
+    """Of an imported model: its file, how it was compared with the original, and other preprocessings."""
+    source, conversion, alternatives = record["source"], record["conversion"], record["alternatives"]
+    kind = "generated images" if conversion["generated"] else "photos"
+    lines = [
+        "## Where it comes from",
+        "",
+        f"{code(source['file'])}: {source['format']}"
+        + (f", written by {plain_text(source['framework'], 60)}." if source["framework"] else "."),
+        f"On {conversion['images']} {kind} the float32 graph and the original file agree on the best class of "
+        f"{_format_percent(conversion['same_top1'])}; probabilities differ by at most "
+        f"{conversion['largest_difference']:.0e}.",
+        "",
+        *(f"- {plain_text(note, 300)}" for note in source["notes"]),
+        *([""] if source["notes"] else []),
+    ]
+    return lines + (_preprocessing_lines(alternatives) if alternatives else [])
+
+
+def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
+    """The ways to prepare pixels that were tried, best first, with the declared one."""
+    rows = alternatives["trials"]
+    shown = [row for number, row in enumerate(rows) if number < MAX_TRIALS or row["declared"]]
+    return [
+        "### How its pixels are prepared",
+        "",
+        f"Tried on up to {alternatives['photos']} labelled photos; ways that are clearly worse saw fewer.",
+        "",
+        "| scale | channels | resize | filter | photos | top-1 | 95 % interval | only this right | only that |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {code(str(row['scale']))}{' **declared**' if row['declared'] else ''} | {row['channels']} "
+            f"| {row['resize']}{' ' + format(row['crop'], 'g') if row['resize'] == 'crop' else ''} "
+            f"| {row['filter']}{'' if row['antialias'] else ', no antialias'} | {row['photos']} "
+            f"| {_format_percent(row['top1'])} | {_format_interval(row['top1_interval'])} "
+            f"| {row['lost']} | {row['gained']} |"
+            for row in shown
+        ),
+        "",
+        "The last columns count photos that only this way has right, and that only the declared way has right.",
+        "",
+    ]
 
 
 def format_baseline(metrics: dict[str, Any]) -> str:

@@ -14,6 +14,15 @@ from serving.model.predictor import Predictor
 # A confusion matrix of more classes is unreadable; it is then limited to the classes confused most often.
 MAX_MATRIX_CLASSES = 50
 
+# The columns of each file, also for a file without rows.
+COLUMNS = {
+    "predictions.csv": ["image", "actual", "predicted", "confidence", "rank"],
+    "classes.csv": ["id", "name", "images", "precision", "recall", "f1"],
+    "confusions.csv": ["actual", "predicted", "images"],
+    "confusion.csv": ["actual", "predicted"],
+    "reliability.csv": ["confidence", "accuracy", "images"],
+}
+
 Rows = list[dict[str, Any]]
 
 
@@ -79,11 +88,10 @@ def reliability_rows(predictions: Predictions) -> Rows:
     ]
 
 
-def to_csv(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:
-    """CSV with a header; `columns` are required if there may be no rows."""
-    rows = list(rows)
+def to_csv(rows: Iterable[dict[str, Any]], columns: list[str]) -> bytes:
+    """CSV with a header."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()

@@ -48,8 +48,8 @@ class Request:
 class Inspection:
     """The result: what was found, and the best declaration with its trials.
 
-    `labels` are in the order of the outputs, corrected if `label_order` is set; `head` is None if neither file
-    nor photos tell. Without photos there are no trials, and `best` is what the file says.
+    `labels` are in the order of the outputs, corrected if `label_order` is set; `head` is None if neither the
+    file nor photos tell. Without photos there are no trials, and `best` is what the file says.
     """
 
     request: Request
@@ -133,7 +133,7 @@ def _scan(photos: Path | None) -> tuple[list[str], list[tuple[Path, str]]]:
 def _labels(
     request: Request, environment: Environment, folders: Sequence[str], description: Description
 ) -> list[Label] | None:
-    """The given labels, else the class folders in sorted order, as Keras numbers them, if their number fits."""
+    """The given labels; else the class folders, sorted as Keras does, if their number fits."""
     if request.labels is None:
         classes = 2 if description.outputs == 1 else description.outputs
         return [Label(name, name) for name in folders] if len(folders) == classes else None

@@ -46,8 +46,8 @@ def describe_inspection(inspection: Inspection) -> Iterator[str]:
     if order := inspection.label_order:
         yield ""
         yield (
-            f"The labels are not in the order of the outputs: on {order.photos} photos {order.given} are right "
-            f"in their order and {order.found} in another ({order.name}). The order below is that one."
+            f"The labels are not in the order of the outputs: of {order.photos} photos {order.given} are "
+            f"right in the given order and {order.found} in another ({order.name}), which is used below."
         )
     yield ""
     yield from _table("Scales and channels", inspection.scale_trials)

@@ -15,7 +15,7 @@ from pipeline.model_files.model_file import Head
 COMMENTS = {
     "labels": "names in the order of the outputs, or imagenet",
     "size": "height, width",
-    "resize": "crop: the centre; squash: all of it, without its proportions; pad: all of it, with black borders",
+    "resize": "crop: the centre; squash: all, without its proportions; pad: all, with black borders",
     "crop": "share of the image that a crop keeps",
     "antialias": "false: as TensorFlow and Keras layers resize",
     "channels": "RGB, BGR or grey",
@@ -63,7 +63,7 @@ class ImportParams:
 
 
 def render_section(files: ImportParams, declaration: Declaration, lowest_top1: float | None) -> str:
-    """The section as YAML text. `lowest_top1` is the lower bound of the measured top-1, if it was measured."""
+    """The section as YAML. `lowest_top1` is the lower bound of the measured top-1, if it was measured."""
     declared = describe(declaration)
     values: dict[str, Any] = {
         "method": "import",

@@ -49,11 +49,15 @@ def pin_unless_withdrawn(layout: Layout, registry: Registry, version: Registered
 
 
 def classify_test_image(layout: Layout) -> ExamplePrediction:
-    """Classifies the bundle's first test image, from encoded bytes to scores."""
+    """Classifies the first test image, or a golden image if there is none, from encoded bytes to scores."""
     predictor = Predictor.open(layout.bundle)
-    image = next(path for path in sorted(layout.test.rglob("*")) if path.is_file())
-    data = image.read_bytes()
+    image = next((path for path in sorted(layout.test.rglob("*")) if path.is_file()), None)
+    if image is not None:
+        name, data = str(image.relative_to(layout.test)), image.read_bytes()
+    else:
+        golden = predictor.bundle.golden_images()[0]
+        name, data = golden.file, golden.data
     predictor.classify(data)  # warm-up: the first prediction is slower than all others
     begin = time.perf_counter()
     scores = predictor.top(predictor.classify(data))
-    return ExamplePrediction(image, scores, 1000 * (time.perf_counter() - begin))
+    return ExamplePrediction(name, scores, 1000 * (time.perf_counter() - begin))

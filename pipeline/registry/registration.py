@@ -56,6 +56,7 @@ def collect_metadata(layout: Layout, settings: params.Model, metrics: dict[str, 
         metrics={key: float(value) for key, value in numbers.items()},
         tags={
             "data_digest": data["digest"],
+            "evaluated": str(metrics.get("evaluated", True)).lower(),
             **({"weights_sha256": read_json(layout.weights)["sha256"]} if layout.weights.exists() else {}),
             "git_commit": _git("rev-parse", "HEAD"),
             "git_dirty": str(bool(_git("status", "--porcelain"))).lower(),

@@ -124,7 +124,7 @@ def _draw_matrices(comparison: ModelComparison, folder: Path) -> str:
     shown = [("now", current)]
     if reference and not same_classes(reference.results, current):
         shown.insert(0, (reference.name, reference.results))
-    shown = [(title, results) for title, results in shown if len(results.classes) <= MAX_CLASSES]
+    shown = [(title, results) for title, results in shown if 0 < len(results.classes) <= MAX_CLASSES]
     name = f"{comparison.layout.model}-confusion.png"
     side = 2.2 + 0.32 * max(len(results.classes) for _, results in shown)
     with png_figure(folder / name, (side * len(shown) + 0.5, side)) as figure:

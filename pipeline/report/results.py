@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.errors import FileDamaged
 from pipeline.layout import Layout
@@ -45,22 +45,30 @@ class Majority(Record):
 
 
 class Metrics(Record):
-    """metrics.json."""
+    """metrics.json. A model without labelled photos is not evaluated, and has none of the figures."""
 
     digest: str
     images: ImageCount
-    top1: Fraction
-    top1_interval: tuple[Fraction, Fraction]
+    evaluated: bool = True
+    top1: Fraction | None = None
+    top1_interval: tuple[Fraction, Fraction] | None = None
     # Only with more than five classes.
     top5: Fraction | None = None
     top5_interval: tuple[Fraction, Fraction] | None = None
-    precision_macro: Fraction
-    recall_macro: Fraction
-    f1_macro: Fraction
-    calibration_error: Fraction
+    precision_macro: Fraction | None = None
+    recall_macro: Fraction | None = None
+    f1_macro: Fraction | None = None
+    calibration_error: Fraction | None = None
     # Missing in reports from before November 2026.
     majority: Majority | None = None
     gate: Gate
+
+    @model_validator(mode="after")
+    def _check_figures(self) -> Self:
+        figures = (self.top1, self.top1_interval, self.precision_macro, self.recall_macro, self.f1_macro)
+        if self.evaluated and None in (*figures, self.calibration_error):
+            raise ValueError("it says that the model was evaluated, and lacks figures")
+        return self
 
 
 class Prediction(Record):

@@ -15,6 +15,8 @@ FEW = 5
 
 def classes_section(comparison: ModelComparison, matrix: str, max_rows: int) -> str:
     """`matrix` is the image link of the confusion matrices, which are collapsed with the weakest classes."""
+    if not comparison.current.classes:
+        return ""
     reference = comparison.changed_reference
     weakest = f"{_weakest_classes(comparison, reference)}\n{matrix}"
     collapsed = details("Weakest classes, most frequent confusions", weakest)

@@ -60,6 +60,8 @@ ROWS = (
 def metrics_section(comparison: ModelComparison) -> str:
     """The metrics of the model and of each reference that differs, and the paired test on common images."""
     now = comparison.current.metrics
+    if not now.evaluated:
+        return "Not evaluated: there are no labelled photos of this model.\n"
     references = [reference for reference in comparison.references if not reference.same]
     measured = [now, *(reference.results.metrics for reference in references)]
     rows = [row for row in ROWS if any(row.text(metrics) for metrics in measured)]

@@ -60,7 +60,9 @@ def _status(comparison: ModelComparison) -> tuple[Status, str]:
 
 def _accuracy(comparison: ModelComparison) -> str:
     metrics = comparison.current.metrics
-    parts = [f"top-1 {percent_with_interval(metrics.top1, metrics.top1_interval)}"]
+    top1, interval = metrics.top1, metrics.top1_interval
+    figure = None if top1 is None or interval is None else percent_with_interval(top1, interval)
+    parts = [f"top-1 {figure}" if figure else "not evaluated"]
     return ", ".join([*parts, *map(_compared_with, comparison.references)])
 
 
