@@ -80,8 +80,8 @@ def _import_lines(record: dict[str, Any]) -> list[str]:
         "",
         f"{code(source['file'])}: {source['format']}"
         + (f", written by {plain_text(source['framework'], 60)}." if source["framework"] else "."),
-        f"On {conversion['images']} {kind} the float32 graph and the original file agree on the best class of "
-        f"{_format_percent(conversion['same_top1'])}; probabilities differ by at most "
+        f"On {conversion['images']} {kind} the float32 graph and the original file agree on "
+        f"{_format_percent(conversion['same_top1'])} of the best classes; probabilities differ by at most "
         f"{conversion['largest_difference']:.0e}.",
         "",
         *(f"- {plain_text(note, 300)}" for note in source["notes"]),
@@ -99,7 +99,7 @@ def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
         "",
         f"Tried on up to {alternatives['photos']} labelled photos; ways that are clearly worse saw fewer.",
         "",
-        "| scale | channels | resize | filter | photos | top-1 | 95 % interval | only this right | only that |",
+        "| scale | channels | resize | filter | photos | top-1 | 95 % interval | only this | only declared |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(
             f"| {code(str(row['scale']))}{' **declared**' if row['declared'] else ''} | {row['channels']} "
@@ -110,7 +110,7 @@ def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
             for row in shown
         ),
         "",
-        "The last columns count photos that only this way has right, and that only the declared way has right.",
+        "The last columns count the photos that only this way, and only the declared way, has right.",
         "",
     ]
 
