@@ -16,6 +16,13 @@
     ├── DataRefused                images cannot be used; all of them are listed
     ├── FolderLayoutUnclear        the class of the photos does not follow from their folders
     ├── InputMissing               the preceding stage was not run
+    ├── ModelFileUnknown           a model file has none of the formats that can be read
+    ├── ModelFileInvalid           a model file is damaged, or not as its format describes it
+    ├── ModelFileUnsafe            a model file could run code, or read or write other files
+    ├── CustomClassesMissing       a model file needs classes whose code was not declared
+    ├── CustomCodeInvalid          the declared Python file cannot be imported
+    ├── NetworkUnsuitable          a model file holds something else than a classifier of single images
+    ├── LabelsInvalid              a file of labels is wrong, or has another number than the model's columns
     ├── CalibrationImagesMissing   8 bits are requested, and there is no image to calibrate with
     ├── DeclarationImpossible      a declared preprocessing does not fit the imported model
     ├── PredictionsVary            an imported model gives two answers for one image
@@ -43,7 +50,7 @@ Each class builds its own message: what was tried, what happened instead, what t
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -189,6 +196,65 @@ class PhotosMissing(PipelineError):
 class InputMissing(PipelineError):
     def __init__(self, path: Path, model: str) -> None:
         super().__init__(f"{path} does not exist. `dvc repro register@{model}` builds all that is missing.")
+
+
+class ModelFileUnknown(PipelineError):
+    def __init__(self, path: Path, found: str, advice: str) -> None:
+        super().__init__(
+            f"{path} is not a model file that can be read: {found}. A Keras file (.keras, .h5), a SavedModel "
+            f"folder or an ONNX file can; {advice}."
+        )
+
+
+class ModelFileInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str, advice: str = "") -> None:
+        super().__init__(
+            f"{path} cannot be read: {reason}. "
+            f"{advice or 'If it was truncated or changed, copy or download it again'}."
+        )
+
+
+class ModelFileUnsafe(PipelineError):
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{path} was not loaded, and none of it was run: {reason}. {advice}.")
+
+
+class CustomClassesMissing(PipelineError):
+    """`uses` has the names of the layers that use each missing class or function."""
+
+    MAX_NAMES = 5
+
+    def __init__(self, path: Path, uses: Mapping[str, Sequence[str]], code: Path | None) -> None:
+        listed = "".join(
+            f"\n  {name}, used by {', '.join(layers[: self.MAX_NAMES])}"
+            + (f" and {len(layers) - self.MAX_NAMES:,} more" if len(layers) > self.MAX_NAMES else "")
+            for name, layers in uses.items()
+        )
+        where = f"which {code} does not define" if code else "whose code is not in the file"
+        super().__init__(
+            f"{path} has {'parts' if len(uses) > 1 else 'a part'} {where}:{listed}\n"
+            "Put the Python code that defines it, or registers it with "
+            "keras.saving.register_keras_serializable, into one file and name that in build.code (`--code` "
+            "of inspect). That file is run, so read it first if it is not yours."
+        )
+
+
+class CustomCodeInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}, the declared code of the model, cannot be imported: {reason}. It has to be a Python "
+            "file that only defines classes and functions, without what trains the model."
+        )
+
+
+class NetworkUnsuitable(PipelineError):
+    def __init__(self, path: Path, found: str, advice: str) -> None:
+        super().__init__(f"{path} is not a classifier of single images: {found}. {advice}.")
+
+
+class LabelsInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{path} cannot be used as labels: {reason}. {advice}.")
 
 
 class CalibrationImagesMissing(PipelineError):

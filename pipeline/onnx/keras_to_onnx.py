@@ -20,21 +20,32 @@ INPUT, OUTPUT = "image", "probabilities"
 OPSET = 18
 
 
-def to_bytes(model: Any) -> bytes:  # noqa: ANN401
-    """Exports a Keras model with one input and one output; opset 18, float32, batches of any size."""
+def to_bytes(
+    model: Any,  # noqa: ANN401
+    source: str = INPUT,
+    dtype: str = "uint8",
+    target: str = OUTPUT,
+) -> bytes:
+    """Exports a Keras model with one input and one output; opset 18, float32, batches of any size.
+
+    `source`, of type `dtype`, and `target` are the names of the graph's input and output.
+    """
     with TemporaryDirectory(prefix="goldfish-") as folder, warnings.catch_warnings():
         # tf2onnx uses deprecated NumPy names; Keras works around that.
         warnings.simplefilter("ignore", FutureWarning)
         path = Path(folder) / "model.onnx"
-        signature = [keras.InputSpec("uint8", model.input_shape, name=INPUT)]
+        signature = [keras.InputSpec(dtype, model.input_shape, name=source)]
         model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
-        return bytes(canonicalise(onnx.load(path)).SerializeToString(deterministic=True))
+        return bytes(canonicalise(onnx.load(path), source, target).SerializeToString(deterministic=True))
 
 
-def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrites a graph with nodes in a canonical topological order and values numbered in that order."""
+def canonicalise(model: onnx.ModelProto, source: str = INPUT, target: str = OUTPUT) -> onnx.ModelProto:
+    """Rewrites a graph with nodes in a canonical topological order and values numbered in that order.
+
+    Its first input is renamed to `source`, its first output to `target`.
+    """
     graph = _without_no_op_reshapes(model)
-    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    names = {graph.input[0].name: source, graph.output[0].name: target}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     used: list[onnx.TensorProto] = []
@@ -54,8 +65,8 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         fresh.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
         nodes.append(fresh)
-    inputs = [_graph_value(graph.input[0], INPUT)]
-    outputs = [_graph_value(graph.output[0], OUTPUT)]
+    inputs = [_graph_value(graph.input[0], source)]
+    outputs = [_graph_value(graph.output[0], target)]
     rewritten = onnx.helper.make_graph(nodes, "goldfish", inputs, outputs, used)
     opsets = [
         onnx.helper.make_opsetid(entry.domain, entry.version)

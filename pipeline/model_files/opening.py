@@ -1,0 +1,38 @@
+"""Opens a model file of any kind. Its content tells the kind, not its name."""
+
+from pathlib import Path
+
+from pipeline.errors import ModelFileUnknown
+from pipeline.model_files import keras_zip
+from pipeline.model_files.custom_code import import_custom_code
+from pipeline.model_files.keras_model_file import KerasModelFile, KerasSource
+from pipeline.model_files.model_file import ModelFile
+
+ZIP = b"PK\x03\x04"
+
+
+def open_model_file(path: Path, code: Path | None = None, architecture: str | None = None) -> ModelFile:
+    """Opens a model file or folder; its weights are read when they are needed. No code of the file runs.
+
+    `code` is a Python file with the classes that the model needs, and is run. `architecture`, a name in
+    keras.applications, is needed for a file of weights alone.
+    Raises a `PipelineError` for a file that cannot be read, is not safe, or holds something else than a
+    classifier of single images.
+    """
+    if not path.exists():
+        raise ModelFileUnknown(path, "it does not exist", "name the one that you have")
+    with path.open("rb") as opened:
+        start = opened.read(16)
+    if start.startswith(ZIP):
+        return _described(_keras(keras_zip.read(path), code))
+    raise ModelFileUnknown(path, "its content is of no known kind", "save yours as one of them")
+
+
+def _keras(source: KerasSource, code: Path | None) -> KerasModelFile:
+    return KerasModelFile(source, code, import_custom_code(code) if code else {})
+
+
+def _described(file: ModelFile) -> ModelFile:
+    """The same file. Reading the description now raises errors here rather than at first use."""
+    _ = file.description
+    return file
