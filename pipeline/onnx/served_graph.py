@@ -44,7 +44,8 @@ def head_probabilities(outputs: np.ndarray, head: Head) -> np.ndarray:
     if head == "logits":
         exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
-    second = outputs if head == "sigmoid" else 1 / (1 + np.exp(-outputs.astype(np.float64)))
+    # The logistic function by tanh, which does not overflow.
+    second = outputs if head == "sigmoid" else (1 + np.tanh(outputs.astype(np.float64) / 2)) / 2
     return np.concatenate([1 - second, second], axis=1).astype(np.float32)
 
 
