@@ -30,6 +30,7 @@
     ├── LabelsUnmatched            a class folder has no label of an imported model
     ├── SizeUndeclared             an imported model takes any size, and none was named
     ├── NotProbabilities           the model's outputs do not add up to 1
+    ├── NetworkNotConvertible      the network has operators that ONNX does not have
     ├── TrainingDiverged           the trained weights are not finite
     ├── FileDamaged                a file written by a stage was changed
     ├── GateRefused                the model did not pass the gate
@@ -310,6 +311,14 @@ class NotProbabilities(PipelineError):
             f"The outputs for {image} lie between {low:.4g} and {high:.4g} and add up to {total:.4g}: "
             "probabilities lie between 0 and 1 and add up to 1. Logits need a softmax as the "
             "last layer of the network; independent labels (sigmoid) are not what this pipeline measures."
+        )
+
+
+class NetworkNotConvertible(PipelineError):
+    def __init__(self, operators: Sequence[str]) -> None:
+        super().__init__(
+            f"The network cannot be converted to ONNX: it uses {', '.join(operators)} of TensorFlow, which "
+            "ONNX does not have. Build these layers from other operations of keras.ops."
         )
 
 

@@ -5,19 +5,19 @@ names. The graph is therefore rewritten from its output backwards, so that only 
 order. For layers of one pixel, one export of 36 had an additional no-op Reshape; these are removed.
 """
 
-import warnings
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import math
 from typing import Any
 
 import onnx
 
-from pipeline.network.backend import keras
+from pipeline.onnx import tensorflow_graph
 
 # Names of the graph's input and output, for the predictor and for every protocol.
 INPUT, OUTPUT = "image", "probabilities"
 # The newest opset that the exporter, tf2onnx 1.17, was tested with.
 OPSET = 18
+# Constants from this size on are not copied more often than necessary.
+LARGE_BYTES = 2**20
 
 
 def to_bytes(
@@ -29,31 +29,28 @@ def to_bytes(
     """Exports a Keras model with one input and one output; opset 18, float32, batches of any size.
 
     `source`, of type `dtype`, and `target` are the names of the graph's input and output.
+    Raises `NetworkNotConvertible`.
     """
-    with TemporaryDirectory(prefix="goldfish-") as folder, warnings.catch_warnings():
-        # tf2onnx uses deprecated NumPy names; Keras works around that.
-        warnings.simplefilter("ignore", FutureWarning)
-        path = Path(folder) / "model.onnx"
-        signature = [keras.InputSpec(dtype, model.input_shape, name=source)]
-        model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
-        return bytes(canonicalise(onnx.load(path), source, target).SerializeToString(deterministic=True))
+    converted = tensorflow_graph.convert(model, source, dtype, OPSET)
+    return bytes(canonicalise(converted, source, target).SerializeToString(deterministic=True))
 
 
 def canonicalise(model: onnx.ModelProto, source: str = INPUT, target: str = OUTPUT) -> onnx.ModelProto:
     """Rewrites a graph with nodes in a canonical topological order and values numbered in that order.
 
-    Its first input is renamed to `source`, its first output to `target`.
+    Its first input is renamed to `source`, its first output to `target`. Large constants are moved, not copied: `model` loses them.
     """
+    large = _take_large_constants(model.graph)
     graph = _without_no_op_reshapes(model)
     names = {graph.input[0].name: source, graph.output[0].name: target}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in (*graph.initializer, *large)}
     nodes: list[onnx.NodeProto] = []
     used: list[onnx.TensorProto] = []
     for node in _topological_order(graph):
         for name in node.input:
             if name in constants and name not in names:
                 names[name] = f"constant_{len(used)}"
-                used.append(_rename_tensor(constants[name], names[name]))
+                used.append(constants[name])
         for name in node.output:
             names.setdefault(name, f"value_{len(names)}")
         fresh = onnx.helper.make_node(
@@ -65,19 +62,54 @@ def canonicalise(model: onnx.ModelProto, source: str = INPUT, target: str = OUTP
         )
         fresh.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
         nodes.append(fresh)
-    inputs = [_graph_value(graph.input[0], source)]
-    outputs = [_graph_value(graph.output[0], target)]
-    rewritten = onnx.helper.make_graph(nodes, "goldfish", inputs, outputs, used)
     opsets = [
         onnx.helper.make_opsetid(entry.domain, entry.version)
         for entry in model.opset_import
         if not entry.domain
     ]
     result = onnx.helper.make_model(
-        rewritten, opset_imports=opsets, ir_version=model.ir_version, producer_name="goldfish"
+        onnx.helper.make_graph(
+            nodes, "goldfish", [_graph_value(graph.input[0], source)], [_graph_value(graph.output[0], target)]
+        ),
+        opset_imports=opsets,
+        ir_version=model.ir_version,
+        producer_name="goldfish",
     )
-    onnx.checker.check_model(result, full_check=True)
+    for tensor in used:
+        tensor.name, tensor.doc_string = names[tensor.name], ""
+    _check(result, used)
+    result.graph.initializer.extend(used)
     return result
+
+
+def _take_large_constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """Removes them from the graph, because shape inference and the checker copy a graph several times."""
+    places = [place for place, tensor in enumerate(graph.initializer) if _is_large(tensor)]
+    taken = [graph.initializer[place] for place in places]
+    for place in reversed(places):
+        del graph.initializer[place]
+    return taken
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    # Constants with values in typed fields are small; reading `raw_data` of others would copy it.
+    return bool(tensor.HasField("raw_data")) and 4 * math.prod(tensor.dims) >= LARGE_BYTES
+
+
+def _check(model: onnx.ModelProto, constants: list[onnx.TensorProto]) -> None:
+    """Raises onnx's `ValidationError` or `InferenceError` for a graph that is wrong.
+
+    In the copy that is checked, large constants are inputs of the same shape.
+    """
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for tensor in constants:
+        if _is_large(tensor):
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            checked.graph.input.append(value)
+        else:
+            checked.graph.initializer.append(tensor)
+    onnx.checker.check_model(checked, full_check=True)
 
 
 def _without_no_op_reshapes(model: onnx.ModelProto) -> onnx.GraphProto:
@@ -119,13 +151,6 @@ def _topological_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
             stack.append((value, True))
             stack += [(name, False) for name in reversed(node.input)]
     return ordered
-
-
-def _rename_tensor(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    copy = onnx.TensorProto()
-    copy.CopyFrom(tensor)
-    copy.name, copy.doc_string = name, ""
-    return copy
 
 
 def _graph_value(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
