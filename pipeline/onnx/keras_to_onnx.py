@@ -38,7 +38,8 @@ def to_bytes(
 def canonicalise(model: onnx.ModelProto, source: str = INPUT, target: str = OUTPUT) -> onnx.ModelProto:
     """Rewrites a graph with nodes in a canonical topological order and values numbered in that order.
 
-    Its first input is renamed to `source`, its first output to `target`. Large constants are moved, not copied: `model` loses them.
+    Its first input is renamed to `source`, its first output to `target`. Large constants are moved, not
+    copied: `model` loses them.
     """
     large = _take_large_constants(model.graph)
     graph = _without_no_op_reshapes(model)

@@ -18,7 +18,9 @@ OFFLINE = {"pipeline", "tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "mlf
 # Heavy libraries, and the modules whose job each of them is.
 ADAPTERS = {
     "tensorflow": {"pipeline/network/backend.py"},
-    "keras": {"pipeline/network/backend.py"},
+    # The second needs Keras's corrections of tf2onnx.
+    "keras": {"pipeline/network/backend.py", "pipeline/onnx/tensorflow_graph.py"},
+    "tf2onnx": {"pipeline/onnx/tensorflow_graph.py"},
     "mlflow": {
         "pipeline/registry/mlflow_connection.py",
         "pipeline/registry/mlflow_files.py",
@@ -26,7 +28,11 @@ ADAPTERS = {
         "pipeline/registry/mlflow_registry.py",
         "pipeline/registry/mlflow_version.py",
     },
-    "onnx": {"pipeline/onnx/keras_to_onnx.py", "pipeline/onnx/quantisation.py"},
+    "onnx": {
+        "pipeline/onnx/keras_to_onnx.py",
+        "pipeline/onnx/quantisation.py",
+        "pipeline/onnx/tensorflow_graph.py",
+    },
     "onnxruntime": {"pipeline/onnx/quantisation.py", "serving/model/predictor.py"},
     "sklearn": {"pipeline/data/sources.py"},
     "matplotlib": {
