@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs, show_pixels
 from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
@@ -17,7 +17,7 @@ CORRECT_COLOUR, WRONG_COLOUR = "#1a7f37", "#cf222e"
 
 @dataclass(frozen=True)
 class Example:
-    """An image as the model receives it, uint8 [S,S,3], and the prediction for it."""
+    """An image as the model receives it, uint8 [H,W,C], and the prediction for it."""
 
     pixels: Pixels
     actual: str
@@ -38,7 +38,7 @@ def draw_grid(path: Path, title: str, correct: list[Example], wrong: list[Exampl
 
 
 def _draw_example(axes: Axes, example: Example, colour: str) -> None:
-    axes.imshow(example.pixels)
+    show_pixels(axes, example.pixels)
     # The caption of a wrong prediction has two lines: the actual class, and the predicted one.
     caption = _caption_name(example.predicted)
     if example.actual != example.predicted:
