@@ -19,7 +19,7 @@ from serving.errors import ImageError, ImageFormatUnsupported, ImageTooLarge, Im
 from serving.model.decoder import FORMATS, MAX_BYTES, Preprocessing, decode
 
 # Two files are duplicates if their central squares, scaled to 64 x 64 pixels, are equal to the bit.
-FINGERPRINT = Preprocessing(size=64, crop=1.0)
+FINGERPRINT = Preprocessing.square(64, crop=1.0)
 # Reasons for files that are recognisable by name.
 NON_PHOTO_REASONS = (
     (re.compile(r"\.(mov|mp4|m4v|avi|mkv|webm|3gp|mpe?g|wmv)$", re.IGNORECASE), "a video; move it elsewhere"),

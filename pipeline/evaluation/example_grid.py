@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs, show_pixels
 from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
@@ -17,7 +17,10 @@ CORRECT_COLOUR, WRONG_COLOUR, UNKNOWN_COLOUR = "#1a7f37", "#cf222e", "#57606a"
 
 @dataclass(frozen=True)
 class Example:
-    """An image as the model receives it, and the prediction for it. `actual` is None if it has no label."""
+    """An image as the model receives it, uint8 [H,W,C], and the prediction for it.
+
+    `actual` is None if the image has no label.
+    """
 
     pixels: Pixels
     actual: str | None
@@ -44,7 +47,7 @@ def draw_grid(path: Path, title: str, correct: list[Example], wrong: list[Exampl
 
 
 def _draw_example(axes: Axes, example: Example) -> None:
-    axes.imshow(example.pixels)
+    show_pixels(axes, example.pixels)
     # The caption of a wrong prediction has two lines: the actual class, and the predicted one.
     caption = _caption_name(example.predicted)
     if example.actual not in (None, example.predicted):

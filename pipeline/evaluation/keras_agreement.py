@@ -27,10 +27,10 @@ class Agreement:
 def measure_agreement(predictor: Predictor, model_file: Path, predictions: Predictions) -> Agreement:
     """Runs the bundle's Keras model on the images whose float32 ONNX probabilities were kept, in batches."""
     network = keras.saving.load_model(model_file, compile=False)
-    sampled, size = predictions.sampled_probabilities, predictor.preprocessing.size
+    sampled, shape = predictions.sampled_probabilities, predictor.preprocessing.shape
     indices = list(sampled)
     # All batches have the same size, because Keras compiles `predict` again for another one.
-    pixels = np.zeros((batch_size(len(indices), size), size, size, 3), dtype=np.uint8)
+    pixels = np.zeros((batch_size(len(indices), shape[0] * shape[1]), *shape), dtype=np.uint8)
     agreeing, max_difference = np.zeros(2), 0.0
     for begin in range(0, len(indices), len(pixels)):
         rows = indices[begin : begin + len(pixels)]
@@ -46,7 +46,7 @@ def measure_agreement(predictor: Predictor, model_file: Path, predictions: Predi
     return Agreement(float(shares[0]), float(shares[1]), max_difference)
 
 
-def batch_size(images: int, size: int) -> int:
-    """Images of `size` x `size` pixels per batch, chosen so that the last batch is nearly full."""
-    largest = max(1, BATCH_PIXELS // size**2)
+def batch_size(images: int, pixels: int) -> int:
+    """Images of `pixels` pixels per batch, chosen so that the last batch is nearly full."""
+    largest = max(1, BATCH_PIXELS // pixels)
     return -(-images // -(-images // largest))

@@ -13,13 +13,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
+from serving.model.decoder import Pixels
+
 DEFAULT_FONT = "DejaVu Sans"
 # Optional packages that contain only fonts, 17 MB. Without them more characters become code points.
 FONT_PACKAGES = ("manimgx_fonts", "noto_cjk_sans_jp_regular")
+
+
+def show_pixels(axes: Axes, pixels: Pixels) -> None:
+    """Draws an image, uint8 [H,W,C]. One channel is grey; Matplotlib would colour it."""
+    axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 @contextmanager

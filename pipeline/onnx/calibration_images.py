@@ -18,7 +18,7 @@ SPLITS = ("valid", "train")
 
 
 def load_calibration_images(prepared: Path, wanted: int, preprocessing: Preprocessing) -> Pixels:
-    """Decodes `wanted` images of `prepared/<split>/<class>/`, or as many as there are: uint8 [N,S,S,3]."""
+    """Decodes `wanted` images of `prepared/<split>/<class>/`, or as many as there are: uint8 [N,H,W,C]."""
     chosen: list[Path] = []
     for split in SPLITS:
         files = (path for path in (prepared / split).rglob("*") if path.is_file())

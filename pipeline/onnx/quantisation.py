@@ -39,7 +39,7 @@ MANTISSA_BITS = 8
 
 
 def quantise(graph: bytes, images: Pixels) -> bytes:
-    """Quantises a float32 ONNX graph to 8 bits; `images`, uint8 [N,S,S,3], are used for calibration."""
+    """Quantises a float32 ONNX graph to 8 bits; `images`, uint8 [N,H,W,C], are used for calibration."""
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
         prepared, ranges, result = folder / "float.onnx", folder / "ranges.json", folder / "int8.onnx"

@@ -9,6 +9,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 
 import serving
 from pipeline.files import write
+from serving.artifact.manifest import KERAS_MODEL
 
 # The pyfunc flavour and all modules of serving/ that it imports. A bundle contains a copy of them, so that
 # MLflow can load it in any directory.
@@ -17,7 +18,9 @@ CODE_FILES = (
     "__init__.py",
     "artifact/__init__.py",
     "artifact/bundle.py",
+    "artifact/confidence.py",
     "artifact/files.py",
+    "artifact/head.py",
     "artifact/manifest.py",
     "errors.py",
     "pyfunc.py",
@@ -26,7 +29,11 @@ CODE_FOLDER = "model"
 
 
 def write_flavours(bundle: Path) -> None:
-    """Adds MLmodel, requirements.txt and `code/serving/` to a bundle that has its `data/` and `serving/`."""
+    """Adds MLmodel, requirements.txt and `code/serving/` to a bundle that has its `data/` and `serving/`.
+
+    A bundle without a Keras model, from an imported ONNX file or SavedModel, has no `keras` flavour.
+    """
+    has_keras_model = (bundle / KERAS_MODEL).exists()
     model = mlflow.models.Model(
         # MLflow's defaults differ from one export to the next.
         utc_time_created="1980-01-01 00:00:00.000000",
@@ -34,17 +41,18 @@ def write_flavours(bundle: Path) -> None:
         # An unnamed column accepts a plain list of bytes as well as a DataFrame.
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary)])),
     )
-    model.add_flavor(
-        "keras",
-        data="data",
-        keras_version=version("keras"),
-        keras_backend="tensorflow",
-        save_exported_model=False,
-    )
+    if has_keras_model:
+        model.add_flavor(
+            "keras",
+            data="data",
+            keras_version=version("keras"),
+            keras_backend="tensorflow",
+            save_exported_model=False,
+        )
     # Not mlflow.pyfunc.add_to_model, which records the patch release of the running Python.
     model.add_flavor("python_function", loader_module="serving.pyfunc", code="code", python_version="3.11")
     write(bundle / "MLmodel", model.to_yaml().encode())
-    write(bundle / "requirements.txt", _requirements().encode())
+    write(bundle / "requirements.txt", _requirements(has_keras_model).encode())
     for source in packaged_code():
         write(bundle / "code/serving" / source.relative_to(SERVING), source.read_bytes())
 
@@ -54,10 +62,12 @@ def packaged_code() -> list[Path]:
     return sorted([*(SERVING / name for name in CODE_FILES), *(SERVING / CODE_FOLDER).rglob("*.py")])
 
 
-def _requirements() -> str:
+def _requirements(has_keras_model: bool) -> str:
+    keras = ("keras",) if has_keras_model else ()
+    tensorflow = [f"tensorflow=={_tensorflow_version()}"] if has_keras_model else []
+    exact = [f"{name}=={version(name)}" for name in (*keras, "onnxruntime", "pillow")]
     # NumPy is a range: its newest release depends on the Python version, and the digest must not.
-    exact = [f"{name}=={version(name)}" for name in ("keras", "onnxruntime", "pillow")]
-    return "\n".join([*exact, "numpy>=2.2,<3", f"tensorflow=={_tensorflow_version()}"]) + "\n"
+    return "\n".join([*exact, "numpy>=2.2,<3", *tensorflow]) + "\n"
 
 
 def _tensorflow_version() -> str:

@@ -14,13 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from pipeline.errors import FileDamaged
-from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs, show_pixels
 from pipeline.files import read_json
 from pipeline.markdown import code, plain_text
 from pipeline.report.differences import ChangedPrediction, same_classes
 from pipeline.report.formatting import count
 from pipeline.report.model_comparison import ModelComparison
 from pipeline.report.results import Results
+from serving.artifact.manifest import FORMAT
 from serving.errors import ServingError
 from serving.model.decoder import Pixels, Preprocessing, decode
 
@@ -47,7 +48,7 @@ class ImageLinks:
 
 @dataclass(frozen=True)
 class Tile:
-    """An image as the model sees it, uint8 [S,S,3], and the text above it."""
+    """An image as the model sees it, uint8 [H,W,C], and the text above it."""
 
     pixels: Pixels
     text: str
@@ -85,7 +86,8 @@ def _preprocessing(comparison: ModelComparison) -> Preprocessing | None:
         if comparison.bundle is not None:
             return comparison.bundle.preprocessing()
     with suppress(OSError, FileDamaged, TypeError, ValueError):
-        return Preprocessing(**read_json(comparison.layout.built / "preprocessing.json"))
+        document = read_json(comparison.layout.built / "preprocessing.json")
+        return Preprocessing.from_json(document, FORMAT)
     return None
 
 
@@ -111,7 +113,7 @@ def _save_tiles(path: Path, tiles: Sequence[Tile]) -> None:
         for axis in axes:
             axis.set_axis_off()
         for axis, tile in zip(axes, tiles, strict=False):
-            axis.imshow(tile.pixels)
+            show_pixels(axis, tile.pixels)
             # `parse_math`: a class may be called "$x$".
             axis.set_title(replace_missing_glyphs(tile.text), fontsize=9, color=tile.colour, parse_math=False)
 

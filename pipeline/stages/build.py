@@ -30,7 +30,7 @@ def main(model: str) -> None:
     layout, settings = Layout(model), params.load().for_model(model).build
     if not layout.data_report.exists():
         raise InputMissing(layout.data_report, model)
-    preprocessing = Preprocessing(settings.size, settings.crop)
+    preprocessing = Preprocessing.square(settings.size, settings.crop)
     with replace_folder(layout.built) as built:
         # DVC expects this folder of plots; it stays empty if nothing is trained.
         (built / "training").mkdir()
@@ -46,7 +46,7 @@ def main(model: str) -> None:
             network = train(settings, layout.prepared, labels, preprocessing, built / "training")
         write(built / "model.keras", keras_archive.to_bytes(network))
         write(built / "labels.json", to_json([asdict(label) for label in labels]))
-        write(built / "preprocessing.json", to_json(asdict(preprocessing)))
+        write(built / "preprocessing.json", to_json(preprocessing.to_json()))
     print(f"build {model}: {network.count_params():,} parameters, {len(labels)} classes")
 
 

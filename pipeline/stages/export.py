@@ -24,8 +24,10 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import (
     FLOAT_GRAPH,
+    FORMAT,
     GOLDEN,
     GRAPH,
+    KERAS_MODEL,
     LABELS,
     MANIFEST,
     PREPROCESSING,
@@ -55,20 +57,20 @@ def main(model: str) -> None:
         raise InputMissing(layout.built, model)
     with replace_folder(layout.bundle) as bundle:
         network = keras.saving.load_model(layout.built / "model.keras", compile=False)
-        _copy(layout.built / "model.keras", bundle / "data/model.keras")
+        _copy(layout.built / "model.keras", bundle / KERAS_MODEL)
         write(bundle / "data/keras_module.txt", b"keras")
         _copy(layout.built / "labels.json", bundle / LABELS)
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
         write_graphs(bundle, keras_to_onnx.to_bytes(network), layout.prepared, settings)
         write_flavours(bundle)
-        size, classes = network.input_shape[1], network.output_shape[1]
+        shape, classes = read_preprocessing(bundle).shape, network.output_shape[1]
         # The predictor opens only complete bundles, so the manifest is written before the golden predictions
         # and again after them.
-        write_manifest(bundle, model, size, classes)
+        write_manifest(bundle, model, shape, classes)
         write_golden(
             bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden
         )
-        write_manifest(bundle, model, size, classes)
+        write_manifest(bundle, model, shape, classes)
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
     served = opened.manifest.files[GRAPH].size
@@ -83,13 +85,17 @@ def write_graphs(bundle: Path, graph: bytes, prepared: Path, settings: params.Ex
     if settings.precision == "float32":
         write(bundle / GRAPH, graph)
         return
-    preprocessing = Preprocessing(**read_json(bundle / PREPROCESSING))
-    images = load_calibration_images(prepared, settings.calibration, preprocessing)
+    images = load_calibration_images(prepared, settings.calibration, read_preprocessing(bundle))
     write(bundle / FLOAT_GRAPH, graph)
     write(bundle / GRAPH, quantise(graph, images))
 
 
-def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
+def read_preprocessing(bundle: Path) -> Preprocessing:
+    """The preprocessing of a bundle that has no manifest yet."""
+    return Preprocessing.from_json(read_json(bundle / PREPROCESSING), FORMAT)
+
+
+def write_manifest(bundle: Path, name: str, shape: tuple[int, int, int], classes: int) -> None:
     """Lists every file of the bundle with its role, SHA-256 and size."""
     paths = {
         path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
@@ -99,7 +105,7 @@ def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
         for name, path in paths.items()
         if name != MANIFEST
     }
-    write(bundle / MANIFEST, Manifest(name, files, (size, size, 3), classes).to_bytes())
+    write(bundle / MANIFEST, Manifest(name, files, shape, classes).to_bytes())
 
 
 def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:

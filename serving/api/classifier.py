@@ -49,7 +49,7 @@ class Classifier(NamedTuple):
         context: RequestContext,
         client_disconnected: Callable[[], bool] = lambda: False,
     ) -> list[Probabilities]:
-        """Probabilities, float32 [K], for each image, encoded or uint8 [S,S,3].
+        """Probabilities, float32 [K], for each image, encoded or uint8 [H,W,C].
 
         Decoding happens within the slot too, because it takes most of the memory.
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.

@@ -8,22 +8,23 @@ from dataclasses import dataclass
 
 from serving.api.errors import ModelUnknown
 from serving.artifact.bundle import Label
+from serving.artifact.manifest import PROBABILITIES
 from serving.artifact.pin import Pin
 
 ALIAS = "champion"
 TENSOR_SUFFIX = "_tensor"
 # Names of the model's input and output.
-INPUT, OUTPUT = "image", "probabilities"
+INPUT, OUTPUT = "image", PROBABILITIES
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One name of the model. With `pixels` it takes uint8 [N,S,S,3], else encoded images; `size` is S."""
+    """One name of the model. With `pixels` it takes uint8 [N,*shape], else encoded images."""
 
     name: str
     pixels: bool
     pin: Pin
-    size: int
+    shape: tuple[int, int, int]
     labels: tuple[Label, ...]
 
     @property
@@ -34,9 +35,9 @@ class ModelEntry:
 class ModelRepository:
     """The entries, found by name."""
 
-    def __init__(self, pin: Pin, size: int, labels: tuple[Label, ...]) -> None:
-        self.images = ModelEntry(pin.name, False, pin, size, labels)
-        self.tensors = ModelEntry(pin.name + TENSOR_SUFFIX, True, pin, size, labels)
+    def __init__(self, pin: Pin, shape: tuple[int, int, int], labels: tuple[Label, ...]) -> None:
+        self.images = ModelEntry(pin.name, False, pin, shape, labels)
+        self.tensors = ModelEntry(pin.name + TENSOR_SUFFIX, True, pin, shape, labels)
         self.entries = (self.images, self.tensors)
 
     def find(self, name: str, version: str | None = None, label: str | None = None) -> ModelEntry:

@@ -75,6 +75,21 @@ class Version(Struct):
     runtime: dict[str, str]
 
 
+class PreprocessingCard(Struct):
+    """How an image becomes the input of the model."""
+
+    height: Annotated[int, Meta(ge=1)]
+    width: Annotated[int, Meta(ge=1)]
+    channels: Annotated[Literal[1, 3], Meta(description="3: RGB, 1: grey.")]
+    resize: Annotated[
+        Literal["crop", "squash", "pad"],
+        Meta(description="Central part, whole image stretched, or whole image with black bars."),
+    ]
+    crop: Annotated[float, Meta(gt=0, le=1, description="Share of the largest central part that is kept.")]
+    filter: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    antialias: bool
+
+
 class ModelCard(Struct):
     """The model card: identity, input, classes and metrics."""
 
@@ -85,6 +100,7 @@ class ModelCard(Struct):
     pin_commit: str | None
     runtime: dict[str, str]
     input: Annotated[str, Meta(description="The part of an image that is classified, and its size.")]
+    preprocessing: PreprocessingCard
     classes: int
     labels: list[str]
     metrics: Annotated[

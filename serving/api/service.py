@@ -91,7 +91,7 @@ class Service:
             body_reader=body_reader,
             metrics=metrics,
             classifier=Classifier(predictor, admission, metrics, settings.deadline, *statistics, Lock()),
-            models=ModelRepository(release.pin, predictor.preprocessing.size, predictor.labels),
+            models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
 
@@ -132,7 +132,7 @@ class Service:
             yield request_images.parse_images(request.content_type or "", body.take(), limit)
 
     def classify(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Probabilities]:
-        """Probabilities, float32 [K], for each image of a request, encoded or uint8 [S,S,3]."""
+        """Probabilities, float32 [K], for each image of a request, encoded or uint8 [H,W,C]."""
         if len(images) == 0:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:

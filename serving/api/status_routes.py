@@ -6,9 +6,10 @@ from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
-from serving.api.response_schemas import Alive, ModelCard, Outcome, Ready, Version
+from serving.api.response_schemas import Alive, ModelCard, Outcome, PreprocessingCard, Ready, Version
 from serving.api.responses import json_response
 from serving.api.service import Service
+from serving.model.preprocessing import Preprocessing
 
 
 def routes(service: Service) -> Blueprint:
@@ -68,15 +69,31 @@ def outcome_response() -> Response:
 
 def _model_card(service: Service) -> ModelCard:
     manifest = service.predictor.bundle.manifest
-    shape = manifest.input_shape
-    crop = service.predictor.preprocessing.crop
+    preprocessing = service.predictor.preprocessing
     return ModelCard(
         **asdict(service.release.pin),
         precision=manifest.precision,
         pin_commit=service.release.pin_commit,
         runtime=service.runtime,
-        input=f"central square, {crop:.1%} of the shorter side, as {shape[0]} x {shape[1]} pixels, RGB",
+        input=_describe_input(preprocessing),
+        preprocessing=PreprocessingCard(**preprocessing.to_json()),
         classes=len(service.predictor.labels),
         labels=[label.name for label in service.predictor.labels],
         metrics=service.release.metrics,
     )
+
+
+def _describe_input(preprocessing: Preprocessing) -> str:
+    """The part of an image that is classified, and its size, in words."""
+    height, width, channels = preprocessing.shape
+    is_square = height == width
+    if preprocessing.resize == "squash":
+        part = "whole image, stretched if it has another shape,"
+    elif preprocessing.resize == "pad":
+        part = "whole image, with black bars if it has another shape,"
+    elif is_square:
+        part = f"central square, {preprocessing.crop:.1%} of the shorter side,"
+    else:
+        part = f"central part, {preprocessing.crop:.1%} of the largest of this shape,"
+    size = f"{height} x {width} pixels" if is_square else f"{width} x {height} pixels (width x height)"
+    return f"{part} as {size}, {'RGB' if channels == 3 else 'grey'}"

@@ -12,9 +12,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from serving.artifact.confidence import Confidence
 from serving.artifact.files import list_files, read_file
+from serving.artifact.head import Head
 from serving.artifact.manifest import (
+    CONFIDENCE,
     GOLDEN,
+    HEAD,
     LABELS,
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -32,7 +36,7 @@ from serving.errors import (
     ManifestInvalid,
     ModelMismatch,
 )
-from serving.model.decoder import Preprocessing
+from serving.model.preprocessing import Preprocessing
 
 # The largest tolerance that a bundle may declare for its golden images; export allows 0.005. With a much
 # larger one, another model would pass the check.
@@ -143,7 +147,30 @@ class Bundle:
     def preprocessing(self) -> Preprocessing:
         """The parameters that turn an image into the model's input."""
         with self._reporting_file(PREPROCESSING):
-            return Preprocessing(**self._read_json(PREPROCESSING))
+            return Preprocessing.from_json(self._read_json(PREPROCESSING), self.manifest.format)
+
+    def confidence(self) -> Confidence | None:
+        """What was measured about the probabilities; None if the bundle does not have it."""
+        if not self._has(CONFIDENCE):
+            return None
+        with self._reporting_file(CONFIDENCE):
+            confidence = Confidence.from_json(self._read_json(CONFIDENCE), self.manifest.classes)
+            if confidence.energy is not None and not self.manifest.energy:
+                raise ValueError("it has a threshold for the energy, and the graph has no such output")
+        return confidence
+
+    def head(self) -> Head | None:
+        """The weights of the last layer, for explanations; None if the bundle does not have them."""
+        if not self._has(HEAD):
+            return None
+        with self._reporting_file(HEAD):
+            if self.manifest.features is None:
+                raise ValueError("it has weights for features, and the graph has no such output")
+            return Head.from_bytes(self.read(HEAD), self.manifest.features[-1], self.manifest.classes)
+
+    def _has(self, name: str) -> bool:
+        """Has the bundle this optional file of format 2?"""
+        return self.manifest.format > 1 and name in self.manifest.files
 
     def golden_images(self) -> list[GoldenImage]:
         """The images with recorded probabilities, at least one."""

@@ -1,7 +1,8 @@
 """The bundle's format: `manifest.json` lists every file with its role, SHA-256 and size.
 
 The digest of a bundle is the SHA-256 of its manifest, so it covers all of its bytes. `pipeline` writes what
-`serving` reads; this format is what they share.
+`serving` reads; this format is what they share. Format 2 is written. Format 1, with square RGB inputs and one
+output, is read for ever; `docs/models.md` describes both.
 """
 
 import hashlib
@@ -9,12 +10,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from serving.artifact.files import to_json
 from serving.errors import ManifestInvalid
 
-FORMAT = 1
+FORMAT, FORMATS = 2, (1, 2)
 MANIFEST = "manifest.json"
 GRAPH = "serving/model.onnx"
 # The float32 graph that an 8-bit one was made from; evaluation compares the two.
@@ -22,6 +23,13 @@ FLOAT_GRAPH = "data/model.onnx"
 LABELS = "serving/labels.json"
 PREPROCESSING = "serving/preprocessing.json"
 GOLDEN = "serving/golden/golden.json"
+# Optional since format 2: what the confidence of predictions rests on, and the weights of the last layer.
+CONFIDENCE, HEAD = "serving/confidence.json", "serving/head.npy"
+# The Keras model. An imported ONNX file or SavedModel has none.
+KERAS_MODEL = "data/model.keras"
+
+# The outputs of the served graph; the last two are optional since format 2.
+PROBABILITIES, ENERGY, FEATURES = "probabilities", "energy", "features"
 
 # The role of the files that a server needs; it needs no others.
 SERVING = "serving"
@@ -41,25 +49,45 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of a bundle. Shapes are without the batch dimension."""
+    """The contents of a bundle. Shapes are without the batch dimension; `input_shape` is (H, W, C).
+
+    `energy`: the graph has an output of this name, [N], the logarithm of the sum of the exponentials of the
+    logits. `features`: the shape of its output of this name, [F] or [h,w,F], the input of the last layer (of
+    the pooling before it); None if it has none.
+    """
 
     name: str
     files: dict[str, ManifestFile]
     input_shape: tuple[int, int, int]
     classes: int
+    energy: bool = False
+    features: tuple[int, ...] | None = None
+    format: int = FORMAT
 
     @property
     def precision(self) -> Literal["int8", "float32"]:
         """The number format that the served graph computes with."""
         return "int8" if FLOAT_GRAPH in self.files else "float32"
 
+    @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The outputs of the served graph, in its order; all are float32."""
+        optional: dict[str, tuple[int, ...]] = {ENERGY: ()} if self.energy else {}
+        if self.features is not None:
+            optional[FEATURES] = self.features
+        return {PROBABILITIES: (self.classes,)} | optional
+
     def to_bytes(self) -> bytes:
         """The canonical bytes, of which `compute_digest` is the bundle's digest."""
+        outputs = [
+            {"name": name, "dtype": "float32", "shape": [None, *shape]}
+            for name, shape in self.output_shapes.items()
+        ]
         document = {
-            "format": FORMAT,
+            "format": self.format,
             "name": self.name,
             "input": {"name": "image", "dtype": "uint8", "shape": [None, *self.input_shape]},
-            "output": {"name": "probabilities", "dtype": "float32", "shape": [None, self.classes]},
+            **({"output": outputs[0]} if self.format == 1 else {"outputs": outputs}),
             "files": {path: vars(file) for path, file in self.files.items()},
         }
         return to_json(document)
@@ -69,26 +97,38 @@ class Manifest:
         """Parses a manifest. Raises `ManifestInvalid` for any bytes that `to_bytes` would not write."""
         try:
             document = json.loads(data)
+            number = document["format"]
+            if type(number) is not int or number not in FORMATS:
+                raise ManifestInvalid(path, f"it has the format {number!r}, and this version reads 1 and 2")
+            outputs = [document["output"]] if number == 1 else document["outputs"]
+            shapes = {output["name"]: tuple(output["shape"][1:]) for output in outputs}
             manifest = cls(
                 name=str(document["name"]),
                 files={str(name): ManifestFile(**entry) for name, entry in document["files"].items()},
                 input_shape=tuple(document["input"]["shape"][1:]),
-                classes=int(document["output"]["shape"][1]),
+                classes=int(shapes[PROBABILITIES][0]),
+                energy=ENERGY in shapes,
+                features=shapes.get(FEATURES),
+                format=number,
             )
             rewritten = manifest.to_bytes()
         # OverflowError: 1e400 is valid JSON and parses to infinity.
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ManifestInvalid(path, f"{type(error).__name__}: {error}") from None
         if rewritten != data:
-            raise ManifestInvalid(path, f"format {FORMAT} would write it differently")
+            raise ManifestInvalid(path, f"format {number} would write it differently")
         if reasons := list(manifest._invalid_values()):
             raise ManifestInvalid(path, reasons[0])
         return manifest
 
     def _invalid_values(self) -> Iterator[str]:
         """Values that are canonical JSON but impossible: shapes, paths, types and sizes."""
-        if any(type(side) is not int or side < 1 for side in (*self.input_shape, self.classes)):
+        features = () if self.features is None else self.features
+        sides: tuple[Any, ...] = (*self.input_shape, self.classes, *features)
+        if any(type(side) is not int or side < 1 for side in sides):
             yield f"{[*self.input_shape]} and {self.classes} are no shapes"
+        if len(self.input_shape) != 3 or len(features) not in ((0,) if self.features is None else (1, 3)):
+            yield f"{[*self.input_shape]} and {[*features]} are no shapes of an image and of features"
         for name, file in self.files.items():
             if not _is_relative_path(name):
                 yield f"{name!r} is no file inside the bundle"

@@ -7,7 +7,7 @@ of its metadata leaves this module.
 import io
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,9 @@ from serving.errors import (
 )
 from serving.model.formats import detection
 from serving.model.formats.image_file import ACCEPTED, HEIC_SUPPORTED, ImageFile
-
-Pixels = npt.NDArray[np.uint8]
+from serving.model.point_sampling import Pixels as Pixels
+from serving.model.preprocessing import Preprocessing as Preprocessing
+from serving.model.resizing import draft_size, resize
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if HEIC_SUPPORTED else []))
 
@@ -39,7 +40,7 @@ MAX_PIXELS = 25_000_000
 # The decoders of these formats hold more copies: twelve megapixels take up to 250 MB.
 MAX_PIXELS_BY_FORMAT = {"WEBP": 12_000_000, "AVIF": 12_000_000}
 # A JPEG with one scan is decoded at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones take
-# no more memory.
+# no more memory. Scaling averages pixels, so it is not done for filters that do not (no antialiasing).
 MAX_PIXELS_SCALED = 200_000_000
 # Pixels times scans: a progressive JPEG of 25 megapixels may have 40 scans, and usually has 10.
 MAX_SCANNED_PIXELS = 1_000_000_000
@@ -74,34 +75,6 @@ SIGNATURES = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
 }  # fmt: skip
 
-# The transposition that turns stored pixels upright, by EXIF orientation. 1 and unknown values need none.
-TRANSPOSE_BY_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Parameters that turn an image of any size into the model's input.
-
-    The central square with `crop` times the shorter side is resized to `size` x `size` pixels.
-    """
-
-    size: int
-    crop: float
-    interpolation: Literal["bicubic"] = "bicubic"
-
-    def __post_init__(self) -> None:
-        numeric = type(self.size) is int and type(self.crop) in (int, float)
-        if not numeric or self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
-            raise ValueError(f"{self} is not a preprocessing: size >= 1, 0 < crop <= 1, bicubic")
-
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -114,7 +87,7 @@ class DecodedImage:
 
 
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
-    """Decodes one image to uint8 [S,S,3], RGB, upright, transparent parts over white.
+    """Decodes one image to uint8 [H,W,C], RGB or grey, upright, transparent parts over white.
 
     Raises an `ImageError`, or a `MemoryError`; no other exception.
     """
@@ -132,14 +105,14 @@ def decode_image(data: bytes, preprocessing: Preprocessing) -> DecodedImage:
         if name not in FORMATS:
             raise _unsupported(data)
         file = detection.parse(name, data)
-        _check_limits(file)
+        _check_limits(file, preprocessing)
         # Pillow's plugin for HEIC is registered under the name of the container, HEIF.
         with Image.open(io.BytesIO(file.data), formats=["HEIF" if name == "HEIC" else name]) as image:
             width, height = image.size
             # It may be smaller: the HEIC decoder crops the padding of the last blocks.
             if width * height > file.width * file.height:
                 raise ImageDamaged(f"it states {file.width} x {file.height} and {width} x {height} pixels")
-            pixels = _crop_and_resize(image, file.orientation, preprocessing)
+            pixels = _load_and_resize(image, file.orientation, preprocessing)
         return DecodedImage(pixels, file.format, width, height)
     # MemoryError: the machine lacks memory; the image is not damaged.
     except (ImageError, MemoryError):
@@ -150,12 +123,13 @@ def decode_image(data: bytes, preprocessing: Preprocessing) -> DecodedImage:
         raise _damaged(error) from None
 
 
-def _check_limits(file: ImageFile) -> None:
+def _check_limits(file: ImageFile, preprocessing: Preprocessing) -> None:
     """Raises an `ImageError` for an image that is too expensive to decode, or too small."""
     width, height = file.width, file.height
+    scaled = file.decodes_scaled and preprocessing.averages
     if file.format == "HEIC" and len(file.data) > MAX_BYTES_HEIC:
         raise ImageTooLarge(len(file.data), MAX_BYTES_HEIC)
-    limit = MAX_PIXELS_SCALED if file.decodes_scaled else MAX_PIXELS_BY_FORMAT.get(file.format, MAX_PIXELS)
+    limit = MAX_PIXELS_SCALED if scaled else MAX_PIXELS_BY_FORMAT.get(file.format, MAX_PIXELS)
     if max(width * height, file.decoded_pixels) > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
     if file.scans * width * height > MAX_SCANNED_PIXELS:
@@ -183,25 +157,25 @@ def _unsupported(data: bytes) -> ImageError:
     return ImageFormatUnsupported(name, ACCEPTED) if name else ImageUnrecognised(ACCEPTED)
 
 
-def _crop_and_resize(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
-    size, crop = preprocessing.size, preprocessing.crop
-    # JPEG: the smallest decoding scale that still has as many pixels as the resize needs.
-    short = round(size / crop)
-    scale = short / min(image.size)
-    image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+def _load_and_resize(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
+    if preprocessing.averages:
+        # JPEG: the smallest decoding scale that still has as many pixels as the resize needs.
+        image.draft("RGB", draft_size(image.size, orientation, preprocessing))
+        if image.width * image.height > MAX_PIXELS:
+            found = f"{image.width} x {image.height} pixels at the scale that the model needs"
+            raise ImageTooManyPixels(found, f"{MAX_PIXELS:,} in all")
     image.load()
-    rgb = _to_rgb_or_grey(image)
-    side = crop * min(rgb.size)
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    small = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    # The crop is a central square, so it may be turned after resizing, which is cheaper.
-    if orientation in TRANSPOSE_BY_ORIENTATION:
-        small = small.transpose(TRANSPOSE_BY_ORIENTATION[orientation])
-    return np.asarray(small.convert("RGB"))
+    pixels = resize(_to_rgb_or_grey(image, preprocessing.channels), orientation, preprocessing)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., np.newaxis], preprocessing.channels, axis=2)
+    return pixels
 
 
-def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
-    """Converts any mode to RGB or 8-bit grey, also where `convert("RGB")` alone would give wrong pixels."""
+def _to_rgb_or_grey(image: Image.Image, channels: int) -> Image.Image:
+    """Converts any mode to RGB or 8-bit grey, also where `convert` alone would give wrong pixels.
+
+    With one channel the result is grey (ITU-R 601). With three, images that are grey stay so.
+    """
     if image.mode.startswith("I"):
         # 16-bit grey: convert() clips at 255, which makes most of the image white.
         deep: npt.NDArray[Any] = np.asarray(image)
@@ -209,18 +183,22 @@ def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
         np.right_shift(deep, 8, out=high, casting="unsafe")
         image = Image.fromarray(high)
     if image.has_transparency_data:
-        return _composite_over_white(image)
-    return image if image.mode in ("RGB", "L") else image.convert("RGB")
+        return _composite_over_white(image, "L" if channels == 1 else "RGB")
+    if image.mode == "L":
+        return image
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return rgb.convert("L") if channels == 1 else rgb
 
 
-def _composite_over_white(image: Image.Image) -> Image.Image:
+def _composite_over_white(image: Image.Image, mode: str) -> Image.Image:
     """Composites an image over white; convert() would show the hidden colours of transparent pixels.
 
     It works in strips, because the intermediate results of the whole image would take three copies.
     """
-    opaque = Image.new("RGB", image.size)
+    opaque = Image.new(mode, image.size)
     for top in range(0, image.height, STRIP_ROWS):
         strip = image.crop((0, top, image.width, min(top + STRIP_ROWS, image.height))).convert("RGBA")
         white = Image.new("RGBA", strip.size, "white")
-        opaque.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+        flat = Image.alpha_composite(white, strip).convert("RGB")
+        opaque.paste(flat if mode == "RGB" else flat.convert(mode), (0, top))
     return opaque

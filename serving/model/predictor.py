@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from serving.artifact.bundle import Bundle, Label
-from serving.artifact.manifest import GRAPH, MANIFEST
+from serving.artifact.manifest import GRAPH, MANIFEST, PROBABILITIES
 from serving.errors import ContractBroken, GoldenMismatch
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels, Preprocessing, decode
@@ -67,12 +67,13 @@ class Predictor:
         return predictor
 
     def predict(self, images: Pixels) -> Probabilities:
-        """Classifies uint8 [N,S,S,3]. Returns float32 [N,K]; each row sums to 1."""
-        size = self.preprocessing.size
-        if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
-            raise ValueError(f"predict expects uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
+        """Classifies uint8 [N,H,W,C]. Returns float32 [N,K]; each row sums to 1."""
+        shape = self.preprocessing.shape
+        if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
+            expected = ",".join(map(str, shape))
+            raise ValueError(f"predict expects uint8 [N,{expected}], not {images.dtype} {images.shape}")
         try:
-            (probabilities,) = self.session.run(["probabilities"], {"image": images})
+            (probabilities,) = self.session.run([PROBABILITIES], {"image": images})
         except RuntimeException as error:
             # ONNX Runtime has no exception class for failed allocations.
             if "llocat" in str(error) or "bad_alloc" in str(error):
@@ -105,18 +106,19 @@ class Predictor:
         return largest
 
     def _check_shapes(self, graph: Path) -> None:
-        size, manifest = self.preprocessing.size, self.bundle.manifest
+        shape, manifest = self.preprocessing.shape, self.bundle.manifest
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         outputs = [(o.name, o.type, o.shape[1:]) for o in self.session.get_outputs()]
         if any(isinstance(tensor.shape[0], int) for tensor in self.session.get_inputs() if tensor.shape):
             raise ContractBroken(graph, "it takes batches of one size only")
-        expected_inputs = [("image", "tensor(uint8)", [size, size, 3])]
+        expected_inputs = [("image", "tensor(uint8)", [*shape])]
         if inputs != expected_inputs:
             raise ContractBroken(graph, f"its input is {inputs}, not {expected_inputs}")
-        if manifest.input_shape != (size, size, 3):
-            reason = f"it says that the input is {list(manifest.input_shape)}, and it is {[size, size, 3]}"
+        if manifest.input_shape != shape:
+            reason = f"it says that the input is {[*manifest.input_shape]}, and it is {[*shape]}"
             raise ContractBroken(self.bundle.path / MANIFEST, reason)
-        expected_outputs = [("probabilities", "tensor(float)", [len(self.labels)])]
+        shapes = manifest.output_shapes | {PROBABILITIES: (len(self.labels),)}
+        expected_outputs = [(name, "tensor(float)", [*shape]) for name, shape in shapes.items()]
         if outputs != expected_outputs:
             raise ContractBroken(graph, f"its output is {outputs}, not {expected_outputs}")
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from serving.artifact.files import to_json
-from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
+from serving.artifact.manifest import (
+    FORMAT,
+    GOLDEN,
+    GRAPH,
+    LABELS,
+    MANIFEST,
+    PREPROCESSING,
+    Manifest,
+    ManifestFile,
+)
+from serving.model.preprocessing import Preprocessing
 from tests.serving.images import encode_image
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -22,32 +33,49 @@ TOLERANCE = 0.005
 OPSET, IR_VERSION = 18, 10
 
 
+SQUARE = Preprocessing.square(SIZE, crop=1.0)
+
+
 def write_bundle(
     folder: Path,
     name: str = "colours",
     steepness: float = STEEPNESS,
     extra: Mapping[str, bytes] | None = None,
+    preprocessing: Preprocessing = SQUARE,
+    bundle_format: int = FORMAT,
 ) -> Path:
-    """Writes a complete bundle. Its digest depends on name, steepness and extra files."""
-    write_files(folder, bundle_files(steepness) | dict(extra or {}))
-    return write_manifest(folder, name)
+    """Writes a complete bundle. Its digest depends on all arguments but the folder."""
+    write_files(folder, bundle_files(steepness, preprocessing, bundle_format) | dict(extra or {}))
+    return write_manifest(folder, name, preprocessing.shape, bundle_format=bundle_format)
 
 
-def bundle_files(steepness: float = STEEPNESS) -> dict[str, bytes]:
+def bundle_files(
+    steepness: float = STEEPNESS, preprocessing: Preprocessing = SQUARE, bundle_format: int = FORMAT
+) -> dict[str, bytes]:
     """The files of a bundle, without the manifest."""
     images = {f"{number}.png": rgb for number, rgb in enumerate(COLOURS.values())}
+    channels = preprocessing.channels
     recorded = [
-        {"file": file, "probabilities": expected_probabilities(rgb, steepness).round(3).tolist()}
+        {"file": file, "probabilities": expected_probabilities(rgb, steepness, channels).round(3).tolist()}
         for file, rgb in images.items()
     ]
     folder = GOLDEN.rsplit("/", 1)[0]
     return {
-        GRAPH: onnx_graph(steepness),
+        GRAPH: onnx_graph(steepness, preprocessing.shape),
         LABELS: to_json([{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]),
-        PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "interpolation": "bicubic"}),
+        PREPROCESSING: preprocessing_json(preprocessing, bundle_format),
         GOLDEN: to_json({"tolerance": TOLERANCE, "images": recorded}),
         **{f"{folder}/{file}": one_colour_png(rgb) for file, rgb in images.items()},
     }
+
+
+def preprocessing_json(preprocessing: Preprocessing, bundle_format: int = FORMAT) -> bytes:
+    """The file `preprocessing.json` as the pipeline of this format writes it."""
+    if bundle_format > 1:
+        return to_json(preprocessing.to_json())
+    size, crop = preprocessing.height, preprocessing.crop
+    assert preprocessing == Preprocessing.square(size, crop)
+    return to_json({"size": size, "crop": crop, "interpolation": "bicubic"})
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -63,6 +91,8 @@ def write_manifest(
     name: str = "colours",
     shape: tuple[int, int, int] = (SIZE, SIZE, 3),
     classes: int = len(COLOURS),
+    bundle_format: int = FORMAT,
+    **outputs: Any,  # noqa: ANN401  (`energy` and `features` of the manifest)
 ) -> Path:
     """Writes the manifest for the files in the folder, whatever their content."""
     files = {}
@@ -72,40 +102,61 @@ def write_manifest(
             role = "serving" if name_in_bundle.startswith("serving/") else "mlflow"
             data = path.read_bytes()
             files[name_in_bundle] = ManifestFile(role, hashlib.sha256(data).hexdigest(), len(data))
-    (folder / MANIFEST).write_bytes(Manifest(name, files, shape, classes).to_bytes())
+    manifest = Manifest(name, files, shape, classes, format=bundle_format, **outputs)
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
     return folder
 
 
 def onnx_graph(
-    steepness: float = STEEPNESS, size: int = SIZE, kind: int = TensorProto.UINT8, image: str = "image"
+    steepness: float = STEEPNESS,
+    shape: tuple[int, int, int] = (SIZE, SIZE, 3),
+    kind: int = TensorProto.UINT8,
+    image: str = "image",
+    energy: bool = False,
+    features: bool = False,
 ) -> bytes:
-    """The model as ONNX: softmax of the mean red, green and blue, scaled to 0 ... `steepness`."""
-    weights = steepness / 255 * np.eye(len(COLOURS), dtype=np.float32)
+    """The model as ONNX: softmax of the mean red, green and blue, scaled to 0 ... `steepness`.
+
+    `energy` and `features` add the optional outputs of format 2; the features are the means.
+    """
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(COLOURS)])]
+    nodes = [
+        helper.make_node("Cast", [image], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "sides"], ["features"], keepdims=0),
+        helper.make_node("MatMul", ["features", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {"weights": head_kernel(steepness, shape[2]), "sides": np.array([1, 2], dtype=np.int64)}
+    if energy:
+        nodes.append(helper.make_node("ReduceLogSumExp", ["logits", "classes"], ["energy"], keepdims=0))
+        outputs.append(helper.make_tensor_value_info("energy", TensorProto.FLOAT, ["batch"]))
+        constants["classes"] = np.array([1], dtype=np.int64)
+    if features:
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", shape[2]]))
     made = helper.make_graph(
-        [
-            helper.make_node("Cast", [image], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels", "sides"], ["means"], keepdims=0),
-            helper.make_node("MatMul", ["means", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-        ],
+        nodes,
         "colours",
-        [helper.make_tensor_value_info(image, kind, ["batch", size, size, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(COLOURS)])],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([1, 2], dtype=np.int64), "sides"),
-        ],
+        [helper.make_tensor_value_info(image, kind, ["batch", *shape])],
+        outputs,
+        [numpy_helper.from_array(constant, name) for name, constant in constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def head_kernel(steepness: float = STEEPNESS, channels: int = 3) -> npt.NDArray[np.float32]:
+    """The weights of the model [channels,3]. From one channel, grey: red is dark, blue is light."""
+    weights = np.eye(len(COLOURS)) if channels == 3 else np.array([[-1.0, 0.0, 1.0]])
+    return (steepness / 255 * weights).astype(np.float32)
+
+
 def expected_probabilities(
-    rgb: tuple[int, int, int], steepness: float = STEEPNESS
+    rgb: tuple[int, int, int], steepness: float = STEEPNESS, channels: int = 3
 ) -> npt.NDArray[np.float64]:
     """The model's probabilities for an image of one colour, computed without ONNX."""
-    powers = np.exp(steepness / 255 * np.array(rgb, dtype=np.float64))
+    means = rgb if channels == 3 else Image.new("RGB", (1, 1), rgb).convert("L").getpixel((0, 0))
+    powers = np.exp(np.atleast_1d(np.array(means, dtype=np.float64)) @ head_kernel(steepness, channels))
     probabilities: npt.NDArray[np.float64] = powers / powers.sum()
     return probabilities
 

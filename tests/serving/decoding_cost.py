@@ -21,6 +21,8 @@ from tests.repo.imports import ROOT
 # Where Linux reports the peak memory of a process, and where it is reset.
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 TIMEOUT_SECONDS = 60
+# What photos are mostly prepared for.
+PHOTO = Preprocessing.square(224, crop=0.875)
 
 
 class DecodingCost(NamedTuple):
@@ -44,12 +46,13 @@ class CostMeter:
         self._process.kill()
         self._process.communicate()
 
-    def measure(self, data: bytes) -> DecodingCost:
+    def measure(self, data: bytes, preprocessing: Preprocessing = PHOTO) -> DecodingCost:
         """Decodes one file. A crash, or an exception other than `ImageError`, fails the test."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise ValueError("the process has no pipes")
-        stdin.write(struct.pack("<I", len(data)) + data)
+        settings = json.dumps(preprocessing.to_json()).encode()
+        stdin.write(struct.pack("<II", len(settings), len(data)) + settings + data)
         stdin.flush()
         line = stdout.readline()
         if not line:
@@ -58,19 +61,20 @@ class CostMeter:
 
 
 def main() -> None:
-    """Reads images, each after its length in 4 bytes, and writes a line for each."""
+    """Reads settings and image, after their lengths in 4 bytes each, and writes a line for each image."""
     stream: BinaryIO = sys.stdin.buffer
-    while header := stream.read(4):
-        data = stream.read(struct.unpack("<I", header)[0])
+    while header := stream.read(8):
+        settings, data = (stream.read(length) for length in struct.unpack("<II", header))
+        preprocessing = Preprocessing(**json.loads(settings))
         PEAK_RESET.write_text("5", encoding="ascii")
         before, began = _peak_megabytes(), time.process_time()
-        outcome = _decode(data)
+        outcome = _decode(data, preprocessing)
         print(json.dumps([_peak_megabytes() - before, time.process_time() - began, outcome]), flush=True)
 
 
-def _decode(data: bytes) -> str:
+def _decode(data: bytes, preprocessing: Preprocessing) -> str:
     try:
-        decode(data, Preprocessing(size=224, crop=0.875))
+        decode(data, preprocessing)
     except ImageError as error:
         return error.code
     return "decoded"

@@ -38,8 +38,11 @@ class Classifier:
         return [self.labels[index] | {"score": float(probabilities[0][index])} for index in best]
 
     def pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """The central square, resized: uint8 [S,S,3]."""
-        size, crop = self.preprocessing["size"], self.preprocessing["crop"]
+        """The central square, resized: uint8 [S,S,3]. Bundles of format 1 name its side `size`."""
+        size, crop = (
+            self.preprocessing.get("size") or self.preprocessing["height"],
+            self.preprocessing["crop"],
+        )
         image = Image.open(io.BytesIO(data))
         scale = round(size / crop) / min(image.size)
         image.draft("RGB", (round(image.width * scale), round(image.height * scale)))

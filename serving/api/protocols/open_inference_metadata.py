@@ -6,7 +6,6 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from serving.api.model_repository import INPUT, OUTPUT, ModelEntry
-from serving.api.protocols.json_pixels import CHANNELS
 from serving.api.request_statistics import StatisticsSnapshot, TotalTime
 
 SERVER, VERSION = "goldfish", "0.1.0"
@@ -152,5 +151,5 @@ def statistics(entry: ModelEntry, totals: StatisticsSnapshot) -> ModelStatistics
 
 def _input(entry: ModelEntry) -> tuple[str, list[int]]:
     if entry.pixels:
-        return "UINT8", [entry.size, entry.size, CHANNELS]
+        return "UINT8", [*entry.shape]
     return "BYTES", [1]

@@ -4,6 +4,7 @@ Tensors are JSON or binary. Elements of the type BYTES are encoded images; in JS
 are base64, by a convention of this server.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -123,9 +124,9 @@ def _tensor(tensor: InputTensor, tail: memoryview, entry: ModelEntry, limit: int
 
 def _count(tensor: InputTensor, entry: ModelEntry) -> int:
     """The number of images of a tensor, from its type and shape."""
-    kind, side = ("UINT8", entry.size) if entry.pixels else ("BYTES", 0)
-    fixed = [[side, side, json_pixels.CHANNELS]] if entry.pixels else [[], [1]]
-    expected = f"[N,{side},{side},{json_pixels.CHANNELS}]" if entry.pixels else "[N,1]"
+    kind = "UINT8" if entry.pixels else "BYTES"
+    fixed = [[*entry.shape]] if entry.pixels else [[], [1]]
+    expected = json_pixels.describe_shape(entry.shape) if entry.pixels else "[N,1]"
     shape_json = bytes(tensor.shape)
     shape = parse(shape_json, list[int]) if len(shape_json) <= MAX_SHAPE_BYTES else []
     if tensor.datatype != kind or not shape or shape[1:] not in fixed or shape[0] < 1:
@@ -142,7 +143,7 @@ def _json_images(data: Raw, count: int) -> list[bytes]:
 
 
 def _json_pixels(data: Raw, entry: ModelEntry, count: int, limit: int) -> Pixels:
-    images = json_pixels.parse_pixels(bytes(data), entry.size, limit, flat=True)
+    images = json_pixels.parse_pixels(bytes(data), entry.shape, limit, flat=True)
     if len(images) != count:
         raise TensorInvalid(f"its shape says {count} images and its data are {len(images)}")
     return images
@@ -150,7 +151,7 @@ def _json_pixels(data: Raw, entry: ModelEntry, count: int, limit: int) -> Pixels
 
 def _binary_pixels(tensor: memoryview, entry: ModelEntry, count: int | None) -> Pixels:
     """A binary tensor of `count` images, or of any number if that is None."""
-    each = entry.size * entry.size * json_pixels.CHANNELS
+    each = math.prod(entry.shape)
     if len(tensor) != each * (len(tensor) // each if count is None else count) or not tensor:
         raise TensorInvalid(f"each image has {each:,} bytes, and {len(tensor):,} came")
-    return json_pixels.as_images(tensor, entry.size)
+    return json_pixels.as_images(tensor, entry.shape)

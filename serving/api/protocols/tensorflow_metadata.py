@@ -5,7 +5,6 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from serving.api.model_repository import INPUT, OUTPUT, ModelEntry
-from serving.api.protocols.json_pixels import CHANNELS
 
 DEFAULT = "serving_default"
 METHOD = "tensorflow/serving/predict"
@@ -65,7 +64,7 @@ def status(entry: ModelEntry) -> Status:
 def metadata(entry: ModelEntry) -> Metadata:
     """The model's only signature."""
     if entry.pixels:
-        inputs = {INPUT: _tensor(INPUT, "DT_UINT8", -1, entry.size, entry.size, CHANNELS)}
+        inputs = {INPUT: _tensor(INPUT, "DT_UINT8", -1, *entry.shape)}
     else:
         inputs = {ENCODED: _tensor(ENCODED, "DT_STRING", -1)}
     outputs = {OUTPUT: _tensor(OUTPUT, "DT_FLOAT", -1, len(entry.labels))}

@@ -75,11 +75,11 @@ def parse_predict(body: bytes, entry: ModelEntry, limit: int) -> tuple[Sequence[
     rows, columns = document.instances, document.inputs
     if isinstance(rows, Raw) and isinstance(columns, UnsetType):
         if entry.pixels:
-            return json_pixels.parse_pixels(_pixels_of_rows(rows), entry.size, limit), True
+            return json_pixels.parse_pixels(_pixels_of_rows(rows), entry.shape, limit), True
         return [_image(instance) for instance in parse(rows, list[Instance])], True
     if isinstance(columns, Raw) and isinstance(rows, UnsetType):
         if entry.pixels:
-            return json_pixels.parse_pixels(_pixels_of_column(columns), entry.size, limit), False
+            return json_pixels.parse_pixels(_pixels_of_column(columns), entry.shape, limit), False
         return _column(parse(columns, COLUMN)), False
     raise DocumentMalformed("it must hold either instances or inputs")
 

@@ -24,7 +24,7 @@ from serving.model.formats import image_file
 from tests.pipeline.projects import ROOT, TINY
 from tests.pipeline.sample_images import write_class_folders
 
-PREPROCESSING = Preprocessing(size=32, crop=1.0)
+PREPROCESSING = Preprocessing.square(32, crop=1.0)
 
 
 @pytest.fixture

@@ -85,19 +85,20 @@ def test_a_file_that_is_no_image_stops_it(predictor: Predictor, images: Path, tm
     [(953, 224, 8), (330, 48, 165), (100, 48, 100), (3, 1000, 1), (1, 224, 1)],
 )
 def test_a_batch_is_bounded_in_pixels(images: int, size: int, expected: int) -> None:
-    assert batch_size(images, size) == expected
+    assert batch_size(images, size**2) == expected
 
 
 def test_keras_agrees_also_in_a_last_batch_that_is_not_full(built: Project, tmp_path: Path) -> None:
     bundle = built.root / "models/tiny/bundle"
     floats = Predictor.open(bundle, graph=FLOAT_GRAPH)
     files = sorted(path for path in (built.root / "data/prepared/tiny/test").rglob("*") if path.is_file())
-    total = 1 + batch_size(10**6, floats.preprocessing.size)
+    pixels = floats.preprocessing.height * floats.preprocessing.width
+    total = 1 + batch_size(10**6, pixels)
     for number in range(total):
         path = files[number % len(files)]
         (tmp_path / path.parent.name).mkdir(exist_ok=True)
         os.link(path, tmp_path / path.parent.name / f"{number:04d}{path.suffix}")
     agreed = measure_agreement(floats, bundle / "data/model.keras", predict_folder(floats, tmp_path))
-    assert total % batch_size(total, floats.preprocessing.size) != 0
+    assert total % batch_size(total, pixels) != 0
     assert (agreed.predict, agreed.eager) == (1.0, 1.0)
     assert 0 <= agreed.max_difference < 1e-4

@@ -12,7 +12,7 @@ from pipeline.onnx.calibration_images import load_calibration_images
 from serving.model.decoder import Preprocessing, decode
 from tests.pipeline.sample_images import COLOURS, draw_image, write_class_folders
 
-PREPROCESSING = Preprocessing(size=32, crop=1.0)
+PREPROCESSING = Preprocessing.square(32, crop=1.0)
 
 
 @pytest.fixture

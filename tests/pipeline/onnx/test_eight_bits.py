@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [
         draw_image(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)
     ]
-    pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
+    pictures = np.stack([decode(file.read_bytes(), Preprocessing.square(32, 1.0)) for file in files])
     keras.utils.set_random_seed(1)
     model = architectures.build_scratch(SETTINGS, classes=len(COLOURS))
     # With random weights the differences between images would be as small as the quantisation error.

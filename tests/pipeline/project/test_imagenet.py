@@ -52,7 +52,7 @@ def test_published_weights_recognise_a_few_photos_in_keras_and_in_onnx(photos: d
     settings = params.load(ROOT / "params.yaml").for_model("imagenet").build
     assert isinstance(settings, params.Pretrained)
     network = architectures.build_pretrained(settings)
-    preprocessing = Preprocessing(settings.size, settings.crop)
+    preprocessing = Preprocessing.square(settings.size, settings.crop)
     images = np.stack([decode(data, preprocessing) for data in photos.values()])
     expected = network.predict(images, verbose=0)
     session = create_session(keras_to_onnx.to_bytes(network), 1, False)

@@ -1,5 +1,6 @@
 """The images of a report: content, reproducible bytes, and the text where an image is missing."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
+from serving.model.preprocessing import Preprocessing
 from tests.pipeline.evaluated_models import EvaluatedModel, create_released
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
@@ -100,7 +102,7 @@ def test_missing_bundle_and_build_are_reported(project: Project) -> None:
     assert "They cannot be shown: `models/tiny/bundle`" in report()
     Path("models/tiny/build").mkdir()
     Path("models/tiny/build/preprocessing.json").write_text(
-        '{"size": 32, "crop": 1.0, "interpolation": "bicubic"}'
+        json.dumps(Preprocessing.square(32, crop=1.0).to_json())
     )
     assert str(CHANGED) in report()
 

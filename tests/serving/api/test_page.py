@@ -13,7 +13,7 @@ from flask import render_template
 from selenium.webdriver import Chrome
 
 from serving.api.app import create_app
-from serving.api.response_schemas import ModelCard
+from serving.api.response_schemas import ModelCard, PreprocessingCard
 from serving.api.service import Service
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
@@ -21,6 +21,7 @@ from serving.artifact.release import Release
 from serving.config import Settings
 from serving.errors import ImageTooLarge
 from serving.model.decoder import MAX_BYTES
+from serving.model.preprocessing import Preprocessing
 from serving.server.drain import Drain
 from tests.serving.api.blocking import occupied
 from tests.serving.browser import SETTLED, Page, chromium
@@ -373,7 +374,20 @@ def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, 
     release = Release(Bundle.open(bundle), Pin("colours", 3, digest), None, None)
     app = create_app(Service.start(Settings(), release, 1, Drain()))
     labels = [f"class {number}" for number in range(60)]
-    card = ModelCard("colours", 3, digest, "int8", None, {"python": "3"}, "all of it", 60, labels, metrics)
+    preprocessing = PreprocessingCard(**Preprocessing.square(8, crop=1.0).to_json())
+    card = ModelCard(
+        name="colours",
+        version=3,
+        digest=digest,
+        precision="int8",
+        pin_commit=None,
+        runtime={"python": "3"},
+        input="all of it",
+        preprocessing=preprocessing,
+        classes=60,
+        labels=labels,
+        metrics=metrics,
+    )
     with app.test_request_context("/model"):
         markup = render_template("card.html", card=card)
     assert [text for text in [*texts, digest, "class 59", "<details>"] if text not in markup] == []

@@ -215,8 +215,8 @@ IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], None]] = {
     "a side of 8.0": lambda document: document["input"].update(shape=[None, 8.0, 8, 3]),
     "a side of true": lambda document: document["input"].update(shape=[None, 8, 8, True]),
     "a negative side": lambda document: document["input"].update(shape=[None, -8, 8, 3]),
-    "no class": lambda document: document["output"].update(shape=[None, 0]),
-    "infinitely many classes": lambda document: document["output"].update(shape=[None, 1e999]),
+    "no class": lambda document: document["outputs"][0].update(shape=[None, 0]),
+    "infinitely many classes": lambda document: document["outputs"][0].update(shape=[None, 1e999]),
 }
 
 

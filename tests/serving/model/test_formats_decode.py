@@ -10,7 +10,7 @@ from serving.model.decoder import STRIP_ROWS, Preprocessing, decode, decode_imag
 from tests.serving.images import CORPUS, encode_image
 
 SIZE = 16
-WHOLE = Preprocessing(size=SIZE, crop=1.0)
+WHOLE = Preprocessing.square(SIZE, crop=1.0)
 # The largest difference that lossy encoding makes in the middle of an even area.
 LOSSY_TOLERANCE = 6
 
@@ -105,7 +105,7 @@ def test_centre(size: tuple[int, int], crop: float, corner: int) -> None:
     image = Image.new("RGB", size, "black")
     left, top = (size[0] - 30) // 2, (size[1] - 30) // 2
     image.paste("white", (left, top, left + 30, top + 30))
-    pixels = decode(encode_image(image, "PNG"), Preprocessing(SIZE, crop))
+    pixels = decode(encode_image(image, "PNG"), Preprocessing.square(SIZE, crop))
     assert (pixels[SIZE // 2, SIZE // 2] == 255).all()
     assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == corner).all()
 

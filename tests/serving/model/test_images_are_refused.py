@@ -26,7 +26,7 @@ from serving.model.decoder import MAX_BYTES, Preprocessing, decode
 from tests.serving.decoding_cost import PEAK_RESET, CostMeter
 from tests.serving.images import GREY, PHOTO, black_png, encode_image, make_png
 
-SETTINGS = Preprocessing(size=16, crop=0.875)
+SETTINGS = Preprocessing.square(16, crop=0.875)
 linux = pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux reports a process's peak memory")
 NOISE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8))
 
