@@ -51,6 +51,21 @@ class Layout:
         return self.built / "weights.json"
 
     @property
+    def keras_model(self) -> Path:
+        """Absent for an imported model that Keras cannot load by itself."""
+        return self.built / "model.keras"
+
+    @property
+    def imported_graph(self) -> Path:
+        """The float32 ONNX graph of an imported model; absent for other models."""
+        return self.built / "model.onnx"
+
+    @property
+    def generated_images(self) -> Path:
+        """Images in place of photos; only for an imported model without any photo."""
+        return self.built / "generated"
+
+    @property
     def import_record(self) -> Path:
         """Of an imported model: what its file holds, and how it was compared; absent for other models."""
         return self.built / "import.json"

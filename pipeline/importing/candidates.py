@@ -7,15 +7,15 @@ from pipeline.errors import DeclarationImpossible
 from pipeline.importing.declaration import Channels, Declaration
 from pipeline.model_files.model_file import Description
 from pipeline.params import Scale
-from serving.model.decoder import Preprocessing
+from serving.model.preprocessing import Filter, Preprocessing, Resize
 
 # The conventions of keras.applications, torchvision and tutorials.
 SCALES: tuple[Scale, ...] = ("inside", [-1.0, 1.0], [0.0, 1.0], "none", "torch", "caffe")
 # Resizing: how, the share kept by a crop. 0.875 is the central crop of ImageNet's evaluation.
-RESIZES = (("crop", 0.875), ("crop", 1.0), ("squash", 1.0), ("pad", 1.0))
+RESIZES: tuple[tuple[Resize, float], ...] = (("crop", 0.875), ("crop", 1.0), ("squash", 1.0), ("pad", 1.0))
 # Filters, and whether they average over all pixels when they shrink. Keras's layers and TensorFlow do not,
 # unless asked to.
-FILTERS = (("bicubic", True), ("bilinear", True), ("bilinear", False))
+FILTERS: tuple[tuple[Filter, bool], ...] = (("bicubic", True), ("bilinear", True), ("bilinear", False))
 
 
 def first_guess(description: Description, size: tuple[int, int]) -> Declaration:

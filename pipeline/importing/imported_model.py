@@ -20,7 +20,7 @@ from pipeline.importing.generated_images import generate_images
 from pipeline.importing.labels import IMAGENET_LABELS, load_labels, match_folders
 from pipeline.importing.trials import LabelledFile, Network
 from pipeline.layout import Layout
-from pipeline.model_files.labels import check_labels
+from pipeline.model_files.labels import check_count
 from pipeline.model_files.model_file import Description
 from pipeline.model_files.opening import open_model_file
 from pipeline.network import keras_archive
@@ -50,16 +50,16 @@ def build_imported(settings: Import, layout: Layout, environment: Environment, b
     labels = _labels(settings, layout, environment, description)
     network, scaling = file.to_onnx(*settings.size), declaration.scaling(description)
     graph = assemble(network, scaling, settings.channels == "BGR", settings.head)
-    write(built / "model.onnx", graph)
+    write(built / layout.imported_graph.name, graph)
     keras_network = file.to_keras(*settings.size)
     if keras_network is not None:
         model = keras_form.assemble(keras_network, scaling, settings.channels == "BGR", settings.head)
-        write(built / "model.keras", keras_archive.to_bytes(model))
+        write(built / layout.keras_model.name, keras_archive.to_bytes(model))
 
     photos = _photos(layout)
     images = [path.read_bytes() for path in photos[:CHECKED_IMAGES]] or list(generate_images())
     for number, image in enumerate(images if not photos else ()):
-        write(built / "generated" / f"{number}.png", image)
+        write(built / layout.generated_images.name / f"{number}.png", image)
     check = check_conversion(file, graph, declaration, settings.head, images, generated=not photos)
     labelled = _labelled_photos(layout, labels)
     alternatives = None
@@ -128,7 +128,7 @@ def _labels(
     if settings.labels != IMAGENET_LABELS:
         path = _user_file(layout, settings.labels, "build.labels")
     labels = load_labels(path, environment)
-    check_labels(labels, description.outputs)
+    check_count(labels, description.outputs, settings.head, path)
     return match_folders(labels, sorted(read_json(layout.data_report)["classes"]), layout.raw)
 
 

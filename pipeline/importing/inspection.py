@@ -15,7 +15,7 @@ from pipeline.importing.declaration import Declaration
 from pipeline.importing.label_order import LabelOrder, find_label_order
 from pipeline.importing.labels import load_labels, match_folders
 from pipeline.importing.trials import LabelledFile, Network, Trial, run_trials
-from pipeline.model_files.labels import check_labels
+from pipeline.model_files.labels import check_count
 from pipeline.model_files.model_file import Description, Head, ModelFile
 from pipeline.model_files.opening import open_model_file
 from pipeline.onnx.probability_check import TOLERANCE
@@ -138,7 +138,7 @@ def _labels(
         classes = 2 if description.outputs == 1 else description.outputs
         return [Label(name, name) for name in folders] if len(folders) == classes else None
     labels = load_labels(request.labels, environment)
-    check_labels(labels, description.outputs)
+    check_count(labels, description.outputs, description.head, request.labels)
     return match_folders(labels, folders, request.photos) if request.photos else labels
 
 

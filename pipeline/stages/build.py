@@ -1,4 +1,4 @@
-"""Builds the Keras model: trained from random weights, fine-tuned, or with published weights.
+"""Builds the model: trained from random weights, fine-tuned, with published weights, or imported from a file.
 
 Reads `data/prepared/<model>` and, unless it trains from random weights, Keras's ImageNet weights.
 Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, canonical bytes), `labels.json`,
@@ -17,6 +17,8 @@ from pipeline.command_line import run_stage
 from pipeline.environment import Environment
 from pipeline.errors import InputMissing, TrainingDiverged
 from pipeline.files import read_json, replace_folder, write
+from pipeline.importing.declaration import Declaration
+from pipeline.importing.imported_model import build_imported
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
@@ -30,24 +32,40 @@ def main(model: str) -> None:
     layout, settings = Layout(model), params.load().for_model(model).build
     if not layout.data_report.exists():
         raise InputMissing(layout.data_report, model)
-    preprocessing = Preprocessing.square(settings.size, settings.crop)
     with replace_folder(layout.built) as built:
         # DVC expects this folder of plots; it stays empty if nothing is trained.
         (built / "training").mkdir()
         environment = Environment.read()
-        if not isinstance(settings, params.Scratch):
-            weights = imagenet.fetch_weights(settings.alpha, environment)
-            write(built / layout.weights.name, to_json(asdict(weights)))
-        if isinstance(settings, params.Pretrained):
-            labels = imagenet.fetch_labels(environment)
-            network = architectures.build_pretrained(settings)
+        if isinstance(settings, params.Import):
+            preprocessing = Declaration.from_params(settings).preprocessing
+            labels = build_imported(settings, layout, environment, built)
         else:
-            labels = [Label(name, name) for name in _class_names(layout.data_report)]
-            network = train(settings, layout.prepared, labels, preprocessing, built / "training")
-        write(built / "model.keras", keras_archive.to_bytes(network))
+            preprocessing = Preprocessing.square(settings.size, settings.crop)
+            labels = build_network(settings, layout, environment, preprocessing, built)
         write(built / "labels.json", to_json([asdict(label) for label in labels]))
         write(built / "preprocessing.json", to_json(preprocessing.to_json()))
-    print(f"build {model}: {network.count_params():,} parameters, {len(labels)} classes")
+
+
+def build_network(
+    settings: params.Pretrained | params.Scratch | params.Finetune,
+    layout: Layout,
+    environment: Environment,
+    preprocessing: Preprocessing,
+    built: Path,
+) -> list[Label]:
+    """Writes `model.keras`, with published weights or trained, `weights.json` and `training/` to `built`."""
+    if not isinstance(settings, params.Scratch):
+        weights = imagenet.fetch_weights(settings.alpha, environment)
+        write(built / layout.weights.name, to_json(asdict(weights)))
+    if isinstance(settings, params.Pretrained):
+        labels = imagenet.fetch_labels(environment)
+        network = architectures.build_pretrained(settings)
+    else:
+        labels = [Label(name, name) for name in _class_names(layout.data_report)]
+        network = train(settings, layout.prepared, labels, preprocessing, built / "training")
+    write(built / layout.keras_model.name, keras_archive.to_bytes(network))
+    print(f"build {layout.model}: {network.count_params():,} parameters, {len(labels)} classes")
+    return labels
 
 
 def train(

@@ -4,6 +4,7 @@ Reads `models/<model>/build/`, test images for the golden predictions, and other
 Writes `models/<model>/bundle/`, see `serving/artifact/bundle.py`; the same inputs give the same bytes.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -56,20 +57,19 @@ def main(model: str) -> None:
     if not layout.built.is_dir():
         raise InputMissing(layout.built, model)
     with replace_folder(layout.bundle) as bundle:
-        network = keras.saving.load_model(layout.built / "model.keras", compile=False)
-        _copy(layout.built / "model.keras", bundle / KERAS_MODEL)
-        write(bundle / "data/keras_module.txt", b"keras")
+        if layout.keras_model.exists():
+            _copy(layout.keras_model, bundle / KERAS_MODEL)
+            write(bundle / "data/keras_module.txt", b"keras")
         _copy(layout.built / "labels.json", bundle / LABELS)
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
-        write_graphs(bundle, keras_to_onnx.to_bytes(network), layout.prepared, settings)
+        write_graphs(bundle, float_graph(layout), layout.prepared, settings)
         write_flavours(bundle)
-        shape, classes = read_preprocessing(bundle).shape, network.output_shape[1]
+        shape = read_preprocessing(bundle).shape
+        classes = len(json.loads((bundle / LABELS).read_bytes()))
         # The predictor opens only complete bundles, so the manifest is written before the golden predictions
         # and again after them.
         write_manifest(bundle, model, shape, classes)
-        write_golden(
-            bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden
-        )
+        write_golden(bundle, golden_images(layout), settings.golden)
         write_manifest(bundle, model, shape, classes)
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
@@ -78,6 +78,21 @@ def main(model: str) -> None:
         f"export {model}: digest {opened.digest}, {total / 1e6:.1f} MB, of which the served "
         f"{opened.manifest.precision} graph {served / 1e6:.1f} MB"
     )
+
+
+def float_graph(layout: Layout) -> bytes:
+    """The float32 graph: of an imported model as `build` wrote it, else converted from the Keras model."""
+    if layout.imported_graph.exists():
+        return layout.imported_graph.read_bytes()
+    return keras_to_onnx.to_bytes(keras.saving.load_model(layout.keras_model, compile=False))
+
+
+def golden_images(layout: Layout) -> list[Path]:
+    """The images to choose golden ones from: test images, else photos without labels, else generated ones."""
+    for folder in (layout.test, layout.unlabelled, layout.generated_images):
+        if found := sorted(path for path in folder.rglob("*") if path.is_file()):
+            return found
+    return []
 
 
 def write_graphs(bundle: Path, graph: bytes, prepared: Path, settings: params.Export) -> None:

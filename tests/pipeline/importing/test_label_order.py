@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from pipeline.importing.label_order import find_label_order
+from pipeline.importing.label_order import ClassNumbers, LabelOrder, find_label_order
 
 NUMBERS = [str(number) for number in range(12)]
 
 
-def predictions(order: list[int], photos_per_class: int, accuracy: float, seed: int = 1):  # noqa: ANN201
+def predictions(
+    order: list[int], photos_per_class: int, accuracy: float, seed: int = 1
+) -> tuple[ClassNumbers, ClassNumbers]:
     """Columns predicted by a network whose output `i` is the class `order[i]`, and the actual classes."""
     random = np.random.default_rng(seed)
     actual = np.tile(np.arange(len(order)), photos_per_class)
@@ -19,17 +21,22 @@ def predictions(order: list[int], photos_per_class: int, accuracy: float, seed: 
     return predicted, actual
 
 
+def find_order(pair: tuple[ClassNumbers, ClassNumbers], names: list[str]) -> LabelOrder | None:
+    predicted, actual = pair
+    return find_label_order(predicted, actual, names)
+
+
 def test_names_sorted_as_text_are_recognised() -> None:
     """`image_dataset_from_directory` sorts "10" and "11" before "2"; two photos of each class suffice."""
     as_text = sorted(range(12), key=lambda number: NUMBERS[number])
-    found = find_label_order(*predictions(as_text, 2, 1.0), NUMBERS)
+    found = find_order(predictions(as_text, 2, 1.0), NUMBERS)
     assert found is not None
     assert (found.name, list(found.order)) == ("sorted as text", as_text)
     assert (found.given, found.found, found.photos) == (4, 24, 24)
 
 
 def test_two_classes_the_wrong_way_round() -> None:
-    found = find_label_order(*predictions([1, 0], 20, 0.95), ["no", "yes"])
+    found = find_order(predictions([1, 0], 20, 0.95), ["no", "yes"])
     assert found is not None
     assert found.order == (1, 0)
     assert found.found > 30 > found.given
@@ -37,7 +44,7 @@ def test_two_classes_the_wrong_way_round() -> None:
 
 def test_an_unusual_order_is_fitted_on_one_half_and_tested_on_the_other() -> None:
     names = ["cat", "dog", "emu", "fox", "gnu"]
-    found = find_label_order(*predictions([2, 4, 0, 1, 3], 12, 0.9), names)
+    found = find_order(predictions([2, 4, 0, 1, 3], 12, 0.9), names)
     assert found is not None
     assert (found.name, found.order) == ("no usual order", (2, 4, 0, 1, 3))
     assert found.photos == 30
@@ -54,4 +61,4 @@ def test_labels_in_order_are_left_alone(accuracy: float, seed: int) -> None:
 
 def test_one_photo_of_each_class_cannot_show_an_unusual_order() -> None:
     names = ["cat", "dog", "emu", "fox", "gnu"]
-    assert find_label_order(*predictions([2, 4, 0, 1, 3], 1, 1.0), names) is None
+    assert find_order(predictions([2, 4, 0, 1, 3], 1, 1.0), names) is None

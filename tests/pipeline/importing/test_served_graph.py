@@ -31,12 +31,12 @@ def network(columns: int) -> bytes:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def outputs(values: np.ndarray, columns: int) -> np.ndarray:
     weights = np.random.default_rng(2).normal(size=(3, columns)).astype(np.float32)
-    return values.mean(axis=(1, 2)) @ weights
+    return np.asarray(values.mean(axis=(1, 2)) @ weights)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["RGB", "BGR"])
