@@ -22,6 +22,7 @@
     ├── CustomClassesMissing       a model file needs classes whose code was not declared
     ├── CustomCodeInvalid          the declared Python file cannot be imported
     ├── NetworkUnsuitable          a model file holds something else than a classifier of single images
+    ├── ArchitectureUnclear        a file of weights alone, and no architecture that fits is named
     ├── LabelsInvalid              a file of labels is wrong, or has another number than the model's columns
     ├── CalibrationImagesMissing   8 bits are requested, and there is no image to calibrate with
     ├── DeclarationImpossible      a declared preprocessing does not fit the imported model
@@ -251,6 +252,15 @@ class CustomCodeInvalid(PipelineError):
 class NetworkUnsuitable(PipelineError):
     def __init__(self, path: Path, found: str, advice: str) -> None:
         super().__init__(f"{path} is not a classifier of single images: {found}. {advice}.")
+
+
+class ArchitectureUnclear(PipelineError):
+    def __init__(self, path: Path, reason: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} holds weights without the network they belong to: {reason}. Name the network in "
+            f"build.architecture (`--architecture` of inspect), one of {', '.join(known)}; or save the whole "
+            'model where it was made: model.save("model.keras").'
+        )
 
 
 class LabelsInvalid(PipelineError):

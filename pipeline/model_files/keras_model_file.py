@@ -1,6 +1,7 @@
 """A Keras model from any of its file formats: built from its checked configuration, and converted."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import ModelFileInvalid, NetworkUnsuitable
+from pipeline.errors import ModelFileInvalid, NetworkUnsuitable, PipelineError
 from pipeline.model_files.heads import find_head
 from pipeline.model_files.keras_configuration import as_float32, check_configuration, without_training
 from pipeline.model_files.leading_layers import (
@@ -116,13 +117,21 @@ class KerasModelFile:
         """The model after its weights were read; an error of Keras becomes `ModelFileInvalid`."""
         model = self._model
         try:
-            self.source.load_weights(self._saved_model)
-        # Keras raises many types for weights that do not fit: ValueError, KeyError, OSError, ...
-        except (ModelFileInvalid, MemoryError):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self.source.load_weights(self._saved_model)
+        except (PipelineError, MemoryError):
             raise
+        # Keras raises many types for weights that do not fit: ValueError, KeyError, OSError, ...
         except Exception as error:
             reason = f"its weights do not fit its layers ({first_line(error)})"
             raise ModelFileInvalid(self.source.path, reason) from error
+        # Keras only warns about layers that keep random weights.
+        incomplete = [str(warning.message) for warning in caught if "retain" in str(warning.message)]
+        if incomplete:
+            raise ModelFileInvalid(
+                self.source.path, f"it lacks weights of some layers ({incomplete[0][:300]})"
+            )
         return model
 
     @property

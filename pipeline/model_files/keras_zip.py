@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import ModelFileInvalid, ModelFileUnknown, ModelFileUnsafe
-from pipeline.model_files import hdf5_file
+from pipeline.model_files import hdf5_file, keras2_configuration
 from pipeline.model_files.keras_model_file import KerasSource
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -38,14 +38,19 @@ def read(path: Path) -> KerasSource:
             )
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelFileInvalid(path, f"it is a damaged zip ({error})") from error
-    version = metadata.get("keras_version")
-    return KerasSource(
-        path,
-        f"Keras {'2' if str(version).startswith('2') else '3'} file",
-        f"Keras {version}" if isinstance(version, str) and len(version) < 40 else "",
-        config,
-        lambda model: _load_weights(path, model),
-    )
+    version = str(metadata.get("keras_version", ""))[:40]
+    if not version.startswith("2"):
+        framework = f"Keras {version}" if version else ""
+        return KerasSource(path, "Keras 3 file", framework, config, lambda model: _load_weights(path, model))
+    translated, notes = keras2_configuration.translate(config, path)
+    names = keras2_configuration.names_without_slashes(translated)
+    renamed = keras2_configuration.rename_layers(translated, names)
+
+    def load(model: Any) -> None:  # noqa: ANN401
+        _check_order(renamed, model, path)
+        _load_weights(path, model)
+
+    return KerasSource(path, "Keras 2 file", f"Keras {version}", renamed, load, tuple(notes))
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -112,6 +117,28 @@ def parse_configuration(data: bytes | str, name: str, path: Path) -> dict[str, A
     if not isinstance(document, dict):
         raise ModelFileInvalid(path, f"{name} is not a JSON object")
     return document
+
+
+def _check_order(config: dict[str, Any], model: Any, path: Path) -> None:  # noqa: ANN401
+    """Raises unless the layers of each class are in the order of the file, which its weights are stored by."""
+    inner = config.get("config")
+    listed = inner.get("layers") if isinstance(inner, dict) else None
+    if not isinstance(listed, list) or not hasattr(model, "layers"):
+        return
+    layers = {layer.name: layer for layer in model.layers}
+    saved: dict[str, list[str]] = {}
+    for entry in listed:
+        name = entry["config"].get("name", entry.get("name"))
+        if name in layers:
+            saved.setdefault(type(layers[name]).__name__, []).append(name)
+            _check_order(entry, layers[name], path)
+    for kind, names in saved.items():
+        if names != [layer.name for layer in model.layers if type(layer).__name__ == kind]:
+            raise ModelFileInvalid(
+                path,
+                f"Keras 3 builds its {kind} layers in another order than that of its weights",
+                "Save it as HDF5, where weights have names: model.save('model.h5') under Keras 2",
+            )
 
 
 def _load_weights(path: Path, model: Any) -> None:  # noqa: ANN401

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from pipeline.errors import ModelFileUnknown
-from pipeline.model_files import keras_zip
+from pipeline.model_files import hdf5_file, keras_h5, keras_zip, weights_file
 from pipeline.model_files.custom_code import import_custom_code
 from pipeline.model_files.keras_model_file import KerasModelFile, KerasSource
 from pipeline.model_files.model_file import ModelFile
 
+HDF5 = hdf5_file.SIGNATURE
 ZIP = b"PK\x03\x04"
 
 
@@ -25,6 +26,9 @@ def open_model_file(path: Path, code: Path | None = None, architecture: str | No
         start = opened.read(16)
     if start.startswith(ZIP):
         return _described(_keras(keras_zip.read(path), code))
+    if start.startswith(HDF5):
+        source = keras_h5.read(path)
+        return _described(_keras(source or weights_file.read(path, architecture), code))
     raise ModelFileUnknown(path, "its content is of no known kind", "save yours as one of them")
 
 
