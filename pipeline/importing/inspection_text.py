@@ -53,16 +53,18 @@ def describe_inspection(inspection: Inspection) -> Iterator[str]:
     yield from _table("Scales and channels", inspection.scale_trials)
     yield ""
     yield from _table("Ways to resize", inspection.resize_trials)
+    yield ""
+    yield f"Recommended: {format_declaration(inspection.best)}"
 
 
 def _table(title: str, trials: Sequence[Trial]) -> Iterator[str]:
-    yield f"{title:<44} photos  right    top-1  95 % interval"
+    yield f"{title:<50} photos  right    top-1  95 % interval"
     best = trials[0]
     for trial in trials[:MAX_ROWS]:
         low, high = trial.interval
         worse = trial.worse_than(best)[2] < CLEARLY_WORSE
         yield (
-            f"  {format_declaration(trial.declaration):<42} {trial.photos:>6} {int(trial.correct.sum()):>6} "
+            f"  {format_declaration(trial.declaration):<48} trial.photos:>6} {int(trial.correct.sum()):>6} "
             f"{trial.top1:>7.1%}  {low:.1%} to {high:.1%}{'  clearly worse' if worse else ''}"
         )
     if len(trials) > MAX_ROWS:

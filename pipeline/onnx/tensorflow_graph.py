@@ -16,6 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# First, because it configures TensorFlow before anything loads it.
+from pipeline.network.backend import tf
+
+# isort: split
 import numpy as np
 import onnx
 from keras.src.export.tf2onnx_lib import patch_tf2onnx
@@ -24,7 +28,6 @@ from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 from tf2onnx.tfonnx import process_tf_graph
 
 from pipeline.errors import NetworkNotConvertible
-from pipeline.network.backend import tf
 
 # From this size on, a matrix is kept out of the conversion.
 LARGE_BYTES = 2**24
