@@ -64,7 +64,7 @@ def _table(title: str, trials: Sequence[Trial]) -> Iterator[str]:
         low, high = trial.interval
         worse = trial.worse_than(best)[2] < CLEARLY_WORSE
         yield (
-            f"  {format_declaration(trial.declaration):<48} trial.photos:>6} {int(trial.correct.sum()):>6} "
+            f"  {format_declaration(trial.declaration):<48} {trial.photos:>6} {int(trial.correct.sum()):>6} "
             f"{trial.top1:>7.1%}  {low:.1%} to {high:.1%}{'  clearly worse' if worse else ''}"
         )
     if len(trials) > MAX_ROWS:
