@@ -52,9 +52,8 @@ def find_taps(kind: str, target: int, start: float, length: float, side: int, mi
 def sample(image: Image.Image, columns: Taps, rows: Taps, transposed: bool) -> Pixels:
     """The weighted sums of an image of the mode RGB or L: uint8 [H,W,3] or [H,W].
 
-    `columns` and `rows` are those of the result. `transposed`: they are the rows and columns of the image. The
-    order of the sums does not depend on that, so an image that is stored turned gives the same bits as an
-    upright one.
+    `columns` and `rows` are those of the result. `transposed`: they are the rows and columns of the image.
+    The order of the sums does not depend on that, so an image that is stored turned gives the same bits.
     """
     used, positions = np.unique(columns.indices, return_inverse=True)
     columns = Taps(positions.reshape(columns.indices.shape), columns.weights)
@@ -75,7 +74,7 @@ def sample(image: Image.Image, columns: Taps, rows: Taps, transposed: bool) -> P
 
 
 def _weighted_sum(values: npt.NDArray[np.uint8 | np.float32], taps: Taps, axis: int) -> Floats:
-    """The sums along one axis of [rows, columns, channels], tap by tap, so that no digit depends on shapes."""
+    """The sums along one axis of [rows, columns, channels], tap by tap: no digit depends on shapes."""
     shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
     total: Floats = values.take(taps.indices[:, 0], axis) * taps.weights[:, 0].reshape(shape)
     for tap in range(1, taps.indices.shape[1]):

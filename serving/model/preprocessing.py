@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, get_args
 Resize = Literal["crop", "squash", "pad"]
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
-# The largest height and width. Networks for photos take 224 to 600 pixels; with more than this, an image could
-# take longer than the server allows.
+# The largest height and width. Networks for photos take 224 to 600 pixels; with more than this, an image
+# could take longer than the server allows.
 MAX_SIDE = 1024
 # Bundles of format 1 have square inputs and this filter.
 INTERPOLATION = "bicubic"

@@ -127,13 +127,14 @@ def _resize_padded(
     Only the result's rows that the image reaches are computed, from as many black rows as they need: the bars
     of a panorama would have many times its pixels.
     """
-    width, height = target
+    (width, height), bar = target, round(-rows.start)
     scale = rows.length / height
     reach = WIDEST_SUPPORT * max(scale, 1) + 1
-    first = max(0, math.floor((-rows.start - reach) / scale))
-    last = min(height, math.ceil((-rows.start + image.height + reach) / scale))
-    begin, end = rows.start + first * scale, rows.start + last * scale
-    margin = max(math.ceil(max(-begin, end - image.height) + reach), 0)
+    first = max(0, math.floor((bar - reach) / scale))
+    last = min(height, math.ceil((bar + image.height + reach) / scale))
+    begin, end = first * scale - bar, last * scale - bar
+    # Not more than the bars, whose ends are the ends of the image for the filter.
+    margin = min(bar, max(0, math.ceil(max(-begin, end - image.height) + reach)))
     padded = Image.new(image.mode, (width, image.height + 2 * margin))
     padded.paste(image, (0, margin))
     result = Image.new(image.mode, target)

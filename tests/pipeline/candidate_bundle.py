@@ -5,14 +5,15 @@ from pathlib import Path
 from pipeline.layout import Layout
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
+from serving.artifact.manifest import FORMAT
 from tests.serving.bundles import write_bundle
 
 LAYOUT = Layout("tiny")
 
 
-def write_candidate(steepness: float = 4.0, passed: bool = True) -> Bundle:
+def write_candidate(steepness: float = 4.0, passed: bool = True, bundle_format: int = FORMAT) -> Bundle:
     """Writes a bundle and its reports into the project in the current directory."""
-    bundle = Bundle.open(write_bundle(LAYOUT.bundle, "tiny", steepness))
+    bundle = Bundle.open(write_bundle(LAYOUT.bundle, "tiny", steepness, bundle_format=bundle_format))
     reason = "0.9000 >= 0.5" if passed else "0.9000 is below 0.95"
     gate = {"passed": passed, "checks": {"top1": {"passed": passed, "reason": reason}}}
     write_json(

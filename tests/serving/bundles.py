@@ -122,8 +122,8 @@ def onnx_graph(
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(COLOURS)])]
     nodes = [
         helper.make_node("Cast", [image], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels", "sides"], ["features"], keepdims=0),
-        helper.make_node("MatMul", ["features", "weights"], ["logits"]),
+        helper.make_node("ReduceMean", ["pixels", "sides"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     constants = {"weights": head_kernel(steepness, shape[2]), "sides": np.array([1, 2], dtype=np.int64)}
@@ -132,6 +132,7 @@ def onnx_graph(
         outputs.append(helper.make_tensor_value_info("energy", TensorProto.FLOAT, ["batch"]))
         constants["classes"] = np.array([1], dtype=np.int64)
     if features:
+        nodes.append(helper.make_node("Identity", ["means"], ["features"]))
         outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", shape[2]]))
     made = helper.make_graph(
         nodes,

@@ -28,6 +28,7 @@ from pipeline.environment import Environment
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.mlflow_version import VersionMetadata, get_or_create_version
 from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FORMAT
 from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
@@ -50,9 +51,14 @@ def connect(uri: str) -> Registry:
     return Registry.connect(Environment(uri, Path.cwd(), experiment=False))
 
 
-def register_bundle(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> RegisteredBundle:
+def register_bundle(
+    uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0, bundle_format: int = FORMAT
+) -> RegisteredBundle:
     """Registers a bundle as the pipeline does. `folder` holds the bundle and a server's artifact store."""
-    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, PIPELINE_FILES))
+    written = write_bundle(
+        folder / f"{name}-{steepness}", name, steepness, PIPELINE_FILES, bundle_format=bundle_format
+    )
+    bundle = Bundle.open(written)
     reports = folder / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "report.txt").write_text("good")

@@ -23,12 +23,15 @@ from serving.errors import (
     ManifestInvalid,
 )
 from serving.model.predictor import Predictor
+from serving.model.preprocessing import Preprocessing
 from serving.pyfunc import _load_pyfunc
 from tests.serving.bundles import (
     COLOURS,
     SIZE,
+    SQUARE,
     bundle_files,
     onnx_graph,
+    preprocessing_json,
     write_bundle,
     write_files,
     write_manifest,
@@ -193,6 +196,12 @@ def with_file(path: str) -> Callable[[bytes], bytes]:
     return changed(lambda document: document["files"].update({path: entry}))
 
 
+def with_output(name: str, shape: list[int | float | None]) -> Callable[[bytes], bytes]:
+    """A manifest that also declares this output."""
+    entry = {"name": name, "dtype": "float32", "shape": shape}
+    return changed(lambda document: document["outputs"].append(entry))
+
+
 INVALID: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda data: b"",
     "no JSON": lambda data: data[:-3],
@@ -203,7 +212,23 @@ INVALID: dict[str, Callable[[bytes], bytes]] = {
     "too deep": lambda data: b"[" * 100_000,
     "not canonical": lambda data: data.replace(b"\n", b"\r\n"),
     "a key twice": lambda data: data.replace(b'"format": 2,', b'"format": 2,\n "format": 2,'),
-    "another format": changed(lambda document: document.update(format=FORMAT + 1)),
+    "a newer format": changed(lambda document: document.update(format=FORMAT + 1)),
+    "an older format": changed(lambda document: document.update(format=1)),
+    "a format of true": changed(lambda document: document.update(format=True)),
+    "a format of 2.0": changed(lambda document: document.update(format=2.0)),
+    "a format in a list": changed(lambda document: document.update(format=[2])),
+    "no format": changed(lambda document: document.pop("format")),
+    "no outputs": changed(lambda document: document.update(outputs=[])),
+    "an output without a name": changed(lambda document: document["outputs"][0].pop("name")),
+    "an output with a list as name": changed(lambda document: document["outputs"][0].update(name=[])),
+    "an output twice": changed(lambda document: document["outputs"].append(document["outputs"][0])),
+    "an unknown output": with_output("logits", [None, 3]),
+    "energy of two dimensions": with_output("energy", [None, 3]),
+    "features without a shape": with_output("features", [None]),
+    "features of three dimensions": with_output("features", [None, 7, 7]),
+    "features of half a value": with_output("features", [None, 1.5]),
+    "features of no value": with_output("features", [None, 0]),
+    "an image of two dimensions": changed(lambda document: document["input"].update(shape=[None, 8, 8])),
     "an unknown key": changed(lambda document: document.update(comment="")),
     "an unknown key of a file": changed(lambda document: document["files"][GRAPH].update(url="")),
     "no files": changed(lambda document: document.pop("files")),
@@ -228,8 +253,21 @@ def test_invalid_manifest(bundle: Path, name: str) -> None:
         Bundle.open(bundle).verify()
 
 
-def test_manifest_is_read_as_it_was_written() -> None:
-    manifest = Manifest("ünï", {"a/b": ManifestFile("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"energy": True},
+        {"features": (1280,)},
+        {"energy": True, "features": (7, 7, 1280)},
+        {"input_shape": (28, 20, 1)},
+        {"format": 1},
+    ],
+    ids=str,
+)
+def test_manifest_is_read_as_it_was_written(more: dict[str, Any]) -> None:
+    files = {"a/b": ManifestFile("serving", "0" * 64, 1)}
+    manifest = Manifest(**{"name": "ünï", "files": files, "input_shape": (8, 8, 3), "classes": 3, **more})
     assert Manifest.from_bytes(manifest.to_bytes(), Path()) == manifest
 
 
@@ -277,24 +315,25 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
     "an empty graph": ({GRAPH: b""}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "half a graph": ({GRAPH: onnx_graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "another size": (
-        {PREPROCESSING: to_json({"size": 16, "crop": 1.0, "interpolation": "bicubic"})},
+        {PREPROCESSING: preprocessing_json(Preprocessing.square(16, 1.0))},
         {},
         GRAPH,
         "its input is",
     ),
-    "a size of 8.0": ({PREPROCESSING: to_json({"size": 8.0, "crop": 1.0})}, {}, PREPROCESSING, "8.0"),
-    "no crop": ({PREPROCESSING: to_json({"size": SIZE, "crop": 0.0})}, {}, PREPROCESSING, "crop"),
-    "another interpolation": (
-        {PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "interpolation": "nearest"})},
+    "format 1 in a bundle of format 2": (
+        {PREPROCESSING: preprocessing_json(SQUARE, bundle_format=1)},
         {},
         PREPROCESSING,
-        "bicubic",
+        "unknown key 'interpolation'",
     ),
-    "an unknown step": (
-        {PREPROCESSING: to_json({"size": SIZE, "crop": 1.0, "mean": 0.5})},
-        {},
-        PREPROCESSING,
-        "mean",
+    "format 2 in a bundle of format 1": ({}, {"bundle_format": 1}, PREPROCESSING, "antialias"),
+    "energy that is not declared": ({GRAPH: onnx_graph(energy=True)}, {}, GRAPH, "its output is"),
+    "energy that is not there": ({}, {"energy": True}, GRAPH, "its output is"),
+    "features of another shape": (
+        {GRAPH: onnx_graph(features=True)},
+        {"features": (4,)},
+        GRAPH,
+        "its output is",
     ),
     "no preprocessing": ({PREPROCESSING: b"{"}, {}, PREPROCESSING, "Expecting"),
 }
