@@ -5,6 +5,7 @@
     ├── ModelNameInvalid           the name is not allowed for a model
     ├── ModelUnknown               the model has no section in params.yaml
     ├── NameTaken                  a model cannot be renamed to this name
+    ├── ImportUndeclared           a model file has no section in params.yaml yet
     ├── ImportRefused              an inspected model cannot be added to the project
     ├── RemovalUnconfirmed         the removal of a model was not confirmed
     ├── SourceInvalid              a source.yaml recipe is wrong
@@ -102,6 +103,15 @@ class ModelUnknown(PipelineError):
 class NameTaken(PipelineError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"No model can be renamed to {name!r}: {reason}. Nothing was changed.")
+
+
+class ImportUndeclared(PipelineError):
+    def __init__(self, file: Path, has_photos: bool) -> None:
+        photos = f" --photos {quote(str(file.parent))}" if has_photos else ""
+        super().__init__(
+            f"{file} is a model, and params.yaml does not say how its pixels are prepared. This finds out and "
+            f"writes it: `python -m pipeline inspect {quote(str(file))}{photos} --labels <file> --write`."
+        )
 
 
 class ImportRefused(PipelineError):

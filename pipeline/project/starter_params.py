@@ -3,6 +3,9 @@
 from textwrap import indent
 
 from pipeline import params
+from pipeline.data import user_files
+from pipeline.data.folder_tree import class_names
+from pipeline.errors import ImportUndeclared
 from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.model_names import is_model_name
@@ -64,6 +67,8 @@ def add_to_params(model: str) -> None:
     if model not in document.sections:
         if not is_model_name(model) or not Layout(model).raw.is_dir():
             raise document.unknown_model_error(model)
+        if found := user_files.find_models(Layout(model).raw):
+            raise ImportUndeclared(found[0], has_photos=bool(class_names(Layout(model).raw)))
         text = f"{text.rstrip()}\n\n{model}:\n{indent(STARTER_SECTION, '  ')}"
         print(f"params.yaml: described {model}; look at it and change what you know better")
     write(params.PARAMS_FILE, text.encode())
