@@ -19,12 +19,15 @@ TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 20
 
 
-def cached_download(url: str, keras_home: Path, folder: str, description: str, max_bytes: int) -> Path:
+def cached_download(
+    url: str, keras_home: Path, folder: str, description: str, max_bytes: int, name: str = ""
+) -> Path:
     """The path of the file in the cache that `keras.utils.get_file` uses; downloads it if it is not there.
 
+    Its name there is that of the URL unless `name` is another one.
     Raises `SourceUnavailable` if that fails or the file is larger than `max_bytes`.
     """
-    path = keras_home.expanduser() / folder / PurePosixPath(urlsplit(url).path).name
+    path = keras_home.expanduser() / folder / (name or PurePosixPath(urlsplit(url).path).name)
     if not path.is_file():
         try:
             _download(url, path, max_bytes)

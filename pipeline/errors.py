@@ -32,6 +32,8 @@
     ├── LabelsUnmatched            a class folder has no label of an imported model
     ├── SizeUndeclared             an imported model takes any size, and none was named
     ├── NotProbabilities           the model's outputs do not add up to 1
+    ├── WeightsUnsuitable          published weights do not fit the network
+    ├── NetworkInvalid             the user's function does not make a network
     ├── NetworkNotConvertible      the network has operators that ONNX does not have
     ├── TrainingDiverged           the trained weights are not finite
     ├── FileDamaged                a file written by a stage was changed
@@ -157,11 +159,11 @@ class SourceChanged(PipelineError):
 
 
 class WeightsUnknown(PipelineError):
-    def __init__(self, path: Path, known: Sequence[str], found: str) -> None:
+    def __init__(self, path: Path, known: Sequence[str], found: str, algorithm: str = "SHA-256") -> None:
         super().__init__(
-            f"{path} is not what is published: its SHA-256 should be {' or '.join(known)} and is {found}. "
-            "If it was truncated or replaced, delete it and run again. If you know its origin and trust it, "
-            "add its SHA-256 to pipeline/network/imagenet.py."
+            f"{path} is not what is published: its {algorithm} should be {' or '.join(known)} and is "
+            f"{found}. If it was truncated or replaced, delete it and run again. If you know its origin and "
+            f"trust it, add its {algorithm} to pipeline/network/imagenet.py."
         )
 
 
@@ -331,6 +333,22 @@ class NotProbabilities(PipelineError):
             f"The outputs for {image} lie between {low:.4g} and {high:.4g} and add up to {total:.4g}: "
             "probabilities lie between 0 and 1 and add up to 1. Logits need a softmax as the "
             "last layer of the network; independent labels (sigmoid) are not what this pipeline measures."
+        )
+
+
+class WeightsUnsuitable(PipelineError):
+    def __init__(self, path: Path, architecture: str, reason: str) -> None:
+        super().__init__(
+            f"{path} does not fit {architecture}: {' '.join(reason.split())[:300]}. Delete it, and the next "
+            "run downloads it again."
+        )
+
+
+class NetworkInvalid(PipelineError):
+    def __init__(self, path: Path, function: str, reason: str) -> None:
+        super().__init__(
+            f"{path}:{function} does not make a network: {reason}. docs/models.md has an example of such a "
+            "function, and what it gets and returns."
         )
 
 

@@ -5,6 +5,7 @@ defaults; a missing key is an error too.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
 from pipeline.layout import RAW_FOLDER
 from pipeline.model_names import RESERVED, is_model_name, suggest_model_name
+from pipeline.network.families import FAMILIES
 from pipeline.yaml_validation import parse_yaml, validate
 
 PARAMS_FILE = Path("params.yaml")
@@ -26,15 +28,22 @@ def _check_model_name(text: str) -> str:
     return text
 
 
-def _check_published_alpha(value: float) -> float:
-    if value not in PUBLISHED_ALPHAS:
-        raise ValueError(f"must be one of {', '.join(map(str, PUBLISHED_ALPHAS))}")
-    return value
+def _check_architecture(name: str) -> str:
+    if name not in FAMILIES:
+        similar = get_close_matches(name, FAMILIES, n=3, cutoff=0.5) or list(FAMILIES)
+        raise ValueError(f"is not offered; there is {', '.join(similar)}")
+    return name
 
 
-# The widths of MobileNetV2 for which Keras publishes ImageNet weights.
-PUBLISHED_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-PublishedAlpha = Annotated[float, AfterValidator(_check_published_alpha)]
+def _check_user_function(text: str) -> str:
+    file, _, function = text.partition(":")
+    if not file.endswith(".py") or "/" in file or "\\" in file or not function.isidentifier():
+        raise ValueError("must be file.py:function, with the file directly in data/raw/<model>/")
+    return text
+
+
+Architecture = Annotated[str, AfterValidator(_check_architecture)]
+UserFunction = Annotated[str, AfterValidator(_check_user_function)]
 ModelName = Annotated[str, AfterValidator(_check_model_name)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -85,19 +94,46 @@ class Augment(Section):
 
 
 class Build(Section):
-    """Common to all methods: side of the input in pixels, and the fraction that the central crop keeps."""
+    """Common to all methods: side of the input in pixels, share that the central crop keeps, the network.
+
+    `architecture` is a name in keras.applications; params.yaml files from before it existed mean MobileNetV2.
+    `alpha`, the width, exists for the families of MobileNet alone.
+    """
 
     size: Annotated[int, Field(ge=32, le=1024)]
     crop: Annotated[float, Field(gt=0, le=1)]
-    alpha: Annotated[float, Field(gt=0, le=2)]
+    architecture: Architecture = "MobileNetV2"
+    alpha: Annotated[float, Field(gt=0, le=2)] | None = None
+
+    def _check_family(self) -> None:
+        family = FAMILIES[self.architecture]
+        if family.alphas and self.alpha is None:
+            raise ValueError(f"alpha: missing; it is the width of {self.architecture}, 1.0 is the usual one")
+        if not family.alphas and self.alpha is not None:
+            raise ValueError(f"alpha: {self.architecture} has only one width, leave alpha out")
+        if self.size < family.min_size:
+            raise ValueError(f"size: {self.architecture} needs at least {family.min_size}")
+
+    def _check_published(self) -> None:
+        """For the methods that start from ImageNet weights."""
+        self._check_family()
+        widths = FAMILIES[self.architecture].alphas
+        if widths and self.alpha not in widths:
+            listed = ", ".join(map(str, widths))
+            raise ValueError(f"alpha: {self.architecture} has ImageNet weights for {listed}")
 
 
 class Pretrained(Build):
     """Keras's ImageNet weights without training, 1000 classes."""
 
     method: Literal["pretrained"]
-    size: Literal[224]
-    alpha: PublishedAlpha
+
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        self._check_published()
+        if self.size != (published := FAMILIES[self.architecture].size):
+            raise ValueError(f"size: {self.architecture} was published for {published}")
+        return self
 
 
 class Trained(Build):
@@ -113,21 +149,40 @@ class Trained(Build):
 
 
 class Scratch(Trained):
-    """All layers trained from random weights. BatchNorm's default momentum, 0.999, is too slow for that."""
+    """All layers trained from random weights. BatchNorm's default momentum, 0.999, is too slow for that.
+
+    `network`, as `file.py:function`, is the user's own in `data/raw/<model>/`; it takes the place of
+    `architecture`, `alpha` and `momentum`.
+    """
 
     method: Literal["scratch"]
-    momentum: Annotated[float, Field(gt=0, lt=1)]
+    momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
     training: Training
+    network: UserFunction | None = None
+
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        if self.network is None:
+            self._check_family()
+            if self.momentum is None:
+                raise ValueError("momentum: missing; 0.9 is usual for short training")
+        elif given := sorted({"architecture", "alpha", "momentum"} & self.model_fields_set):
+            raise ValueError(f"network: the file says what {', '.join(given)} would; leave that out")
+        return self
 
 
 class Finetune(Trained):
     """Starts from ImageNet weights: trains a new head, then also the last `layers` of the backbone."""
 
     method: Literal["finetune"]
-    alpha: PublishedAlpha
     head: Training
     top: Training
     layers: Count
+
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        self._check_published()
+        return self
 
 
 class MeanStd(Section):

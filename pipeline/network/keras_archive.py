@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline.network.backend import keras
+
 # The earliest time that the zip format can represent.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 DATE = "1980-01-01@00:00:00"
@@ -23,6 +25,14 @@ def to_bytes(model: Any) -> bytes:  # noqa: ANN401
         path = Path(folder) / "model.keras"
         model.save(path)
         return canonicalise(path.read_bytes())
+
+
+def from_bytes(archive: bytes) -> Any:  # noqa: ANN401
+    """Loads a `.keras` file from its bytes; raises what `keras.saving.load_model` raises."""
+    with TemporaryDirectory(prefix="goldfish-") as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(archive)
+        return keras.saving.load_model(path, compile=False)
 
 
 def canonicalise(archive: bytes) -> bytes:

@@ -24,7 +24,7 @@ def test_other_weights_are_refused(environment: Environment) -> None:
     path = environment.keras_home / "models" / NAME.format("1.0")
     path.write_bytes(b"other weights")
     with pytest.raises(WeightsUnknown) as caught:
-        imagenet.fetch_weights(1.0, environment)
+        imagenet.fetch_weights("MobileNetV2", 1.0, environment)
     for words in (
         str(path),
         *imagenet.KNOWN_WEIGHTS[1.0],
@@ -41,10 +41,8 @@ def test_weights_that_nobody_knows_are_said_to_be_so(
     path = environment.keras_home / "models" / NAME.format(alpha)
     path.write_bytes(b"some weights")
     found = hashlib.sha256(b"some weights").hexdigest()
-    assert imagenet.fetch_weights(alpha, environment) == imagenet.WeightsFile(path.name, found, "")
-    expected = (
-        f"{path}: not verified, because the right SHA-256 for this width is not known; it has {found}\n"
-    )
+    assert imagenet.fetch_weights("MobileNetV2", alpha, environment) == imagenet.WeightsFile(path, found, "")
+    expected = f"{path}: not verified, because its right hash is not known; its SHA-256 is {found}\n"
     assert capsys.readouterr().out == expected
 
 
@@ -57,7 +55,7 @@ def test_other_names_of_classes_are_refused(environment: Environment) -> None:
 
 @needs_weights
 def test_the_cache_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    found = imagenet.fetch_weights(1.0, Environment(None, HOME, experiment=False))
+    found = imagenet.fetch_weights("MobileNetV2", 1.0, Environment(None, HOME, experiment=False))
     assert found.origin == imagenet.KNOWN_WEIGHTS[1.0][found.sha256]
     assert capsys.readouterr().out == ""
     assert len(imagenet.fetch_labels(Environment(None, HOME, experiment=False))) == 1000

@@ -51,7 +51,7 @@ def photos() -> dict[str, bytes]:
 def test_published_weights_recognise_a_few_photos_in_keras_and_in_onnx(photos: dict[str, bytes]) -> None:
     settings = params.load(ROOT / "params.yaml").for_model("imagenet").build
     assert isinstance(settings, params.Pretrained)
-    network = architectures.build_pretrained(settings)
+    network = architectures.build_pretrained(settings, WEIGHTS)
     preprocessing = Preprocessing.square(settings.size, settings.crop)
     images = np.stack([decode(data, preprocessing) for data in photos.values()])
     expected = network.predict(images, verbose=0)
@@ -68,7 +68,7 @@ def test_fine_tuning_starts_from_the_published_weights(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(f"models: [pets]\npets:\n{indent(STARTER_SECTION, '  ')}")
     settings = params.load(tmp_path / "params.yaml").for_model("pets").build
     assert isinstance(settings, params.Finetune)
-    network = architectures.build_finetune(settings, classes=3)
+    network = architectures.build_finetune(settings, 3, WEIGHTS)
     assert network.output_shape == (None, 3)
     published = keras.applications.MobileNetV2(weights="imagenet", alpha=settings.alpha).get_weights()
     begun = network.get_weights()
