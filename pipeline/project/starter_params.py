@@ -25,7 +25,8 @@ build:
   method: finetune      # or scratch; pipeline/params.py has the keys of each
   size: 224
   crop: 0.875
-  alpha: 1.0
+  architecture: MobileNetV2  # or another one of keras.applications: docs/models.md
+  alpha: 1.0            # width, for the MobileNets only
   seed: 1
   batch: 32
   dropout: 0.2
@@ -39,7 +40,7 @@ build:
   top:
     epochs: 5
     learning_rate: 0.0001
-  layers: 30            # the last 30 of the 155 layers of the backbone
+  layers: 30            # the last 30 layers of the backbone; MobileNetV2 has 155
 export:
   golden: 4
   precision: float32    # or int8: half the latency on many CPUs; judging its loss takes 200 test photos

@@ -22,6 +22,7 @@ from pipeline.importing.imported_model import build_imported
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
+from pipeline.network.user_network import build_user_network
 from serving.artifact.bundle import Label
 from serving.artifact.files import to_json
 from serving.model.decoder import Preprocessing
@@ -54,33 +55,49 @@ def build_network(
     built: Path,
 ) -> list[Label]:
     """Writes `model.keras`, with published weights or trained, `weights.json` and `training/` to `built`."""
-    if not isinstance(settings, params.Scratch):
-        weights = imagenet.fetch_weights(settings.alpha, environment)
-        write(built / layout.weights.name, to_json(asdict(weights)))
     if isinstance(settings, params.Pretrained):
         labels = imagenet.fetch_labels(environment)
-        network = architectures.build_pretrained(settings)
     else:
         labels = [Label(name, name) for name in _class_names(layout.data_report)]
-        network = train(settings, layout.prepared, labels, preprocessing, built / "training")
+        keras.utils.set_random_seed(settings.seed)
+    network = create_network(settings, layout, environment, len(labels), built)
+    if not isinstance(settings, params.Pretrained):
+        train(network, settings, layout.prepared, labels, preprocessing, built / "training")
     write(built / layout.keras_model.name, keras_archive.to_bytes(network))
     print(f"build {layout.model}: {network.count_params():,} parameters, {len(labels)} classes")
     return labels
 
 
+def create_network(
+    settings: params.Pretrained | params.Scratch | params.Finetune,
+    layout: Layout,
+    environment: Environment,
+    classes: int,
+    built: Path,
+) -> Any:  # noqa: ANN401
+    """The network before training. Writes `weights.json` to `built` if it starts from published weights."""
+    if isinstance(settings, params.Scratch) and settings.network is not None:
+        file, _, function = settings.network.partition(":")
+        path = layout.user_files / file
+        return build_user_network(path, function, settings.size, settings.dropout, classes)
+    if isinstance(settings, params.Scratch):
+        return architectures.build_scratch(settings, classes)
+    weights = imagenet.fetch_weights(settings.architecture, settings.alpha, environment)
+    write(built / layout.weights.name, to_json(weights.to_json()))
+    if isinstance(settings, params.Pretrained):
+        return architectures.build_pretrained(settings, weights.path)
+    return architectures.build_finetune(settings, classes, weights.path)
+
+
 def train(
+    network: Any,  # noqa: ANN401
     settings: params.Scratch | params.Finetune,
     prepared: Path,
     labels: list[Label],
     preprocessing: Preprocessing,
     curves: Path,
-) -> Any:  # noqa: ANN401
-    """Builds a network and trains it on the images of `prepared`; writes the learning curves to `curves`."""
-    keras.utils.set_random_seed(settings.seed)
-    if isinstance(settings, params.Scratch):
-        network = architectures.build_scratch(settings, len(labels))
-    else:
-        network = architectures.build_finetune(settings, len(labels))
+) -> None:
+    """Trains the network on the images of `prepared`; writes the learning curves to `curves`."""
     names = [label.id for label in labels]
     with TemporaryDirectory(prefix="goldfish-") as folder:
         datasets = {
@@ -97,7 +114,6 @@ def train(
             raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
-    return network
 
 
 def _class_names(data_report: Path) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml
+from pydantic import ValidationError
 
 from pipeline import params
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
@@ -63,6 +64,60 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
         params.load(path)
     for words in named:
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("alpha: 0.35", "architecture: ResNet5", ["'ResNet5'", "is not offered; there is ResNet50"]),
+        ("alpha: 0.35", "architecture: __doc__", ["is not offered", "MobileNetV2"]),
+        ("alpha: 0.35", "architecture: MobileNetV2", ["alpha: missing", "width of MobileNetV2"]),
+        (
+            "alpha: 0.35",
+            "alpha: 0.35\n    architecture: ResNet50",
+            ["alpha: ResNet50 has only one width, leave alpha out"],
+        ),
+        ("alpha: 0.35", "architecture: Xception", ["size: Xception needs at least 71"]),
+        ("momentum: 0.9", "", ["momentum: missing"]),
+        ("alpha: 0.35", "network: mine.py", ["must be file.py:function"]),
+        ("alpha: 0.35", "network: ../mine.py:make", ["must be file.py:function"]),
+        (
+            "alpha: 0.35",
+            "alpha: 0.35\n    network: mine.py:make",
+            ["the file says what alpha, momentum would"],
+        ),
+    ],
+)
+def test_a_network_that_does_not_exist_is_named(
+    tmp_path: Path, before: str, after: str, named: list[str]
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TINY.replace(before, after))
+    with pytest.raises(ParamsInvalid) as error:
+        params.load(path)
+    for words in named:
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"size": 192, "alpha": 1.0}, "size: MobileNetV2 was published for 224"),
+        ({"size": 224, "alpha": 0.6}, "alpha: MobileNetV2 has ImageNet weights for 0.35, 0.5, 0.75, 1.0"),
+        ({"size": 224, "architecture": "InceptionV3"}, "size: InceptionV3 was published for 299"),
+        ({"size": 299, "architecture": "InceptionV3"}, ""),
+        ({"size": 224, "alpha": 1.4}, ""),
+    ],
+)
+def test_published_weights_need_the_published_size(section: dict[str, object], named: str) -> None:
+    build = {"method": "pretrained", "crop": 0.875, **section}
+    if not named:
+        assert params.Pretrained.model_validate(build).architecture == section.get(
+            "architecture", "MobileNetV2"
+        )
+        return
+    with pytest.raises(ValidationError, match=named):
+        params.Pretrained.model_validate(build)
 
 
 # Numbers as DVC parses them; PyYAML would read some of them as strings or as octal.

@@ -27,7 +27,15 @@ PHASE = Training(epochs=1, learning_rate=0.001)
 # The quickest one; the others, which do the same in up to a minute each, are in the slow group.
 FAST = ("MobileNetV3Small",)
 SLOW = (
-    *("MobileNet", "MobileNetV2", "EfficientNetB0", "EfficientNetV2B0", "ResNet50", "ResNet50V2", "DenseNet121"),
+    *(
+        "MobileNet",
+        "MobileNetV2",
+        "EfficientNetB0",
+        "EfficientNetV2B0",
+        "ResNet50",
+        "ResNet50V2",
+        "DenseNet121",
+    ),
     *("Xception", "InceptionV3", "NASNetMobile", "ConvNeXtTiny", "VGG16"),
 )
 NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]

@@ -8,6 +8,10 @@ import pytest
 from pipeline.errors import NetworkInvalid
 from pipeline.network.backend import keras
 from pipeline.network.user_network import build_user_network
+from pipeline.stages import build as build_stage
+from pipeline.stages import prepare
+from tests.pipeline.projects import TINY, Project
+from tests.pipeline.sample_images import write_class_folders
 
 HEADER = "import keras\nfrom keras import layers\n\n"
 CONVOLUTIONS = "    x = layers.Conv2D(4, 3, activation='relu')(inputs / 255.0)\n"
@@ -83,3 +87,20 @@ def test_a_missing_function_or_file_is_named(tmp_path: Path) -> None:
         build(tmp_path, "    return x\n", "netwrok")
     with pytest.raises(NetworkInvalid, match=r"there is no such file; put other\.py beside the photos"):
         build_user_network(tmp_path / "other.py", "network", SIZE, 0.1, CLASSES)
+
+
+def test_the_file_beside_the_photos_is_trained_and_is_part_of_the_data(project: Project) -> None:
+    shared = ("    alpha: 0.35\n    momentum: 0.9\n", "    network: mine.py:network\n")
+    Path("params.yaml").write_text(TINY.replace(*shared))
+    raw = Path("data/raw/tiny")
+    write_class_folders(raw, images=12)
+    source = f"{HEADER}def network(inputs, classes):\n{CONVOLUTIONS}    return x\n"
+    digests = set()
+    for text in (source, source.replace("(4, 3", "(5, 3")):
+        (raw / "mine.py").write_text(text)
+        prepare.main("tiny")
+        digests.add((Path("data/prepared/tiny/files/mine.py")).read_text())
+    assert len(digests) == 2
+    build_stage.main("tiny")
+    network = keras.saving.load_model("models/tiny/build/model.keras")
+    assert [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)] == [5]

@@ -26,7 +26,16 @@ from pipeline.project.starter_params import STARTER_SECTION
 from serving.artifact.manifest import FLOAT_GRAPH
 from serving.model.decoder import Preprocessing, decode
 from serving.model.predictor import Predictor, create_session
-from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, PHOTOS, needs_photos, needs_weights, predictions
+from tests.imagenet import (
+    GOLDFISH,
+    LAYOUT,
+    OFFLINE,
+    PHOTOS,
+    WEIGHTS,
+    needs_photos,
+    needs_weights,
+    predictions,
+)
 from tests.pipeline.projects import ROOT, Project, copy_of_the_working_tree
 from tests.pipeline.sample_images import write_class_folders
 from tests.serving.servers import running
