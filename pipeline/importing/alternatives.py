@@ -1,7 +1,7 @@
 """Compares the declared way to prepare pixels with others, on labelled photos, for the gate and the card."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.importing.candidates import resize_candidates, scale_candidates
@@ -35,12 +35,10 @@ def compare_alternatives(
     network: Network, declared: Declaration, photos: Sequence[LabelledFile], labels: Sequence[str]
 ) -> Alternatives:
     """Tries every scale with the declared way to resize, and every way to resize with the declared scale."""
-    in_file = [replace(declared, scale="inside")] if network.description.scaling else []
-    candidates = dict.fromkeys(
-        [*scale_candidates(declared, network.description), *resize_candidates(declared), *in_file]
-    )
+    scales = scale_candidates(declared, network.description)
+    candidates = [*scales, *resize_candidates(declared)[1:]]
     trials = run_trials(
-        network, photos[:MAX_PHOTOS], list(candidates), keep=(declared,), description="try preprocessing"
+        network, photos[:MAX_PHOTOS], candidates, keep=(declared,), description="try preprocessing"
     )
     trial = next(trial for trial in trials if trial.declaration == declared)
     return Alternatives(trial, trials, find_label_order(trial.predicted, trial.actual, labels))

@@ -57,8 +57,7 @@ def add_to_project(inspection: Inspection, model: str) -> list[str]:
     sources = [request.file, *([request.code] if request.code else [])]
     copies = [(source, raw / source.name) for source in sources]
     if request.photos is not None:
-        folders = sorted(path for path in request.photos.iterdir() if path.is_dir())
-        copies += [(folder, raw / folder.name) for folder in folders]
+        copies.append((request.photos, raw))
     lines = [_copy(source, target) for source, target in copies if source.resolve() != target.resolve()]
     if _labels_name(inspection) != IMAGENET_LABELS:
         # In the order of the outputs, also where the given file was not.
