@@ -42,6 +42,9 @@ MAX_PIXELS_BY_FORMAT = {"WEBP": 12_000_000, "AVIF": 12_000_000}
 # A JPEG with one scan is decoded at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones take
 # no more memory. Scaling averages pixels, so it is not done for filters that do not (no antialiasing).
 MAX_PIXELS_SCALED = 200_000_000
+# Limit for what the decoder and the pixels at full size take together. It concerns JPEG files with several
+# scans in CMYK, which have up to 20 megapixels then.
+MAX_DECODED_BYTES = 250_000_000
 # Pixels times scans: a progressive JPEG of 25 megapixels may have 40 scans, and usually has 10.
 MAX_SCANNED_PIXELS = 1_000_000_000
 # The HEIC decoder takes a second for 24 megapixels in 10 MB; photos of phones have a third of that.
@@ -132,6 +135,9 @@ def _check_limits(file: ImageFile, preprocessing: Preprocessing) -> None:
     limit = MAX_PIXELS_SCALED if scaled else MAX_PIXELS_BY_FORMAT.get(file.format, MAX_PIXELS)
     if max(width * height, file.decoded_pixels) > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
+    if not preprocessing.averages and file.held_bytes + 4 * width * height > MAX_DECODED_BYTES:
+        fitting = MAX_DECODED_BYTES * width * height // (file.held_bytes + 4 * width * height)
+        raise ImageTooManyPixels(f"{width} x {height} pixels in {file.scans} scans", f"{fitting:,} in all")
     if file.scans * width * height > MAX_SCANNED_PIXELS:
         found = f"{file.scans} scans over {width} x {height} pixels"
         raise ImageTooManyPixels(found, f"{MAX_SCANNED_PIXELS:,} in all")

@@ -24,7 +24,8 @@ class ImageFile:
     `data` is a file of the same format with the first frame alone. `width` and `height` are in pixels, as
     stored; `orientation` is EXIF's, 1 to 8. `decodes_scaled`: the decoder holds a few rows at a time, at a
     fraction of the size. `scans`: how many times it processes all pixels. `decoded_pixels`: all pixels that
-    it decodes, which may be more than the image has.
+    it decodes, which may be more than the image has. `held_bytes`: what the decoder holds besides the pixels,
+    at any scale.
     """
 
     format: str
@@ -35,6 +36,7 @@ class ImageFile:
     decodes_scaled: bool = False
     scans: int = 1
     decoded_pixels: int = 0
+    held_bytes: int = 0
 
 
 class ElementCounter:

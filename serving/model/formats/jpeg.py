@@ -72,7 +72,13 @@ class _Parser:
             self.exif_orientation or self.xmp_orientation or 1,
             decodes_scaled=not self.has_several_scans,
             scans=self.scans,
+            held_bytes=self._coefficient_bytes(),
         )
+
+    def _coefficient_bytes(self) -> int:
+        """The most memory that the coefficients take, 16 bits each, of a frame with several scans."""
+        width, height = self.size
+        return 2 * self.components * width * height if self.has_several_scans else 0
 
     def _parse_segment(self, marker: int) -> bool:
         """Parses the segment of a marker. Returns True if the rest of the file is left to the decoder."""

@@ -45,6 +45,18 @@ def test_the_pulled_bundle_answers(registered: RegisteredBundle, to: Path) -> No
     assert predictor.bundle.digest == registered.pin.digest
 
 
+def test_a_bundle_of_format_1_is_registered_and_pulled(
+    database: RegisteredBundle, to: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(database.files.parents[3])
+    old = register_bundle(database.uri, tmp_path, "old", bundle_format=1)
+    pull_bundle(old.pin, old.uri, to, whole=True)
+    pulled = Bundle.open(to)
+    pulled.verify()
+    assert pulled.manifest.format == 1
+    assert pulled.digest == old.pin.digest
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_only_what_serves_is_pulled_unless_whole(registered: RegisteredBundle, to: Path, whole: bool) -> None:
     pull_bundle(registered.pin, registered.uri, to, whole)
