@@ -11,6 +11,7 @@ from pipeline.files import write
 from pipeline.project.run import pin_unless_withdrawn
 from pipeline.project.run_summary import alias_status
 from pipeline.registry import pin_history
+from pipeline.registry.chain_of_custody import chain_links
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from pipeline.registry.promotion import promote, rollback, was_withdrawn
 from pipeline.registry.registration import ensure_registered
@@ -38,6 +39,20 @@ def test_promotion_pins_and_the_alias_follows(project: Project, registry: Regist
         pin = promote(LAYOUT, registry, version)
         assert pin == Pin.read(LAYOUT.pin) == Pin("tiny", number, version.digest)
         assert champion(registry) == number
+
+
+def test_a_pin_of_format_1_goes_on_holding(project: Project, registry: Registry) -> None:
+    old = write_candidate(bundle_format=1)
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
+    # What `verify` and `trace` check; the links before these start DVC.
+    links = {link.name: link for link in chain_links(LAYOUT, lambda: registry)}
+    for name in ("bundle", "registry", "pin"):
+        assert links[name].verify()
+    new = write_candidate(bundle_format=2)
+    assert new.digest != old.digest
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
+    project.commit("promote format 2")
+    assert Pin.read(LAYOUT.pin).digest == new.digest
 
 
 def test_rollback_returns_to_what_was_pinned_before(project: Project, registry: Registry) -> None:

@@ -43,7 +43,13 @@ WHOLE: dict[str, Any] = {
         "images": 10,
     },
 }
-NOTHING = {"temperature": None, "label_sets": [], "energy": None, "abstention": None, "reference": None}
+NOTHING: dict[str, Any] = {
+    "temperature": None,
+    "label_sets": [],
+    "energy": None,
+    "abstention": None,
+    "reference": None,
+}
 KERNEL, BIAS = head_kernel(), np.zeros(3, dtype=np.float32)
 WEIGHTS = Head(KERNEL, BIAS).to_bytes()
 

@@ -63,7 +63,7 @@ def test_any_number_of_any_element(meter: CostMeter, name: str) -> None:
 def test_decompression_bombs(meter: CostMeter, name: str) -> None:
     data = BOMBS[name]()
     assert len(data) <= MAX_BYTES
-    for preprocessing in (PHOTO, *COSTLY.values()):
+    for preprocessing in (PHOTO, COSTLY["without antialiasing"]):
         assert within_bounds(meter.measure(data, preprocessing))
 
 
