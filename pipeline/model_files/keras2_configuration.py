@@ -66,7 +66,7 @@ class _Translation:
 
 
 def translate(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The configuration for Keras 3, and notes. Raises a `PipelineError` for what has no counterpart there."""
+    """The configuration for Keras 3, and notes. Raises a `PipelineError` for what has no counterpart."""
     translation = _Translation(path)
     result = _translate(config, "", translation, 0)
     return result, translation.notes
@@ -161,7 +161,7 @@ def _sequential(inner: Any, translation: _Translation) -> dict[str, Any]:  # noq
 
 def _functional(inner: dict[str, Any], translation: _Translation) -> dict[str, Any]:
     """The configuration of a Functional model; operations of TensorFlow become those of Keras 3."""
-    layers = inner.get("layers")
+    layers: Any = inner.get("layers")
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise ModelFileInvalid(translation.path, "a Functional model has no list of layers")
     models = {
@@ -245,7 +245,7 @@ def _check_meaning(config: dict[str, Any], where: str, translation: _Translation
 
 
 def _single_axis(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
-    axis = config.get("axis")
+    axis: Any = config.get("axis")
     is_list = class_name in ("BatchNormalization", "LayerNormalization") and isinstance(axis, list)
     return config | {"axis": axis[0]} if is_list and len(axis) == 1 else config
 

@@ -1,4 +1,4 @@
-"""Translates functions of TensorFlow that Keras 2 saved as layers (`x / 127.5` is one) to operations of Keras 3.
+"""Translates functions of TensorFlow that Keras 2 saved as layers, such as `x / 127.5`, to Keras 3's.
 
 Only functions are known that compute the same with the arguments that are translated; another one is refused.
 """
@@ -16,8 +16,11 @@ CONSTANT = "_CONSTANT_VALUE"
 
 @dataclass(frozen=True)
 class _Operation:
-    """An operation of Keras 3. `first` and `operands` are the names of TensorFlow's arguments that it is called
-    with, `settings` maps others to its own."""
+    """An operation of Keras 3.
+
+    `first` and `operands` are the names of TensorFlow's arguments that it is called with; `settings` maps
+    others to its own.
+    """
 
     module: str
     class_name: str
@@ -127,7 +130,7 @@ def _node(
     if operation.class_name == "Concatenate" and isinstance(node, list):
         tensors = [entry[:3] for entry in node if isinstance(entry, list)]
         given = node[-1][3] if node and isinstance(node[-1], list) and len(node[-1]) == 4 else {}
-        arguments = [[_tensor(entry) for entry in tensors]]
+        arguments: list[Any] = [[_tensor(entry) for entry in tensors]]
     elif isinstance(node, list) and len(node) == 4 and isinstance(node[3], dict):
         given = node[3]
         arguments = [node[2] if node[0] == CONSTANT else _tensor(node[:3])]

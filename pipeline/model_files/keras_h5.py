@@ -53,7 +53,7 @@ def read(path: Path) -> KerasSource | None:
 
 def _load_weights(path: Path, model: Any, names: dict[str, str]) -> None:  # noqa: ANN401
     with hdf5_file.open_checked(path, path) as file:
-        root = file["model_weights"] if "model_weights" in file else file
+        root = file.get("model_weights", file)
         load_by_name(root, model, path, lambda name: names.get(name, name))
 
 

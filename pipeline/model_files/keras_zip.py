@@ -120,7 +120,7 @@ def parse_configuration(data: bytes | str, name: str, path: Path) -> dict[str, A
 
 
 def _check_order(config: dict[str, Any], model: Any, path: Path) -> None:  # noqa: ANN401
-    """Raises unless the layers of each class are in the order of the file, which its weights are stored by."""
+    """Raises unless the layers of each class are in the order of the file, by which weights are stored."""
     inner = config.get("config")
     listed = inner.get("layers") if isinstance(inner, dict) else None
     if not isinstance(listed, list) or not hasattr(model, "layers"):

@@ -3,11 +3,11 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LabelsInvalid
-from pipeline.model_files.model_file import Head
+from pipeline.errors import LabelsInvalid, LabelsMismatch
 from serving.artifact.bundle import Label
 
 # ImageNet-21k's labels have 2 MB with their descriptions; a Hugging Face config.json has them twice.
@@ -34,16 +34,13 @@ def read_labels(path: Path) -> list[Label]:
     return _unique([(_checked(id, path), _checked(name, path)) for id, name in pairs])
 
 
-def check_count(labels: list[Label], columns: int, head: Head | None, path: Path) -> None:
-    """Raises `LabelsInvalid` unless there is one label for each class of the head."""
-    single = head in ("sigmoid", "logit")
-    wanted = 2 if single else columns
+def check_labels(labels: Sequence[Label], columns: int) -> None:
+    """Raises `LabelsMismatch` unless there is one label for each class; one column stands for two classes."""
+    wanted = 2 if columns == 1 else columns
     if len(labels) == wanted:
         return
-    first = labels[0].name
-    reason = f"it has {len(labels):,} labels, and the model {columns:,} outputs"
-    if single:
-        reason = f"it has {len(labels):,} labels, and the model one output for two classes"
+    first = labels[0].name if labels else ""
+    if columns == 1:
         advice = "Write two lines: first the class for which the output is 0, then the one for which it is 1"
     elif len(labels) == wanted + 1 and first.lower() == "background":
         advice = f"The first, {first!r}, stands for no class here: remove its line"
@@ -56,7 +53,7 @@ def check_count(labels: list[Label], columns: int, head: Head | None, path: Path
         advice = "With one too few, the model may have 'background' as its first or last class: if so, add it"
     else:
         advice = "Bring the labels that belong to this model"
-    raise LabelsInvalid(path, reason, advice)
+    raise LabelsMismatch(len(labels), columns, advice)
 
 
 def _read_text(path: Path) -> str:

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 from pipeline.errors import ModelFileUnknown
-from pipeline.model_files import hdf5_file, keras_h5, keras_zip, weights_file
+from pipeline.model_files import hdf5_file, keras_h5, keras_zip, saved_model, weights_file
 from pipeline.model_files.custom_code import import_custom_code
 from pipeline.model_files.keras_model_file import KerasModelFile, KerasSource
 from pipeline.model_files.model_file import ModelFile
+from pipeline.model_files.onnx_file import OnnxModelFile
+from pipeline.model_files.saved_model import SavedModelFile
 
+# The first field of a protobuf message, which in ONNX is its version.
+ONNX = b"\x08"
 HDF5 = hdf5_file.SIGNATURE
 ZIP = b"PK\x03\x04"
 
@@ -22,6 +26,10 @@ def open_model_file(path: Path, code: Path | None = None, architecture: str | No
     """
     if not path.exists():
         raise ModelFileUnknown(path, "it does not exist", "name the one that you have")
+    if path.is_dir():
+        if (path / saved_model.GRAPH).is_file():
+            return _described(SavedModelFile(path))
+        raise ModelFileUnknown(path, f"it is a folder without {saved_model.GRAPH}", "name the file in it")
     with path.open("rb") as opened:
         start = opened.read(16)
     if start.startswith(ZIP):
@@ -29,6 +37,8 @@ def open_model_file(path: Path, code: Path | None = None, architecture: str | No
     if start.startswith(HDF5):
         source = keras_h5.read(path)
         return _described(_keras(source or weights_file.read(path, architecture), code))
+    if start[:1] == ONNX:
+        return _described(OnnxModelFile(path))
     raise ModelFileUnknown(path, "its content is of no known kind", "save yours as one of them")
 
 

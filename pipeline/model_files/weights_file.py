@@ -1,4 +1,4 @@
-"""Reads a file of weights alone (`.weights.h5`, or `.h5` of save_weights) into a network of keras.applications."""
+"""Reads a file of weights alone, as save_weights writes it, into a network of keras.applications."""
 
 import re
 from pathlib import Path

@@ -63,6 +63,7 @@ else:
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
 
 # Independent of the number of cores, see above. More threads gain little on images of this size.
 THREADS = 2
@@ -71,4 +72,4 @@ tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.experimental.enable_op_determinism()
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "saved_model_pb2", "tf"]

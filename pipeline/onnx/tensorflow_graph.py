@@ -12,7 +12,7 @@
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,20 @@ def convert(model: Any, image: str, dtype: str, opset: int) -> onnx.ModelProto: 
             tensor = graph.graph.initializer.add()
             tensor.CopyFrom(matrix)
             tensor.raw_data = np.asarray(variable, dtype="<f4").tobytes()
+    return graph
+
+
+def convert_function(
+    function: Callable[[Any], Any], shape: tuple[int | None, ...], image: str, dtype: str, opset: int
+) -> onnx.ModelProto:
+    """Converts a function of one tensor of this shape and type that calls TensorFlow; as `convert` does."""
+    signature = [tf.TensorSpec(shape, dtype, name=image)]
+    with _nested_functions_inlined(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        traced = tf.function(function, input_signature=signature, autograph=False)
+        graph = _to_onnx(traced, len(signature), opset)
+    _check_operators(graph)
+    gc.collect()
     return graph
 
 

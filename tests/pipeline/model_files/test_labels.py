@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LabelsInvalid
-from pipeline.model_files.labels import check_count, read_labels
-from pipeline.model_files.model_file import Head
+from pipeline.errors import LabelsInvalid, LabelsMismatch
+from pipeline.model_files.labels import check_labels, read_labels
 from serving.artifact.bundle import Label
 
 IMAGENET = {"0": ["n02012849", "crane"], "1": ["n03126707", "crane"], "2": ["n01440764", "tench"]}
@@ -101,22 +100,22 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "columns", "head", "message"),
+    ("names", "columns", "message"),
     [
-        ("background a b", 2, "softmax", "'background', stands for no class"),
-        ("name a b", 2, None, "begins with 'name' and ends with 'b'"),
-        ("a", 2, "logits", "one too few"),
-        ("a b c d", 2, "softmax", "4 labels, and the model 2 outputs"),
-        ("a", 1, "sigmoid", "one output for two classes.* first the class for which the output is 0"),
-        ("a b c", 1, "logit", "one output for two classes"),
+        ("background a b", 2, "'background', stands for no class"),
+        ("name a b", 2, "begins with 'name' and ends with 'b'"),
+        ("a", 2, "one too few"),
+        ("a b c d", 2, "4 labels, and the model has 2 outputs"),
+        ("a", 1, "one output for two classes.* first the class for which the output is 0"),
+        ("a b c", 1, "one output for two classes"),
+        ("", 3, "0 labels"),
     ],
 )
-def test_another_number_of_labels_than_classes(names: str, columns: int, head: Head, message: str) -> None:
-    labels = [Label(name, name) for name in names.split()]
-    with pytest.raises(LabelsInvalid, match=message):
-        check_count(labels, columns, head, Path("labels.txt"))
+def test_another_number_of_labels_than_classes(names: str, columns: int, message: str) -> None:
+    with pytest.raises(LabelsMismatch, match=message):
+        check_labels([Label(name, name) for name in names.split()], columns)
 
 
-@pytest.mark.parametrize(("columns", "head"), [(2, "softmax"), (2, None), (1, "sigmoid"), (1, "logit")])
-def test_the_right_number_of_labels(columns: int, head: Head | None) -> None:
-    check_count([Label("a", "a"), Label("b", "b")], columns, head, Path("labels.txt"))
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_right_number_of_labels(columns: int) -> None:
+    check_labels([Label("a", "a"), Label("b", "b")], columns)
