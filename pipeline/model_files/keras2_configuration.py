@@ -19,8 +19,6 @@ PACKAGES = frozenset(["keras", "tf_keras", "tensorflow"])
 MODELS = frozenset(["Functional", "Model"])
 # Keys whose lists begin with the name of a layer.
 REFERENCES = frozenset(["inbound_nodes", "input_layers", "output_layers", "keras_history"])
-# Recursion in `_translate`; `keras_configuration` refuses what is nested deeper.
-MAX_DEPTH = 200
 
 # Arguments that Keras 3 does not know, with the values that mean the same as leaving them away.
 OBSOLETE: dict[str, dict[str, Sequence[object]]] = {
@@ -68,29 +66,25 @@ class _Translation:
 def translate(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
     """The configuration for Keras 3, and notes. Raises a `PipelineError` for what has no counterpart."""
     translation = _Translation(path)
-    result = _translate(config, "", translation, 0)
+    result = _translate(config, "", translation)
     return result, translation.notes
 
 
-def _translate(node: Any, key: str, translation: _Translation, depth: int) -> Any:  # noqa: ANN401
-    if depth > MAX_DEPTH:
-        raise ModelFileInvalid(
-            translation.path, f"its configuration is nested deeper than {MAX_DEPTH} levels"
-        )
+def _translate(node: Any, key: str, translation: _Translation) -> Any:  # noqa: ANN401
     if isinstance(node, list):
-        return [_translate(item, key, translation, depth + 1) for item in node]
+        return [_translate(item, key, translation) for item in node]
     if not isinstance(node, dict):
         return ACTIVATION_NAMES.get(node, node) if key == "activation" and isinstance(node, str) else node
     if key == "dtype":
         return _policy(node)
     class_name, inner = node.get("class_name"), node.get("config")
     if not isinstance(class_name, str) or not _is_of_keras(node):
-        return {name: _translate(value, name, translation, depth + 1) for name, value in node.items()}
+        return {name: _translate(value, name, translation) for name, value in node.items()}
     if class_name == "Sequential":
         node = node | {"config": _sequential(inner, translation)}
     elif class_name in MODELS and isinstance(inner, dict):
         node = node | {"config": _functional(inner, translation)}
-    node = {name: _translate(value, name, translation, depth + 1) for name, value in node.items()}
+    node = {name: _translate(value, name, translation) for name, value in node.items()}
     module = _module(class_name, key)
     if module is None:
         return node

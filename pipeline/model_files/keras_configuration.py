@@ -5,8 +5,9 @@ it is. This is independent of Keras's `safe_mode`, which a configuration could s
 bypass (CVE-2025-1550, CVE-2025-8747) in several versions.
 """
 
+import builtins
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ class _Findings:
     custom: Mapping[str, Any]
     code: Path | None
     uses: dict[str, list[str]] = field(default_factory=dict)
-    values: int = 0
 
 
 def check_configuration(
@@ -43,21 +43,15 @@ def check_configuration(
     Raises `ModelFileUnsafe` for what is never loaded, `CustomClassesMissing` for the rest.
     """
     findings = _Findings(path, custom, code)
-    _check(config, "the model", findings, 0)
+    _check(config, "the model", findings)
     if findings.uses:
         raise CustomClassesMissing(path, findings.uses, code)
 
 
-def _check(node: object, layer: str, findings: _Findings, depth: int) -> None:
-    findings.values += 1
-    if depth > MAX_DEPTH or findings.values > MAX_VALUES:
-        reason = (
-            f"its configuration is nested deeper than {MAX_DEPTH} levels or has over {MAX_VALUES:,} values"
-        )
-        raise ModelFileInvalid(findings.path, reason)
+def _check(node: object, layer: str, findings: _Findings) -> None:
     if isinstance(node, list):
         for item in node:
-            _check(item, layer, findings, depth + 1)
+            _check(item, layer, findings)
     elif isinstance(node, dict):
         name = _layer_name(node) or layer
         # "module" alone is a plain value: no class is looked up without a name.
@@ -66,7 +60,7 @@ def _check(node: object, layer: str, findings: _Findings, depth: int) -> None:
         for key, value in node.items():
             if key in ACTIVATION_KEYS and isinstance(value, str):
                 _check_activation(value, name, findings)
-            _check(value, name, findings, depth + 1)
+            _check(value, name, findings)
 
 
 def _layer_name(node: dict[str, Any]) -> str | None:
@@ -120,13 +114,18 @@ def _check_function(node: dict[str, Any], layer: str, findings: _Findings) -> No
     if module in FUNCTION_MODULES and name in ACTIVATIONS and registered in (None, name, "function"):
         return
     if isinstance(module, str) and module.split(".")[0] in ("keras", "tensorflow", "tf_keras", "builtins"):
-        if module in FUNCTION_MODULES:
+        if module in FUNCTION_MODULES and not hasattr(builtins, name):
             _note_missing(f"the activation {name!r}", layer, findings)
             return
         raise _unsafe(findings, f"{layer} refers to the function {module}.{name}")
-    if not module or not name.isidentifier() or "." in module or module in sys.stdlib_module_names:
+    if not module or not name.isidentifier() or "." in module or _is_of_python(module):
         raise _unsafe(findings, f"{layer} refers to the function {module}.{name}")
     _note_missing(f"the function {name!r}", layer, findings)
+
+
+def _is_of_python(module: str) -> bool:
+    """Whether it is of Python's own library. Classes of a notebook have the module `__main__`."""
+    return module.split(".")[0] in sys.stdlib_module_names - {"__main__"}
 
 
 def _check_activation(name: str, layer: str, findings: _Findings) -> None:
@@ -146,6 +145,8 @@ def _check_custom(
             reason,
             'If it is needed, export the model where it was made, model.export("folder"), and bring that',
         )
+    if _is_of_python(module or ""):
+        raise _unsafe(findings, f"{layer} refers to the class {module}.{class_name}")
     _note_missing(registered or class_name, layer, findings)
 
 
@@ -163,17 +164,19 @@ def _unsafe(findings: _Findings, reason: str) -> ModelFileUnsafe:
     )
 
 
-def objects(node: object) -> Iterator[dict[str, Any]]:
-    """Every dictionary of a configuration that names a class, outer ones first."""
-    stack = [node]
+def check_size(config: object, path: Path) -> None:
+    """Raises `ModelFileInvalid` for a configuration that is too large, or too deep for recursion."""
+    stack, values = [(config, 0)], 0
     while stack:
-        node = stack.pop()
+        node, depth = stack.pop()
+        values += 1
+        if depth > MAX_DEPTH or values > MAX_VALUES:
+            reason = f"nested deeper than {MAX_DEPTH} levels or has over {MAX_VALUES:,} values"
+            raise ModelFileInvalid(path, f"its configuration is {reason}")
         if isinstance(node, list):
-            stack += reversed(node)
+            stack += ((item, depth + 1) for item in node)
         elif isinstance(node, dict):
-            if isinstance(node.get("class_name"), str):
-                yield node
-            stack += reversed(list(node.values()))
+            stack += ((value, depth + 1) for value in node.values())
 
 
 def without_training(node: Any) -> Any:  # noqa: ANN401

@@ -108,7 +108,7 @@ class KerasModelFile:
     @cached_property
     def _model(self) -> Any:  # noqa: ANN401
         """The same with symbolic input and output, which models of other classes do not have."""
-        if self._saved_model.inputs is not None:
+        if getattr(self._saved_model, "inputs", None) is not None:
             return self._saved_model
         return _called(self._saved_model, self._configuration[0], self.source.path)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import ModelFileInvalid, ModelFileUnknown, ModelFileUnsafe
 from pipeline.model_files import hdf5_file, keras2_configuration
+from pipeline.model_files.keras_configuration import check_size
 from pipeline.model_files.keras_model_file import KerasSource
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -116,6 +117,7 @@ def parse_configuration(data: bytes | str, name: str, path: Path) -> dict[str, A
         raise ModelFileInvalid(path, f"{name} is not valid JSON ({type(error).__name__}: {error})") from error
     if not isinstance(document, dict):
         raise ModelFileInvalid(path, f"{name} is not a JSON object")
+    check_size(document, path)
     return document
 
 

@@ -94,7 +94,7 @@ def test_channels_first_become_channels_last(
     assert (found.height, found.width) == size
     assert (found.channels, found.outputs, found.head, found.framework) == (3, 5, "logits", "pytorch")
     assert any("channels first" in note for note in found.notes)
-    images = pixels(found) / 255
+    images = pixels(found) / np.float32(255)
     check_agreement(file, expected(images), images)
 
 
@@ -105,22 +105,28 @@ def test_channels_last_stay(tmp_path: Path) -> None:
     model.graph.input.append(helper.make_tensor_value_info("photo", TensorProto.FLOAT, ["n", 24, 20, 3]))
     file = open_model_file(saved(model, tmp_path))
     assert file.description.notes == ()
-    images = pixels(file.description) / 255
+    images = pixels(file.description) / np.float32(255)
     check_agreement(file, expected(images), images)
 
 
 def test_grey(tmp_path: Path) -> None:
     file = open_model_file(saved(network(("batch", 1, 28, 28)), tmp_path))
     assert file.description.channels == 1
-    images = pixels(file.description) / 255
+    images = pixels(file.description) / np.float32(255)
     check_agreement(file, expected(images), images)
 
 
-def test_half_precision_and_double_are_converted(tmp_path: Path) -> None:
-    for kind, tolerance in ((np.float16, 0.01), (np.float64, 1e-5)):
-        file = open_model_file(saved(network(kind=kind), tmp_path))
-        images = pixels(file.description) / 255
-        check_agreement(file, expected(images), images, tolerance)
+def test_half_precision_is_computed_in_float32(tmp_path: Path) -> None:
+    file = open_model_file(saved(network(kind=np.float16), tmp_path))
+    images = pixels(file.description) / np.float32(255)
+    check_agreement(file, expected(images), images, tolerance=0.01)
+    types = {tensor.data_type for tensor in onnx.load_from_string(file.to_onnx(24, 20)).graph.initializer}
+    assert types == {TensorProto.FLOAT, TensorProto.INT64}
+
+
+def test_double_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NetworkUnsuitable, match=r"double \[any, 3, 24, 20\]"):
+        open_model_file(saved(network(kind=np.float64), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,7 @@ def test_functions_are_inlined(tmp_path: Path) -> None:
     model.opset_import.append(helper.make_opsetid("pkg.torch", 1))
     model.graph.node[1].op_type, model.graph.node[1].domain = "activation", "pkg.torch"
     file = open_model_file(saved(model, tmp_path))
-    images = pixels(file.description) / 255
+    images = pixels(file.description) / np.float32(255)
     check_agreement(file, expected(images), images)
 
 
