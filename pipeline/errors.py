@@ -24,8 +24,7 @@
     ├── CustomCodeInvalid          the declared Python file cannot be imported
     ├── NetworkUnsuitable          a model file holds something else than a classifier of single images
     ├── ArchitectureUnclear        a file of weights alone, and no architecture that fits is named
-    ├── LabelsInvalid              a file of labels is wrong
-    ├── LabelsMismatch             there are more or fewer labels than classes of the model
+    ├── LabelsInvalid              a file of labels is wrong, or has another number than the model's classes
     ├── CalibrationImagesMissing   8 bits are requested, and there is no image to calibrate with
     ├── DeclarationImpossible      a declared preprocessing does not fit the imported model
     ├── PredictionsVary            an imported model gives two answers for one image
@@ -279,12 +278,6 @@ class ArchitectureUnclear(PipelineError):
 class LabelsInvalid(PipelineError):
     def __init__(self, path: Path, reason: str, advice: str) -> None:
         super().__init__(f"{path} cannot be used as labels: {reason}. {advice}.")
-
-
-class LabelsMismatch(PipelineError):
-    def __init__(self, labels: int, columns: int, advice: str) -> None:
-        outputs = "one output for two classes" if columns == 1 else f"{columns:,} outputs"
-        super().__init__(f"There are {labels:,} labels, and the model has {outputs}. {advice}.")
 
 
 class CalibrationImagesMissing(PipelineError):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LabelsInvalid, LabelsMismatch
+from pipeline.errors import LabelsInvalid
+from pipeline.model_files.model_file import Head
 from serving.artifact.bundle import Label
 
 # ImageNet-21k's labels have 2 MB with their descriptions; a Hugging Face config.json has them twice.
@@ -34,13 +35,14 @@ def read_labels(path: Path) -> list[Label]:
     return _unique([(_checked(id, path), _checked(name, path)) for id, name in pairs])
 
 
-def check_labels(labels: Sequence[Label], columns: int) -> None:
-    """Raises `LabelsMismatch` unless there is one label for each class; one column stands for two classes."""
-    wanted = 2 if columns == 1 else columns
+def check_count(labels: Sequence[Label], columns: int, head: Head | None, path: Path) -> None:
+    """Raises `LabelsInvalid` unless there is one label for each class; one column stands for two classes."""
+    single = columns == 1 or head in ("sigmoid", "logit")
+    wanted = 2 if single else columns
     if len(labels) == wanted:
         return
     first = labels[0].name if labels else ""
-    if columns == 1:
+    if single:
         advice = "Write two lines: first the class for which the output is 0, then the one for which it is 1"
     elif len(labels) == wanted + 1 and first.lower() == "background":
         advice = f"The first, {first!r}, stands for no class here: remove its line"
@@ -53,7 +55,8 @@ def check_labels(labels: Sequence[Label], columns: int) -> None:
         advice = "With one too few, the model may have 'background' as its first or last class: if so, add it"
     else:
         advice = "Bring the labels that belong to this model"
-    raise LabelsMismatch(len(labels), columns, advice)
+    outputs = "one output for two classes" if single else f"{columns:,} outputs"
+    raise LabelsInvalid(path, f"it has {len(labels):,} labels, and the model has {outputs}", advice)
 
 
 def _read_text(path: Path) -> str:

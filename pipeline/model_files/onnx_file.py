@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
@@ -129,7 +128,7 @@ class OnnxModelFile:
             return create_session(self._model.SerializeToString(), 1, avoid_saturation=False)
         # ONNX Runtime's own exceptions have no common base but Exception.
         except Exception as error:
-            reason = f"ONNX Runtime {ort.__version__} does not load it ({_short(error)})"
+            reason = f"ONNX Runtime does not load it ({_short(error)})"
             raise ModelFileInvalid(self.path, reason, "Export it with opset 18") from error
 
     @cached_property

@@ -29,6 +29,7 @@ ADAPTERS = {
         "pipeline/registry/mlflow_version.py",
     },
     "onnx": {
+        "pipeline/model_files/onnx_file.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
         "pipeline/onnx/tensorflow_graph.py",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LabelsInvalid, LabelsMismatch
-from pipeline.model_files.labels import check_labels, read_labels
+from pipeline.errors import LabelsInvalid
+from pipeline.model_files.labels import check_count, read_labels
+from pipeline.model_files.model_file import Head
 from serving.artifact.bundle import Label
 
 IMAGENET = {"0": ["n02012849", "crane"], "1": ["n03126707", "crane"], "2": ["n01440764", "tench"]}
@@ -112,10 +113,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_another_number_of_labels_than_classes(names: str, columns: int, message: str) -> None:
-    with pytest.raises(LabelsMismatch, match=message):
-        check_labels([Label(name, name) for name in names.split()], columns)
+    with pytest.raises(LabelsInvalid, match=message):
+        check_count([Label(name, name) for name in names.split()], columns, None, Path("names.txt"))
 
 
-@pytest.mark.parametrize("columns", [1, 2])
-def test_the_right_number_of_labels(columns: int) -> None:
-    check_labels([Label("a", "a"), Label("b", "b")], columns)
+@pytest.mark.parametrize(("columns", "head"), [(2, "softmax"), (2, None), (1, "sigmoid"), (1, None)])
+def test_the_right_number_of_labels(columns: int, head: Head | None) -> None:
+    check_count([Label("a", "a"), Label("b", "b")], columns, head, Path("names.txt"))
