@@ -32,9 +32,14 @@ ADAPTERS = {
         "pipeline/model_files/onnx_file.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
+        "pipeline/onnx/served_graph.py",
         "pipeline/onnx/tensorflow_graph.py",
     },
-    "onnxruntime": {"pipeline/onnx/quantisation.py", "serving/model/predictor.py"},
+    "onnxruntime": {
+        "pipeline/importing/trials.py",
+        "pipeline/onnx/quantisation.py",
+        "serving/model/predictor.py",
+    },
     "sklearn": {"pipeline/data/sources.py"},
     "matplotlib": {
         "pipeline/evaluation/plotting.py",
