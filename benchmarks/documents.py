@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+MODELS = ROOT / "docs/models.md"
 PERFORMANCE = ROOT / "docs/performance.md"
 PIPELINE = ROOT / "docs/pipeline.md"
 PROTOCOLS = ROOT / "docs/protocols.md"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.documents import MODELS, section
 from pipeline.errors import NetworkInvalid
 from pipeline.network.backend import keras
 from pipeline.network.user_network import build_user_network
@@ -104,3 +105,10 @@ def test_the_file_beside_the_photos_is_trained_and_is_part_of_the_data(project: 
     build_stage.main("tiny")
     network = keras.saving.load_model("models/tiny/build/model.keras")
     assert [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)] == [5]
+
+
+def test_the_documented_function_makes_a_network(tmp_path: Path) -> None:
+    example = section(MODELS, "own network").removeprefix("```python\n").removesuffix("```\n")
+    path = tmp_path / "my_net.py"
+    path.write_text(example)
+    assert build_user_network(path, "make", 64, 0.1, CLASSES).output_shape == (None, CLASSES)
