@@ -2,8 +2,8 @@
 
 Weights are random, because those of most families are large downloads, but such that answers differ between
 images as those of a trained network do, and BatchNorm has the statistics of the images with noise. So faults
-of the conversion show, and so does the error of 8 bits; accuracy does not. MobileNetV2 is also measured with
-its ImageNet weights, as a scale for the others.
+of the conversion show. The error of 8 bits is exaggerated by random weights, as the two rows of MobileNetV2
+show, one of them with its ImageNet weights. Times are CPU seconds, which depend less on what else is running.
 
 Each step runs in a process of its own, one network after the other. Writes `benchmarks/conversion.json` and a
 table in `docs/models.md`; with names, only their rows are measured again.
@@ -42,11 +42,9 @@ ARCHITECTURES = (
 TRAINED = "MobileNetV2, ImageNet weights"
 PHOTOS = "datasets/bc69043e2862758a1906c6a24a792bb28c6bb2ff.zip"
 # Photos for BatchNorm and calibration, and others to compare on.
-CALIBRATION, COMPARED = 16, 16
+CALIBRATION, COMPARED = 8, 8
 # The largest difference of probabilities that rounding of float32 explains in networks this deep.
 MAX_DIFFERENCE = 1e-4
-# Error of the logits relative to their spread over photos, up to which 8 bits hold.
-MAX_LOGIT_ERROR = 0.25
 COLUMNS = ("network", "pixels", "parameters", "Keras and ONNX", "to ONNX", "to 8 bits", "error of 8 bits")
 
 Probabilities = npt.NDArray[np.float32]
@@ -73,9 +71,9 @@ def convert(_name: str, folder: Path, _size: int | None) -> dict[str, Any]:
     from pipeline.onnx import keras_to_onnx
 
     network = keras.saving.load_model(folder / "model.keras", compile=False)
-    began = time.perf_counter()
+    began = time.process_time()
     graph = keras_to_onnx.to_bytes(network)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     (folder / "float.onnx").write_bytes(graph)
     return {"seconds": seconds, "peak_mb": peak_memory_mb(), "megabytes": len(graph) / 1e6}
 
@@ -85,9 +83,9 @@ def quantise(_name: str, folder: Path, _size: int | None) -> dict[str, Any]:
     from pipeline.onnx.quantisation import quantise as to_eight_bits
 
     images = np.load(folder / "images.npy")[:CALIBRATION]
-    began = time.perf_counter()
+    began = time.process_time()
     graph = to_eight_bits((folder / "float.onnx").read_bytes(), images)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     (folder / "int8.onnx").write_bytes(graph)
     return {"seconds": seconds, "peak_mb": peak_memory_mb(), "megabytes": len(graph) / 1e6}
 
@@ -192,7 +190,6 @@ def table(results: dict[str, Any]) -> str:
 def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     eight, compared = row["quantise"], row["compare"]
     error = compared["int8"]
-    holds = "" if error["logit_error"] <= MAX_LOGIT_ERROR else ", too much"
     return (
         name,
         f"{row['prepare']['size']}",
@@ -202,7 +199,7 @@ def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
             f"{step['seconds']:.0f} s, {step['peak_mb'] / 1000:.1f} GB, {step['megabytes']:.0f} MB"
             for step in (row["convert"], eight)
         ),
-        f"{100 * error['logit_error']:.0f} % ({error['divergence']:.3f}){holds}",
+        f"{100 * error['logit_error']:.0f} % ({error['divergence']:.3f})",
     )
 
 

@@ -96,9 +96,23 @@ def _to_onnx(function: Any, arguments: int, opset: int) -> onnx.ModelProto:  # n
     inputs = [tensor.name for tensor in concrete.inputs[:arguments]]
     outputs = [tensor.name for tensor in concrete.outputs]
     frozen = tf_loader.from_function(concrete, inputs, outputs)
+    try:
+        return _convert_frozen(frozen, inputs, outputs, opset, catch_errors=False)
+    # A step of tf2onnx's optimiser can raise anything. With this flag a step that fails is left out, but each
+    # one copies the graph with all weights.
+    except Exception:  # noqa: BLE001
+        return _convert_frozen(frozen, inputs, outputs, opset, catch_errors=True)
+
+
+def _convert_frozen(
+    frozen: Any,  # noqa: ANN401
+    inputs: list[str],
+    outputs: list[str],
+    opset: int,
+    catch_errors: bool,
+) -> onnx.ModelProto:
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen, name="")
-        del frozen
         converted = process_tf_graph(
             graph,
             opset=opset,
@@ -107,10 +121,8 @@ def _to_onnx(function: Any, arguments: int, opset: int) -> onnx.ModelProto:  # n
             tensors_to_rename={name: name.removesuffix(":0") for name in inputs},
             custom_op_handlers={"Erfc": (_replace_erfc, [])},
         )
-        steps = optimizer._get_optimizers() | {"optimize_transpose": _TransposeOptimizer}
-        # To catch errors, it would copy the graph with all weights before each step.
-        optimized = optimizer.optimize_graph(converted, catch_errors=False, optimizers=steps)
-        return optimized.make_model("goldfish")
+    steps = optimizer._get_optimizers() | {"optimize_transpose": _TransposeOptimizer}
+    return optimizer.optimize_graph(converted, catch_errors, steps).make_model("goldfish")
 
 
 class _TransposeOptimizer(TransposeOptimizer):  # type: ignore[misc]

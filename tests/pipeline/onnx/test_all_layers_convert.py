@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from tf2onnx import optimizer
+from tf2onnx.graph import Graph
+from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
 from pipeline.errors import NetworkNotConvertible
 from pipeline.network.backend import keras, tf
@@ -68,6 +71,21 @@ def test_large_matrices_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     found = keras_to_onnx.to_bytes(model)
     assert found == expected
     assert all(tensor.HasField("raw_data") for tensor in onnx.load_from_string(found).graph.initializer)
+
+
+class Failing(GraphOptimizerBase):  # type: ignore[misc]
+    """A step that fails after it has changed the graph."""
+
+    def _optimize(self, graph: Graph) -> Graph:
+        graph.remove_node(graph.get_nodes()[-1].name)
+        raise RuntimeError("this step fails")
+
+
+def test_a_step_of_the_optimiser_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(8, layers.Conv2D(4, 3))
+    expected = keras_to_onnx.to_bytes(model)
+    monkeypatch.setitem(optimizer._get_optimizers(), "failing", Failing)
+    assert keras_to_onnx.to_bytes(model) == expected
 
 
 def test_an_operator_that_onnx_does_not_have_is_named() -> None:
