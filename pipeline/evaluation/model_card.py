@@ -93,7 +93,9 @@ def _import_lines(record: dict[str, Any]) -> list[str]:
 def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
     """The ways to prepare pixels that were tried, best first, with the declared one."""
     rows = alternatives["trials"]
-    shown = [row for number, row in enumerate(rows) if number < MAX_TRIALS or row["declared"]]
+    shown = [
+        row for number, row in enumerate(rows) if number < MAX_TRIALS or row["declared"] or row["in_file"]
+    ]
     return [
         "### How its pixels are prepared",
         "",
@@ -102,7 +104,7 @@ def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
         "| scale | channels | resize | filter | photos | top-1 | 95 % interval | only this | only declared |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {code(str(row['scale']))}{' **declared**' if row['declared'] else ''} | {row['channels']} "
+            f"| {code(str(row['scale']))}{_trial_note(row)} | {row['channels']} "
             f"| {row['resize']}{' ' + format(row['crop'], 'g') if row['resize'] == 'crop' else ''} "
             f"| {row['filter']}{'' if row['antialias'] else ', no antialias'} | {row['photos']} "
             f"| {_format_percent(row['top1'])} | {_format_interval(row['top1_interval'])} "
@@ -113,6 +115,11 @@ def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
         "The last columns count the photos that only this way, and only the declared way, has right.",
         "",
     ]
+
+
+def _trial_note(row: dict[str, Any]) -> str:
+    notes = [text for key, text in (("declared", "declared"), ("in_file", "as in the file")) if row[key]]
+    return f" **{', '.join(notes)}**" if notes else ""
 
 
 def format_baseline(metrics: dict[str, Any]) -> str:

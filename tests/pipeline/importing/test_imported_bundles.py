@@ -111,6 +111,19 @@ def test_with_labelled_photos(project: Project) -> None:
     assert json.loads(LAYOUT.data_report.read_bytes())["digest"] != data
 
 
+def test_the_card_says_what_the_layers_in_the_file_cost(project: Project) -> None:
+    """A tutorial's model with the wrong scale inside comes in by another declaration."""
+    bring(photos=True, model=brought_models.wrong_scale_inside())
+    metrics = run_stages()
+    assert metrics["gate"]["passed"], metrics["gate"]
+    rows = metrics["import"]["alternatives"]["trials"]
+    (in_file,) = [row for row in rows if row["in_file"]]
+    assert (in_file["scale"], in_file["filter"], in_file["resize"]) == ("inside", "lanczos", "squash")
+    assert in_file["photos"] == 50
+    assert in_file["top1"] < 0.8
+    assert "`inside` **as in the file** |" in (LAYOUT.reports / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("declared", "named"),
     [({"scale": [0, 1]}, "build.scale: [-1.0, 1.0]"), ({"channels": "BGR"}, "build.channels: RGB")],
