@@ -111,8 +111,8 @@ class ImportUndeclared(PipelineError):
     def __init__(self, file: Path, has_photos: bool) -> None:
         photos = f" --photos {quote(str(file.parent))}" if has_photos else ""
         super().__init__(
-            f"{file} is a model, and params.yaml does not say how its pixels are prepared. This finds out and "
-            f"writes it: `python -m pipeline inspect {quote(str(file))}{photos} --labels <file> --write`."
+            f"{file} is a model, and params.yaml does not say how its pixels are prepared. This finds it out "
+            f"and writes it: `python -m pipeline inspect {quote(str(file))}{photos} --labels <file> --write`."
         )
 
 

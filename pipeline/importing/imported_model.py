@@ -24,6 +24,7 @@ from pipeline.model_files.labels import check_count
 from pipeline.model_files.model_file import Description
 from pipeline.model_files.opening import open_model_file
 from pipeline.network import keras_archive
+from pipeline.network.backend import keras
 from pipeline.onnx.calibration_images import interleave_classes
 from pipeline.onnx.served_graph import assemble
 from pipeline.params import Import
@@ -40,6 +41,8 @@ def build_imported(settings: Import, layout: Layout, environment: Environment, b
     Without any photo it also writes `generated/`, images that stand for photos as golden images. Returns the
     labels. Their ids are the names of the class folders, where there are any.
     """
+    # Layers without a name of their own are numbered; the numbers are part of the digest.
+    keras.utils.clear_session()
     file = open_model_file(
         _user_file(layout, settings.model, "build.model"),
         _user_file(layout, settings.code, "build.code") if settings.code else None,
