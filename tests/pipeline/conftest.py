@@ -1,11 +1,14 @@
 """Fixtures: a built project, which each test leaves as it was, and an empty one for each test."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.environment import Environment
+from pipeline.layout import Layout
+from pipeline.project.repair import RepairStatus, repair
 from pipeline.registry.mlflow_registry import Registry
 from tests.conftest import build_once
 from tests.pipeline.projects import AUTHOR, EMBEDDED_REGISTRY, TINY, Project, tiny_project
@@ -29,7 +32,9 @@ def built(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
     project = Project(tmp_path_factory.mktemp("built") / "project", EMBEDDED_REGISTRY)
     shutil.copytree(original, project.root, symlinks=True)
     # mlflow.db has absolute paths of the artifacts.
-    assert project.pipeline("repair", "tiny").returncode == 0
+    with contextlib.chdir(project.root):
+        findings = list(repair(Layout("tiny"), Environment(None, project.root, experiment=False)))
+    assert not [finding for finding in findings if finding.status is RepairStatus.NOT_REPAIRED]
     return project
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.stages import export
+from pipeline.project import run
+from pipeline.stages import evaluate, export, register
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from tests.pipeline.projects import Project
@@ -23,11 +24,14 @@ def metrics(project: Project) -> dict[str, Any]:
 
 
 @pytest.fixture
-def copy(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A clone of the built project with all artifacts, as the current directory; a test may change it."""
+def copy(built: Project, database: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A clone of the built project with data and models, as the current directory; a test may change it."""
     clone = built.clone(tmp_path / "project")
     monkeypatch.chdir(clone.root)
-    for folder in ("data/prepared", "models", ".dvc/cache"):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # Its registry is empty.
+    (clone.root / "mlflow.db").write_bytes(database)
+    for folder in ("data/prepared", "models"):
         shutil.copytree(built.root / folder, clone.root / folder, dirs_exist_ok=True)
     return clone
 
@@ -88,13 +92,22 @@ def test_without_images_to_calibrate_nothing_is_exported(copy: Project) -> None:
     assert Bundle.open(copy.root / BUNDLE).digest == before
 
 
-def test_float32_has_nothing_of_8_bits(copy: Project) -> None:
+def test_float32_has_nothing_of_8_bits(
+    copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs the stages in this process: tests/pipeline/project shows that `build` does not run again."""
+
+    def reproduce(last: str, model: str) -> None:
+        assert last == "register"
+        for stage in (export, evaluate, register):
+            stage.main(model)
+
     floats = (copy.root / BUNDLE / FLOAT_GRAPH).read_bytes()
     set_params(copy, "precision: int8", "precision: float32")
-    done = copy.pipeline("run", "tiny")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Running stage 'build@tiny'" not in done.stdout
-    assert "int8" not in done.stdout.split("alias champion")[1]
+    monkeypatch.setattr(run, "reproduce_model", reproduce)
+    run.run("tiny")
+    printed = capsys.readouterr().out
+    assert "int8" not in printed.split("alias champion")[1]
     found = metrics(copy)
     assert found["precision"] == "float32"
     assert not found.keys() & {"float32", "quantisation"}

@@ -82,23 +82,24 @@ def tracking(tmp_path: Path) -> Iterator[str]:
 
 
 def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None:
-    """A parameter was changed on GitHub's page, so no stage has run."""
+    """A parameter was changed on GitHub's page, so no stage has run. Nothing is trained again."""
     runner.source.succeed("git", "switch", "-q", "-c", "change")
     params = runner.source.root / "params.yaml"
-    params.write_text(params.read_text().replace("dropout: 0.1", "dropout: 0.2"))
-    runner.source.commit("more dropout")
+    params.write_text(params.read_text().replace("precision: int8", "precision: float32"))
+    runner.source.commit("no 8 bits")
     ended = runner.run("pipeline.yml", PULL)
     assert runner.step("Is dvc.lock what code, params and data say?").code != 0
     # The check fails, and the report is posted nevertheless.
     assert ended == {"evaluate": "failure", "register": "skipped", "comment": "success"}, runner.results
     output = runner.step("Run what has changed").output
-    assert "Running stage 'build@tiny'" in output
-    assert "Stage 'prepare@tiny' didn't change" in output
+    assert "Running stage 'export@tiny'" in output
+    for unchanged in ("prepare", "build"):
+        assert f"Stage '{unchanged}@tiny' didn't change" in output
     for words in (
         "**tiny: passed",
         "The committed `dvc.lock` is out of date",
-        "`build@tiny: params.yaml.tiny.build.dropout`",
-        "| `tiny.build.dropout` | `0.1` | `0.2` |",
+        "`export@tiny: params.yaml.tiny.export.precision`",
+        '| `tiny.export.precision` | `"int8"` | `"float32"` |',
         "Compared with `origin/main` at",
     ):
         assert words in runner.summary

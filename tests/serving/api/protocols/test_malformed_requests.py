@@ -295,6 +295,7 @@ def compressed(path: str, body: bytes, encoding: str = "gzip") -> bytes:
 
 
 QUESTION = json.dumps(tensor(B64)).encode()
+BOMB = gzip.compress(bytes(100 * MEGABYTE))
 ENCODINGS = {
     f"{path} {name}": Case(compressed(path, body, encoding), status, code)
     for path in (INFER, PREDICT, "/invocations", "/hf/classify", "/vertex/predict", "/predict")
@@ -309,7 +310,7 @@ ENCODINGS = {
         "without its wrapper": (zlib.compress(QUESTION)[2:-4], "deflate", 400, "encoding_malformed"),
         "not known": (QUESTION, "br", 415, "encoding_unknown"),
         "several": (QUESTION, "gzip, deflate", 415, "encoding_unknown"),
-        "a bomb": (gzip.compress(bytes(100 * MEGABYTE)), "gzip", 413, "body_too_large"),
+        "a bomb": (BOMB, "gzip", 413, "body_too_large"),
     }.items()
 }
 
