@@ -164,19 +164,16 @@ class KerasModelFile:
     @cached_property
     def _inner_notes(self) -> list[str]:
         """Notes on preprocessing that stays in the network."""
-        _, rest = self._start
-        dropped = rest.dropped if isinstance(rest, FunctionalStart) else frozenset()
-        top = (
-            rest
-            if isinstance(rest, list)
-            else [layer for layer in getattr(self._model, "layers", []) if layer.name not in dropped]
-        )
+        top = _remaining_layers(self._model, self._start[1])
         notes = []
+        first = next((layer for layer in top if not isinstance(layer, keras.layers.InputLayer)), None)
+        if type(first).__module__.startswith("keras.src.ops."):
+            notes.append(f"The network changes its input by itself: it begins with {type(first).__name__}.")
         for outer in top:
             for layer in _all_layers(outer):
                 kind = type(layer).__name__
                 where = f" of {outer.name!r}" if layer is not outer else ""
-                if kind in ("Rescaling", "Normalization") and layer.name not in dropped:
+                if kind in ("Rescaling", "Normalization"):
                     notes.append(f"The network scales its input by itself: {kind} {layer.name!r}{where}.")
                 elif kind in ("Resizing", "CenterCrop", "RandomCrop"):
                     notes.append(f"The network changes the size by itself: {kind} {layer.name!r}{where}.")
@@ -271,6 +268,16 @@ def _call(model: Any, rest: FunctionalStart | list[Any] | None, image: Any) -> A
     inputs = keras.tree.map_structure(lambda _: image, model.input)
     clone = keras.models.clone_model(model, inputs, clone_function=lambda layer: layer, call_function=call)
     return keras.tree.flatten(clone.output)[0]
+
+
+def _remaining_layers(model: Any, rest: FunctionalStart | list[Any] | None) -> list[Any]:  # noqa: ANN401
+    """The outermost layers and operations of what remains, in order."""
+    if isinstance(rest, list):
+        return rest
+    if rest is None:
+        return list(model.layers)
+    kept = (operation for operation in model.operations if operation.name not in rest.dropped)
+    return [rest.replaced.get(operation.name, operation) for operation in kept]
 
 
 def _in_inference_mode(layer: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

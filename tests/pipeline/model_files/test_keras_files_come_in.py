@@ -102,6 +102,52 @@ def test_a_resizing_layer_is_described(
     check_agreement(file, model.predict(images, verbose=0), images)
 
 
+def test_preprocessing_that_is_not_one_scale_stays_inside(tmp_path: Path) -> None:
+    """ResNet's `preprocess_input` changes the order of channels."""
+    image = keras.Input((24, 20, 3))
+    value = keras.applications.resnet50.preprocess_input(image)
+    for layer in body(3, "softmax"):
+        value = layer(value)
+    model = trained(keras.Model(image, value))
+    file = saved(model, tmp_path)
+    assert file.description.scaling is None
+    assert "it begins with GetItem" in file.description.notes[0]
+    images = pixels(file.description)
+    check_agreement(file, model.predict(images, verbose=0), images)
+
+
+def test_a_base_network_keeps_its_own_scaling(tmp_path: Path) -> None:
+    inner = keras.Input((24, 20, 3))
+    base = keras.Model(inner, layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(inner)), name="base")
+    image = keras.Input((24, 20, 3))
+    value = layers.GlobalAveragePooling2D()(base(layers.RandomFlip()(image), training=False))
+    model = trained(keras.Model(image, layers.Dense(3, activation="softmax")(value)))
+    file = saved(model, tmp_path)
+    assert file.description.scaling is None
+    assert "Rescaling 'rescaling" in file.description.notes[-1]
+    assert "of 'base'" in file.description.notes[-1]
+    images = pixels(file.description)
+    check_agreement(file, model.predict(images, verbose=0), images)
+
+
+def test_a_probability_model_around_a_trained_one(tmp_path: Path) -> None:
+    """Keras's tutorials add the softmax afterwards; the leading layers are two models deep."""
+    start = keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1), layers.Conv2D(4, 3)])
+    image = keras.Input((24, 20, 3))
+    value = start(image)
+    for layer in body(3):
+        value = layer(value)
+    model = trained(keras.Sequential([keras.Model(image, value), layers.Softmax()]))
+    file = saved(model, tmp_path)
+    # The trained model is Functional: it is left whole.
+    assert (file.description.scaling, file.description.head) == (None, "softmax")
+    images = pixels(file.description)
+    check_agreement(file, model.predict(images, verbose=0), images)
+    file = saved(trained(keras.Model(image, layers.Softmax()(value))), tmp_path)
+    assert file.description.scaling == Scaling((1 / 127.5,) * 3, (-1.0,) * 3)
+    assert not any("by itself" in note for note in file.description.notes)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
 def test_mixed_precision_is_computed_in_float32(tmp_path: Path, policy: str) -> None:
     keras.config.set_dtype_policy(policy)
