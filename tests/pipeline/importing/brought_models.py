@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from pipeline.network.backend import keras
@@ -101,3 +103,48 @@ def wrong_scale_inside() -> keras.Model:
     scaled = keras.layers.Rescaling(1 / 255)(keras.layers.Resizing(48, 48, interpolation="lanczos3")(image))
     network = without_preprocessing(1 / 127.5, -1.0)
     return keras.Model(image, network(scaled))
+
+
+# A layer of the user's own, in a file of its own.
+CODE = """
+import keras
+
+
+@keras.saving.register_keras_serializable("mine")
+class Mean(keras.layers.Layer):
+    def call(self, pixels):
+        return keras.ops.mean(pixels, axis=(1, 2))
+"""
+
+
+def save_onnx(file: Path) -> None:
+    """As PyTorch's users have it: channels first, a batch of one, logits, pixels from 0 to 1."""
+    kernel, bias = nearest_colour(COLOURS, 1 / 255).get_weights()
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["means"], axis=1),
+            helper.make_node("Gemm", ["means", "kernel", "bias"], ["logits"]),
+        ],
+        "torch_export",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 48, 48])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(COLOURS)])],
+        [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(bias, "bias")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+
+
+def save_saved_model(folder: Path) -> None:
+    """A SavedModel folder, as `model.export` writes it."""
+    without_preprocessing(1 / 127.5, -1.0).export(folder, verbose=False)
+
+
+def save_with_own_layer(file: Path) -> None:
+    """A Keras file with a layer that only `CODE` defines; the code is beside it, as layers.py."""
+    code = file.with_name("layers.py")
+    code.write_text(CODE)
+    names: dict[str, type[keras.layers.Layer]] = {}
+    exec(compile(CODE, str(code), "exec"), names)  # noqa: S102  (this module's own text)
+    image = keras.Input((48, 48, 3))
+    logits = nearest_colour(COLOURS, 1 / 127.5, -1.0)(names["Mean"]()(image))
+    keras.Model(image, keras.layers.Softmax()(logits)).save(file)

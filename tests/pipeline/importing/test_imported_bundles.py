@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,12 @@ EVALUATE = {
 }
 
 
-def bring(photos: bool, model: keras.Model | None = None, **declared: object) -> None:
+def bring(photos: bool, network: keras.Model | None = None, **declared: object) -> None:
     """Puts a model into the project: its file, labels, photos, and its section in params.yaml."""
     LAYOUT.raw.mkdir(parents=True)
-    (model or brought_models.without_preprocessing(1 / 127.5, -1.0)).save(LAYOUT.raw / "my_model.keras")
+    if "model" not in declared:
+        network = network or brought_models.without_preprocessing(1 / 127.5, -1.0)
+        network.save(LAYOUT.raw / "my_model.keras")
     (LAYOUT.raw / "labels.txt").write_text("\n".join(COLOURS))
     if photos:
         write_photos(LAYOUT.raw, COLOURS, 10)
@@ -113,7 +116,7 @@ def test_with_labelled_photos(project: Project) -> None:
 
 def test_the_card_says_what_the_layers_in_the_file_cost(project: Project) -> None:
     """A tutorial's model with the wrong scale inside comes in by another declaration."""
-    bring(photos=True, model=brought_models.wrong_scale_inside())
+    bring(photos=True, network=brought_models.wrong_scale_inside())
     metrics = run_stages()
     assert metrics["gate"]["passed"], metrics["gate"]
     rows = metrics["import"]["alternatives"]["trials"]
@@ -179,6 +182,31 @@ def test_without_labelled_photos(
     assert "mine: passed.** not evaluated" in report
     assert "Not evaluated: there are no labelled photos" in report
     assert "not evaluated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "declared"),
+    [
+        ("torch.onnx", brought_models.save_onnx, {"scale": [0, 1], "head": "logits"}),
+        ("saved_model", brought_models.save_saved_model, {}),
+        ("own_layer.keras", brought_models.save_with_own_layer, {"code": "layers.py"}),
+    ],
+)
+def test_models_that_keras_cannot_load_by_itself(
+    project: Project, name: str, save: Callable[[Path], None], declared: dict[str, object]
+) -> None:
+    """They are served like all others; the bundle has no Keras model, and MLflow no `keras` flavour."""
+    bring(photos=True, **declared, model=name)
+    save(LAYOUT.raw / name)
+    metrics = run_stages()
+    assert metrics["gate"]["passed"], metrics["gate"]
+    assert (metrics["top1"], metrics["agreement"]) == (1.0, {"original": 1.0})
+    assert metrics["classes"] == 5
+    bundle = Bundle.open(LAYOUT.bundle)
+    assert "data/model.keras" not in bundle.manifest.files
+    flavours = (LAYOUT.bundle / "MLmodel").read_text()
+    assert "python_function" in flavours
+    assert "keras" not in flavours
 
 
 def test_declarations_that_contradict_the_file(project: Project) -> None:
