@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.importing.candidates import first_guess, resize_candidates, scale_candidates
 from pipeline.importing.declaration import Declaration, describe
-from pipeline.importing.label_order import LabelOrder, find_label_order
+from pipeline.importing.label_order import LabelOrder
 from pipeline.importing.trials import LabelledFile, Network, Trial, run_trials
 
 # More photos hardly change which way is best, and slow networks need a tenth of a second for each.
@@ -64,5 +64,4 @@ def compare_alternatives(
     kept = [declaration for declaration in (declared, in_file) if declaration]
     trials = run_trials(network, photos[:MAX_PHOTOS], candidates, keep=kept, description="try preprocessing")
     trial = next(trial for trial in trials if trial.declaration == declared)
-    order = find_label_order(trial.predicted, trial.actual, labels)
-    return Alternatives(trial, in_file, trials, order)
+    return Alternatives(trial, in_file, trials, trial.label_order(labels))

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from pipeline.data.split import SPLITS
 from pipeline.environment import Environment
-from pipeline.errors import DeclarationImpossible, UserFileMissing
+from pipeline.errors import DataRefused, DeclarationImpossible, UserFileMissing
 from pipeline.files import read_json, sha256_of, write
 from pipeline.importing import keras_form
 from pipeline.importing.alternatives import compare_alternatives
@@ -30,6 +32,7 @@ from pipeline.onnx.served_graph import assemble
 from pipeline.params import Import
 from serving.artifact.bundle import Label
 from serving.artifact.files import to_json
+from serving.model.decoder import MAX_PIXELS
 
 # Images on which the served graph is compared with the original.
 CHECKED_IMAGES = 64
@@ -60,6 +63,7 @@ def build_imported(settings: Import, layout: Layout, environment: Environment, b
         write(built / layout.keras_model.name, keras_archive.to_bytes(model))
 
     photos = _photos(layout)
+    refuse_large_photos(photos, declaration)
     images = [path.read_bytes() for path in photos[:CHECKED_IMAGES]] or list(generate_images())
     for number, image in enumerate(images if not photos else ()):
         write(built / layout.generated_images.name / f"{number}.png", image)
@@ -121,6 +125,27 @@ def check_declaration(settings: Import, description: Description) -> None:
             f"and {description.outputs} column{'s' * (description.outputs > 1)}",
             advice,
         )
+
+
+def refuse_large_photos(photos: list[Path], declaration: Declaration) -> None:
+    """Raises `DataRefused` for photos that the server would refuse with this preprocessing.
+
+    `prepare` accepts large JPEG files, which are decoded at a part of their size; without antialiasing they
+    are not.
+    """
+    if declaration.preprocessing.averages:
+        return
+    refused = []
+    for path in photos:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                reason = (
+                    f"{image.width} x {image.height} pixels; without build.antialias the server accepts "
+                    f"{MAX_PIXELS:,} in all"
+                )
+                refused.append((str(path), reason))
+    if refused:
+        raise DataRefused(photos[0].parent.parent, refused)
 
 
 def _labels(

@@ -12,7 +12,7 @@ from pipeline.errors import DataRefused, SizeUndeclared
 from pipeline.files import sha256_of
 from pipeline.importing.candidates import first_guess, resize_candidates, scale_candidates
 from pipeline.importing.declaration import Declaration
-from pipeline.importing.label_order import LabelOrder, find_label_order
+from pipeline.importing.label_order import LabelOrder
 from pipeline.importing.labels import load_labels, match_folders
 from pipeline.importing.trials import LabelledFile, Network, Trial, run_trials
 from pipeline.model_files.labels import check_count
@@ -81,10 +81,8 @@ def inspect(request: Request, environment: Environment) -> Inspection:
     scale_trials = run_trials(
         network, photos, scale_candidates(guess, description), description="try scales and channels"
     )
-    names, orders = [label.name for label in labels], []
-    for trial in scale_trials:
-        seen = trial.predicted >= 0
-        orders.append((trial, find_label_order(trial.predicted[seen], trial.actual[seen], names)))
+    names = [label.name for label in labels]
+    orders = [(trial, trial.label_order(names)) for trial in scale_trials]
     # With the wrong order of labels all scales look alike; then the one that is best in its own order counts.
     best, label_order = max(orders, key=lambda pair: _share(*pair))
     if label_order is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from tqdm import tqdm
 
 from pipeline.evaluation.metrics import one_sided_mcnemar_p_value, wilson_interval
 from pipeline.importing.declaration import Declaration
+from pipeline.importing.label_order import LabelOrder, find_label_order
 from pipeline.model_files.model_file import Description, Head
 from pipeline.onnx.served_graph import OUTPUTS, VALUES, scale_pixels
 from serving.cpu_count import available_cores
+from serving.errors import ImageError
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 # After this number of photos, and after each doubling, candidates that are clearly worse are dropped.
@@ -23,6 +26,8 @@ FIRST_ROUND = 24
 # Level of the paired test that drops a candidate. It is strict, because it is applied often.
 CLEARLY_WORSE = 1e-4
 NOT_TRIED = -1
+# For an image that the decoder refuses with this preprocessing, as the server would: no class is right.
+REFUSED = -2
 
 ClassNumbers = npt.NDArray[np.int64]
 
@@ -59,6 +64,11 @@ class Trial:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of `top1`."""
         return wilson_interval(int(self.correct.sum()), max(1, self.photos))
+
+    def label_order(self, labels: Sequence[str]) -> LabelOrder | None:
+        """A better order of the labels, judged by the photos that were predicted."""
+        predicted = self.predicted >= 0
+        return find_label_order(self.predicted[predicted], self.actual[predicted], labels)
 
     def worse_than(self, other: "Trial") -> tuple[int, int, float]:
         """Photos that only `other` has right, that only this one has right, and McNemar's p-value."""
@@ -140,8 +150,11 @@ def _photo_task(
     def run(index: int) -> None:
         data = photos[index].path.read_bytes()
         for preprocessing, members in by_preprocessing.items():
-            pixels = decode(data, preprocessing)
-            classes = network.predict_classes(pixels, [trial.declaration for trial in members])
+            classes = [REFUSED] * len(members)
+            # Without antialiasing an image is decoded in full size, for which it may be too large.
+            with suppress(ImageError):
+                pixels = decode(data, preprocessing)
+                classes = network.predict_classes(pixels, [trial.declaration for trial in members])
             for trial, number in zip(members, classes, strict=True):
                 trial.predicted[index] = number
 

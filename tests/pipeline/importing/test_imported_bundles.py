@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import params
 from pipeline.environment import Environment
-from pipeline.errors import DeclarationImpossible, GateRefused, ImportUndeclared, UserFileMissing
+from pipeline.errors import DataRefused, DeclarationImpossible, GateRefused, ImportUndeclared, UserFileMissing
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
 from pipeline.project.starter_params import add_to_params
@@ -207,6 +208,23 @@ def test_models_that_keras_cannot_load_by_itself(
     flavours = (LAYOUT.bundle / "MLmodel").read_text()
     assert "python_function" in flavours
     assert "keras" not in flavours
+
+
+def test_a_photo_that_only_antialiasing_can_serve(project: Project) -> None:
+    """A JPEG of 27 megapixels: without antialiasing the server refuses it, so it cannot be a test photo."""
+    bring(photos=True, antialias=False, filter="bilinear")
+    Image.new("RGB", (6000, 4500), COLOURS["red"]).save(LAYOUT.raw / "red/large.jpg", quality=50)
+    prepare.main(MODEL)
+    with pytest.raises(DataRefused, match=r"6000 x 4500 pixels; without build\.antialias"):
+        build.main(MODEL)
+    document = json.loads(params.PARAMS_FILE.read_text())
+    document[MODEL]["build"]["antialias"] = True
+    params.PARAMS_FILE.write_text(json.dumps(document))
+    metrics = run_stages()
+    # Ways without antialiasing have this photo wrong, as the server would.
+    rows = metrics["import"]["alternatives"]["trials"]
+    assert all(row["correct"] < row["photos"] for row in rows if not row["antialias"])
+    assert next(row for row in rows if row["declared"])["correct"] == 51
 
 
 def test_declarations_that_contradict_the_file(project: Project) -> None:
