@@ -52,8 +52,10 @@ def build_finetune(settings: Finetune, classes: int, weights: Path) -> Any:  # n
 
 def add_head(image: Any, features: Any, dropout: float, classes: int) -> Any:  # noqa: ANN401
     """A network that ends with dropout and a softmax over `classes`; features are [N,F]."""
+    # Layers draw their seeds when they are made, so their order is part of the digest.
+    dropped = keras.layers.Dropout(dropout)(features)
     head = keras.layers.Dense(classes, activation="softmax", name="predictions")
-    return keras.Model(image, head(keras.layers.Dropout(dropout)(features)))
+    return keras.Model(image, head(dropped))
 
 
 def scale(image: Any, family: Family) -> Any:  # noqa: ANN401
