@@ -25,7 +25,7 @@ def coloured_noise(count: int, size: int, seed: int) -> npt.NDArray[np.uint8]:
 def randomise(model: keras.Model, images: npt.NDArray[np.generic], seed: int) -> None:
     """Sets random weights; `images` are in the form that the model takes.
 
-    BatchNorm gets the statistics of the images with noise; the last kernel is scaled, so that answers differ.
+    BatchNorm gets the statistics of the images with noise; the last layer is scaled, so that answers differ.
     """
     random = np.random.default_rng(seed)
     for variable in model.trainable_variables:
@@ -44,6 +44,14 @@ def randomise(model: keras.Model, images: npt.NDArray[np.generic], seed: int) ->
         layer.momentum = momentum
         for variable in layer.non_trainable_variables:
             variable.assign(variable * random.uniform(0.9, 1.1, variable.shape))
-    logits = np.log(model.predict(images, verbose=0) + 1e-12)
-    kernel = [layer for layer in model.layers if hasattr(layer, "kernel")][-1].kernel
-    kernel.assign(kernel * (LOGIT_SPREAD / logits.std(axis=0).mean()))
+    last = [layer for layer in model.layers if hasattr(layer, "kernel")][-1]
+    spread = _log_probabilities(model, images).std(axis=0).mean()
+    last.kernel.assign(last.kernel * (LOGIT_SPREAD / spread))
+    # Without this, the same class could win for all images.
+    last.bias.assign(last.bias - _log_probabilities(model, images).mean(axis=0))
+
+
+def _log_probabilities(model: keras.Model, images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    probabilities: npt.NDArray[np.float32] = model.predict(images, verbose=0)
+    logarithms: npt.NDArray[np.float32] = np.log(probabilities + np.float32(1e-30))
+    return logarithms

@@ -113,7 +113,8 @@ def test_published_weights_are_loaded(name: str, tmp_path: Path) -> None:
 
     network = architectures.build_pretrained(settings, weights.path)
     assert (network.input_shape, network.input.dtype) == ((None, size, size, 3), "uint8")
-    pixels = coloured_noise(4, size, seed=3)
+    # The images that the statistics are of: answers of a deep random network for others are all alike.
+    pixels = coloured_noise(4, size, seed=1)
     found = network.predict(pixels, verbose=0)
     expected = keras_alone(name, path).predict(keras_scaling(name)(pixels.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
