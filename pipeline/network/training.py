@@ -12,11 +12,14 @@ from dvclive.keras import DVCLiveCallback
 from tqdm import tqdm
 
 from pipeline.network.backend import keras
+from pipeline.network.reproducible import RoundedAdam
 from pipeline.params import Augment, Finetune, Scratch, Training
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 # Of the commonest class, in images of the rarest one, from which on the classes are called unbalanced.
 UNBALANCED = 2
+# Of losses and accuracies in the training curves.
+DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def _rounds(
     # A second model around the same layers: the first one stays without an optimizer, and is what is saved.
     trained = keras.Model(network.input, network.output)
     trained.compile(
-        keras.optimizers.Adam(rate),
+        RoundedAdam(rate),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,
@@ -155,7 +158,14 @@ def _rounds(
 
 
 class _Curves(DVCLiveCallback):  # type: ignore[misc]
-    """DVCLive's own, but a second round of training goes on where the first one ended."""
+    """DVCLive's own, but a second round of training goes on where the first one ended, and values are rounded.
+
+    Losses are sums of all images, which differ in their last digits between CPUs.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes the curves."""
+        super().on_epoch_end(epoch, {name: round(float(value), DIGITS) for name, value in (logs or {}).items()})
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leaves the end to the `with` of `fit`."""

@@ -19,6 +19,7 @@ from pipeline.files import read_json, replacing, write
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
+from pipeline.network.reproducible import float64, rounded_weights
 from serving.artifact.bundle import Label, to_json
 from serving.model.decoder import Preprocessing
 
@@ -57,10 +58,10 @@ def train(
 ) -> Any:  # noqa: ANN401
     """Makes and trains a network on the images of `prepared`; its curves go to `curves`."""
     keras.utils.set_random_seed(settings.seed)
-    if isinstance(settings, params.Scratch):
-        made = architectures.scratch(settings, len(labels))
-    else:
-        made = architectures.finetune(settings, len(labels))
+    make = architectures.scratch if isinstance(settings, params.Scratch) else architectures.finetune
+    with float64():
+        trained = make(settings, len(labels))
+    trained.set_weights(rounded_weights(trained))
     names = [label.id for label in labels]
     with TemporaryDirectory(prefix="goldfish-") as folder:
         images = {
@@ -70,11 +71,14 @@ def train(
         if note := training.balance(images["train"], names, settings):
             print(f"build {prepared.name}: {note}")
         log = Path(folder) / "live"
-        training.fit(made, settings, images["train"], images["valid"], log)
-        if not all(np.isfinite(weights).all() for weights in made.get_weights()):
+        training.fit(trained, settings, images["train"], images["valid"], log)
+        if not all(np.isfinite(weights).all() for weights in trained.get_weights()):
             raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
+    # The same network in float32, which is what is saved, exported and served.
+    made = make(settings, len(labels))
+    made.set_weights(rounded_weights(trained))
     return made
 
 
