@@ -1,58 +1,58 @@
-# The image: the server and one pinned model. `make image` builds it, `make smoke` tries it as it is meant to run.
-# There is no `# syntax=` line: every engine of these years knows what is used here, and none need fetch a frontend.
+# The image with the server and one pinned model. `make image` builds it, `make smoke` tests it as in production.
+# No `# syntax=` line: current engines support all instructions used here without downloading a frontend.
 
-# Pinned by digest, so that one commit builds one image. Another one that has python3 (3.11 to 3.13) with venv
-# and certificates does too: `--build-arg BASE=...`.
+# Pinned by digest, for reproducible builds. `--build-arg BASE=...` selects another base; it must have python3 (3.11
+# to 3.13) with venv, and CA certificates.
 ARG BASE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 
-# The packages, in a stage of their own: pip stays behind, and the layer is used again until the lock changes.
+# Packages are installed in a separate stage: pip does not get into the image, and the layer is cached until the lock
+# changes.
 FROM ${BASE} AS packages
 
-# pip of an own environment, because distributions forbid the one of the system.
+# pip from a virtual environment, because distributions block the system's pip (PEP 668).
 RUN ["python3", "-m", "venv", "/opt/pip"]
 
-# The lock alone, so that a change of code does not install anew. `heic` is `serving` and the decoder of iPhones'
-# photos.
+# Only the lock, so that a change of code does not reinstall packages. LOCK=heic adds the decoder for HEIC images.
 ARG LOCK=serving
 COPY requirements/${LOCK}.txt /build/lock.txt
 
-# Hashes, so that nothing else than what was tested gets in; a folder that can be copied as a whole.
+# --require-hashes: exactly the tested packages. --target: one folder, which later stages copy.
 RUN ["/opt/pip/bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", \
      "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/lock.txt"]
 
-# What no server calls, a third of all: tests, the tools of ONNX Runtime, and its library for C programs, which
-# the Python module does not load. `make smoke` asks what is left.
+# Removes a third of the size that the server does not use: tests, ONNX Runtime's tools and its C library, which the
+# Python module does not load. `make smoke` tests the remaining files.
 WORKDIR /opt/packages/onnxruntime
 RUN find /opt/packages -type d -name tests -prune -exec rm -r {} + && \
     rm -r capi/libonnxruntime.so* datasets quantization tools transformers
 WORKDIR /
 
-# The server's own code, with bytecode that nobody has to write later: the file system will be read-only.
+# The server's code. Bytecode is compiled here because the file system is read-only at run time.
 COPY serving /opt/goldfish/serving
 RUN ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/goldfish", "/opt/packages"]
 
 
-# The model: from the build context if its digest is the pinned one, otherwise pulled from the registry.
+# The model: from the build context if its digest is the pinned one, otherwise downloaded from the registry.
 FROM packages AS model
 
-# Which pin. Where the registry is comes as a secret, for its address may hold a password.
+# The name of the pinned model. The registry's URI is passed as a secret, because it may contain a password.
 ARG MODEL=digits
 
-# Whether credentials may travel to it by http, as for the server.
+# Whether credentials may be sent to the registry over plain http, as for the server.
 ARG GOLDFISH_REGISTRY_PLAIN_HTTP=
 
-# What the labels below will say; a build that would lie fails.
+# The values of the labels below. The build fails if they differ from the pin.
 ARG VERSION
 ARG DIGEST
 
-# All contents side by side: `models` need not be there, and a pattern without a match is no error beside others.
+# `models` and `reports` are optional: COPY accepts a pattern without a match if another source exists.
 COPY pins model[s] report[s] /context/
 
-# For the two modules that are run next.
+# Settings of the module that runs next.
 ENV PYTHONPATH=/opt/goldfish:/opt/packages GOLDFISH_PINS=/context GOLDFISH_MODELS=/context GOLDFISH_REPORTS=/context
 
-# Secrets are in no layer and in no cache. It fails closed: no pinned digest, no image.
+# Secrets are not stored in layers or the build cache. The build fails unless it gets a bundle with the pinned digest.
 RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
     --mount=type=secret,id=MLFLOW_TRACKING_USERNAME \
     --mount=type=secret,id=MLFLOW_TRACKING_PASSWORD \
@@ -63,17 +63,17 @@ RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
     GOLDFISH_MODEL="${MODEL}" python3 -m serving.artifact.image_contents /baked "${MODEL} ${VERSION} ${DIGEST}"
 
 
-# The server without a model: it pulls the pinned one when it starts, into a folder that must be writable.
+# The server without a model: it downloads the pinned one at start, into GOLDFISH_MODELS, which must be writable.
 FROM ${BASE} AS unbaked
 
-# Packages before code before model: what changes least comes first.
+# Ordered by how seldom they change, for the layer cache: packages, code, model.
 COPY --from=packages /opt/packages /opt/packages
 COPY --from=packages /opt/goldfish /opt/goldfish
 
-# The pins alone, for a server that has to ask the registry.
+# The pins, which name the versions to download.
 COPY pins /srv/pins
 
-# No bytecode is written; lines of the log appear when they are written; the address is that of a container.
+# No bytecode is written, log lines are not buffered, and the server listens on all interfaces of the container.
 ENV PYTHONPATH=/opt/goldfish:/opt/packages \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -81,39 +81,39 @@ ENV PYTHONPATH=/opt/goldfish:/opt/packages \
     GOLDFISH_MODELS=/tmp/models \
     PORT=5000
 
-# Which pin, and the commit that /version shows.
+# The name of the pinned model, and the pin's commit, which /version shows.
 ARG MODEL=digits
 ARG PIN_COMMIT=
 ENV GOLDFISH_MODEL=${MODEL} GOLDFISH_PIN_COMMIT=${PIN_COMMIT}
 
-# Nobody, by number: orchestrators can check a number, and no user database is needed.
+# An unprivileged user by number: Kubernetes can verify a number (runAsNonRoot), and /etc/passwd needs no entry.
 USER 65532:65532
 
-# Settings name paths relative to it.
+# Relative paths in settings start here.
 WORKDIR /srv
 
-# What PORT says unless it is set; documentation for people and tools.
+# The default of PORT; EXPOSE is documentation only.
 EXPOSE 5000
 
-# Ready means that the golden images were answered; it starts within seconds.
+# Ready means that the golden images gave their recorded predictions. A start takes seconds.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python3", "-m", "serving.health"]
 
-# The server drains when it hears it: first not ready, then no new connections, then work in flight ends.
+# SIGTERM drains the server: it reports not ready, then accepts no new connections, then finishes requests in flight.
 STOPSIGNAL SIGTERM
 
-# Exec form, so that signals reach Python. `docker run <image> serve` does the same.
+# Exec form, so that Python gets the signals. `docker run <image> serve` is equivalent.
 ENTRYPOINT ["python3", "-m", "serving"]
 
 
-# The image that is published: the same with the model inside.
+# The published image: `unbaked` plus the model.
 FROM unbaked AS server
 
-# Only what answers, verified while it was copied; `python -m serving` verifies it again.
+# Only the files that serving needs. Their digests were verified when they were copied and are verified again at start.
 COPY --from=model /baked /srv
 ENV GOLDFISH_MODELS=/srv/models
 
-# Who is in it, which the build has compared with the pin, and of which commit the code is.
+# The model, as compared with the pin by the stage `model`, and the commit of the code.
 ARG MODEL=digits
 ARG VERSION
 ARG DIGEST

@@ -1,1 +1,1 @@
-"""Measurements that anybody can repeat; the documents show what they write. No test depends on a time."""
+"""Benchmarks, each a command. The documents show their results; no test depends on a time."""

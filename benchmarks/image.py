@@ -1,70 +1,73 @@
-"""The size of the image beside one as tutorials build it, and its start: `python -m benchmarks.image`.
+"""Size and start time of the container image, beside a tutorial's image: `python -m benchmarks.image`.
 
-Both are built from one base, ours with the workspace's digits. It writes `benchmarks/image.json` and a table.
+Both are built on the same base image, ours with the model digits of the workspace. Writes
+`benchmarks/image.json` and a table in `README.md`.
 """
 
-import json
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import ROOT, show
-from deploy.smoke import address, seconds_until_ready, started
+from benchmarks.documents import README, ROOT, markdown_table, replace_section, write_json
+from deploy.smoke import container_address, running_container, wait_until_ready
 from tests.deploy.engine import docker, engine, environment, stand_in
 
 RESULTS = Path(__file__).with_name("image.json")
-DOCUMENT = ROOT / "README.md"
+DOCUMENT = README
 TUTORIAL = Path(__file__).with_name("tutorial")
 OURS, THEIRS = "goldfish-benchmark", "goldfish-benchmark-tutorial"
 MEGABYTE = 1_000_000
 
 
 def size(image: str) -> int:
-    """Of all layers, unpacked, in MB."""
+    """Size of all layers, unpacked, MB."""
     return round(int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout) / MEGABYTE)
 
 
 def build_tutorial(base: str) -> str:
-    """Builds what the tutorial would."""
-    arguments = ("--network", "host", "--tag", THEIRS, "--build-arg", f"BASE={base}", str(TUTORIAL))
-    docker("build", *arguments)
+    """Builds the tutorial's image; returns its name."""
+    docker("build", "--network", "host", "--tag", THEIRS, "--build-arg", f"BASE={base}", str(TUTORIAL))
     return THEIRS
 
 
 def build_ours(base: str) -> str:
-    """Builds the image of the digits in the workspace."""
+    """Builds the image of the model digits in the workspace; returns its name."""
     settings = ["MODEL=digits", f"IMAGE={OURS}", f"BASE={base}", "BUILD_OPTIONS=--network host"]
     subprocess.run(["make", "image", *settings], cwd=ROOT, env=environment(), check=True)
     return OURS
 
 
 def seconds_to_ready(image: str) -> float:
-    """From the start of the container to its first good answer of /readyz, the best of three."""
+    """Seconds from `docker run` to the first 200 of /readyz, the best of three."""
     times = []
     for _ in range(3):
         began = time.monotonic()
-        with started(image) as container:
-            seconds_until_ready(container, address(container))
+        with running_container(image) as container:
+            wait_until_ready(container, container_address(container))
             times.append(time.monotonic() - began)
     return min(times)
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as the manual shows them."""
+    """The section of the README."""
     ours, theirs, base = results["ours_mb"], results["tutorial_mb"], results["base_mb"]
+    tutorial = "as a tutorial builds it: TensorFlow, Flask, Gunicorn"
+    ratio = (f"1/{theirs / ours:.1f}", f"1/{(theirs - base) / (ours - base):.1f}")
+    rows = [
+        ("this one, with the digits", f"{ours} MB", f"{ours - base} MB"),
+        (tutorial, f"{theirs:,} MB", f"{theirs - base:,} MB"),
+        ("ratio; the target was 1/5", *ratio),
+    ]
     return (
-        "| image | size | without the base |\n| --- | --- | --- |\n"
-        f"| this one, with the digits | {ours} MB | {ours - base} MB |\n"
-        f"| as a tutorial builds it: TensorFlow, Flask, Gunicorn | {theirs:,} MB | {theirs - base:,} MB |\n"
-        f"| ratio; the target was 1/5 | 1/{theirs / ours:.1f} | 1/{(theirs - base) / (ours - base):.1f} |\n\n"
+        f"{markdown_table(['image', 'size', 'without the base'], rows)}\n"
         f"Both on one base ({base} MB), by `python -m benchmarks.image`. From `docker run` to ready: "
         f"{results['ready_seconds']:.1f} s, hardened.\n"
     )
 
 
 def measure(base: str, ours: str, theirs: str) -> dict[str, float]:
-    """The figures of `image.json`."""
+    """The figures of `image.json`; the arguments are names of images."""
     return {
         "base_mb": size(base),
         "ours_mb": size(ours),
@@ -74,15 +77,14 @@ def measure(base: str, ours: str, theirs: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Builds both, and writes."""
+    """Builds both images, measures them and writes the results."""
     with engine() as folder:
         base = stand_in(folder)
         ours, theirs = build_ours(base), build_tutorial(base)
         results = measure(base, ours, theirs)
         docker("image", "rm", "--force", ours, theirs)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    show(DOCUMENT, "image", table(results))
-    print(table(results))
+    write_json(RESULTS, results)
+    replace_section(DOCUMENT, "image", table(results))
 
 
 if __name__ == "__main__":

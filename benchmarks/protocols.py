@@ -1,10 +1,9 @@
-"""What each protocol adds to `/predict`: `python -m benchmarks.protocols [BUNDLE PIN]`.
+"""Latency that each protocol adds to `/predict`: `python -m benchmarks.protocols [BUNDLE PIN]`.
 
-One client with one kept connection asks about one image, each protocol in turn, round after round, so that
-whatever else the machine does falls on all alike. It writes `benchmarks/protocols.json` and a table.
+One client sends one image on a persistent connection, with each protocol in turn, so that load from other
+programs falls on all of them. Writes `benchmarks/protocols.json` and a table in `docs/protocols.md`.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -16,20 +15,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.documents import ROOT, show
-from tests.serving.api.protocols.asked import CALLS, MODEL
+from benchmarks.documents import PROTOCOLS, markdown_table, replace_section, write_json
+from tests.serving.api.protocols.calls import CALLS, MODEL
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.pictures import encoded
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import post, read
 
 RESULTS = Path(__file__).with_name("protocols.json")
-DOCUMENT = ROOT / "docs/protocols.md"
+DOCUMENT = PROTOCOLS
 ROUNDS, WARM_UP = 400, 50
-# About as large as a photo that was made small for the web.
+# Pixels; about the size of a thumbnail on a web page.
 SIDE, QUALITY = 224, 85
-# The simplest request of each, and what the table calls it.
-ASKED = {
+# The simplest request of each protocol, and its name in the table.
+REQUESTS = {
     "native": "`/predict`",
     "open inference": "Open Inference Protocol, JSON",
     "open inference, binary": "Open Inference Protocol, binary",
@@ -44,17 +43,17 @@ ASKED = {
 
 
 def photo() -> bytes:
-    """A JPEG with something in every corner."""
+    """A JPEG of random colours, which does not compress to almost nothing."""
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (SIDE // 2, SIDE // 2, 3), dtype=np.uint8))
-    return encoded(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
+    return encode_image(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), "JPEG", quality=QUALITY)
 
 
 def measure(server: Server, model: str) -> dict[str, Any]:
-    """The median of each protocol in milliseconds."""
-    image, times = photo(), {name: list[float]() for name in ASKED}
+    """Median latency of each protocol, ms."""
+    image, latencies = photo(), {name: list[float]() for name in REQUESTS}
     requests = {}
-    for name in ASKED:
+    for name in REQUESTS:
         call = CALLS[name]
         path = call.path.replace(f"/{MODEL}", f"/{model}").replace("/versions/3", "")
         requests[name] = post(path, call.body(image), *call.lines)
@@ -63,16 +62,16 @@ def measure(server: Server, model: str) -> dict[str, Any]:
             for name, request in requests.items():
                 began = time.perf_counter()
                 connection.sendall(request)
-                answer = read(connection)
+                response = read(connection)
                 if number >= WARM_UP:
-                    times[name].append(1000 * (time.perf_counter() - began))
-                if answer.status != 200:
-                    raise AssertionError(f"{name}: {answer.status} {answer.body!r}")
-    return {name: round(statistics.median(found), 3) for name, found in times.items()}
+                    latencies[name].append(1000 * (time.perf_counter() - began))
+                if response.status != 200:
+                    raise AssertionError(f"{name}: {response.status} {response.body!r}")
+    return {name: round(statistics.median(found), 3) for name, found in latencies.items()}
 
 
 def main(arguments: list[str]) -> None:
-    """Measures the tests' own bundle, and another one if it is given, with its pin."""
+    """Measures the bundle of the tests, and the given one."""
     results: dict[str, Any] = {"rounds": ROUNDS, "bytes": len(photo()), "medians_ms": {}}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -83,23 +82,20 @@ def main(arguments: list[str]) -> None:
         settings = {"model": pin.stem, "bundle": bundle, "pins": pin.parent}
         with tempfile.TemporaryDirectory() as name, running(Path(name), **settings, **VERTEX) as server:
             results["medians_ms"][f"`{pin.stem}`"] = measure(server, pin.stem)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    show(DOCUMENT, "protocols", table(results))
-    print(table(results))
+    write_json(RESULTS, results)
+    replace_section(DOCUMENT, "protocols", table(results))
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as the document shows them."""
+    """The section of docs/protocols.md."""
     models = results["medians_ms"]
-    lines = [
-        "| request | " + " | ".join(f"{model}: median, added" for model in models) + " |",
-        "| --- |" + " --- |" * len(models),
+    rows = [
+        (title, *(f"{found[name]:.2f} ms, {found[name] - found['native']:+.2f}" for found in models.values()))
+        for name, title in REQUESTS.items()
     ]
-    for name, shown in ASKED.items():
-        cells = (f"{found[name]:.2f} ms, {found[name] - found['native']:+.2f}" for found in models.values())
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
-    told = f"Medians of {results['rounds']} rounds with a JPEG of {round(results['bytes'] / 1000)} kB."
-    return "\n".join([*lines, "", told]) + "\n"
+    columns = ["request", *(f"{model}: median, added" for model in models)]
+    conditions = f"Medians of {results['rounds']} rounds with a JPEG of {round(results['bytes'] / 1000)} kB."
+    return f"{markdown_table(columns, rows)}\n{conditions}\n"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""How the server leaves the house."""
+"""Deployment: testing and publishing the container image, and the composition of services."""

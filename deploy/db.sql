@@ -1,9 +1,9 @@
--- Runs once, in an empty volume. The password comes as the image has it, from the file of the secret.
+-- Runs once, when the volume is initialised. The image reads the password from the secret's file.
 \getenv password POSTGRES_PASSWORD
 
--- MLflow owns its tables and nothing else: a superuser could run programs on the database's machine.
+-- MLflow's role owns only its database: a superuser could run programs on the database's host.
 CREATE ROLE mlflow LOGIN PASSWORD :'password';
 CREATE DATABASE mlflow OWNER mlflow;
 
--- The superuser comes in through the socket inside the container, and over no network.
+-- Without a password the superuser can log in only through the Unix socket inside the container.
 ALTER ROLE postgres PASSWORD NULL;

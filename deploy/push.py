@@ -1,9 +1,9 @@
-"""Publishes an image that `make smoke` has tried: `python -m deploy.push IMAGE PIN REPOSITORY`.
+"""Publishes an image that `make smoke` has tested: `python -m deploy.push IMAGE PIN REPOSITORY`.
 
-It must hold what is pinned, and be built of what is committed. Its names say which code and which model it
-is: `sha-<commit>` and `<model>-v<version>-<digest's first 8>`. Either follows what was published last; the
-digest never moves.
-Prints `name=` and `digest=`, by which the image can be pulled, signed and attested.
+The image must contain the pinned model and be built from the HEAD commit. It is pushed under two tags, for
+code and model: `sha-<commit>` and `<model>-v<version>-<first 8 digits of the digest>`. Pushing again moves
+the tags; the image's digest identifies it permanently.
+Prints `name=` and `digest=`, which the steps that pull, sign and attest the image need.
 """
 
 import json
@@ -12,75 +12,75 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.smoke import SmokeFailed, check_label, docker, label
+from deploy.smoke import SmokeFailed, check_label, docker, image_label
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 
-# Where an image names the commit of its code (OCI's annotation).
+# The OCI label with the commit of the code.
 REVISION = "org.opencontainers.image.revision"
 
 
 class PushRefused(Exception):
-    """What is to be published is not what is pinned and committed, or the registry has something else."""
+    """The image does not match pin and commit, or the registry stored another image."""
 
 
-def names(commit: str, pin: Pin) -> list[str]:
-    """The tags of an image."""
+def image_tags(commit: str, pin: Pin) -> list[str]:
     return [f"sha-{commit}", f"{pin.name}-v{pin.version}-{pin.digest[:8]}"]
 
 
-def committed(path: Path) -> str:
-    """The commit of the workspace; `PushRefused` if the pin is not as it is in there."""
+def head_commit(path: Path) -> str:
+    """The hash of HEAD; `PushRefused` if the pin has uncommitted changes."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(path)], check=False).returncode:
-        raise PushRefused(f"{path} is not as committed; what is published must be what git says.")
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return found.stdout.strip()
+        raise PushRefused(f"{path} is not as committed; only a committed pin can be published.")
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def push(image: str, path: Path, repository: str) -> str:
-    """Pushes an image under its names; gives its digest, `sha256:...`."""
+    """Pushes an image under its tags; returns its digest, `sha256:...`."""
     pin = Pin.read(path)
-    commit = committed(path)
+    commit = head_commit(path)
     check_label(image, pin)
-    if (built := label(image, REVISION)) != commit:
+    if (built := image_label(image, REVISION)) != commit:
         raise PushRefused(
             f"{image} was built of {built or 'code that is not committed'}, and this is {commit}."
         )
-    digests = {_push_as(image, f"{repository}:{tag}") for tag in names(commit, pin)}
+    digests = {_push_tag(image, f"{repository}:{tag}") for tag in image_tags(commit, pin)}
     if len(digests) != 1:
-        raise PushRefused(f"{repository} took one image for several: {', '.join(sorted(digests))}")
+        raise PushRefused(f"{repository} has several digests for one image: {', '.join(sorted(digests))}")
     (digest,) = digests
-    _check(image, f"{repository}@{digest}")
+    _check_published(image, f"{repository}@{digest}")
     return digest
 
 
-def _push_as(image: str, name: str) -> str:
+def _push_tag(image: str, name: str) -> str:
+    """Pushes an image as `name`; returns the digest that the registry reports."""
     docker("tag", image, name)
     try:
-        said = docker("push", name)
+        output = docker("push", name)
     finally:
         docker("image", "rm", name)
-    print(said, file=sys.stderr)
-    found = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
-    if found is None:
-        raise PushRefused(f"the registry named no digest for {name}: {said[-500:]}")
-    return found[1]
+    print(output, file=sys.stderr)
+    match = re.search(r"digest: (sha256:[0-9a-f]{64})", output)
+    if match is None:
+        raise PushRefused(f"the registry named no digest for {name}: {output[-500:]}")
+    return match[1]
 
 
-def _check(image: str, name: str) -> None:
-    """What the registry gives out under the digest must be the image that was tried."""
+def _check_published(image: str, name: str) -> None:
+    """Pulls the image by digest and checks that it is the tested one."""
     docker("pull", "--quiet", name)
     try:
-        ours, theirs = (_id(each) for each in (image, name))
+        pushed, published = _image_id(image), _image_id(name)
     finally:
         docker("image", "rm", name)
-    if ours != theirs:
-        raise PushRefused(f"{name} is {theirs}, but {ours} was pushed.")
+    if pushed != published:
+        raise PushRefused(f"{name} is {published}, but {pushed} was pushed.")
 
 
-def _id(image: str) -> str:
-    (found,) = json.loads(docker("image", "inspect", image))
-    return str(found["Id"])
+def _image_id(image: str) -> str:
+    (document,) = json.loads(docker("image", "inspect", image))
+    return str(document["Id"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Starts an image as it is meant to run, and asks it: `python -m deploy.smoke IMAGE PIN`.
+"""Smoke test of the container image, started as in production: `python -m deploy.smoke IMAGE PIN`.
 
-Read-only, as nobody, without capabilities. It must get ready, answer the golden images that it holds as they
-were recorded, name the pinned digest wherever it names one, and end with 0 on SIGTERM.
+The container is read-only, unprivileged and without capabilities. It must become ready, give the recorded
+predictions for its golden images, report the pinned digest in label and /version, and exit with 0 on SIGTERM.
 """
 
 import json
@@ -23,16 +23,16 @@ HARDENED = (
     *("--pids-limit", "256", "--memory", "1g"),
 )
 PORT = 5000
-# A start takes a second; a machine that builds images may be busy.
-PATIENCE = 60.0
+# A start takes a second, but the machine may be busy building images.
+READY_TIMEOUT_SECONDS = 60.0
 
 
 class SmokeFailed(Exception):
-    """The image is not what it should be."""
+    """A check of the image failed."""
 
 
 def docker(*arguments: str) -> str:
-    """What a docker command prints; `SmokeFailed` if it fails."""
+    """Runs a docker command and returns its output; raises `SmokeFailed` if it fails."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SmokeFailed(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
@@ -40,8 +40,8 @@ def docker(*arguments: str) -> str:
 
 
 @contextmanager
-def started(image: str, *options: str) -> Iterator[str]:
-    """A container of the image; its log is shown if something goes wrong."""
+def running_container(image: str, *options: str) -> Iterator[str]:
+    """Runs a container for the duration of the block; prints its log if a check fails."""
     container = docker("run", "--detach", *HARDENED, *options, image)
     try:
         yield container
@@ -52,14 +52,14 @@ def started(image: str, *options: str) -> Iterator[str]:
         docker("rm", "--force", container)
 
 
-def address(container: str) -> str:
-    """Where the container answers, seen from this machine."""
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return docker("inspect", "--format", form, container) or "127.0.0.1"
+def container_address(container: str) -> str:
+    """The container's IP address; 127.0.0.1 if it uses the host's network."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", template, container) or "127.0.0.1"
 
 
-def ask(host: str, path: str, body: bytes | None = None) -> Any:  # noqa: ANN401  (JSON)
-    """The JSON that it answers; `SmokeFailed` if the status is not 200."""
+def request_json(host: str, path: str, body: bytes | None = None) -> Any:  # noqa: ANN401  (JSON)
+    """The JSON of the response to a GET, or a POST with a body; `SmokeFailed` unless the status is 200."""
     connection = HTTPConnection(host, PORT, timeout=10)
     try:
         connection.request("POST" if body else "GET", path, body)
@@ -68,86 +68,85 @@ def ask(host: str, path: str, body: bytes | None = None) -> Any:  # noqa: ANN401
     finally:
         connection.close()
     if response.status != 200:
-        raise SmokeFailed(f"{path} answers {response.status}: {document}")
+        raise SmokeFailed(f"{path} responded with {response.status}: {document}")
     return document
 
 
-def seconds_until_ready(container: str, host: str) -> float:
-    """Waits until /readyz says so; `SmokeFailed` if it does not."""
-    began = time.monotonic()
-    while time.monotonic() - began < PATIENCE:
+def wait_until_ready(container: str, host: str) -> float:
+    """Waits for /readyz and returns the seconds; `SmokeFailed` on timeout or if the container exits."""
+    start = time.monotonic()
+    while time.monotonic() - start < READY_TIMEOUT_SECONDS:
         try:
-            ask(host, "/readyz")
-            return time.monotonic() - began
+            request_json(host, "/readyz")
+            return time.monotonic() - start
         except (OSError, HTTPException, SmokeFailed):
             time.sleep(0.02)
             if docker("inspect", "--format", "{{.State.Running}}", container) != "true":
-                raise SmokeFailed("the container ended by itself") from None
-    raise SmokeFailed(f"not ready after {PATIENCE:g} s")
+                raise SmokeFailed("the container exited before it was ready") from None
+    raise SmokeFailed(f"not ready after {READY_TIMEOUT_SECONDS:g} s")
 
 
 def check_label(image: str, pin: Pin) -> None:
-    """The image's label names what is pinned."""
-    _same(pin, "the label", [label(image, f"model.{key}") for key in ("name", "version", "digest")])
+    """Checks that the image's labels have the pinned name, version and digest."""
+    _compare(pin, "the label", [image_label(image, f"model.{key}") for key in ("name", "version", "digest")])
 
 
-def label(image: str, name: str) -> str | None:
-    """What an image says of itself."""
+def image_label(image: str, name: str) -> str | None:
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image)) or {}
-    found: str | None = labels.get(name)
-    return found
+    value: str | None = labels.get(name)
+    return value
 
 
 def check_version(host: str, pin: Pin) -> None:
-    """/version names what is pinned."""
-    version = ask(host, "/version")
-    _same(pin, "/version", [version["name"], str(version["version"]), version["digest"]])
+    """Checks that /version has the pinned name, version and digest."""
+    version = request_json(host, "/version")
+    _compare(pin, "/version", [version["name"], str(version["version"]), version["digest"]])
 
 
-def _same(pin: Pin, who: str, told: list[str | None]) -> None:
-    if told != [pin.name, str(pin.version), pin.digest]:
-        raise SmokeFailed(f"{who} says {told}, the pin {pin}")
+def _compare(pin: Pin, source: str, values: list[str | None]) -> None:
+    if values != [pin.name, str(pin.version), pin.digest]:
+        raise SmokeFailed(f"{source} says {values}, the pin {pin}")
 
 
 def check_golden(container: str, host: str, pin: Pin) -> int:
-    """The golden images of the container are answered as recorded; gives how many there are."""
+    """Checks the predictions for the container's golden images and returns the number of images."""
     with tempfile.TemporaryDirectory() as folder:
         docker("cp", f"{container}:/srv/models/{pin.name}/bundle", folder)
         bundle = Bundle.open(Path(folder) / "bundle")
         bundle.verify(whole=False)
-        names, golden = [label.name for label in bundle.labels()], bundle.golden()
+        names, golden = [label.name for label in bundle.labels()], bundle.golden_images()
     for image in golden:
-        (scores,) = ask(host, f"/predict?top={len(names)}", image.data)["predictions"]
-        found = {score["label"]: score["score"] for score in scores}
-        difference = max(abs(found[name] - p) for name, p in zip(names, image.probabilities, strict=True))
+        (scores,) = request_json(host, f"/predict?top={len(names)}", image.data)["predictions"]
+        predicted = {score["label"]: score["score"] for score in scores}
+        difference = max(abs(predicted[name] - p) for name, p in zip(names, image.probabilities, strict=True))
         if not difference <= image.tolerance + 1e-6:
-            raise SmokeFailed(f"{image.file} is answered {difference:.2g} off")
+            raise SmokeFailed(f"the prediction for {image.file} differs by {difference:.2g}")
     return len(golden)
 
 
-def check_end(container: str) -> None:
-    """It ends by itself on SIGTERM, with 0."""
+def check_graceful_stop(container: str) -> None:
+    """Checks that the container exits with 0 on SIGTERM."""
     docker("stop", "--time", "60", container)
     code = docker("inspect", "--format", "{{.State.ExitCode}}", container)
     if code != "0":
-        raise SmokeFailed(f"it ended with {code}")
+        raise SmokeFailed(f"exit code {code} after SIGTERM")
 
 
-def smoke(image: str, pin: Pin, *options: str) -> None:
-    """All of it; prints what was found."""
-    with started(image, *options) as container:
-        host = address(container)
-        print(f"ready after {seconds_until_ready(container, host):.2f} s")
+def run_smoke_test(image: str, pin: Pin, *options: str) -> None:
+    """Runs all checks and prints their results."""
+    with running_container(image, *options) as container:
+        host = container_address(container)
+        print(f"ready after {wait_until_ready(container, host):.2f} s")
         check_label(image, pin)
         check_version(host, pin)
         print(f"digest {pin.digest} in label, /version and pin")
         print(f"{check_golden(container, host, pin)} golden images answered as recorded")
-        check_end(container)
+        check_graceful_stop(container)
         print("SIGTERM: ended with 0")
 
 
 if __name__ == "__main__":
     try:
-        smoke(sys.argv[1], Pin.read(Path(sys.argv[2])), *sys.argv[3:])
+        run_smoke_test(sys.argv[1], Pin.read(Path(sys.argv[2])), *sys.argv[3:])
     except SmokeFailed as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Takes the picture of the page that the README shows: `python -m docs.picture <url of a server> <image>`."""
+"""Takes the README's screenshot of the page: `python -m docs.picture <url of a server> <image>`."""
 
 import sys
 import tempfile
@@ -6,22 +6,24 @@ from pathlib import Path
 
 from tests.serving.browser import Page, chromium
 
-PICTURE = Path(__file__).with_name("page.png")
+SCREENSHOT = Path(__file__).with_name("page.png")
 WIDTH, HEIGHT = 1200, 906
-SETTLED = "Promise.all(document.getAnimations().map(one => one.finished)).then(arguments[0])"
+# Resolves when the bars of the result are at their full length.
+ANIMATIONS_FINISHED = (
+    "Promise.all(document.getAnimations().map(animation => animation.finished)).then(arguments[0])"
+)
 
 
 def main(url: str, image: Path) -> None:
-    """Asks the page about an image and writes what a browser then shows."""
+    """Uploads an image to the page and saves a screenshot of the result."""
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         page = Page(browser, url)
         page.screen(WIDTH, HEIGHT)
         page.open()
         page.choose(Path(folder), image.name, image.read_bytes())
         page.expect("[data-state=result]:not([hidden])")
-        # The bars grow into place.
-        browser.execute_async_script(SETTLED)
-        browser.save_screenshot(PICTURE)
+        browser.execute_async_script(ANIMATIONS_FINISHED)
+        browser.save_screenshot(SCREENSHOT)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The offline half: data and params in, a registered and pinned bundle out.
+"""The offline half: builds, evaluates, registers and pins a bundle from data and params.
 
-Verbs are DVC stages and commands, nouns are what they share.
+`stages/` has one module per DVC stage and `__main__.py` the commands; both share the other packages.
 """
 
 import os
 
-# MLflow reads it when it is imported. This pipeline reports to nobody but its user.
+# Set before MLflow is imported, which reads it then. The pipeline sends no telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -1,7 +1,6 @@
-"""The commands: `python -m pipeline <verb> [model]`. Stages are run by DVC, not from here.
+"""The commands: `python -m pipeline <command> [model]`. Stages are run by DVC, not from here.
 
-Whatever needs MLflow is imported by the verbs that ask the registry: it takes a second, for which the others
-need not wait.
+MLflow takes a second to import, so only the commands that use the registry import it.
 """
 
 import argparse
@@ -11,71 +10,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import params
-from pipeline.command_line import guarded
+from pipeline.command_line import run_and_report
+from pipeline.environment import Environment
 from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
 from pipeline.layout import Layout
-from pipeline.project.reproduction import reproduce
-from pipeline.project.staleness import stale
-from pipeline.registry import pins
-from pipeline.registry.fetch import fetch
+from pipeline.project.reproduction import reproduce_all
+from pipeline.project.staleness import stale_reasons
+from pipeline.registry import pin_history
+from pipeline.registry.fetch import fetch_pinned
 from serving.model.predictor import Predictor
 
 if TYPE_CHECKING:
     from pipeline.registry.mlflow_registry import Registry
 
 
-def _connect() -> "Registry":
+def _connect_to_registry() -> "Registry":
     from pipeline.registry.mlflow_registry import Registry
 
-    return Registry.connect(params.Environment.read())
+    return Registry.connect(Environment.read())
 
 
 def _run(options: argparse.Namespace) -> None:
-    """build, register, promote and ask a model: the main job"""
+    """build, register and promote a model, then classify a test image with it"""
     from pipeline.project.run import run
 
     run(options.model)
 
 
 def _classify(options: argparse.Namespace) -> None:
-    """answer one image with the bundle of the workspace"""
+    """classify one image with the bundle of the workspace"""
     predictor = Predictor.open(Layout(options.model).bundle)
-    for score in predictor.top(predictor.answer(options.image.read_bytes())):
+    for score in predictor.top(predictor.classify(options.image.read_bytes())):
         print(f"{score.score:7.2%}  {score.label}")
 
 
 def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
     from pipeline.registry import promotion
-    from pipeline.registry.registration import ensure
+    from pipeline.registry.registration import ensure_registered
 
-    layout, registry = Layout(options.model), _connect()
+    layout, registry = Layout(options.model), _connect_to_registry()
     version = (
-        ensure(layout, registry)
+        ensure_registered(layout, registry)
         if options.version is None
-        else registry.numbered(options.model, options.version)
+        else registry.get_by_number(options.model, options.version)
     )
     pin = promotion.promote(layout, registry, version)
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
 
 
 def _rollback(options: argparse.Namespace) -> None:
-    """pin what was pinned before"""
+    """pin the previously pinned version"""
     from pipeline.registry import promotion
 
     layout = Layout(options.model)
-    pin = promotion.rollback(layout, _connect())
+    pin = promotion.rollback(layout, _connect_to_registry())
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """check every digest of the chain, and list all that is broken"""
-    from pipeline.registry import chain
+    """check every digest of the chain from data to pin, and list all broken links"""
+    from pipeline.registry import chain_of_custody
 
     broken = 0
-    for link in chain.links(Layout(options.model), _connect):
+    for link in chain_of_custody.chain_links(Layout(options.model), _connect_to_registry):
         try:
-            print(f"ok      {link.name}: {link.hold()}")
+            print(f"ok      {link.name}: {link.verify()}")
         except ChainBroken as error:
             broken += 1
             print(f"BROKEN  {error}")
@@ -83,68 +83,68 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> None:
-    """walk from the data to the pin, and stop where the chain is broken"""
-    from pipeline.registry import chain
+    """show the chain from data to pin, and stop at the first broken link"""
+    from pipeline.registry import chain_of_custody
 
-    for link in chain.links(Layout(options.model), _connect):
-        print(f"{link.name}: {link.hold()}")
+    for link in chain_of_custody.chain_links(Layout(options.model), _connect_to_registry):
+        print(f"{link.name}: {link.verify()}")
 
 
 def _history(options: argparse.Namespace) -> None:
-    """list what was pinned, by whom and when, newest first"""
+    """list the pinned versions with author and date, newest first"""
     layout = Layout(options.model)
-    for entry in pins.history(layout.pin):
+    for entry in pin_history.history(layout.pin):
         pin = entry.pin
         print(f"{entry.date}  {entry.commit[:10]}  version {pin.version}  {pin.digest}  {entry.author}")
-    if pins.is_shallow():
+    if pin_history.is_shallow():
         print(HistoryShallow(layout.pin))
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    """have the pinned bundle here: from registry or DVC, or built again"""
-    fetch(Layout(options.model), options.stand_in)
+    """fetch the pinned bundle from the registry or DVC, or rebuild it"""
+    fetch_pinned(Layout(options.model), options.stand_in)
 
 
 def _repair(options: argparse.Namespace) -> int:
-    """mend registry, alias and pin after a copy, a move or lost files, and say what cannot be mended"""
-    from pipeline.project.repair import State, repair
+    """repair registry, alias and pin after a copy, a move or lost files; list what cannot be repaired"""
+    from pipeline.project.repair import RepairStatus, repair
 
     left = 0
-    for finding in repair(Layout(options.model), params.Environment.read()):
+    for finding in repair(Layout(options.model), Environment.read()):
         print(finding)
-        left += finding.state is State.LEFT
+        left += finding.status is RepairStatus.NOT_REPAIRED
     return 1 if left else 0
 
 
 def _remove(options: argparse.Namespace) -> None:
-    """remove a model with all that belongs to it, after listing that"""
+    """list everything that belongs to a model, then remove it"""
     from pipeline.project import removal
 
-    layout, registry = Layout(options.model), _connect()
-    for line in removal.plan(layout, registry):
+    layout, registry = Layout(options.model), _connect_to_registry()
+    for line in removal.plan_removal(layout, registry):
         print(f"remove  {line}")
     if not options.yes and not (sys.stdin.isatty() and input("Remove all this? [y/N] ").lower() == "y"):
         raise RemovalUnconfirmed(options.model)
-    for line in removal.remove(layout, registry):
+    for line in removal.remove_model(layout, registry):
         print(f"kept    {line}")
 
 
 def _rename(options: argparse.Namespace) -> None:
-    """give a model another name, without training it again"""
+    """rename a model without training it again"""
     from pipeline.project import renaming
 
-    for line in renaming.rename(Layout(options.model), Layout(options.new), _connect()):
+    for line in renaming.rename_model(Layout(options.model), Layout(options.new), _connect_to_registry()):
         print(line)
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    """run what has changed of all models, up to a stage; photos are needed only by what has changed"""
-    reproduce(options.stage)
+    """run the changed stages of all models, up to a stage; photos are needed only for changed models"""
+    reproduce_all(options.stage)
 
 
 def _stale(options: argparse.Namespace) -> int:
-    """say whether dvc.lock is what code, params and data say; pulls nothing"""
-    reasons = stale(options.model)
+    """tell whether dvc.lock matches code, params and data; pulls nothing"""
+    reasons = stale_reasons(options.model)
     for reason in reasons:
         print(reason)
     print("dvc.lock is out of date: run `dvc repro`" if reasons else "dvc.lock is up to date")
@@ -152,29 +152,29 @@ def _stale(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """compare with main and with what is served, and write report.md; runs nothing"""
-    # Imported here because it draws, and Matplotlib takes half a second that no other verb needs.
-    from pipeline.report import document
+    """compare with main and with the served version, and write report.md; runs no stage"""
+    # Imported here because Matplotlib takes half a second to import.
+    from pipeline.report.command import write_report
 
-    document.main(options.against, options.pictures)
+    write_report(options.against, options.pictures)
 
 
-VERBS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
+COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
     _run, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair,
     _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
-    verbs = result.add_subparsers(required=True, metavar="verb")
-    for verb in VERBS:
-        name = verb.__name__.removeprefix("_")
-        command = verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__)
-        command.set_defaults(verb=verb)
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; a function's name is its command and its docstring the help text."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for function in COMMAND_FUNCTIONS:
+        name = function.__name__.removeprefix("_")
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
         command.set_defaults(model=None)
-        # Without a model, `stale` speaks of all of them; every other verb but `report` needs one.
+        # `stale` without a model checks all models; `report` and `reproduce` always cover all of them.
         if name not in ("report", "reproduce"):
             command.add_argument(
                 "model", nargs="?" if name == "stale" else None, help="a section of params.yaml"
@@ -182,37 +182,37 @@ def parser() -> argparse.ArgumentParser:
         if name == "reproduce":
             command.add_argument("stage", choices=("evaluate", "register"))
         if name == "rename":
-            command.add_argument("new", help="the name that it gets")
+            command.add_argument("new", help="the new name")
         if name == "remove":
-            command.add_argument("--yes", action="store_true", help="remove what is listed, without asking")
+            command.add_argument("--yes", action="store_true", help="remove without asking")
         if name == "classify":
             command.add_argument("image", type=Path)
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
         if name == "fetch":
-            text = "take what building gives if the pinned bytes cannot be had; to try, not to publish"
+            text = "accept a rebuilt bundle with another digest; for a trial, not for publishing"
             command.add_argument("--stand-in", action="store_true", help=text)
         if name == "report":
             command.add_argument("--against", help="a branch, tag or commit; main by default")
             command.add_argument("--without-pictures", dest="pictures", action="store_false")
-    return result
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; gives its exit code."""
-    options = parser().parse_args(arguments)
-    return guarded(lambda: _checked(options))
+    """Runs one command and returns its exit code."""
+    options = build_parser().parse_args(arguments)
+    return run_and_report(lambda: _run_command(options))
 
 
-def _checked(options: argparse.Namespace) -> int | None:
-    """Runs a verb for a model that is known.
+def _run_command(options: argparse.Namespace) -> int | None:
+    """Runs a command after checking that the model has a section in params.yaml.
 
-    `run` takes one that has only photos, `fetch` only a pin, `remove` whatever is left of one.
+    Not checked for `run`, which may start with photos only, `fetch`, which needs only a pin, and `remove`.
     """
-    if options.verb not in (_run, _fetch, _remove) and options.model is not None:
-        params.load().of(options.model)
-    verb: Callable[[argparse.Namespace], int | None] = options.verb
-    return verb(options)
+    if options.function not in (_run, _fetch, _remove) and options.model is not None:
+        params.load().for_model(options.model)
+    function: Callable[[argparse.Namespace], int | None] = options.function
+    return function(options)
 
 
 if __name__ == "__main__":

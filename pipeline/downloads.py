@@ -1,6 +1,6 @@
-"""Files from the network, through Keras's cache: `KERAS_HOME` makes them work with no network at all.
+"""Downloads into Keras's cache. With a filled cache, named by `KERAS_HOME`, no network is needed.
 
-A download goes to `<name>.part` and goes on where it broke off; only what is whole gets its name.
+A download is written to `<name>.part`, resumed after an interruption, and renamed once it is complete.
 """
 
 import http
@@ -14,55 +14,55 @@ from tqdm import tqdm
 
 from pipeline.errors import SourceUnavailable
 
-# Between two pieces of a download; a slower network than that is none.
+# Seconds without a byte after which the connection counts as lost.
 TIMEOUT_S = 30
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
-def cached(url: str, keras_home: Path, folder: str, what: str, most: int) -> Path:
-    """The file behind `url`, from the cache that `keras.utils.get_file` uses, or downloaded into it.
+def cached_download(url: str, keras_home: Path, folder: str, description: str, max_bytes: int) -> Path:
+    """The path of the file in the cache that `keras.utils.get_file` uses; downloads it if it is not there.
 
-    At most `most` bytes are downloaded. Raises `SourceUnavailable`, which tells both ways to provide it.
+    Raises `SourceUnavailable` if that fails or the file is larger than `max_bytes`.
     """
     path = keras_home.expanduser() / folder / PurePosixPath(urlsplit(url).path).name
     if not path.is_file():
         try:
-            _download(url, path, most)
+            _download(url, path, max_bytes)
         except (OSError, http.client.HTTPException) as error:
-            raise SourceUnavailable(what, url, path, str(error) or type(error).__name__) from None
+            raise SourceUnavailable(description, url, path, str(error) or type(error).__name__) from None
     return path
 
 
-def _download(url: str, path: Path, most: int) -> None:
+def _download(url: str, path: Path, max_bytes: int) -> None:
     if urlsplit(url).scheme not in ("https", "http"):
         raise OSError(f"{url} is neither https nor http")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    there = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})  # noqa: S310
+    offset = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})  # noqa: S310
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        # What is there does not fit the file any more: from the beginning.
+        # The partial file is longer than the remote file: start again.
         part.unlink()
-        return _download(url, path, most)
+        return _download(url, path, max_bytes)
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         expected = response.length
-        begin = there if resumed else 0
-        _refuse_beyond(begin + (expected or 0), most, part)
+        begin = offset if resumed else 0
+        _check_size(begin + (expected or 0), max_bytes, part)
         progress = tqdm(
             desc=path.name, unit="B", unit_scale=True, disable=None, initial=begin,
             total=None if expected is None else expected + begin,
         )  # fmt: skip
         received = 0
         with part.open("ab" if resumed else "wb") as file, progress:
-            while chunk := response.read(CHUNK):
+            while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 received += len(chunk)
-                _refuse_beyond(begin + received, most, part)
+                _check_size(begin + received, max_bytes, part)
                 progress.update(len(chunk))
     if expected is not None and received != expected:
         raise OSError(f"broke off after {received:,} of {expected:,} bytes; run again to go on from there")
@@ -70,8 +70,8 @@ def _download(url: str, path: Path, most: int) -> None:
     return None
 
 
-def _refuse_beyond(size: int, most: int, part: Path) -> None:
-    """Ends a download that is too long; going on with it would be of no use."""
-    if size > most:
+def _check_size(size: int, max_bytes: int, part: Path) -> None:
+    """Deletes the partial file and raises `OSError` if the download is too large."""
+    if size > max_bytes:
         part.unlink(missing_ok=True)
-        raise OSError(f"it has more than {most:,} bytes")
+        raise OSError(f"it has more than {max_bytes:,} bytes")

@@ -1,39 +1,39 @@
-"""What can go wrong in the pipeline, as one tree.
+"""The errors of the pipeline, as one tree.
 
     PipelineError
-    ├── ParamsInvalid       params.yaml has an unknown, missing or wrong key
-    ├── ModelNameInvalid    a model cannot be called so
-    ├── ModelUnknown        nobody described such a model
-    ├── NameTaken           a model cannot be renamed so
-    ├── RemovalUnconfirmed  a model is removed only when somebody has agreed
-    ├── SourceInvalid       a source.yaml recipe that cannot be followed
-    ├── ArchiveInvalid      a zip file that is damaged, or not as its recipe says
-    ├── SourceUnavailable   data or weights cannot be had
-    ├── SourceChanged       a download is not what the recipe promises
-    ├── WeightsUnknown      weights or class names that are not the published ones
-    ├── PhotosAbsent        a stage must run, and of its photos there is only DVC's record
-    ├── DataRefused         images that would spoil the model, all of them listed
-    ├── FoldersUnclear      photos that lie so that it is not clear what they show
-    ├── InputMissing        a stage was run before the stage that feeds it
-    ├── NothingToCalibrate  8 bits were wanted, and no image is left to find their ranges with
-    ├── NotProbabilities    a model whose answers do not add up to 1
-    ├── TrainingDiverged    a network whose weights are no numbers any more
-    ├── FileDamaged         a file that a stage has written and somebody changed
-    ├── GateRefused         the model is not good enough to be registered
-    ├── RegistryUnavailable MLflow does not answer
-    ├── RegistryRefused     MLflow is not asked, for others could read or answer
-    ├── RegistryDiverted    a variable would let MLflow keep versions in another place
-    ├── RegistryMoved       the embedded database still names the files of another folder
-    ├── TemporaryFull       TMPDIR has no room
-    ├── VersionMissing      the registry lacks what is asked of it
-    ├── VersionDamaged      the registry's files are not those of the digest
-    ├── PinnedUnavailable   nobody has the pinned bytes, and building gives others
-    ├── HistoryShallow      git has only a part of a pin's history
-    ├── ChainBroken         a link between data and pin does not hold
-    ├── RepositoryMissing   the project is no git repository, or has no commit
-    └── CommandFailed       git or DVC ended with an error
+    ├── ParamsInvalid              params.yaml has an unknown, missing or wrong key
+    ├── ModelNameInvalid           the name is not allowed for a model
+    ├── ModelUnknown               the model has no section in params.yaml
+    ├── NameTaken                  a model cannot be renamed to this name
+    ├── RemovalUnconfirmed         the removal of a model was not confirmed
+    ├── SourceInvalid              a source.yaml recipe is wrong
+    ├── ArchiveInvalid             a zip file is damaged, or not as its recipe describes it
+    ├── SourceUnavailable          data or weights are neither cached nor downloadable
+    ├── SourceChanged              a download differs from the recipe's digest
+    ├── WeightsUnknown             weights or class names are not the published ones
+    ├── PhotosMissing              only the .dvc file of the photos is here, and a stage needs them
+    ├── DataRefused                images cannot be used; all of them are listed
+    ├── FolderLayoutUnclear        the class of the photos does not follow from their folders
+    ├── InputMissing               the preceding stage was not run
+    ├── CalibrationImagesMissing   8 bits are requested, and there is no image to calibrate with
+    ├── NotProbabilities           the model's outputs do not add up to 1
+    ├── TrainingDiverged           the trained weights are not finite
+    ├── FileDamaged                a file written by a stage was changed
+    ├── GateRefused                the model did not pass the gate
+    ├── RegistryUnavailable        MLflow does not respond
+    ├── RegistryRefused            the tracking URI is not safe to use
+    ├── RegistryVariablesConflict  an MLflow variable would split the registry
+    ├── RegistryMoved              the embedded database refers to files in another folder
+    ├── TemporaryFolderFull        the folder for temporary files has no space
+    ├── VersionMissing             the registry has no such version
+    ├── VersionDamaged             the registry's files do not match the digest
+    ├── PinnedUnavailable          the pinned bundle can be neither fetched nor rebuilt
+    ├── HistoryShallow             a shallow clone lacks a part of the pin's history
+    ├── ChainBroken                a link between data and pin does not match
+    ├── RepositoryMissing          the project is not a git repository with a commit
+    └── CommandFailed              git or DVC exited with an error
 
-Each class builds its own sentence: what was tried, what came instead, what to do.
+Each class builds its own message: what was tried, what happened instead, what to do.
 """
 
 import re
@@ -43,7 +43,7 @@ from shlex import quote
 
 
 class PipelineError(Exception):
-    """Root of the tree: expected, said in a sentence, exit code 1."""
+    """Root of the tree: an expected error, printed without a traceback; exit code 1."""
 
 
 class ParamsInvalid(PipelineError):
@@ -53,34 +53,34 @@ class ParamsInvalid(PipelineError):
 
 
 class ModelNameInvalid(PipelineError):
-    """Told with a name that is allowed; with `raw`, the folder of models' photos, also how to get there."""
+    """Suggests an allowed name; with `raw`, the folder of all models' photos, also the commands to use it."""
 
     def __init__(self, name: str, suggested: str, raw: Path | None = None) -> None:
         message = (
             f"{name!r} cannot be a model's name: these begin with a letter and have a to z, 0 to 9, - and _, "
-            f"at most 63 characters, and are no words that YAML takes for others. Call it {suggested}"
+            f"at most 63 characters, and are not words that YAML reads as another value. Call it {suggested}"
         )
         if raw is not None and (raw / suggested).is_dir():
             message += f": `make run MODEL={suggested}`; {raw / suggested} is there"
         elif raw is not None:
-            there = Path(name).name == name and (raw / name).is_dir()
-            move = f"`mv {quote(str(raw / name))} {raw / suggested}` and " if there else ""
+            exists = Path(name).name == name and (raw / name).is_dir()
+            move = f"`mv {quote(str(raw / name))} {raw / suggested}` and " if exists else ""
             message += f": {move}`make run MODEL={suggested}`"
         super().__init__(f"{message}.")
 
 
 class ModelUnknown(PipelineError):
-    """`instead` is what lies beside `raw`, its folder, under a name that may be meant."""
+    """`raw` is the model's folder of photos, `similar` a path beside it with a similar name."""
 
-    def __init__(self, model: str, known: Iterable[str], raw: Path, instead: Path | None = None) -> None:
-        there = ""
-        if instead is not None:
-            how = "rename it" if instead.is_dir() else "unpack it"
-            pull = f"`dvc pull {instead}` fetches its photos"
-            there = f" {instead} is there: {pull if instead.suffix == '.dvc' else f'{how}, to {raw}/'}."
+    def __init__(self, model: str, known: Iterable[str], raw: Path, similar: Path | None = None) -> None:
+        hint = ""
+        if similar is not None:
+            action = "rename it" if similar.is_dir() else "unpack it"
+            pull = f"`dvc pull {similar}` fetches its photos"
+            hint = f" {similar} is there: {pull if similar.suffix == '.dvc' else f'{action}, to {raw}/'}."
         super().__init__(
             f"There is no model {model!r}. params.yaml describes {', '.join(known) or 'none'}; "
-            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{there}"
+            f"for a new one put photos into {raw}/<class>/ and run `make run MODEL={model}`.{hint}"
         )
 
 
@@ -98,7 +98,7 @@ class RemovalUnconfirmed(PipelineError):
 
 class SourceInvalid(PipelineError):
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is not a recipe that can be followed: {reason}")
+        super().__init__(f"{path} is not a valid recipe: {reason}")
 
 
 class ArchiveInvalid(PipelineError):
@@ -107,9 +107,9 @@ class ArchiveInvalid(PipelineError):
 
 
 class SourceUnavailable(PipelineError):
-    def __init__(self, what: str, url: str, cached: Path, reason: str) -> None:
+    def __init__(self, description: str, url: str, cached: Path, reason: str) -> None:
         super().__init__(
-            f"{what} cannot be had.\n"
+            f"{description} cannot be obtained.\n"
             f"  tried: the Keras cache, {cached} (not there)\n"
             f"  tried: downloading {url} ({reason})\n"
             f"  either: run again with a network that reaches it\n"
@@ -121,8 +121,8 @@ class SourceUnavailable(PipelineError):
 class SourceChanged(PipelineError):
     def __init__(self, path: Path, expected: str, found: str) -> None:
         super().__init__(
-            f"{path} is not what the recipe promises: its SHA-256 should be {expected} and is {found}. "
-            "If it was cut off or exchanged, delete it and run again."
+            f"{path} does not match its recipe: its SHA-256 should be {expected} and is {found}. "
+            "If it was truncated or replaced, delete it and run again."
         )
 
 
@@ -130,57 +130,57 @@ class WeightsUnknown(PipelineError):
     def __init__(self, path: Path, known: Sequence[str], found: str) -> None:
         super().__init__(
             f"{path} is not what is published: its SHA-256 should be {' or '.join(known)} and is {found}. "
-            "If it was cut off or exchanged, delete it and run again. If you know whose it is and trust it, "
+            "If it was truncated or replaced, delete it and run again. If you know its origin and trust it, "
             "add its SHA-256 to pipeline/network/imagenet.py."
         )
 
 
 class DataRefused(PipelineError):
-    """`refusals` pairs a file or class with the reason. Equal reasons are told once."""
+    """`refusals` pairs a file or class with its reason. Files with the same reason share a line."""
 
-    LISTED = 15
-    NAMES = 3
+    MAX_LINES = 15
+    MAX_NAMES = 3
 
     def __init__(self, folder: Path, refusals: Sequence[tuple[str, str]]) -> None:
         self.refusals = refusals
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, reason in refusals:
-            # Reasons that differ in numbers only, as sizes in pixels, are one.
+            # Reasons that differ only in numbers, such as sizes in pixels, are grouped.
             groups.setdefault(re.sub(r"\d[\d,.]*", "#", reason), []).append((name, reason))
         ordered = sorted(groups.values(), key=len, reverse=True)
-        lines = [f"\n  {self._line(group)}" for group in ordered[: self.LISTED]]
-        if rest := sum(map(len, ordered[self.LISTED :])):
-            lines.append(f"\n  ... and {rest:,} more, for {len(ordered) - self.LISTED:,} other reasons")
+        lines = [f"\n  {self._line(group)}" for group in ordered[: self.MAX_LINES]]
+        if rest := sum(map(len, ordered[self.MAX_LINES :])):
+            lines.append(f"\n  ... and {rest:,} more, for {len(ordered) - self.MAX_LINES:,} other reasons")
         super().__init__(
             f"{folder} has {len(refusals):,} problem{'s' * (len(refusals) > 1)}; nothing was written. "
-            f"Mend or remove:{''.join(lines)}"
+            f"Correct or remove:{''.join(lines)}"
         )
 
     def _line(self, group: Sequence[tuple[str, str]]) -> str:
-        names = ", ".join(name for name, _ in group[: self.NAMES])
-        more = f" and {len(group) - self.NAMES:,} more" if len(group) > self.NAMES else ""
+        names = ", ".join(name for name, _ in group[: self.MAX_NAMES])
+        more = f" and {len(group) - self.MAX_NAMES:,} more" if len(group) > self.MAX_NAMES else ""
         return f"{names}{more}: {group[0][1]}"
 
 
-class FoldersUnclear(PipelineError):
+class FolderLayoutUnclear(PipelineError):
     def __init__(self, folder: Path, found: str, advice: str) -> None:
         super().__init__(f"{folder} cannot be used as it is: {found}. {advice}.")
 
 
-class PhotosAbsent(PipelineError):
+class PhotosMissing(PipelineError):
     def __init__(self, model: str, missing: Path) -> None:
         super().__init__(
-            f"{model} cannot be built here: of {missing} there is only DVC's record. `dvc pull` brings it "
-            "from a remote that has it, which `dvc remote add` names; or put the same photos there."
+            f"{model} cannot be built here: only the .dvc file of {missing} is here. `dvc pull` fetches it "
+            "from a remote, which `dvc remote add` names; or put the same photos there."
         )
 
 
 class InputMissing(PipelineError):
     def __init__(self, path: Path, model: str) -> None:
-        super().__init__(f"{path} is not there. `dvc repro register@{model}` builds all that is missing.")
+        super().__init__(f"{path} does not exist. `dvc repro register@{model}` builds all that is missing.")
 
 
-class NothingToCalibrate(PipelineError):
+class CalibrationImagesMissing(PipelineError):
     def __init__(self, prepared: Path) -> None:
         super().__init__(
             f"{prepared} has neither validation nor training images, and 8 bits need some to calibrate with: "
@@ -192,8 +192,8 @@ class NothingToCalibrate(PipelineError):
 class NotProbabilities(PipelineError):
     def __init__(self, image: Path, low: float, high: float, total: float) -> None:
         super().__init__(
-            f"The model answers {image} with values from {low:.4g} to {high:.4g} that add up to {total:.4g}: "
-            "these are no probabilities, which are from 0 to 1 and add up to 1. Logits need a softmax as the "
+            f"The outputs for {image} lie between {low:.4g} and {high:.4g} and add up to {total:.4g}: "
+            "probabilities lie between 0 and 1 and add up to 1. Logits need a softmax as the "
             "last layer of the network; independent labels (sigmoid) are not what this pipeline measures."
         )
 
@@ -201,7 +201,7 @@ class NotProbabilities(PipelineError):
 class TrainingDiverged(PipelineError):
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"The training of {model} diverged: weights are infinite or no numbers. Lower {model}.build's "
+            f"The training of {model} diverged: weights are infinite or NaN. Lower {model}.build's "
             "learning_rate in params.yaml."
         )
 
@@ -235,26 +235,26 @@ class RegistryRefused(PipelineError):
         super().__init__(f"The MLflow registry at {uri} is not used: {reason}.")
 
 
-class RegistryDiverted(PipelineError):
+class RegistryVariablesConflict(PipelineError):
     def __init__(self, uri: str, variables: Sequence[str]) -> None:
         super().__init__(
-            f"{' and '.join(variables)} would let MLflow keep versions in another place than {uri}, where "
-            "runs are and the server looks: unset it, and name one registry in MLFLOW_TRACKING_URI."
+            f"{' and '.join(variables)} would let MLflow store versions elsewhere than in {uri}, where "
+            "runs are stored and the server looks: unset it, and name one registry in MLFLOW_TRACKING_URI."
         )
 
 
 class RegistryMoved(PipelineError):
-    def __init__(self, database: Path, there: Path, here: Path) -> None:
+    def __init__(self, database: Path, stored: Path, here: Path) -> None:
         super().__init__(
-            f"{database} was copied or moved: it keeps its files in {there}, not in {here}. Nothing was read "
+            f"{database} was copied or moved: its files are in {stored}, not in {here}. Nothing was read "
             "or written; `python -m pipeline repair <model>` lets it use the files of this folder."
         )
 
 
-class TemporaryFull(PipelineError):
+class TemporaryFolderFull(PipelineError):
     def __init__(self, folder: Path, free: int, reason: str) -> None:
         super().__init__(
-            f"There is no room for temporary files in {folder}, which has {free / 1e6:,.0f} MB free: "
+            f"There is no space for temporary files in {folder}, which has {free / 1e6:,.0f} MB free: "
             f"{reason}. Free some, or name another folder in TMPDIR."
         )
 
@@ -268,7 +268,7 @@ class VersionDamaged(PipelineError):
     def __init__(self, model: str, uri: str, reason: str) -> None:
         super().__init__(
             f"{uri} is not what was registered: {reason.rstrip('.')}. `python -m pipeline repair {model}` "
-            "puts the right files there, if they can be had here."
+            "restores the right files, if they are available here."
         )
 
 
@@ -276,7 +276,7 @@ class PinnedUnavailable(PipelineError):
     def __init__(self, pin: Path, digest: str, tried: Iterable[str]) -> None:
         listed = "".join(f"\n  {line}" for line in tried)
         super().__init__(
-            f"{pin} names {digest}, which cannot be had here. Tried:{listed}\n"
+            f"{pin} names {digest}, which cannot be obtained here. Tried:{listed}\n"
             "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, "
             "and name that remote in DVC_REMOTE."
         )
@@ -286,7 +286,7 @@ class HistoryShallow(PipelineError):
     def __init__(self, pin: Path) -> None:
         super().__init__(
             f"This is a shallow clone, so git does not know which versions {pin} named before and which of "
-            "them were withdrawn: `git fetch --unshallow` brings the whole history."
+            "them were withdrawn: `git fetch --unshallow` fetches the whole history."
         )
 
 
@@ -298,8 +298,8 @@ class ChainBroken(PipelineError):
 class RepositoryMissing(PipelineError):
     def __init__(self, folder: Path, reason: str, advice: str) -> None:
         super().__init__(
-            f"{folder} cannot be worked in: DVC and the history of pins need a git repository with a commit, "
-            f"and a zip download is none ({reason}). Once: `{advice}`"
+            f"{folder} is not a git repository with a commit, which DVC and the history of pins need "
+            f"and a zip download does not include ({reason}). Run once: `{advice}`"
         )
 
 

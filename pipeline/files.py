@@ -1,4 +1,4 @@
-"""Files that are whole or not there: digests, and writing without leaving anything half-written."""
+"""Atomic writes of files and folders, digests, and detection of a full disk."""
 
 import errno
 import hashlib
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FileDamaged, TemporaryFull
+from pipeline.errors import FileDamaged, TemporaryFolderFull
 
-# How a system says that there is no room: on the disk, for this user, for a file of this size.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# No space on the device, disk quota exceeded, file size limit exceeded.
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_of(path: Path) -> str:
@@ -23,7 +23,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name and renames it, so that readers see the old or the new one."""
+    """Writes a file atomically: under a temporary name, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -34,7 +34,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object that a stage has written; `FileDamaged` if it is none any more."""
+    """Reads a JSON object that a stage wrote; raises `FileDamaged` if it is not one."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -45,15 +45,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder that takes the place of `folder` when the block ends well.
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that replaces `folder` if the block succeeds.
 
-    When it does not, what was there before stays and the new one is removed.
+    If the block raises, `folder` stays as it was and the new one is removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    # What a killed process has left; DVC lets no other one of this stage run meanwhile.
+    # Left behind by a killed process. DVC's lock excludes another running process of this stage.
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
@@ -63,7 +63,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         try:
             fresh.rename(folder)
-        # Also when somebody interrupts it: there must be one of the two.
+        # BaseException: after an interruption too, either the old or the new folder must exist.
         except BaseException:
             if old.exists():
                 old.rename(folder)
@@ -74,21 +74,23 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def filling(folder: Path) -> Iterator[None]:
-    """For blocks that only write below a temporary folder: if there is no room, `TemporaryFull` names it."""
+def report_full_disk(folder: Path) -> Iterator[None]:
+    """Turns a full disk into `TemporaryFolderFull`; for blocks that write only below a temporary folder."""
     try:
         yield
     except Exception as error:
-        if is_full(error):
-            said = str(error).strip().splitlines()[-1]
-            raise TemporaryFull(folder.parent, shutil.disk_usage(folder).free, said) from error
+        if is_disk_full(error):
+            reason = str(error).strip().splitlines()[-1]
+            raise TemporaryFolderFull(folder.parent, shutil.disk_usage(folder).free, reason) from error
         raise
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Is there no room left? Libraries pack the system's error into others, at times as text only."""
+def is_disk_full(error: BaseException | None) -> bool:
+    """Was the error caused by a full disk? Libraries wrap the system's error, sometimes as text only."""
     while error is not None:
-        if getattr(error, "errno", None) in FULL or any(os.strerror(code) in str(error) for code in FULL):
+        if getattr(error, "errno", None) in DISK_FULL_ERRORS or any(
+            os.strerror(code) in str(error) for code in DISK_FULL_ERRORS
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

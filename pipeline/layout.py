@@ -1,9 +1,9 @@
-"""Where things are: one place for every path, relative to the root of the repository."""
+"""The paths of the project's files, all defined here, relative to the root of the repository."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.params import RAW
+RAW_FOLDER = Path("data/raw")
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,12 @@ class Layout:
 
     @property
     def raw(self) -> Path:
-        """What the user gives: class folders, or a source.yaml recipe."""
-        return RAW / self.model
+        """The user's input: class folders, or a source.yaml recipe."""
+        return RAW_FOLDER / self.model
 
     @property
     def prepared(self) -> Path:
-        """Checked images, `<split>/<class>/<file>`, and the report about them."""
+        """Checked images, `<split>/<class>/<file>`, and the data report."""
         return Path("data/prepared") / self.model
 
     @property
@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def weights(self) -> Path:
-        """Which published weights a model began with; not there if with none."""
+        """Which published weights training started from; absent if it started from random weights."""
         return self.built / "weights.json"
 
     @property
@@ -45,13 +45,13 @@ class Layout:
         return Path("models") / self.model / "bundle"
 
     @property
-    def receipt(self) -> Path:
-        """What register leaves behind: the digest that it registered."""
+    def registration_record(self) -> Path:
+        """Written by `register`: the digest that it registered."""
         return Path("models") / self.model / "registered.json"
 
     @property
     def reports(self) -> Path:
-        """What evaluate found out, small files in git."""
+        """The results of `evaluate`: small files in git."""
         return Path("reports") / self.model
 
     @property
@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def machine(self) -> Path:
-        """What differs from run to run: latency, times, machine. Neither in git nor in dvc.lock."""
+        """Results that differ from run to run: latency, times, machine. Neither in git nor in dvc.lock."""
         return self.reports / "machine.json"
 
     @property

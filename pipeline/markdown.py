@@ -1,72 +1,72 @@
-"""GitHub's Markdown, written so that nothing that comes out of a file can act in it.
+"""GitHub Markdown in which no text from a file can act as markup.
 
-Whatever a file says (names of classes, params, reasons, branches) is shown as code: there GitHub makes no
-mention, link, picture or HTML of it. What could end the code is replaced by a character that looks like it.
+Text from files (class names, params, reasons, branches) is shown as inline code, in which GitHub resolves no
+mention, link, image or HTML. Characters that would end the code are replaced by similar ones.
 """
 
 import unicodedata
 from collections.abc import Sequence
 
-LONGEST = 60
-# The first two would end the code, or the cell; the third is for renderers that know no code in tables.
-LOOK_ALIKES = str.maketrans({"`": "\u02cb", "|": "¦", "<": "\u2039"})
-# Control characters, halves of characters, private ones, line and paragraph separators. Of the invisible
-# ones (Cf) some turn the direction of all that follows; others are part of words in Persian and of emoji.
-UNSHOWN = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+MAX_CODE_CHARACTERS = 60
+# The backtick ends inline code, the bar ends a table cell; "<" is for renderers without code in tables.
+SUBSTITUTES = str.maketrans({"`": "\u02cb", "|": "¦", "<": "\u2039"})
+# Control characters, surrogates, private and unassigned ones, line and paragraph separators. Of the format
+# characters (Cf) only those for bidirectional text are removed: the others occur in Persian words and emoji.
+INVISIBLE_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def code(text: str, longest: int = LONGEST) -> str:
-    """Any text as inline code: one line, harmless, at most `longest` characters."""
-    return f"`{plain(text, longest).translate(LOOK_ALIKES) or ' '}`"
+def code(text: str, max_characters: int = MAX_CODE_CHARACTERS) -> str:
+    """Any text as inline code: one line, without markup, at most `max_characters` characters."""
+    return f"`{plain_text(text, max_characters).translate(SUBSTITUTES) or ' '}`"
 
 
-def codes(texts: Sequence[str], most: int = 5) -> str:
-    """Several texts in a sentence; more than `most` would push everything else off the screen."""
-    listed = ", ".join(code(text, 160) for text in texts[:most])
-    return f"{listed} and {len(texts) - most:,} more" if len(texts) > most else listed
+def code_list(texts: Sequence[str], max_items: int = 5) -> str:
+    """Several texts as inline code, separated by commas; beyond `max_items` only their number."""
+    listed = ", ".join(code(text, 160) for text in texts[:max_items])
+    return f"{listed} and {len(texts) - max_items:,} more" if len(texts) > max_items else listed
 
 
-def plain(text: str, longest: int) -> str:
-    """Any text as one line of characters that can be seen, without its middle if it is long.
+def plain_text(text: str, max_characters: int) -> str:
+    """Any text as one line of visible characters; a long one is shortened in the middle.
 
-    Long names often differ at the end.
+    The end is kept because long names often differ there.
     """
     text = " ".join("".join(map(_visible, text)).split())
-    if len(text) <= longest:
+    if len(text) <= max_characters:
         return text
-    tail = longest // 3
-    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+    tail = max_characters // 3
+    return f"{text[: max_characters - tail - 1]}…{text[-tail:]}"
 
 
 def _visible(character: str) -> str:
-    if character in TURNING:
+    if character in BIDI_CONTROLS:
         return ""
     if character.isspace():
         return " "
-    return "�" if unicodedata.category(character) in UNSHOWN else character
+    return "�" if unicodedata.category(character) in INVISIBLE_CATEGORIES else character
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], most: int | None = None, figures: bool = False
+    header: Sequence[str], rows: Sequence[Sequence[str]], max_rows: int | None = None, numeric: bool = False
 ) -> str:
-    """A table; of more than `most` rows it says how many were left out. Columns of figures end alike."""
-    rule = ["---", *["---:" if figures else "---"] * (len(header) - 1)]
-    lines = [header, rule, *rows[:most]]
+    """A table of at most `max_rows` rows, and the number of omitted ones; `numeric` aligns columns right."""
+    rule = ["---", *["---:" if numeric else "---"] * (len(header) - 1)]
+    lines = [header, rule, *rows[:max_rows]]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n{more(len(rows), most)}"
+    return f"{text}\n{omitted_note(len(rows), max_rows)}"
 
 
-def bullets(items: Sequence[str], most: int | None = None) -> str:
-    """A list, with how many were left out."""
-    return "".join(f"- {item}\n" for item in items[:most]) + more(len(items), most)
+def bullets(items: Sequence[str], max_items: int | None = None) -> str:
+    """A list of at most `max_items` items, and the number of omitted ones."""
+    return "".join(f"- {item}\n" for item in items[:max_items]) + omitted_note(len(items), max_items)
 
 
-def more(total: int, most: int | None) -> str:
-    """How many of `total` are not among the first `most`; nothing if all are."""
-    return "" if most is None or total <= most else f"\n... and {total - most:,} more.\n"
+def omitted_note(total: int, max_items: int | None) -> str:
+    """How many of `total` entries are not among the first `max_items`; empty if none."""
+    return "" if max_items is None or total <= max_items else f"\n... and {total - max_items:,} more.\n"
 
 
 def details(summary: str, body: str) -> str:
-    """What only some readers want to see."""
+    """A collapsed section."""
     return f"<details>\n<summary>{summary}</summary>\n\n{body.strip()}\n\n</details>\n"

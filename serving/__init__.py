@@ -1,7 +1,7 @@
-"""The online half: a bundle in, answers out. It imports nothing from `pipeline`."""
+"""The online half: serves the predictions of a bundle over HTTP. It imports nothing from `pipeline`."""
 
 import os
 
-# ONNX Runtime 1.29 and later writes an identifier of the machine to the disk, and reports machine and models
-# to its maker, unless it is told not to before it is imported.
+# ONNX Runtime 1.29 and later writes a machine identifier to the disk and sends telemetry about machine and
+# models to its vendor, unless this is set before it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,48 +1,50 @@
-"""`python -m serving`: serves the pinned model. The environment tells the rest, see serving/config.py."""
+"""`python -m serving`: serves the pinned model. Settings come from the environment (serving/config.py)."""
 
 import socket
 import sys
 
-from serving.artifact.release import find
+from serving.artifact.release import find_release
 from serving.config import Settings, variable
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from serving.errors import ServingError
-from serving.server.gunicorn_app import Server
-from serving.server.memory import keep
+from serving.server.gunicorn_app import GunicornApp
+from serving.server.memory import freeze_objects
 
 
 class AddressTaken(ServingError):
-    """Nothing can listen where this server should."""
+    """The server cannot listen at its address."""
 
     code = "address_taken"
 
     def __init__(self, settings: Settings, port: int, reason: str) -> None:
         host, other = variable("host"), variable("port" if port == settings.port else "metrics_port")
-        super().__init__(f"Cannot listen at {settings.at(port)} ({reason}): set another {host} or {other}.")
+        super().__init__(
+            f"Cannot listen at {settings.address_at(port)} ({reason}): set another {host} or {other}."
+        )
 
 
 def main(arguments: list[str]) -> int:
-    """Checks all that can be checked, then starts Gunicorn; 1 and a sentence if something is wrong."""
-    # As SageMaker calls every image; there is nothing else that could be meant.
+    """Checks settings, pin, bundle and ports, then starts Gunicorn. Prints errors and returns 1."""
+    # SageMaker starts every image with the argument `serve`.
     if arguments not in ([], ["serve"]):
         print(f"{' '.join(arguments)!r} is not known: `serve` is, or nothing.", file=sys.stderr)
         return 2
     try:
         settings = Settings.read()
-        release = find(settings)
+        release = find_release(settings)
         for port in settings.ports:
-            _try_address(settings, port)
+            _check_address(settings, port)
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    slots = settings.slots or max(1, round(available()))
-    keep()
-    Server(settings, release, slots).run()
+    slots = settings.slots or max(1, round(available_cores()))
+    freeze_objects()
+    GunicornApp(settings, release, slots).run()
     return 0
 
 
-def _try_address(settings: Settings, port: int) -> None:
-    """Gunicorn would try for five seconds, and say ten times that it cannot."""
+def _check_address(settings: Settings, port: int) -> None:
+    """Raises `AddressTaken` at once; Gunicorn would retry for five seconds and log ten errors."""
     try:
         found = socket.getaddrinfo(settings.host.strip("[]"), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]

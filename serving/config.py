@@ -1,8 +1,8 @@
-"""What the server can be told, all of it by environment variables: the one file that reads them.
+"""The server's settings. They come from environment variables alone, and only this file reads them.
 
-A variable is `GOLDFISH_` and the field's name in capitals, except for those in `NAMES`, which others have
-named before; with `_FILE` behind its name it tells in which file the value stands. An unknown one stops the
-server, because a mistyped limit would be no limit.
+A variable is `GOLDFISH_` and the field's name in capitals, except for the established names in `NAMES`. With
+the suffix `_FILE` it holds the path of a file that contains the value. An unknown `GOLDFISH_` variable stops
+the server, because a mistyped limit would otherwise be ignored.
 """
 
 import os
@@ -14,12 +14,12 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
-from serving import keys
-from serving.artifact.registry import Credentials
+from serving.api.key_file import KeyFileInvalid, read_key_file
+from serving.artifact.registry.address import Credentials
 from serving.errors import ServingError
-from serving.keys import KeysInvalid
 
 PREFIX = "GOLDFISH_"
+# Names that PaaS platforms, Vertex AI and MLflow have established.
 NAMES = {
     "port": "PORT",
     "aip_http_port": "AIP_HTTP_PORT",
@@ -31,26 +31,26 @@ NAMES = {
     "registry_token": "MLFLOW_TRACKING_TOKEN",
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
-# Fields that hold several values, with commas between them.
-LISTS = {"api_keys", "cors_origins"}
-# Kubernetes adds such variables to every container beside a service that is called "goldfish".
-KUBERNETES = re.compile(
+# Fields with several values, separated by commas.
+LIST_FIELDS = {"api_keys", "cors_origins"}
+# Kubernetes sets such variables in every container beside a service that is called "goldfish".
+KUBERNETES_VARIABLE = re.compile(
     r"GOLDFISH_(.+_)?(SERVICE_(HOST|PORT)(_.+)?=.*|PORT(_\d+_(TCP|UDP)(_.+)?=.*|=\w+://.*))"
 )
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-# Of a URL, without what would make a pattern of it for Flask.
+# The path of a URL, without the characters of a Flask URL pattern.
 Route = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~:/-]{0,255})?\Z")]
-# As a proxy has it before the paths of this server: no slash at its end, no dots that would lead elsewhere.
+# A path prefix as a reverse proxy uses it: no slash at its end, no `.` or `..` segments.
 Prefix = Annotated[str, Meta(pattern=r"^(/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,64}){0,8}\Z")]
-# As a browser writes the origin of a page: in small letters, without the port that the scheme has anyway.
+# The origin of a page as browsers send it: in lower case, without the scheme's default port.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
-USUAL_PORT = re.compile(r"http://.*:80|https://.*:443")
+DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443")
 Hash = Annotated[str, Meta(description="SHA-256", pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class SettingsInvalid(ServingError):
-    """The environment asks for what the server does not know or cannot do."""
+    """The environment has unknown variables or invalid values."""
 
     code = "settings_invalid"
 
@@ -59,10 +59,10 @@ class SettingsInvalid(ServingError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that can be set, with what holds otherwise and why."""
+    """All settings, with their defaults and the reasons for them."""
 
-    # What is served. A folder here is served as it is, if it has the pinned digest; otherwise the bundle of
-    # the workspace or of the registry.
+    # What is served. `bundle` names a folder to serve; it must have the pinned digest. By default the bundle
+    # comes from the workspace (`models`) or from the registry.
     model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}\Z")] = "digits"
     bundle: Path | None = None
     pins: Path = Path("pins")
@@ -70,115 +70,117 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reports: Path = Path("reports")
     pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
 
-    # Where the pinned version is pulled from when the workspace has another one.
+    # The registry from which the pinned version is pulled if the workspace has another one.
     registry: str = "sqlite:///mlflow.db"
     registry_user: str = ""
     registry_password: str = ""
     registry_token: str = ""
     registry_insecure_tls: bool = False
-    # Off, because everybody between a server and its registry can read what travels by http.
+    # Allows credentials over plain HTTP. Off, because anyone on the network path can read them.
     registry_plain_http: bool = False
 
-    # Whoever starts a server on a laptop does not mean to show it to the network; the image says 0.0.0.0.
+    # The address to listen at: loopback, so that a server on a laptop is not reachable from the network. The
+    # container image sets 0.0.0.0.
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 5000
-    # What Vertex AI tells a container. It alone sets them, so its port (0: none) goes before another one,
-    # which the image always has.
+    # Set by Vertex AI in its containers. Its port (0: not set) takes precedence over PORT, which the image
+    # always sets.
     aip_http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     aip_health_route: Route = ""
     aip_predict_route: Route = ""
 
-    # Images in work at once; 0 means one for each core that the control group grants.
+    # Images processed at the same time; 0: one per core of the control group's CPU quota.
     slots: Annotated[int, Meta(ge=0, le=256)] = 0
     # Requests that may wait for a slot: at 10 ms each and two slots, the last one waits 0.16 s.
     queue: Annotated[int, Meta(ge=0, le=1000)] = 32
-    # Requests that may be sending their body at once. A slow network holds a thread that long.
+    # Requests whose body may be received at the same time. Each holds a thread as long as that takes.
     uploads: Annotated[int, Meta(ge=1, le=1000)] = 32
-    # How long a request may take from its body to its answer.
+    # Time limit of a request, from its body to its response.
     deadline: Seconds = 10.0
-    # How long a client may take to send the head and the body of a request.
+    # Time limits for receiving the head and the body of a request.
     head_seconds: Seconds = 10.0
     body_seconds: Seconds = 30.0
-    # Longer than the idle time of a load balancer in front, if there is one.
+    # Seconds before an idle connection is closed. Behind a load balancer, set it above its idle timeout.
     keepalive: Annotated[int, Meta(ge=1, le=3600)] = 5
-    # Readiness is false for this long before connections are refused; `docker stop` kills after 10 s.
+    # Seconds between readiness turning false and refusing connections; `docker stop` kills after 10 s.
     drain: Annotated[float, Meta(ge=0, le=3600)] = 5.0
-    # How long work in flight has after that.
+    # Seconds that requests in flight have after that.
     grace: Annotated[int, Meta(ge=1, le=3600)] = 30
 
-    # A photo of 20 MiB, or several small ones, and what multipart adds.
+    # Largest request body: a photo of 20 MiB, or several small ones, and the multipart overhead.
     max_body_mb: Annotated[int, Meta(ge=1, le=1024)] = 24
-    # All bodies that are held at one moment.
+    # Memory budget for all request bodies together.
     bodies_mb: Annotated[int, Meta(ge=1, le=65536)] = 256
+    # Images per request.
     max_images: Annotated[int, Meta(ge=1, le=1024)] = 16
 
-    # Off unless set: "60/minute", and SHA-256 digests of keys, with commas between them.
+    # Access control, off by default: a rate such as "60/minute", and SHA-256 digests of API keys.
     rate_limit: str = ""
     api_keys: tuple[Hash, ...] = ()
-    # What the file of keys says counts, and it is read again while the server runs; see serving/keys.py.
+    # A key file (serving/api/key_file.py) replaces `api_keys` and is reloaded while the server runs.
     api_keys_file: Path | None = None
-    # How many proxies of one's own stand in front. Wrong numbers let clients choose their address.
+    # Number of trusted reverse proxies in front. If it is too high, clients can forge their address.
     proxy_hops: Annotated[int, Meta(ge=0, le=10)] = 0
-    # Where all paths begin behind a proxy that gives this server a part of its own. Without it they are there
-    # too, for proxies that take it away, and for health checks.
+    # Path prefix under which a reverse proxy serves all routes. They stay reachable without it too, for
+    # proxies that strip it and for health checks.
     prefix: Prefix = ""
-    # Whose pages may ask from a browser; "*": everybody's. By default nobody's but this server's own.
+    # Origins whose pages may call the API from a browser (CORS); "*": all. By default only the server's own.
     cors_origins: tuple[str, ...] = ()
-    # Figures are for whoever runs the server; on a port of their own no proxy has to hide them. 0: on none.
+    # A separate port for /metrics, so that no proxy has to hide it from the public. 0: no separate port.
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    # Predictions are counted by class up to this number of classes; each is a series in Prometheus.
+    # Predictions are counted per class up to this number of classes; each class is a Prometheus series.
     metrics_classes: Annotated[int, Meta(ge=0, le=10_000)] = 50
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ, only: Iterable[str] = ()) -> Self:
-        """The settings that an environment asks for; `SettingsInvalid` lists all that is wrong with it.
+        """Parses an environment. Raises `SettingsInvalid`, which lists all errors.
 
-        `only`: fields, for whoever needs no others and shall not fail because of them.
+        `only`: the fields to read, for callers that must not fail because of the others.
         """
         known = {field.name: field for field in msgspec.structs.fields(cls)}
         fields = {variable(name): known[name] for name in only or known}
-        environment, reasons = _with_files(environment, fields)
-        reasons += [] if only else _unknown(environment, fields)
+        environment, reasons = _read_file_variables(environment, fields)
+        reasons += [] if only else _unknown_variables(environment, fields)
         values: dict[str, Any] = {}
         for name in sorted(fields.keys() & environment.keys()):
             try:
-                if (value := _given(fields[name].name, environment[name])) is not None:
+                if (value := _split_value(fields[name].name, environment[name])) is not None:
                     values[fields[name].name] = msgspec.convert(
-                        value, fields[name].type, strict=False, dec_hook=_path
+                        value, fields[name].type, strict=False, dec_hook=_decode_path
                     )
             except ValueError as error:
-                # The value is left out where it may be a secret that stands in the wrong place.
-                shown = "" if fields[name].name == "api_keys" else f" is {environment[name]!r}"
-                reasons.append(f"{name}{shown}: {error}")
+                # The value is not quoted where it may be a secret in the wrong variable.
+                quoted = "" if fields[name].name == "api_keys" else f" is {environment[name]!r}"
+                reasons.append(f"{name}{quoted}: {error}")
         if file := values.get("api_keys_file"):
-            values["api_keys"], wrong = _digests(file)
-            reasons += wrong
+            values["api_keys"], errors = _read_key_digests(file)
+            reasons += errors
         if port := values.get("aip_http_port"):
             values["port"] = port
         if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
-            reasons.append(f"{variable('metrics_port')} is the port that everything else has")
+            reasons.append(f"{variable('metrics_port')} is the port of all other routes")
         if reasons:
             raise SettingsInvalid(reasons)
         return cls(**values)
 
     @property
     def address(self) -> str:
-        """Host and port, as a URL has them."""
-        return self.at(self.port)
+        """`host:port`, with brackets around an IPv6 address."""
+        return self.address_at(self.port)
 
     @property
     def ports(self) -> list[int]:
-        """All at which the server listens."""
+        """All ports at which the server listens."""
         return [self.port, self.metrics_port] if self.metrics_port else [self.port]
 
-    def at(self, port: int) -> str:
-        """The host with a port."""
+    def address_at(self, port: int) -> str:
+        """The same for another port."""
         host = self.host.strip("[]")
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def credentials(self) -> Credentials:
-        """For the registry."""
+        """Credentials for the registry."""
         return Credentials(
             self.registry_user,
             self.registry_password,
@@ -188,13 +190,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def max_body(self) -> int:
-        """Bytes."""
+    def max_body_bytes(self) -> int:
+        """`max_body_mb` in bytes."""
         return self.max_body_mb * 2**20
 
     @property
-    def bodies(self) -> int:
-        """Bytes."""
+    def body_budget_bytes(self) -> int:
+        """`bodies_mb` in bytes."""
         return self.bodies_mb * 2**20
 
 
@@ -203,67 +205,71 @@ def variable(field: str) -> str:
     return NAMES.get(field, PREFIX + field.upper())
 
 
-def _unknown(environment: Mapping[str, str], known: Container[str]) -> list[str]:
-    """What this server alone could mean, and does not know."""
+def _unknown_variables(environment: Mapping[str, str], known: Container[str]) -> list[str]:
+    """Errors for variables with this server's prefix that are no settings."""
     return [
         f"there is no {name}"
         for name, text in sorted(environment.items())
-        if name not in known and name.startswith(PREFIX) and not KUBERNETES.fullmatch(f"{name}={text}")
+        if name not in known
+        and name.startswith(PREFIX)
+        and not KUBERNETES_VARIABLE.fullmatch(f"{name}={text}")
     ]
 
 
-def _given(field: str, text: str) -> str | list[str] | None:
-    """What a variable says; None if it is empty, as those write who mean "not set"."""
+def _split_value(field: str, text: str) -> str | list[str] | None:
+    """The text of a variable, split for a list field; None if it is empty, which means "not set"."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if field == "api_keys" and not parts:
-        raise ValueError("it holds no key: without it everybody may ask")
+        raise ValueError("it holds no key: without the variable anyone may send requests")
     if field == "api_keys_file" and not parts:
-        raise ValueError("it names no file: without it everybody may ask")
+        raise ValueError("it names no file: without the variable anyone may send requests")
     if field == "cors_origins":
         _check_origins(parts)
-    return parts if field in LISTS else text if text.strip() else None
+    return parts if field in LIST_FIELDS else text if text.strip() else None
 
 
 def _check_origins(origins: list[str]) -> None:
-    """Raises `ValueError` for what no browser ever sends, because it would allow nobody."""
+    """Raises `ValueError` for an origin that no browser sends, because it would match no request."""
     for origin in origins:
         if origin == "*" and len(origins) > 1:
             raise ValueError("with * there is nothing else to allow")
-        if origin != "*" and (not ORIGIN.fullmatch(origin) or USUAL_PORT.fullmatch(origin)):
+        if origin != "*" and (not ORIGIN.fullmatch(origin) or DEFAULT_PORT.fullmatch(origin)):
             raise ValueError(
-                f"{origin!r} is no origin: write https://app.example or http://localhost:3000, in small "
-                "letters, without a path, a slash at the end or the usual port"
+                f"{origin!r} is no origin: write https://app.example or http://localhost:3000, in lower "
+                "case, without a path, a slash at the end or the default port"
             )
 
 
-def _digests(file: Path) -> tuple[tuple[str, ...], list[str]]:
-    """The digests of a file of keys; also what is wrong with it."""
+def _read_key_digests(file: Path) -> tuple[tuple[str, ...], list[str]]:
+    """The digests in a key file, and errors."""
     where = f"{variable('api_keys_file')} is {str(file)!r}"
     try:
-        return tuple(key.digest for key in keys.read(file)), []
+        return tuple(key.digest for key in read_key_file(file)), []
     except OSError:
         return (), [f"{where}, which cannot be read"]
-    except KeysInvalid as error:
+    except KeyFileInvalid as error:
         return (), [f"{where}: {error}"]
 
 
-def _with_files(environment: Mapping[str, str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Replaces `<variable>_FILE` by what the file holds, as secrets are mounted; also what went wrong."""
-    found, reasons = dict(environment), []
-    # That one is read again and again, and counts instead of the keys themselves.
-    if (keys_file := variable("api_keys_file")) in found:
-        found.pop(variable("api_keys"), None)
+def _read_file_variables(
+    environment: Mapping[str, str], known: Iterable[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Replaces `<variable>_FILE` by the file's content, for mounted secrets. Returns the errors too."""
+    resolved, reasons = dict(environment), []
+    # GOLDFISH_API_KEYS_FILE is a setting of its own: the file is reloaded, and replaces GOLDFISH_API_KEYS.
+    if (keys_file := variable("api_keys_file")) in resolved:
+        resolved.pop(variable("api_keys"), None)
     for name in known:
-        if f"{name}_FILE" != keys_file and (file := found.pop(f"{name}_FILE", None)):
+        if f"{name}_FILE" != keys_file and (file := resolved.pop(f"{name}_FILE", None)):
             try:
-                found[name] = Path(file).read_text(encoding="utf-8").strip()
+                resolved[name] = Path(file).read_text(encoding="utf-8").strip()
             except (OSError, ValueError):
                 reasons.append(f"{name}_FILE is {file!r}, which cannot be read")
-    return found, reasons
+    return resolved, reasons
 
 
-def _path(kind: type, text: object) -> Path:
-    """The one type here that msgspec does not know."""
+def _decode_path(kind: type, text: object) -> Path:
+    """Converts to Path, the only field type that msgspec does not support."""
     if kind is not Path:
         raise NotImplementedError(kind)
     return Path(str(text))

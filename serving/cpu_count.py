@@ -1,4 +1,4 @@
-"""How many cores this process may use: a container's quota counts, not the machine that it runs on."""
+"""The number of CPU cores that this process may use: a container's quota, not the machine's cores."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def available(cgroup: Path = CGROUP) -> float:
-    """Cores by affinity and by the CPU quota of the control group, whichever is less.
+def available_cores(cgroup: Path = CGROUP) -> float:
+    """The smaller of the CPU affinity and the CPU quota of the control group, in cores.
 
-    `cgroup` is where control groups are mounted: version 2 tells "<quota> <period>" or "max <period>" in
+    `cgroup` is where control groups are mounted. Version 2 has "<quota> <period>" or "max <period>" in
     `cpu.max`, version 1 the same in two files, with -1 for no quota.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

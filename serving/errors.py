@@ -1,7 +1,7 @@
-"""What can be wrong with a bundle or an image, as one tree.
+"""The errors of bundles and images, as one tree.
 
     ServingError
-    ├── BundleError                 the files that a server starts from
+    ├── BundleError                 the bundle or its pin
     │   ├── BundleMissing           bundle_missing
     │   ├── ManifestInvalid         manifest_invalid
     │   ├── FileMissing             file_missing
@@ -13,9 +13,9 @@
     │   ├── ModelMismatch           model_mismatch
     │   ├── PinInvalid              pin_invalid
     │   └── PinMissing              pin_missing
-    ├── InputError                  what somebody gave the model as an MLflow python_function
+    ├── InputError                  input of the MLflow python_function
     │   └── InputUnsupported        input_unsupported
-    └── ImageError                  one image that somebody sent
+    └── ImageError                  one image
         ├── ImageEmpty              image_empty
         ├── ImageTooLarge           image_too_large
         ├── ImageUnrecognised       image_unrecognised
@@ -26,28 +26,28 @@
         ├── ImageDamaged            image_damaged
         └── ImageTooCostly          image_too_costly
 
-Each class builds its own sentence and has a stable `code`, which clients may test for.
-An `ImageError` also has the HTTP `status` that fits it.
+Each class builds its own message and has a stable `code`, which clients may test for. An `ImageError` also
+has the `status` of its HTTP response.
 """
 
 from pathlib import Path
 from typing import ClassVar
 
-# What photos of an iPhone are, and how their owner gets another format.
-APPLE = (
+# HEIC is the format of iPhone photos.
+HEIC_ADVICE = (
     "Export the photo as JPEG, or choose Settings, Camera, Formats, Most Compatible on the iPhone; "
     "`heif-convert photo.heic photo.jpg` does it on Linux."
 )
 
 
 class ServingError(Exception):
-    """Root of the tree. `code` never changes once published."""
+    """Root of the tree. A published `code` never changes."""
 
     code: ClassVar[str]
 
 
 class BundleError(ServingError):
-    """The bundle is not what was released; nothing may be served from it."""
+    """The bundle differs from what was released and must not be served."""
 
 
 class BundleMissing(BundleError):
@@ -139,7 +139,7 @@ class PinMissing(BundleError):
 
 
 class InputError(ServingError):
-    """What was given to `predict` cannot be an image."""
+    """The input of `predict` cannot be an image."""
 
 
 class InputUnsupported(InputError):
@@ -154,7 +154,7 @@ class InputUnsupported(InputError):
 
 
 class ImageError(ServingError):
-    """One image cannot be classified; others can."""
+    """An image that cannot be classified. It concerns this image alone."""
 
     status: ClassVar[int] = 422
 
@@ -187,17 +187,17 @@ class ImageUnrecognised(ImageError):
 
 
 class ImageFormatUnsupported(ImageError):
-    """An image, in a format that is not accepted; the answer says how to convert it."""
+    """An image in a format that is not accepted; the message says how to convert it."""
 
     code, status = "image_format_unsupported", 415
 
     def __init__(self, found: str, accepted: str) -> None:
-        how = APPLE if found in ("HEIC", "HEIF") else "Convert the image."
+        how = HEIC_ADVICE if found in ("HEIC", "HEIF") else "Convert the image."
         super().__init__(f"The format {found} is not accepted. {how} Send {accepted}.")
 
 
 class ImageTooManyPixels(ImageError):
-    """The image has more pixels than may be decoded, or is far too long."""
+    """The image has too many pixels, or one side is far longer than the other."""
 
     code, status = "image_too_many_pixels", 413
 
@@ -215,7 +215,7 @@ class ImageTooSmall(ImageError):
 
 
 class ImageTruncated(ImageError):
-    """The image breaks off: bytes are missing at its end."""
+    """The image is truncated: bytes are missing at its end."""
 
     code = "image_truncated"
 
@@ -224,7 +224,7 @@ class ImageTruncated(ImageError):
 
 
 class ImageDamaged(ImageError):
-    """The image is damaged inside."""
+    """The image is damaged."""
 
     code = "image_damaged"
 
@@ -233,11 +233,12 @@ class ImageDamaged(ImageError):
 
 
 class ImageTooCostly(ImageError):
-    """Decoding the image takes more memory than a picture may take."""
+    """Decoding the image takes more memory than one image may take."""
 
     code, status = "image_too_costly", 413
 
     def __init__(self) -> None:
         super().__init__(
-            "Decoding the image takes more memory than a picture may take. Save it anew with another program."
+            "Decoding the image takes more memory than one image may take. "
+            "Save it again with another program."
         )

@@ -1,7 +1,7 @@
 """The log: one JSON object per line on standard output, for the server's own messages and for requests.
 
-No line holds a byte of an image, a name of a file or an address of a client. Whoever does not read the log
-does not hold up the server (serving/nonblocking_output.py).
+No line contains image data, a file name or a client's address. A reader of standard output that is slow or
+stuck does not block the server (serving/nonblocking_output.py).
 """
 
 import logging
@@ -15,13 +15,13 @@ import msgspec
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from serving.nonblocking_output import Output
+from serving.nonblocking_output import NonblockingOutput
 
 LOG = logging.getLogger("goldfish")
 
 
-class JsonLines(logging.Formatter):
-    """What `extra={"fields": {...}}` holds becomes members of the line."""
+class JsonFormatter(logging.Formatter):
+    """Formats a record as JSON. `extra={"fields": {...}}` adds members to the line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line: time (UTC), level, message and fields."""
@@ -37,71 +37,70 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-class Lines(logging.Handler):
-    """Writes lines to standard output, as far as they are taken."""
+class NonblockingHandler(logging.Handler):
+    """Writes lines to standard output without blocking."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """What cannot be formatted is a fault of the server, and says so in its place."""
+        """Writes a line. If a record cannot be formatted, a line about that takes its place."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001  (whatever a message is made of)
-            line = dropped_line(1)
-        output().write(line.encode() + b"\n")
+        except Exception:  # noqa: BLE001  (arguments of a message may be of any type)
+            line = format_dropped(1)
+        standard_output().write(line.encode() + b"\n")
 
     def flush(self) -> None:
-        """At the end of the process."""
-        output().flush()
+        """Writes queued lines; called at the end of the process."""
+        standard_output().flush()
 
 
 @cache
-def output() -> Output:
-    """Standard output, of this process and of those that it forks."""
-    return Output(
-        sys.stdout.fileno() if sys.stdout else None, lambda lines: dropped_line(lines).encode() + b"\n"
-    )
+def standard_output() -> NonblockingOutput:
+    """The standard output of this process and of those that it forks."""
+    descriptor = sys.stdout.fileno() if sys.stdout else None
+    return NonblockingOutput(descriptor, lambda lines: format_dropped(lines).encode() + b"\n")
 
 
-def dropped_line(lines: int) -> str:
-    """What stands in the place of lines that could not be written."""
+def format_dropped(lines: int) -> str:
+    """The line that reports how many lines were not written."""
     noun = "line was" if lines == 1 else "lines were"
-    told = {"levelname": "WARNING", "msg": f"{lines} {noun} dropped", "fields": {"code": "log_dropped"}}
-    return JsonLines().format(logging.makeLogRecord(told))
+    record = {"levelname": "WARNING", "msg": f"{lines} {noun} dropped", "fields": {"code": "log_dropped"}}
+    return JsonFormatter().format(logging.makeLogRecord(record))
 
 
-def configuration() -> dict[str, Any]:
-    """What `logging.config.dictConfig` takes."""
+def logging_config() -> dict[str, Any]:
+    """The argument of `logging.config.dictConfig`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"lines": {"()": JsonLines}},
-        "handlers": {"lines": {"()": Lines, "formatter": "lines"}},
+        "formatters": {"json": {"()": JsonFormatter}},
+        "handlers": {"stdout": {"()": NonblockingHandler, "formatter": "json"}},
         "loggers": {
-            # Its information is about processes; what a user wants to know the application says.
-            "gunicorn.error": {"level": "WARNING", "handlers": ["lines"], "propagate": False},
-            "goldfish": {"level": "INFO", "handlers": ["lines"], "propagate": False},
+            # Gunicorn's messages at level INFO are about processes; the application logs what users need.
+            "gunicorn.error": {"level": "WARNING", "handlers": ["stdout"], "propagate": False},
+            "goldfish": {"level": "INFO", "handlers": ["stdout"], "propagate": False},
         },
-        "root": {"level": "WARNING", "handlers": ["lines"]},
+        "root": {"level": "WARNING", "handlers": ["stdout"]},
     }
 
 
 class GunicornLog(Logger):  # type: ignore[misc]
-    """Gunicorn's own messages, as lines like all others."""
+    """Gunicorn's messages in the same format. Overrides `setup`, `access` and `error` of its `Logger`."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401  (Gunicorn's configuration)
         super().setup(cfg)
-        logging.config.dictConfig(configuration())
-        # They would go to standard error, which may be the same pipe.
+        logging.config.dictConfig(logging_config())
+        # Warnings would go to standard error, which may be the same pipe.
         logging.captureWarnings(True)
-        # What no line shows need not be found out for each of them: thread, process, task, and who called.
+        # No line shows the thread, process, task or caller, so they need not be looked up for each record.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
         logging.logAsyncioTasks, logging._srcfile = False, None  # type: ignore[attr-defined]
-        self._told = False
+        self._load_failed = False
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:  # noqa: ANN401
-        """Nothing: the application writes the line of a request, with what Gunicorn cannot know."""
+        """Does nothing: the application logs requests, with details that Gunicorn does not have."""
 
     def error(self, msg: str, *args: object, **kwargs: Any) -> None:  # noqa: ANN401
-        """Falls silent after a worker that could not load the model: it has said why in one sentence."""
-        self._told = self._told or Arbiter.APP_LOAD_ERROR in args
-        if not self._told:
+        """Logs nothing after a worker failed to load the model: it has printed the reason itself."""
+        self._load_failed = self._load_failed or Arbiter.APP_LOAD_ERROR in args
+        if not self._load_failed:
             super().error(msg, *args, **kwargs)

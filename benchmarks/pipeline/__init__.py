@@ -1,1 +1,1 @@
-"""Where the time of the pipeline goes, and what a larger sample costs."""
+"""Durations of the pipeline's stages, and the throughput and memory of `evaluate` and `prepare`."""

@@ -1,63 +1,53 @@
 """Measures the pipeline: `python -m benchmarks.pipeline [--project DIR]`, six minutes.
 
-Reads a project in which `make run MODEL=imagenet` was done; the digits are built in a clone of this one.
+Reads a project in which `make run MODEL=imagenet` was done; builds the model digits in a copy of this one.
 Writes `benchmarks/pipeline.json`, and tables in `docs/pipeline.md` and `README.md`.
 """
 
-import argparse
-import json
+import platform
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.documents import show
-from benchmarks.pipeline import sample, stages
-from benchmarks.pipeline.results import DOCUMENT, README, RESULTS, place
-from benchmarks.pipeline.tables import table, targets
-from benchmarks.serving import project
-from benchmarks.serving.command import Run, carry_out
-from benchmarks.serving.machine import moment
+from benchmarks.command_line import Run, measure_and_write, project_parser
+from benchmarks.documents import PIPELINE, README, ROOT, replace_section, write_json
+from benchmarks.pipeline.stage_times import measure_stages
+from benchmarks.pipeline.tables import pipeline_tables, summary_table
+from benchmarks.pipeline.throughput import compare_with_limit, measure_samples
+from benchmarks.serving.conditions import cpu_model, date_and_commit
+from benchmarks.serving.project import LAYOUT, Project, find_project, list_test_photos
+from serving.cpu_count import available_cores
+
+RESULTS = ROOT / "benchmarks/pipeline.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and writes; 1 and a sentence if something is missing."""
-    options = _parser().parse_args(arguments)
+    """Runs the command; returns its exit code."""
+    options = project_parser("benchmarks.pipeline", "Measures the pipeline.").parse_args(arguments)
+    return measure_and_write(lambda: run(find_project(options.project)), write)
 
-    def measured() -> Run:
-        with tempfile.TemporaryDirectory(prefix="goldfish-") as folder:
-            return measure(project.find(options.project), Path(folder))
 
-    return carry_out(measured, write)
+def run(project: Project) -> Run:
+    """Measures throughput, larger samples and stages."""
+    photos = list_test_photos(project.root)
+    with tempfile.TemporaryDirectory(prefix="goldfish-") as name:
+        folder = Path(name)
+        return {
+            **date_and_commit(),
+            "cpu": cpu_model(),
+            "cores": available_cores(),
+            "python": platform.python_version(),
+            "answers": compare_with_limit(project.default, photos, project.root / LAYOUT.test),
+            "grown": measure_samples(project.default, photos, folder),
+            **measure_stages(folder),
+        }
 
 
 def write(run: Run) -> None:
-    """Keeps the figures, and shows them where they belong."""
-    RESULTS.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    show(DOCUMENT, "pipeline", table(run))
-    show(README, "pipeline", targets(run))
-    print(table(run))
-
-
-def measure(found: project.Project, folder: Path) -> Run:
-    """The figures of one run."""
-    photos = sample.photos_of(found)
-    rates = sample.rates(found.default, photos, found.root / project.LAYOUT.test, _tell)
-    grown = sample.grown(found.default, photos, folder, _tell)
-    return moment() | place() | {"answers": rates, "grown": grown} | stages.measure(folder, _tell)
-
-
-def _tell(line: str) -> None:
-    print(f"  {line}", flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pipeline", description="Measures the pipeline."
-    )
-    parser.add_argument(
-        "--project", type=Path, default=Path(), metavar="DIR", help="where imagenet was built; default: here"
-    )
-    return parser
+    """Writes the results, and shows them in the documents."""
+    write_json(RESULTS, run)
+    replace_section(PIPELINE, "pipeline", pipeline_tables(run))
+    replace_section(README, "pipeline", summary_table(run))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""This server and its peers on the same model, photos and cores: `python -m benchmarks.serving`."""
+"""This server beside its peers, on the same model, photos and cores: `python -m benchmarks.serving`."""

@@ -1,4 +1,4 @@
-"""Measures this server beside its peers: `python -m benchmarks.serving [--quick]`.
+"""Compares this server with its peers: `python -m benchmarks.serving [--quick]`.
 
 Reads a project in which `make run MODEL=imagenet` was done.
 Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/performance.md`.
@@ -7,92 +7,88 @@ Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` an
 import argparse
 import json
 import sys
-import tempfile
-from pathlib import Path
 
-from benchmarks.documents import show
-from benchmarks.serving import growth, load, plot, project, tables, twin
-from benchmarks.serving.asking import Reference
-from benchmarks.serving.command import Run, carry_out, parser
-from benchmarks.serving.contenders import all_of
-from benchmarks.serving.machine import circumstances
-from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
-from benchmarks.serving.rounds import Rounds
+from benchmarks.command_line import Run, measure_and_write, project_parser
+from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
+from benchmarks.serving import plot
+from benchmarks.serving.conditions import run_conditions
+from benchmarks.serving.contenders import all_contenders
+from benchmarks.serving.float_bundle import with_float_bundle
+from benchmarks.serving.load_generator import wrk_version
+from benchmarks.serving.project import Project, find_project
+from benchmarks.serving.scaling import measure_scaling
+from benchmarks.serving.schedule import measure_contenders
+from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
+from benchmarks.serving.verification import Reference
 
-# Long enough for steady figures, short enough for half an hour.
+RESULTS = ROOT / "benchmarks/results.json"
+# A full run takes half an hour, a quick one three minutes.
 ROUNDS, SECONDS = 3, 8.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 3.0
+# Seconds of each load when scaling is measured, at most.
+SCALING_SECONDS = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and writes; 1 and a sentence if something is missing."""
+    """Runs the command; returns its exit code."""
     options = _parser().parse_args(arguments)
 
-    def measured() -> Run:
-        load.check()
-        return measure(twin.with_float(project.find(options.project, options.bundle)), options)
+    def measure() -> Run:
+        # Before the measurement, which takes minutes.
+        wrk_version()
+        return run(with_float_bundle(find_project(options.project)), options)
 
-    def written(run: Run) -> None:
+    def write(results: Run) -> None:
         if options.only:
-            # No whole run: it is shown, and leaves no mark.
-            print(tables.table(run))
+            print(contender_table(results))
         else:
-            write("quick" if options.quick else "full", run)
+            write_results("quick" if options.quick else "full", results)
 
-    return carry_out(measured, written)
+    return measure_and_write(measure, write)
 
 
-def measure(found: project.Project, options: argparse.Namespace) -> Run:
-    """The figures of one run."""
+def run(project: Project, options: argparse.Namespace) -> Run:
+    """Measures the contenders and, in a full run, the scaling of this server."""
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     contenders = [
         contender
-        for contender in all_of(found, seconds, options.quick)
+        for contender in all_contenders(project, seconds, options.quick)
         if not options.only or contender.name in options.only
     ]
-    reference = Reference.of(found.reference, found.asked)
-    measured = Rounds(contenders, found, reference, seconds, rounds)
-    run = circumstances(found, rounds, seconds) | {
-        "bundles": [{"digest": served.digest, "precision": served.precision} for served in found.bundles],
-        "contenders": measured.rows(),
+    reference = Reference.predict(project.reference, project.accuracy_photos)
+    rows = measure_contenders(contenders, project, reference, seconds, rounds)
+    results = run_conditions(project, rounds, seconds) | {
+        "bundles": [{"digest": bundle.digest, "precision": bundle.precision} for bundle in project.bundles],
+        "contenders": rows,
     }
     if not options.quick and not options.only:
-        with tempfile.TemporaryDirectory() as folder:
-            run["growth"] = growth.measure(found, reference, min(seconds, 5.0), Path(folder), measured.tell)
-    return run
+        results["growth"] = measure_scaling(project, reference, min(seconds, SCALING_SECONDS))
+    return results
 
 
-def write(name: str, run: Run) -> None:
-    """Puts a run into the results, and shows it where it belongs; the other kind of run stays as it was."""
+def write_results(kind: str, run: Run) -> None:
+    """Replaces the results of this kind of run, `quick` or `full`, and shows them in the documents."""
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    results[name] = run
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if name == "quick":
-        show(README, "bench-quick", tables.sentence(run))
-        print(tables.sentence(run))
+    write_json(RESULTS, results | {kind: run})
+    if kind == "quick":
+        replace_section(README, "bench-quick", quick_summary(run))
     else:
-        show(README, "bench", tables.table(run))
-        show(MANUAL, "growth", tables.growth(run))
-        plot.draw(PICTURE, run)
-        print(tables.table(run))
+        replace_section(README, "bench", contender_table(run))
+        replace_section(PERFORMANCE, "growth", scaling_tables(run))
+        plot.draw(plot.CHART, run)
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = parser(
-        "benchmarks.serving",
-        "Measures the server.",
-        rounds=f"{ROUNDS}, quick {QUICK_ROUNDS}",
-        seconds=f"{SECONDS:g}, quick {QUICK_SECONDS:g}",
+    parser = project_parser("benchmarks.serving", "Compares this server with its peers.")
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}, quick {QUICK_ROUNDS}")
+    seconds = f"of each load; default: {SECONDS:g}, quick {QUICK_SECONDS:g}"
+    parser.add_argument("--seconds", type=float, help=seconds)
+    parser.add_argument("--quick", action="store_true", help="ours, the tutorial's app and the limit only")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="measure this one, and write nothing"
     )
-    made.add_argument("--quick", action="store_true", help="ours, the tutorial's app and the limit only")
-    made.add_argument(
-        "--bundle", type=Path, action="append", default=[], metavar="DIR", help="serve this one too"
-    )
-    made.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="try this one, and write nothing"
-    )
-    return made
+    return parser
 
 
 if __name__ == "__main__":

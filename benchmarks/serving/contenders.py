@@ -1,137 +1,190 @@
-"""Who takes part, and how each is started. What their documentation recommends stands in their folders."""
+"""The servers that are compared, and how each is started.
+
+The folders under `peers/` hold each peer's application, the settings that its documentation recommends, and
+its exact requirements.
+"""
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.documents import ROOT
-from benchmarks.serving import wire
-from benchmarks.serving.contender import LIMIT, OURS, PEER, TUTORIAL, Contender, Place
-from benchmarks.serving.environments import PEERS
-from benchmarks.serving.project import FLOAT, Project, Served
-from benchmarks.serving.wire import Wire
-from serving.artifact.bundle import LABELS, PREPROCESSING
+from benchmarks.serving import wire_formats
+from benchmarks.serving.environments import PEERS, bin_folder
+from benchmarks.serving.processes import ProcessTree, process_tree
+from benchmarks.serving.project import FLOAT, Project, ServedBundle
+from benchmarks.serving.wire_formats import WireFormat
+from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.servers import free_port
 
-# So that 256 clients are answered, as by the peers, whose queues have no end. By default it refuses some.
-QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
+OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
+# Admits all 256 clients, as the peers' unbounded queues do. The default queue would refuse some of them.
+LONG_QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
 
 
-def ours(served: Served, reports: Path, **settings: str) -> Contender:
-    """This server with a bundle, which is pinned in a folder of its own."""
+@dataclass(frozen=True)
+class Contender:
+    """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own.
 
-    def variables(place: Place) -> Mapping[str, str]:
-        pins = place.folder / "pins"
-        pins.mkdir(exist_ok=True)
-        (pins / "imagenet.json").write_bytes(Pin("imagenet", 1, served.digest).to_bytes())
-        told = {"BUNDLE": served.path, "PINS": pins, "REPORTS": reports, "MODEL": "imagenet", "DRAIN": 0}
-        own = {f"GOLDFISH_{name}": str(value) for name, value in told.items()}
-        return own | {"PYTHONPATH": str(ROOT), **settings}
+    In `command` and `variables`, `{port}`, `{other_port}` and `{folder}` stand for two free ports and a
+    temporary folder, in which `files` are written.
+    """
 
+    name: str
+    kind: str
+    precision: str
+    setup: str
+    path: str
+    wire_format: WireFormat
+    command: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def start(self, port: int, folder: Path) -> AbstractContextManager[ProcessTree]:
+        """Starts the command with its environment; stops its processes when the block ends."""
+        foreign = ("GOLDFISH_", "MLFLOW_", "PYTHON")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        # No bytecode: it would be written into the bundle.
+        environment |= {"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+        if self.peer:
+            environment["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{environment['PATH']}"
+        values = {"{port}": port, "{other_port}": free_port(), "{folder}": folder}
+
+        def substitute(text: str) -> str:
+            for placeholder, value in values.items():
+                text = text.replace(placeholder, str(value))
+            return text
+
+        environment |= {name: substitute(text) for name, text in self.variables.items()}
+        for name, data in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return process_tree([substitute(part) for part in self.command], folder, environment, folder / "log")
+
+
+def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
+    """The rows of a run; a quick run leaves out the peers."""
+    own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
+    limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
+    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]
+
+
+def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
+    """This server with a bundle of the project."""
+    settings = {
+        "GOLDFISH_BUNDLE": str(bundle.path),
+        "GOLDFISH_PINS": "{folder}/pins",
+        "GOLDFISH_REPORTS": str(project.root / "reports"),
+        "GOLDFISH_MODEL": "imagenet",
+        "GOLDFISH_DRAIN": "0",
+        "PYTHONPATH": str(ROOT),
+    }
     return Contender(
-        name=f"Goldfish, {served.precision}",
+        name=f"Goldfish, {bundle.precision}",
         kind=OURS,
-        precision=served.precision,
+        precision=bundle.precision,
         setup="one process, a slot for each core",
         path="/inference",
-        wire=wire.raw(wire.by_confidence),
-        command=lambda place: [sys.executable, "-m", "serving"],
-        variables=variables,
+        wire_format=wire_formats.raw(wire_formats.highest_confidence),
+        command=[sys.executable, "-m", "serving"],
+        variables=settings | variables,
+        files={"pins/imagenet.json": Pin("imagenet", 1, bundle.digest).to_bytes()},
+    )
+
+
+def bare_limit(
+    bundle: ServedBundle, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
+) -> Contender:
+    """The upper bound: a loop without HTTP, on `threads` threads (0: one for each core).
+
+    `inner` is the number of ONNX Runtime threads in each prediction.
+    """
+    arguments = [bundle.path, seconds, threads or max(1, round(available_cores())), inner, *photos]
+    return Contender(
+        name=f"the limit, {bundle.precision}",
+        kind=LIMIT,
+        precision=bundle.precision,
+        setup="decode and predict in a loop, a thread for each core, no HTTP",
+        path="",
+        wire_format=wire_formats.raw(wire_formats.first_class),
+        command=[sys.executable, "-m", "benchmarks.serving.bare_limit", *map(str, arguments)],
+        variables={"PYTHONPATH": str(ROOT)},
     )
 
 
 def tutorial() -> Contender:
-    """The app that this project began as; its folder is shared with the comparison of images."""
-    folder = ROOT / "benchmarks/tutorial"
-    options = ["--chdir", str(folder), "--workers", "4", "--timeout", "120"]
+    """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
+    options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
     return Contender(
         name="the tutorial's app",
         kind=TUTORIAL,
         precision=FLOAT,
         setup="Keras eager, Flask, 4 sync workers of Gunicorn",
         path="/inference",
-        wire=wire.form("image", wire.by_confidence),
-        command=lambda place: ["gunicorn", "--bind", f"127.0.0.1:{place.port}", *options, "app:app"],
+        wire_format=wire_formats.form("image", wire_formats.highest_confidence),
+        command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
         peer="tutorial",
     )
 
 
-def peers(served: Served) -> list[Contender]:
-    """The servers that people use instead, all with the same float graph."""
-    common = {
-        "CLASSIFIER_GRAPH": str(served.float_graph),
-        "CLASSIFIER_LABELS": str(served.path / LABELS),
-        "CLASSIFIER_PREPROCESSING": str(served.path / PREPROCESSING),
+def peers(bundle: ServedBundle) -> list[Contender]:
+    """Other model servers, all with the same float32 graph."""
+    variables = {
+        "CLASSIFIER_GRAPH": str(bundle.float_graph),
+        "CLASSIFIER_LABELS": str(bundle.path / LABELS),
+        "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
+        "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "{other_port}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": "{folder}",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": "{folder}/bentoml",
     }
 
-    def peer(name: str, title: str, setup: str, path: str, sent: Wire, command: list[str]) -> Contender:
-        def variables(place: Place) -> Mapping[str, str]:
-            own = {"MLSERVER_HTTP_PORT": str(place.port), "MLSERVER_GRPC_PORT": str(free_port())}
-            own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(place.folder)}
-            own |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
-            own |= {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(place.folder / "bentoml")}
-            return common | own | {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / name}"}
+    def peer(
+        folder: str, name: str, setup: str, path: str, wire_format: WireFormat, *command: str
+    ) -> Contender:
+        path_variable = {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / folder}"}
+        return Contender(
+            name, PEER, FLOAT, setup, path, wire_format, command, variables | path_variable, folder
+        )
 
-        def started(place: Place) -> list[str]:
-            return [part.format(port=place.port, folder=PEERS / name) for part in command]
-
-        return Contender(title, PEER, FLOAT, setup, path, sent, started, variables, name)
-
-    bento = "bentoml serve app:ImageClassifier --working-dir {folder} --host 127.0.0.1 --port {port}"
+    raw = wire_formats.raw(wire_formats.first_class)
+    form = wire_formats.form("request", wire_formats.first_class)
+    v2, infer = wire_formats.open_inference(), "/v2/models/imagenet/infer"
+    mlserver = ["mlserver", "start", f"{PEERS}/mlserver"]
+    bento = ["bentoml", "serve", "app:ImageClassifier", "--working-dir", f"{PEERS}/bentoml"]
+    bento += ["--host", "127.0.0.1", "--port", "{port}"]
     return [
-        mlflow(served),
-        peer("mlserver", "MLServer", "2 parallel workers", "/v2/models/imagenet/infer",
-             wire.inference_protocol(wire.first_output), ["mlserver", "start", "{folder}"]),
-        peer("bentoml", "BentoML", "2 workers", "/classify", wire.raw(wire.first), bento.split()),
-        peer("litserve", "LitServe", "2 workers", "/predict",
-             wire.form("request", wire.first), ["python", "{folder}/app.py"]),
-        peer("rayserve", "Ray Serve", "2 replicas", "/", wire.raw(wire.first), ["python", "{folder}/app.py"]),
-    ]  # fmt: skip
+        mlflow(bundle),
+        peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
+        peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
+        peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
+        peer("rayserve", "Ray Serve", "2 replicas", "/", raw, "python", f"{PEERS}/rayserve/app.py"),
+    ]
 
 
-def mlflow(served: Served) -> Contender:
-    """The bundle as the MLflow model that it is: the bytes of the registered version.
+def mlflow(bundle: ServedBundle) -> Contender:
+    """The bundle served by MLflow, as the model version that it is.
 
-    One worker is what its command line does by itself. It answers on threads; two take more of the processor
-    for an answer, and half as much memory again.
+    One worker is the default of its command line. It has a thread pool; with two workers a request takes more
+    CPU time, and memory is half as much again.
     """
     serve = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
     return Contender(
         name="mlflow models serve",
         kind=PEER,
-        precision=served.precision,
+        precision=bundle.precision,
         setup="1 worker, its default",
         path="/invocations",
-        wire=wire.dataframe(wire.first_prediction),
-        command=lambda place: [*serve, "--port", str(place.port), "-m", str(served.path)],
+        wire_format=wire_formats.mlflow_dataframe(),
+        command=[*serve, "--port", "{port}", "-m", str(bundle.path)],
         peer="mlflow",
     )
-
-
-def limit(
-    served: Served, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
-) -> Contender:
-    """No server at all: a thread for each core, or so many, decode and classify in a loop."""
-    counts = [str(seconds), str(threads or max(1, round(available()))), str(inner)]
-    loop = [sys.executable, "-m", "benchmarks.serving.limit", str(served.path), *counts, *map(str, photos)]
-    return Contender(
-        name=f"the limit, {served.precision}",
-        kind=LIMIT,
-        precision=served.precision,
-        setup="decode and predict in a loop, a thread for each core, no HTTP",
-        path="",
-        wire=wire.raw(wire.first),
-        command=lambda place: loop,
-        variables=lambda place: {"PYTHONPATH": str(ROOT)},
-    )
-
-
-def all_of(project: Project, seconds: float, quick: bool) -> list[Contender]:
-    """The rows of a run; a quick one leaves the peers out."""
-    reports = project.root / "reports"
-    own = [ours(served, reports, **QUEUE) for served in project.bundles]
-    limits = [limit(served, project.sent, seconds) for served in project.bundles]
-    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]

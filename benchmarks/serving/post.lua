@@ -1,10 +1,10 @@
 -- Posts files in turn: wrk ... -s post.lua URL -- <content type> <file> <file> ...
--- All requests are made before the clock starts, so that the generator costs the server little.
+-- Requests are formatted before the load starts, so that the load generator takes little CPU time from the server.
 
 local requests, turn = {}, 0
 local threads = 0
 
--- Each thread has a server of its own; PORTS tells where on this machine they listen. Arguments come later.
+-- Each wrk thread loads one server. Their ports come from the variable PORTS, because arguments are passed later.
 function setup(thread)
   threads = threads + 1
   local ports = {}

@@ -1,4 +1,4 @@
-"""Processes of a contender: started together, weighed together, and ended together. On Linux."""
+"""Process trees of contenders: started, weighed and stopped as a whole. Linux only."""
 
 import ctypes
 import os
@@ -13,60 +13,60 @@ from pathlib import Path
 
 import psutil
 
-# Of prctl(2): a process whose parent has gone becomes ours, and is found below.
+# prctl(2), PR_SET_CHILD_SUBREAPER: orphaned descendants become children of this process and are found below.
 SUBREAPER = 36
-# How Python ends a traceback, and the last line of a text.
+# The last line of a Python traceback, and the last line of a text.
 ERROR = re.compile(r"^[\w.]*(Error|Exception)\b.*: .+$", re.MULTILINE)
 LINE = re.compile(r"^.+\Z", re.MULTILINE)
-# How long a contender may take to end by itself.
+# Seconds between SIGTERM and SIGKILL.
 GRACE = 15.0
 
 
 @dataclass(frozen=True)
-class Family:
-    """A process and all that it has started, also what has left its group, as daemons do.
+class ProcessTree:
+    """A started process and all of its descendants, daemons in other process groups included.
 
-    A family that is started while this one runs is weighed with it, and ends alone: `others` are those
-    that ran before.
+    A tree that is started later counts as part of this one until it is stopped; `others` are the processes
+    that ran before this tree.
     """
 
-    leader: "subprocess.Popen[bytes]"
+    root: "subprocess.Popen[bytes]"
     log: Path
     others: frozenset[psutil.Process] = frozenset()
 
     @property
-    def members(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """All that run now."""
-        return [process for process in _started_by_us() if process not in self.others]
+        return [process for process in _descendants() if process not in self.others]
 
     def pss(self) -> float:
-        """Proportional set size of all of them, MB: pages that they share count once."""
+        """Proportional set size of all processes, MB: shared pages count once."""
         total = 0
-        for process in self.members:
+        for process in self.processes:
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 total += process.memory_full_info().pss
         return total / 2**20
 
-    def ended(self) -> bool:
-        """Has it gone by itself?"""
-        return self.leader.poll() is not None
+    def has_exited(self) -> bool:
+        """Whether the root process has exited."""
+        return self.root.poll() is not None
 
-    def last_words(self) -> str:
-        """The first error that it has written, which others follow from, or else the last line."""
+    def reason(self) -> str:
+        """The first error in the log, which usually causes the later ones, or else the last line."""
         text = self.log.read_text(encoding="utf-8", errors="replace").strip()
-        words = ERROR.search(text) or LINE.search(text)
-        return words[0].strip()[:300] if words else "it wrote nothing"
+        found = ERROR.search(text) or LINE.search(text)
+        return found[0].strip()[:300] if found else "it wrote nothing"
 
 
 @contextmanager
-def family(
+def process_tree(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
-) -> Iterator[Family]:
-    """Starts a command, and ends it with all of its descendants however the block ends."""
+) -> Iterator[ProcessTree]:
+    """Starts a command, and stops it and all of its descendants when the block ends."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    others = frozenset(_started_by_us())
+    others = frozenset(_descendants())
     with log.open("wb") as out:
-        leader = subprocess.Popen(
+        root = subprocess.Popen(
             command,
             cwd=folder,
             env=dict(environment),
@@ -74,37 +74,37 @@ def family(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started = Family(leader, log, others)
+    tree = ProcessTree(root, log, others)
     try:
-        yield started
+        yield tree
     finally:
-        _end(started)
+        _stop(tree)
 
 
-def _end(family: Family) -> None:
-    """Asks politely first: some remove shared memory and files when they end."""
-    if not family.ended():
-        family.leader.send_signal(signal.SIGTERM)
+def _stop(tree: ProcessTree) -> None:
+    """Sends SIGTERM first, because some servers then remove shared memory and files; kills what is left."""
+    if not tree.has_exited():
+        tree.root.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            family.leader.wait(GRACE)
-    # Whoever is killed may leave orphans that were not seen before.
+            tree.root.wait(GRACE)
+    # Again and again, because a killed process may leave orphans that were not listed before.
     deadline = time.monotonic() + GRACE
-    while (left := family.members) and time.monotonic() < deadline:
+    while (left := tree.processes) and time.monotonic() < deadline:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         time.sleep(0.05)
         for process in left:
-            # The leader is its Popen's to wait for, and those with another parent are not ours.
-            if process.pid != family.leader.pid:
+            # Popen reaps the root process; the children of other processes cannot be reaped here.
+            if process.pid != tree.root.pid:
                 with suppress(ChildProcessError):
                     os.waitpid(process.pid, os.WNOHANG)
-        family.leader.poll()
-    family.leader.wait()
+        tree.root.poll()
+    tree.root.wait()
 
 
-def _started_by_us() -> list[psutil.Process]:
-    """What shares our session is no contender, but the load generator."""
+def _descendants() -> list[psutil.Process]:
+    """Descendants in other sessions. The load generator runs in the session of this process."""
     found = psutil.Process().children(recursive=True)
     return [process for process in found if _session(process.pid) != os.getsid(0)]
 

@@ -1,100 +1,147 @@
-"""Which counts serve most: `python -m benchmarks.serving.sweep`.
+"""Compares numbers of processes, slots and threads: `python -m benchmarks.serving.sweep`.
 
-Reads a project in which `make run MODEL=imagenet` was done. Tries processes, slots and threads in each
-prediction on one core and on two, and writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
+Reads a project in which `make run MODEL=imagenet` was done. Measures this server with each combination on one
+core and on two. Writes `benchmarks/sweep.json` and a table in `docs/performance.md`.
 """
 
-import json
+import os
 import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 
-from benchmarks.documents import show
-from benchmarks.serving import findings, load, project
-from benchmarks.serving.asking import Reference
-from benchmarks.serving.command import Run, carry_out, parser
-from benchmarks.serving.cores import clocks, idle_share, usable
-from benchmarks.serving.counts import Counts, combinations, contender
-from benchmarks.serving.figures import Row, medians
-from benchmarks.serving.load import Load
-from benchmarks.serving.machine import circumstances
-from benchmarks.serving.project import Project
-from benchmarks.serving.results import MANUAL, SWEEP
-from benchmarks.serving.rounds import in_turn
-from benchmarks.serving.visit import running
-from serving.cpu_count import available
+import psutil
 
-# So that all of it takes less than six minutes.
+from benchmarks.command_line import Run, measure_and_write, print_progress, project_parser
+from benchmarks.documents import PERFORMANCE, ROOT, replace_section, write_json
+from benchmarks.serving.conditions import run_conditions
+from benchmarks.serving.contenders import Contender, goldfish
+from benchmarks.serving.load_generator import Load, wrk_version
+from benchmarks.serving.measurement import running
+from benchmarks.serving.project import Project, find_project
+from benchmarks.serving.schedule import shuffled_rounds
+from benchmarks.serving.statistics import Row, median, summarise_loads
+from benchmarks.serving.sweep_table import table
+from benchmarks.serving.verification import Reference
+from serving.cpu_count import available_cores
+
+RESULTS = ROOT / "benchmarks/sweep.json"
+CORES, PROCESSES, SLOTS, THREADS = (1, 2), (1, 2), (1, 2, 3, 4), (1, 2)
+# All combinations together take less than six minutes.
 ROUNDS, SECONDS = 3, 3.0
-# The least that wrk does; every slot has answered dozens of photos then.
-WARM_UP = 1.0
+# The minimum of wrk; it is enough for dozens of photos in every slot.
+WARM_UP_SECONDS = 1.0
 CLIENTS = 8
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one round found out: also PSS of all processes, MB, and how idle the cores were, 0 to 1."""
+class Combination:
+    """`slots` is the number in each process, `threads` the number in each prediction."""
+
+    cores: int
+    processes: int
+    slots: int
+    threads: int
+
+    @property
+    def comparable(self) -> bool:
+        """At most as many threads as cores, and at most as many slots in all as one process may have."""
+        return self.threads <= self.cores and self.processes * self.slots <= max(SLOTS)
+
+    @property
+    def core_numbers(self) -> list[int]:
+        """The first ones that this process may use."""
+        return sorted(os.sched_getaffinity(0))[: self.cores]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of one combination in one round. Memory is PSS of all processes, MB; idle is 0 to 1."""
 
     load: Load
-    megabytes: float
+    load_mb: float
     idle: float
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and writes; 1 and a sentence if something is missing."""
-    options = parser(
-        "benchmarks.serving.sweep", "Tries the server's counts.", rounds=f"{ROUNDS}", seconds=f"{SECONDS:g}"
-    ).parse_args(arguments)
+    """Runs the command; returns its exit code."""
+    parser = project_parser("benchmarks.serving.sweep", "Compares numbers of processes, slots and threads.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    options = parser.parse_args(arguments)
 
-    def measured() -> Run:
-        load.check()
-        found, tried = project.find(options.project), combinations(available())
-        return measure(found, tried, options.rounds or ROUNDS, options.seconds or SECONDS)
+    def measure() -> Run:
+        wrk_version()
+        project = find_project(options.project)
+        return sweep(project, combinations(available_cores()), options.rounds, options.seconds)
 
-    return carry_out(measured, write)
+    return measure_and_write(measure, write)
 
 
-def measure(found: Project, tried: Sequence[Counts], rounds: int, seconds: float) -> Run:
-    """The medians of each combination."""
-    reference = Reference.of(found.default, found.asked)
-    seen: dict[Counts, list[Seen]] = {counts: [] for counts in tried}
-    for _, counts in in_turn(tried, rounds, str):
-        seen[counts].append(visit(counts, found, reference, seconds))
-        print(f"    {seen[counts][-1].load.rate:.0f}/s", flush=True)
-    return circumstances(found, rounds, seconds) | {
+def combinations(cores: float) -> list[Combination]:
+    """The comparable combinations on a machine with so many cores."""
+    every = (Combination(*numbers) for numbers in product(CORES, PROCESSES, SLOTS, THREADS))
+    return [each for each in every if each.comparable and each.cores <= max(1, cores)]
+
+
+def sweep(project: Project, combinations: Sequence[Combination], rounds: int, seconds: float) -> Run:
+    """Measures every combination; returns medians."""
+    reference = Reference.predict(project.default, project.accuracy_photos)
+    measurements: dict[Combination, list[Measurement]] = {each: [] for each in combinations}
+    for _, combination in shuffled_rounds(combinations, rounds, str):
+        measured = measure(combination, project, reference, seconds)
+        measurements[combination].append(measured)
+        print_progress(f"{measured.load.rate:.0f}/s")
+    return run_conditions(project, rounds, seconds) | {
         "clients": CLIENTS,
-        "bundle": {"digest": found.default.digest, "precision": found.default.precision},
-        "counts": [asdict(counts) | summary(visits) for counts, visits in seen.items()],
+        "bundle": {"digest": project.default.digest, "precision": project.default.precision},
+        "counts": [asdict(each) | summarise(measured) for each, measured in measurements.items()],
     }
 
 
-def visit(counts: Counts, found: Project, reference: Reference, seconds: float) -> Seen:
-    """Starts so many servers, and asks all of them at once."""
-    one, cores = contender(counts, found), usable(counts.cores)
+def measure(combination: Combination, project: Project, reference: Reference, seconds: float) -> Measurement:
+    """Loads as many servers as the combination has processes, because one server has only one process."""
+    contender = server(combination, project)
     with ExitStack() as stack:
-        servers = [stack.enter_context(running(one, found.sent, reference)) for _ in range(counts.processes)]
-        first, *beside = servers
-        first.load(CLIENTS, WARM_UP, beside)
-        before = clocks(cores)
-        load, megabytes = first.load(CLIENTS, seconds, beside)
-        return Seen(load, megabytes, idle_share(before, clocks(cores)))
+        first, *others = [
+            stack.enter_context(running(contender, project.load_photos, reference))
+            for _ in range(combination.processes)
+        ]
+        first.load(CLIENTS, WARM_UP_SECONDS, others)
+        idle_percent(combination.core_numbers)
+        load, memory = first.load(CLIENTS, seconds, others)
+        return Measurement(load, memory, idle_percent(combination.core_numbers) / 100)
 
 
-def summary(visits: Sequence[Seen]) -> Row:
-    """Of all rounds."""
-    return medians([seen.load for seen in visits]) | {
-        "load_mb": round(statistics.median(seen.megabytes for seen in visits)),
-        "idle": round(statistics.median(seen.idle for seen in visits), 2),
+def idle_percent(cores: Sequence[int]) -> float:
+    """Mean idle time of some cores since the last call."""
+    times = psutil.cpu_times_percent(percpu=True)
+    return statistics.mean(times[core].idle + times[core].iowait for core in cores)
+
+
+def server(combination: Combination, project: Project) -> Contender:
+    """One process of a combination, pinned to its cores; the load generator runs on all cores."""
+    cores = ",".join(map(str, combination.core_numbers))
+    module = "benchmarks.serving.serve_with_threads"
+    command = [*("taskset", "--cpu-list", cores), sys.executable, "-m", module, str(combination.threads)]
+    contender = goldfish(project, project.default, GOLDFISH_SLOTS=str(combination.slots))
+    return replace(contender, command=command)
+
+
+def summarise(rounds: Sequence[Measurement]) -> Row:
+    """Medians over the rounds."""
+    return summarise_loads([measured.load for measured in rounds]) | {
+        "load_mb": round(median((measured.load_mb for measured in rounds), 0)),
+        "idle": median((measured.idle for measured in rounds), 2),
     }
 
 
 def write(run: Run) -> None:
-    """Puts a run into its file, and shows it."""
-    SWEEP.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-    show(MANUAL, "sweep", findings.table(run))
-    print(findings.table(run))
+    """Writes the results, and shows them in the document."""
+    write_json(RESULTS, run)
+    replace_section(PERFORMANCE, "sweep", table(run))
 
 
 if __name__ == "__main__":

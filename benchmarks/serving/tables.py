@@ -1,90 +1,69 @@
-"""The results as the documents show them. Pure."""
+"""Markdown tables of a run, for README.md and docs/performance.md. Pure."""
 
 from typing import Any
 
-from benchmarks.serving.contender import LIMIT, OURS, TUTORIAL
-from benchmarks.serving.figures import Row, measured, rate, targets
+from benchmarks.documents import markdown_table
+from benchmarks.serving.contenders import LIMIT, OURS, TUTORIAL
+from benchmarks.serving.statistics import CLIENTS, Row, compare_with_targets, measured_rows, rate
+from benchmarks.targets import target_table
 
-HEADER = (
-    "| | requests/s with 1, 8, 64 clients | p50, p99 with 8 | memory idle, loaded | first right answer "
-    "| top-1 of {asked} | of the limit |\n| --- | --- | --- | --- | --- | --- | --- |"
-)
-
-
-def table(run: dict[str, Any]) -> str:
-    """The README's part: the picture, the contenders, the targets, and what they are worth."""
-    lines = [HEADER.format(asked=run["photos"]["asked"])]
-    lines += [_row(row, run["contenders"]) for row in run["contenders"]]
-    lines += ["", *_failures(run), _conditions(run)]
-    lines += ["", "| | target | measured | |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {target.what} | {target.target} | {target.measured} | {target.verdict} |"
-        for target in targets(run["contenders"])
-    ]
-    lines += _reach(run["contenders"])
-    return "\n".join(lines) + "\n"
+Cells = tuple[object, ...]
 
 
-def _reach(rows: list[Row]) -> list[str]:
-    """How far the tutorial's app is from what the bundle could do without any server."""
-    limits, apps = measured(rows, LIMIT), measured(rows, TUTORIAL)
-    if not limits or not apps:
-        return []
-    times, part = rate(limits[0]) / rate(apps[0]), apps[0]["load_mb"] / limits[0]["load_mb"]
-    return [
-        "",
-        f"The bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of its "
-        "memory. What the server's time goes into, and what was tried, is in "
-        "[docs/performance.md](docs/performance.md#where-the-time-goes).",
-    ]
+def contender_table(run: dict[str, Any]) -> str:
+    """The README's section: the contenders, failures, conditions, and targets."""
+    rows, accuracy = run["contenders"], f"top-1 of {run['photos']['asked']}"
+    columns = ["", "requests/s with 1, 8, 64 clients", "p50, p99 with 8", "memory idle, loaded"]
+    columns += ["first right answer", accuracy, "of the limit"]
+    return (
+        f"{markdown_table(columns, [_contender_cells(row, rows) for row in rows])}\n{_failures(rows)}"
+        f"{conditions(run)} The others share one ONNX file (float32) and our way to decode, and are set "
+        "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
+        f"Memory is PSS of all processes.\n\n{target_table(compare_with_targets(rows))}"
+        f"{_limit_against_tutorial(rows)}"
+    )
 
 
-def _row(row: Row, rows: list[Row]) -> str:
-    """One contender; a failed one keeps its place."""
+def _contender_cells(row: Row, rows: list[Row]) -> Cells:
     name = f"**{row['name']}**" if row["kind"] == OURS else row["name"]
     if "failed" in row:
-        return f"| {name} | not measured, see below | | | | | |"
+        return (name, "not measured, see below", *[""] * 5)
     if row["kind"] == LIMIT:
-        loop = row["clients"]["0"]
-        return f"| {name} | {loop['rate']:.0f} | | {_megabytes(row['load_mb'])} | | | 100 % |"
-    rates = ", ".join(f"{seen['rate']:.0f}" for seen in row["clients"].values())
-    eight, answers = row["clients"]["8"], row["answers"]
-    memory = f"{row['idle_mb']:,.0f}, {_megabytes(row['load_mb'])}"
-    limits = measured(rows, LIMIT, row["precision"]) or measured(rows, LIMIT)
-    part = f"{100 * rate(row) / rate(limits[0]):.0f} %" if limits else ""
-    return (
-        f"| {name} | {rates} | {eight['p50_ms']:.0f}, {eight['p99_ms']:.0f} ms | {memory} "
-        f"| {row['start_seconds']:.1f} s | {answers['right']} | {part} |"
-    )
+        return (name, f"{rate(row):.0f}", "", _megabytes(row), "", "", "100 %")
+    rates = ", ".join(f"{load['rate']:.0f}" for load in row["clients"].values())
+    latency, memory = _latency(row["clients"][CLIENTS]), f"{row['idle_mb']:,.0f}, {_megabytes(row)}"
+    limits = measured_rows(rows, LIMIT, row["precision"]) or measured_rows(rows, LIMIT)
+    share = f"{100 * rate(row) / rate(limits[0]):.0f} %" if limits else ""
+    start = f"{row['start_seconds']:.1f} s"
+    return (name, rates, latency, memory, start, row["answers"]["right"], share)
 
 
-def _megabytes(value: float) -> str:
-    return f"{value:,.0f} MB"
-
-
-def _failures(run: dict[str, Any]) -> list[str]:
-    """Why rows are empty, and errors of those that are not."""
+def _failures(rows: list[Row]) -> str:
+    """Why contenders were not measured, and how many requests failed."""
     lines = []
-    for row in run["contenders"]:
+    for row in rows:
         if "failed" in row:
-            lines.append(f"- {row['name']} was not measured: {row['failed']}")
-            continue
-        if errors := sum(seen["errors"] for seen in row["clients"].values()):
-            lines.append(f"- {row['name']}: {errors:,} requests failed.")
-    return [*lines, ""] if lines else []
+            lines.append(f"- {row['name']} was not measured: {row['failed']}\n")
+        elif errors := sum(load["errors"] for load in row["clients"].values()):
+            lines.append(f"- {row['name']}: {errors:,} requests failed.\n")
+    return "".join([*lines, "\n"]) if lines else ""
 
 
-def _conditions(run: dict[str, Any]) -> str:
-    """What one must know to read the figures."""
+def _limit_against_tutorial(rows: list[Row]) -> str:
+    """The largest possible ratio to the tutorial's app, with no server at all."""
+    limits, apps = measured_rows(rows, LIMIT), measured_rows(rows, TUTORIAL)
+    if not limits or not apps:
+        return ""
+    times, part = rate(limits[0]) / rate(apps[0]), apps[0]["load_mb"] / limits[0]["load_mb"]
     return (
-        f"{circumstances(run)} The others share one ONNX file (float32) and our way to decode, and are set "
-        "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
-        "Memory is PSS of all processes."
+        f"\nThe bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of "
+        "its memory. What the server's time goes into, and what was tried, is in "
+        "[docs/performance.md](docs/performance.md#where-the-time-goes).\n"
     )
 
 
-def circumstances(run: dict[str, Any]) -> str:
-    """When and where, how long and with what."""
+def conditions(run: dict[str, Any]) -> str:
+    """Date, commit, machine, rounds and photos of a run."""
     machine, photos = run["machine"], run["photos"]
     return (
         f"{run['date']}, commit {run['commit']}, {machine['cpu']}, {machine['cores']:g} cores that the load "
@@ -94,41 +73,48 @@ def circumstances(run: dict[str, Any]) -> str:
     )
 
 
-def sentence(run: dict[str, Any]) -> str:
-    """What a quick run says."""
-    rows = run["contenders"]
-    parts = [
-        f"{row['name']} {rate(row):.0f}" for kind in (OURS, LIMIT, TUTORIAL) for row in measured(rows, kind)
-    ]
-    return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {', '.join(parts)}.\n"
+def quick_summary(run: dict[str, Any]) -> str:
+    """The README's sentence about the last quick run."""
+    rows = [row for kind in (OURS, LIMIT, TUTORIAL) for row in measured_rows(run["contenders"], kind)]
+    rates = ", ".join(f"{row['name']} {rate(row):.0f}" for row in rows)
+    return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {rates}.\n"
 
 
-def growth(run: dict[str, Any]) -> str:
-    """The manual's part: how one server grows with clients and photos."""
-    grown = run["growth"]
-    lines = [
-        "| clients | queue | answers/s | p50, p99 | memory | refused |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {seen['clients']} | {seen['queue']} | {load(seen)} | {seen['errors']:,} |"
-        for seen in grown["clients"]
-    ]
-    lines += ["", "| photo | bytes | requests/s | p50, p99 | memory |", "| --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {seen['width']} x {seen['height']} | {seen['bytes'] / 1000:,.0f} kB | {load(seen)} |"
-        for seen in grown["photos"]
-    ]
-    lines += ["", "| threads in a bare loop | threads in each prediction | photos/s | p50 |"]
-    lines += ["| --- | --- | --- | --- |"]
-    lines += [
-        f"| {seen['threads']} | {seen['inner']} | {seen['rate']:.0f} | {seen['p50_ms']:.1f} ms |"
-        for seen in grown["loops"]
-    ]
-    return "\n".join(lines) + "\n"
+def scaling_tables(run: dict[str, Any]) -> str:
+    """The section of docs/performance.md: scaling with clients, photo sizes and threads."""
+    measured, load_columns = run["growth"], ("p50, p99", "memory")
+    clients = markdown_table(
+        ["clients", "queue", "answers/s", *load_columns, "refused"],
+        [
+            (row["clients"], row["queue"], *load_cells(row), f"{row['errors']:,}")
+            for row in measured["clients"]
+        ],
+    )
+    photos = markdown_table(
+        ["photo", "bytes", "requests/s", *load_columns],
+        [
+            (f"{row['width']} x {row['height']}", f"{row['bytes'] / 1000:,.0f} kB", *load_cells(row))
+            for row in measured["photos"]
+        ],
+    )
+    loops = markdown_table(
+        ["threads in a bare loop", "threads in each prediction", "photos/s", "p50"],
+        [
+            (row["threads"], row["inner"], f"{row['rate']:.0f}", f"{row['p50_ms']:.1f} ms")
+            for row in measured["loops"]
+        ],
+    )
+    return "\n".join([clients, photos, loops])
 
 
-def load(seen: Row) -> str:
-    """Requests per second, latency and memory: three cells."""
-    latency = f"{seen['p50_ms']:.0f}, {seen['p99_ms']:.0f} ms"
-    return f"{seen['rate']:.0f} | {latency} | {_megabytes(seen['load_mb'])}"
+def load_cells(row: Row) -> Cells:
+    """Requests per second, latency, memory."""
+    return (f"{row['rate']:.0f}", _latency(row), _megabytes(row))
+
+
+def _latency(load: Row) -> str:
+    return f"{load['p50_ms']:.0f}, {load['p99_ms']:.0f} ms"
+
+
+def _megabytes(row: Row) -> str:
+    return f"{row['load_mb']:,.0f} MB"

@@ -1,4 +1,4 @@
-"""The app that this project began as, written anew: Keras in eager mode, Flask, one route."""
+"""The tutorial's app that this project began as, rewritten: Keras in eager mode, Flask, one route."""
 
 import numpy as np
 from flask import Flask, jsonify, request

@@ -1,8 +1,8 @@
-"""What systems and programs put beside photos, which nobody means as one: it is passed over, and counted.
+"""Files that systems and programs put beside photos and that are never meant as photos: ignored and counted.
 
-Sources: Windows (thumbnails, folder settings), macOS (Finder, archives, edits), Synology and QNAP (bins,
-thumbnails), Google Takeout (a JSON file beside each photo), Picasa, Lightroom and darktable, Office (locks),
-iCloud (placeholders).
+Sources: Windows (thumbnails, folder settings), macOS (Finder, archives, edits), Synology and QNAP (recycle
+bins, thumbnails), Google Takeout (a JSON file for each photo), Picasa, Lightroom and darktable, Office (lock
+files), iCloud (placeholders).
 """
 
 import json
@@ -10,10 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-# Names in small letters, and how they are told.
-FOLDERS = {
+# Lower-case name: the reason as it is shown to the user.
+IGNORED_FOLDERS = {
     "__macosx": "__MACOSX",
     "@eadir": "@eaDir",
     ".trashes": ".Trashes",
@@ -25,7 +26,7 @@ FOLDERS = {
     "lost+found": "lost+found",
     "lost.dir": "LOST.DIR",
 }
-FILES = {
+IGNORED_FILES = {
     ".ds_store": ".DS_Store",
     ".picasa.ini": ".picasa.ini",
     "picasa.ini": "Picasa.ini",
@@ -36,70 +37,81 @@ FILES = {
     "zbthumbnail.info": "ZbThumbnail.info",
     "icon\r": "Icon",
 }
-PREFIXES = {"._": "._ of macOS", "~$": "~$ of Office"}
-SUFFIXES = {".aae": ".AAE", ".xmp": ".xmp", ".icloud": ".icloud"}
-HIDDEN, EMPTY, TAKEOUT, LIVE = "hidden", "empty", "JSON of Takeout", "films of Live Photos"
+IGNORED_PREFIXES = {"._": "._ of macOS", "~$": "~$ of Office"}
+IGNORED_SUFFIXES = {".aae": ".AAE", ".xmp": ".xmp", ".icloud": ".icloud"}
+HIDDEN, EMPTY, TAKEOUT, LIVE_PHOTO = "hidden", "empty", "JSON of Takeout", "films of Live Photos"
 
-# A file with such a name is meant as a photo, also if it has no bytes.
-PHOTO = r"\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|heic|heif|avif|tiff?|dng)"
-# Takeout calls it after the photo, cuts long names, and puts numbers in several places.
-BESIDE = re.compile(PHOTO + r"\b.*\.json", re.IGNORECASE)
-ALBUM = re.compile(
+# A file with such a suffix counts as a photo even if it is empty.
+PHOTO_SUFFIX = r"\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|heic|heif|avif|tiff?|dng)"
+# Takeout names the JSON file after the photo, truncates long names, and adds numbers in several places.
+TAKEOUT_PHOTO_JSON = re.compile(PHOTO_SUFFIX + r"\b.*\.json", re.IGNORECASE)
+TAKEOUT_ALBUM_JSON = re.compile(
     r"(metadata|print-subscriptions|shared_album_comments|user-generated-memory-titles)(\(\d+\))?\.json",
     re.IGNORECASE,
 )
-# What it says of a photo or an album, in files whose names are in the user's language.
-SAYS = {"title", "photoTakenTime", "creationTime", "geoData", "googlePhotosOrigin"}
-JSON_BYTES = 2**18
+# Keys in Takeout's JSON. They identify it where its file name is in the user's language.
+TAKEOUT_KEYS = {"title", "photoTakenTime", "creationTime", "geoData", "googlePhotosOrigin"}
+MAX_JSON_BYTES = 2**18
 
 
-def kind(parts: Sequence[str], path: Path | None = None) -> str | None:
-    """How the file with these names of folders and of its own is told; None if it may be a photo.
+def ignore_reason(parts: Sequence[str], path: Path | None = None) -> str | None:
+    """Why the file with these path parts is ignored; `None` if it may be a photo.
 
-    With `path`, its size and, of JSON, its contents are looked at too.
+    With `path`, its size and the content of JSON files are checked too.
     """
     *folders, name = parts
-    found = next((found for folder in folders if (found := of_folder(folder)) is not None), None)
-    named = found or FILES.get(name.lower()) or _affix(name.lower()) or (HIDDEN if name[:1] == "." else None)
-    return named if named is not None or path is None else _looked_at(path)
+    folder_reasons = (folder_ignore_reason(folder) for folder in folders)
+    reason = (
+        next((reason for reason in folder_reasons if reason is not None), None)
+        or IGNORED_FILES.get(name.lower())
+        or _reason_by_affix(name.lower())
+        or (HIDDEN if name[:1] == "." else None)
+    )
+    return reason if reason is not None or path is None else _reason_by_content(path)
 
 
-def of_folder(name: str) -> str | None:
-    """The same of a folder, which may be a class."""
-    return FOLDERS.get(name.lower(), HIDDEN if name.startswith(".") else None)
+def folder_ignore_reason(name: str) -> str | None:
+    """Why a folder is ignored; `None` if it may be a class."""
+    return IGNORED_FOLDERS.get(name.lower(), HIDDEN if name.startswith(".") else None)
 
 
-def told(counts: Mapping[str, int], most: int = 6) -> str:
-    """What was passed over, the most frequent kinds first; empty if nothing was."""
+def ignored_summary(counts: Mapping[str, int], limit: int = 6) -> str:
+    """One line about the ignored files, the most frequent reasons first; empty if there are none."""
     ordered = Counter(counts).most_common()
-    shown = ", ".join(f"{count:,} {name}" for name, count in ordered[:most])
-    rest = sum(count for _, count in ordered[most:])
+    shown = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:limit])
+    rest = sum(count for _, count in ordered[limit:])
     return (
         f"passed over, for they are no photos: {shown}{f', {rest:,} others' if rest else ''}" if shown else ""
     )
 
 
-def _affix(name: str) -> str | None:
-    found = [told for begin, told in PREFIXES.items() if name.startswith(begin)]
-    return found[0] if found else next((told for end, told in SUFFIXES.items() if name.endswith(end)), None)
+def _reason_by_affix(name: str) -> str | None:
+    prefixes = (reason for prefix, reason in IGNORED_PREFIXES.items() if name.startswith(prefix))
+    suffixes = (reason for suffix, reason in IGNORED_SUFFIXES.items() if name.endswith(suffix))
+    return next(chain(prefixes, suffixes), None)
 
 
-def _looked_at(path: Path) -> str | None:
-    if BESIDE.search(path.name) or ALBUM.fullmatch(path.name):
+def _reason_by_content(path: Path) -> str | None:
+    if TAKEOUT_PHOTO_JSON.search(path.name) or TAKEOUT_ALBUM_JSON.fullmatch(path.name):
         return TAKEOUT
-    if _of_live_photo(path):
-        return LIVE
+    if _is_live_photo_video(path):
+        return LIVE_PHOTO
     with suppress(OSError):
         size = path.stat().st_size
-        if size == 0 and path.is_file() and not re.search(f"{PHOTO}$", path.name, re.IGNORECASE):
+        if size == 0 and path.is_file() and not re.search(f"{PHOTO_SUFFIX}$", path.name, re.IGNORECASE):
             return EMPTY
-        if path.suffix.lower() == ".json" and size <= JSON_BYTES and path.is_file() and _of_takeout(path):
+        if (
+            path.suffix.lower() == ".json"
+            and size <= MAX_JSON_BYTES
+            and path.is_file()
+            and _is_takeout_json(path)
+        ):
             return TAKEOUT
     return None
 
 
-def _of_live_photo(path: Path) -> bool:
-    """Phones put a second of film beside a photo, of the same name."""
+def _is_live_photo_video(path: Path) -> bool:
+    """Is it the short video that a phone stores with a photo, under the same name?"""
     return path.suffix.lower() in (".mov", ".mp4") and any(
         path.with_suffix(suffix).exists()
         for photo in (".heic", ".jpg", ".jpeg")
@@ -107,9 +119,9 @@ def _of_live_photo(path: Path) -> bool:
     )
 
 
-def _of_takeout(path: Path) -> bool:
+def _is_takeout_json(path: Path) -> bool:
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and len(SAYS & document.keys()) > 1
+    return isinstance(document, dict) and len(TAKEOUT_KEYS & document.keys()) > 1

@@ -1,7 +1,7 @@
-"""Which files are photos of which class, and whether the folders are a split.
+"""Determines the class, and the split if folders give one, of every file below a folder of photos.
 
-Two layouts are taken: `<class>/<photo>`, and `<split>/<class>/<photo>` as Kaggle's archives and many programs
-have it. Whatever else there is becomes a `FoldersUnclear`, which says what to do.
+Two layouts are supported: `<class>/<photo>`, and `<split>/<class>/<photo>` as in Kaggle's archives. Any other
+layout raises `FolderLayoutUnclear`, which tells how to change it.
 """
 
 from collections import Counter
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data import misplaced_photos
-from pipeline.data.folder_tree import Parts, Tree, class_names, listed, split_of
-from pipeline.errors import FoldersUnclear
+from pipeline.data.folder_tree import FolderTree, Parts, class_names, join_names, split_from_name
+from pipeline.errors import FolderLayoutUnclear
 from pipeline.params import Splitting
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A file that should be a photo of a class. `file` is its path below the class."""
+class LabelledPhoto:
+    """A file in a class folder, not yet checked to be an image. `file` is its path below the class folder."""
 
     path: Path
     label: str
@@ -26,83 +26,91 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder of photos holds; `splits` says which of its folders are used as which split."""
+class FolderScan:
+    """The content of a folder of photos; `splits` maps the folders that are used as splits to their split."""
 
     classes: list[str]
-    files: list[Photo]
+    photos: list[LabelledPhoto]
     splits: dict[str, str]
-    passed_over: Counter[str]
+    ignored: Counter[str]
     notes: list[str]
-    links: list[str]
+    folder_links: list[str]
 
 
-def listing(folder: Path, splitting: Splitting = "content") -> Found:
-    """Looks through a folder. With `content`, the photos of split folders are put together."""
-    tree = Tree.of(folder)
-    splits = _splits(tree, splitting)
-    misplaced_photos.refuse(tree, splits)
+def scan_folder(folder: Path, splitting: Splitting = "content") -> FolderScan:
+    """Finds the photos of a folder. With `content`, the photos of all split folders are merged."""
+    tree = FolderTree.scan(folder)
+    splits = _split_folders(tree, splitting)
+    misplaced_photos.check_layout(tree, splits)
     labels = {label for top in splits or [""] for label in class_names(folder / top)}
-    files = [
-        _photo(tree, name, parts, splits, splitting)
-        for name in sorted(tree.below)
-        for parts in tree.below[name]
+    photos = [
+        _label(tree, name, parts, splits, splitting)
+        for name in sorted(tree.files)
+        for parts in tree.files[name]
         if not splits or (name in splits and len(parts) > 1)
     ]
-    used = {} if splitting == "content" else splits
-    return Found(sorted(labels), files, used, tree.junk, list(_notes(tree, splits)), tree.links)
+    used_splits = {} if splitting == "content" else splits
+    notes = list(_notes(tree, splits))
+    return FolderScan(sorted(labels), photos, used_splits, tree.ignored, notes, tree.folder_links)
 
 
-def _splits(tree: Tree, splitting: Splitting) -> dict[str, str]:
-    """The folders that are a split; none if there are classes at the top."""
-    named = {name: split for name in tree.below if (split := split_of(name)) is not None}
-    layered = {name: split for name, split in named.items() if tree.inner(name)}
-    # A folder of a split holds class folders, a class called `train` holds photos.
-    clear = sorted(name for name in layered if not any(map(misplaced_photos.PHOTO.search, tree.flat(name))))
-    others = sorted(name for name in tree.below.keys() - named.keys() if not clear or _has_photos(tree, name))
+def _split_folders(tree: FolderTree, splitting: Splitting) -> dict[str, str]:
+    """Maps the split folders to their split; empty if the class folders are at the top level."""
+    named = {name: split for name in tree.files if (split := split_from_name(name)) is not None}
+    layered = {name: split for name, split in named.items() if tree.subfolders(name)}
+    # A split folder holds class folders; a folder `train` that holds photos is a class of that name.
+    certain = sorted(
+        name for name in layered if not any(map(misplaced_photos.PHOTO.search, tree.direct_files(name)))
+    )
+    others = sorted(
+        name for name in tree.files.keys() - named.keys() if not certain or _has_photos(tree, name)
+    )
     if splitting == "folders" and not layered:
-        raise FoldersUnclear(
+        raise FolderLayoutUnclear(
             tree.folder,
             "prepare.split is folders, and none is called train, valid or test and holds class folders",
             "Set it to content in params.yaml, or sort the photos into <split>/<class>/",
         )
-    if splitting == "auto" and others and clear:
-        raise FoldersUnclear(
+    if splitting == "auto" and others and certain:
+        raise FolderLayoutUnclear(
             tree.folder,
-            f"it has {listed(clear)}, which look like a split, and {listed(others)} beside them",
+            f"it has {join_names(certain)}, which look like a split, and {join_names(others)} beside them",
             "In params.yaml set prepare.split to folders, which passes the others over, or to content, where "
             "all of these are classes",
         )
     if splitting == "auto" and not layered:
-        misplaced_photos.refuse_unlabelled(tree, named)
+        misplaced_photos.check_photos_are_labelled(tree, named)
     return layered if not others or splitting == "folders" else {}
 
 
-def _has_photos(tree: Tree, name: str) -> bool:
-    return any(misplaced_photos.PHOTO.search(parts[-1]) for parts in tree.below[name])
+def _has_photos(tree: FolderTree, name: str) -> bool:
+    return any(misplaced_photos.PHOTO.search(parts[-1]) for parts in tree.files[name])
 
 
-def _photo(tree: Tree, name: str, parts: Parts, splits: dict[str, str], splitting: Splitting) -> Photo:
+def _label(
+    tree: FolderTree, name: str, parts: Parts, splits: dict[str, str], splitting: Splitting
+) -> LabelledPhoto:
     path = tree.folder.joinpath(name, *parts)
     if not splits:
-        return Photo(path, name, "/".join(parts))
+        return LabelledPhoto(path, name, "/".join(parts))
     if splitting == "content":
-        # Files of several folders may have one name.
-        return Photo(path, parts[0], "/".join([name, *parts[1:]]))
-    return Photo(path, parts[0], "/".join(parts[1:]), splits[name])
+        # The split stays in the path, because files of several splits may have the same name.
+        return LabelledPhoto(path, parts[0], "/".join([name, *parts[1:]]))
+    return LabelledPhoto(path, parts[0], "/".join(parts[1:]), splits[name])
 
 
-def _notes(tree: Tree, splits: dict[str, str]) -> Iterator[str]:
-    if tree.beside:
-        hint = "; archives are not unpacked" if any(map(misplaced_photos.ARCHIVE.search, tree.beside)) else ""
-        yield f"passed over: {len(tree.beside):,} beside the class folders ({listed(tree.beside)}){hint}"
-    for name in sorted(tree.below) if splits else ():
-        unused = len(tree.flat(name) if name in splits else tree.below[name])
+def _notes(tree: FolderTree, splits: dict[str, str]) -> Iterator[str]:
+    if files := tree.root_files:
+        hint = "; archives are not unpacked" if any(map(misplaced_photos.ARCHIVE.search, files)) else ""
+        yield f"passed over: {len(files):,} beside the class folders ({join_names(files)}){hint}"
+    for name in sorted(tree.files) if splits else ():
+        unused = len(tree.direct_files(name) if name in splits else tree.files[name])
         if unused:
-            yield f"passed over: {unused:,} files in {listed([name])}/ that are in no class folder of a split"
-    inner = sorted({folder for name in tree.below for folder in tree.inner(name)}) if not splits else []
-    if inner and all(split_of(folder) is not None for folder in inner):
+            folder = join_names([name])
+            yield f"passed over: {unused:,} files in {folder}/ that are in no class folder of a split"
+    inner = sorted({folder for name in tree.files for folder in tree.subfolders(name)}) if not splits else []
+    if inner and all(split_from_name(folder) is not None for folder in inner):
         yield (
-            f"warning: {listed(inner)} inside the class folders are not used as a split; if they are one, "
-            "move them up, to <split>/<class>/"
+            f"warning: {join_names(inner)} inside the class folders are not used as a split; if they are "
+            "one, move them up, to <split>/<class>/"
         )

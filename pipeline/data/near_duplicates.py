@@ -1,4 +1,4 @@
-"""Pictures that look the same though their bytes differ: saved anew, scaled, or in another quality."""
+"""Finds near-duplicates: images with different bytes that look the same, such as re-encoded ones."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,53 +11,53 @@ from PIL import Image
 
 from serving.model.decoder import Pixels
 
-# Grey levels, of 255, by which the thumbnails of one picture may differ on average when it is saved anew.
+# Mean absolute difference of two thumbnails, in grey levels of 255, up to which images count as the same.
 TOLERANCE = 4
-# The hash is cut into four. Saving anew changes at most three of its bits as a rule, so one part stays.
-PARTS, PART_BITS = 4, 16
-# How many pictures that share such a part are compared with each other: empty ones and scans of pages all
-# share it, and 20,000 of these would take an hour.
-COMPARED = 300
-# Pairs that are found at most: of the frames of a film nearly every two are one.
-MOST = 50_000
+# The 64-bit hash is cut into 4 bands. Re-encoding usually changes at most 3 bits, so one band stays equal.
+BANDS, BAND_BITS = 4, 16
+# Images of one bucket (an equal band) that are compared with each other. Blank images and scanned pages all
+# share a bucket, and comparing 20,000 of them would take an hour.
+MAX_COMPARED = 300
+# Nearly all pairs of frames of a video are near-duplicates, so the number of pairs is limited.
+MAX_PAIRS = 50_000
 
 
 @dataclass(frozen=True)
-class Look:
-    """What of a picture survives scaling and re-encoding.
+class PerceptualHash:
+    """A hash and a thumbnail that survive rescaling and re-encoding.
 
-    `hash` has 64 bits: is a cell of 8 x 8 darker than its right neighbour? Source: Neal Krawetz, "Kind of
-    Like That", 2013. Many pictures of one kind share it, so `thumbnail`, 16 x 16 grey, decides.
+    `dhash` has 64 bits: is a cell of an 8 x 8 grid darker than its right neighbour? Source: Neal Krawetz,
+    "Kind of Like That", 2013. Many similar images share it, so `thumbnail`, 16 x 16 grey, decides.
     """
 
-    hash: int
+    dhash: int
     thumbnail: bytes
 
     @classmethod
-    def of(cls, pixels: Pixels) -> Self:
-        """Takes the look of uint8 [S,S,3]."""
+    def compute(cls, pixels: Pixels) -> Self:
+        """The perceptual hash of uint8 [S,S,3]."""
         grey = Image.fromarray(pixels).convert("L")
         cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
         bits = np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes()
         return cls(int.from_bytes(bits), grey.resize((16, 16), Image.Resampling.BOX).tobytes())
 
 
-def alike(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
-    """Pairs of places whose pictures look the same, each once, the smaller place first."""
-    seen: set[tuple[int, int]] = set()
-    for part in range(PARTS):
-        groups: dict[int, list[int]] = defaultdict(list)
-        for place, look in enumerate(looks):
-            groups[look.hash >> part * PART_BITS & (1 << PART_BITS) - 1].append(place)
-        for group in groups.values():
-            seen.update(islice(_alike_in(looks, group), MOST - len(seen)))
-    yield from sorted(seen)
+def find_near_duplicates(hashes: Sequence[PerceptualHash]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices of near-duplicates, each once, the smaller index first."""
+    pairs: set[tuple[int, int]] = set()
+    for band in range(BANDS):
+        buckets: dict[int, list[int]] = defaultdict(list)
+        for index, image_hash in enumerate(hashes):
+            buckets[image_hash.dhash >> band * BAND_BITS & (1 << BAND_BITS) - 1].append(index)
+        for bucket in buckets.values():
+            pairs.update(islice(_pairs_in_bucket(hashes, bucket), MAX_PAIRS - len(pairs)))
+    yield from sorted(pairs)
 
 
-def _alike_in(looks: Sequence[Look], places: list[int]) -> Iterator[tuple[int, int]]:
-    # Evenly from all, so that no class is left out.
-    compared = places[:: -(-len(places) // COMPARED)]
-    thumbnails = np.array([np.frombuffer(looks[place].thumbnail, np.uint8) for place in compared], np.int16)
-    for row, place in enumerate(compared[:-1]):
+def _pairs_in_bucket(hashes: Sequence[PerceptualHash], indices: list[int]) -> Iterator[tuple[int, int]]:
+    # An even sample, so that every class is represented.
+    compared = indices[:: -(-len(indices) // MAX_COMPARED)]
+    thumbnails = np.array([np.frombuffer(hashes[index].thumbnail, np.uint8) for index in compared], np.int16)
+    for row, index in enumerate(compared[:-1]):
         near = np.abs(thumbnails[row + 1 :] - thumbnails[row]).mean(axis=1) <= TOLERANCE
-        yield from ((place, compared[row + 1 + int(other)]) for other in np.flatnonzero(near))
+        yield from ((index, compared[row + 1 + int(offset)]) for offset in np.flatnonzero(near))

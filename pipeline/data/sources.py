@@ -1,4 +1,4 @@
-"""Where images come from: a folder of class folders, a built-in set, or an archive on the network."""
+"""Sources of images: class folders, a built-in data set, or an archive that a source.yaml recipe names."""
 
 import hashlib
 import re
@@ -15,75 +15,76 @@ from pydantic import AfterValidator, ValidationError
 from tqdm import tqdm
 
 from pipeline.data import archives, ignored_files
-from pipeline.data.folder_tree import listed
+from pipeline.data.folder_tree import join_names
 from pipeline.data.misplaced_photos import PHOTO
-from pipeline.downloads import cached
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import SourceChanged, SourceInvalid
-from pipeline.params import Environment, Section
+from pipeline.params import Section
 
 RECIPE = "source.yaml"
-# scikit-learn's digits have 8 x 8 pixels; at 64 x 64 people can see them too.
+# scikit-learn's digits have 8 x 8 pixels; 64 x 64 is large enough to look at.
 DIGITS_SIDE = 64
 
 
-def _pattern(text: str) -> str:
+def _check_class_pattern(text: str) -> str:
     if "class" not in re.compile(text).groupindex:
         raise ValueError("needs a group (?P<class>...)")
     return text
 
 
-class Builtin(Section):
-    """Images that come with a library."""
+class BuiltinSource(Section):
+    """A data set that comes with a library."""
 
     builtin: Literal["digits"]
 
 
-class Archive(Section):
-    """A zip file. `classes`, a regular expression, finds the images and in their names the class."""
+class ArchiveSource(Section):
+    """A zip file. `classes` is a regular expression that selects the images and captures the class."""
 
     url: str
-    classes: Annotated[str, AfterValidator(_pattern)]
+    classes: Annotated[str, AfterValidator(_check_class_pattern)]
     sha256: str
 
 
 @contextmanager
-def class_folders(raw: Path, environment: Environment) -> Iterator[Path]:
-    """Yields a folder `<class>/<image>`: `raw` itself, or what its recipe describes, unpacked for a while."""
+def open_source(raw: Path, environment: Environment) -> Iterator[Path]:
+    """Yields a folder `<class>/<image>`: `raw` itself or, with a recipe, a temporary folder."""
     recipe = raw / RECIPE
     if not recipe.exists():
         yield raw
         return
-    source = _read(recipe)
-    if beside := _beside(raw):
+    source = _read_recipe(recipe)
+    if unused := _unused_photos(raw):
         raise SourceInvalid(
             recipe,
-            f"{listed(beside)} beside it would be ignored, for all images come from the recipe. Remove the "
-            f"recipe to use the photos of {raw}, or move what is beside it to a folder of its own",
+            f"{join_names(unused)} beside it would be ignored, for all images come from the recipe. Remove "
+            f"the recipe to use the photos of {raw}, or move what is beside it to a folder of its own",
         )
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
-        if isinstance(source, Builtin):
+        if isinstance(source, BuiltinSource):
             write_digits(folder)
         else:
-            unpack(source, folder, environment.keras_home)
+            unpack_archive(source, folder, environment.keras_home)
         yield folder
 
 
-def _beside(raw: Path) -> list[str]:
-    """Folders and photos that look as if they should be used too."""
+def _unused_photos(raw: Path) -> list[str]:
+    """Folders and photos beside a recipe, which would be ignored."""
     return [
         path.name
         for path in sorted(raw.iterdir())
-        if (path.is_dir() and ignored_files.of_folder(path.name) is None)
-        or (PHOTO.search(path.name) and ignored_files.kind((path.name,), path) is None)
+        if (path.is_dir() and ignored_files.folder_ignore_reason(path.name) is None)
+        or (PHOTO.search(path.name) and ignored_files.ignore_reason((path.name,), path) is None)
     ]
 
 
-def _read(recipe: Path) -> Builtin | Archive:
+def _read_recipe(recipe: Path) -> BuiltinSource | ArchiveSource:
     try:
         document = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        kind = Builtin if isinstance(document, dict) and "builtin" in document else Archive
-        return kind.model_validate(document)
+        is_builtin = isinstance(document, dict) and "builtin" in document
+        return (BuiltinSource if is_builtin else ArchiveSource).model_validate(document)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise SourceInvalid(recipe, "; ".join(faults)) from None
@@ -94,9 +95,9 @@ def _read(recipe: Path) -> Builtin | Archive:
 def write_digits(folder: Path) -> None:
     """Writes scikit-learn's handwritten digits as `<digit>/<number>.png`, grey, 64 x 64 pixels.
 
-    They are stored without compression, whose bytes would depend on the zlib that Pillow was built with.
+    They are stored without compression: compressed bytes would depend on the zlib that Pillow uses.
     """
-    # Imported here because only this source needs it, and it takes a second.
+    # Imported here because it takes a second, and only this source needs it.
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -107,17 +108,17 @@ def write_digits(folder: Path) -> None:
         grey.resize((DIGITS_SIDE, DIGITS_SIDE), Image.Resampling.BICUBIC).save(path, compress_level=0)
 
 
-def unpack(source: Archive, folder: Path, keras_home: Path) -> None:
-    """Gets the archive and writes its images into class folders, after checking all of their bytes."""
-    path = cached(source.url, keras_home, "datasets", "the photos", archives.TOTAL_BYTES)
+def unpack_archive(source: ArchiveSource, folder: Path, keras_home: Path) -> None:
+    """Downloads an archive, unpacks its photos into class folders and verifies their combined SHA-256."""
+    path = cached_download(source.url, keras_home, "datasets", "the photos", archives.MAX_TOTAL_BYTES)
     total = hashlib.sha256()
-    with archives.opened(path) as archive:
-        photos = archives.photos(archive, path, re.compile(source.classes), folder)
+    with archives.open_archive(path) as archive:
+        photos = archives.select_photos(archive, path, re.compile(source.classes), folder)
         for photo in tqdm(photos, desc="unpack", unit="file", disable=None):
-            data = archives.unpacked(archive, photo)
+            data = archives.read_photo(archive, photo)
             total.update(f"{hashlib.sha256(data).hexdigest()} {photo.name}\n".encode())
             (folder / photo.label).mkdir(exist_ok=True)
-            # A name that differs in capitals only may be the same to a file system.
+            # "x": on a case-insensitive file system two names may denote the same file.
             with (folder / photo.label / photo.name).open("xb") as file:
                 file.write(data)
     if total.hexdigest() != source.sha256:

@@ -1,4 +1,4 @@
-"""A bundle's answers to a folder of labelled images: encoded bytes in, as the server gets them."""
+"""Runs a bundle on a folder of labelled images, from encoded bytes as in the server."""
 
 import time
 from collections.abc import Sequence
@@ -11,109 +11,107 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.errors import DataRefused
-from pipeline.evaluation.metrics import Classes, rank
-from pipeline.onnx import probability_check
-from serving.cpu_count import available
+from pipeline.evaluation.metrics import ClassNumbers, rank_of_class
+from pipeline.onnx.probability_check import check_probabilities
+from serving.cpu_count import available_cores
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor, Probabilities
 
-# Images whose latency is measured, one after the other, after as many that only warm up.
-TIMED, WARM_UP = 50, 5
-
-
-# The class number of images whose class the model does not have: no answer to them is right.
-NO_CLASS = -1
-# Images whose probabilities are kept whole, for the comparison with Keras, whose two more passes are slow; so
-# many are enough to notice one in a hundred that differs.
-WHOLE = 1000
-NOTHING = np.empty(0, dtype=np.float32)
-# Images that a thread takes at a time: enough that taking them costs nothing, few enough that at the end no
-# core waits for another.
-BLOCK = 8
+# Images whose latency is measured, one after the other, and images before them that only warm up.
+TIMED_IMAGES, WARM_UP_IMAGES = 50, 5
+# Class number of an image whose class the model does not have: every prediction for it is wrong.
+UNKNOWN_CLASS = -1
+# Images whose full probabilities are kept, for the comparison with Keras, which needs two more slow passes.
+# 1,000 suffice to find a difference in one image of a hundred.
+SAMPLE_SIZE = 1000
+NOT_YET_PREDICTED = np.empty(0, dtype=np.float32)
+# Images per task of a thread: large enough that scheduling costs nothing, small enough that all cores finish
+# at nearly the same time.
+BLOCK_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What is kept of the answers to N images: a few bytes of each, however many classes there are.
+class Predictions:
+    """The predictions for N images: a few bytes per image, whatever the number of classes.
 
-    Of each image: its file, the actual class number (or `NO_CLASS`), the winner (among equals the first),
-    the winner's probability, and the place of the actual class, 0 for the winner.
+    One entry per image: its file, the actual class number (or `UNKNOWN_CLASS`), the predicted class (the
+    first one among equals), its probability, and the rank of the actual class (0: predicted).
     """
 
-    classes: int
+    class_count: int
     files: list[Path]
-    actual: Classes
-    predicted: Classes
+    actual: ClassNumbers
+    predicted: ClassNumbers
     confidence: Probabilities
-    ranks: Classes
-    # All probabilities of some images, evenly over the files: {number of the image: float32 [K]}.
-    whole: dict[int, Probabilities]
+    ranks: ClassNumbers
+    # All probabilities of a sample of the images, evenly over the files: {index: float32 [K]}.
+    sampled_probabilities: dict[int, Probabilities]
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.predicted == self.actual)
 
 
-def ask(predictor: Predictor, folder: Path, strict: bool = True) -> Answers:
-    """Asks about every image of `folder/<class id>/`, on all cores.
+def predict_folder(predictor: Predictor, folder: Path, strict: bool = True) -> Predictions:
+    """Predicts every image of `folder/<class id>/`, on all cores.
 
-    A class that the model does not have is refused or, if not `strict`, counts as `NO_CLASS`. So are answers
-    that are no probabilities, which count as they are if not `strict`.
+    If `strict`, raises for a class that the model does not have and for outputs that are no probabilities.
+    Otherwise such a class is `UNKNOWN_CLASS`, and the outputs are used as they are.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    actual = _numbers(predictor, folder, files, strict)
+    actual = _actual_classes(predictor, folder, files, strict)
     total = len(files)
-    answers = Answers(
-        classes=len(predictor.labels),
+    predictions = Predictions(
+        class_count=len(predictor.labels),
         files=files,
         actual=actual,
         predicted=np.empty(total, dtype=np.int64),
         confidence=np.empty(total, dtype=np.float32),
         ranks=np.empty(total, dtype=np.int64),
-        whole=dict.fromkeys(range(0, total, max(1, -(-total // WHOLE))), NOTHING),
+        sampled_probabilities=dict.fromkeys(
+            range(0, total, max(1, -(-total // SAMPLE_SIZE))), NOT_YET_PREDICTED
+        ),
     )
     with (
-        ThreadPoolExecutor(max(1, round(available()))) as pool,
-        tqdm(total=total, desc="ask", unit="image", disable=None) as bar,
+        ThreadPoolExecutor(max(1, round(available_cores()))) as pool,
+        tqdm(total=total, desc="predict", unit="image", disable=None) as bar,
     ):
-        for rows in pool.map(lambda rows: _fill(answers, predictor, rows, strict), _blocks(total)):
+        blocks = [range(begin, min(begin + BLOCK_SIZE, total)) for begin in range(0, total, BLOCK_SIZE)]
+        for rows in pool.map(lambda rows: _predict_rows(predictions, predictor, rows, strict), blocks):
             bar.update(len(rows))
-    return answers
+    return predictions
 
 
-def _numbers(predictor: Predictor, folder: Path, files: Sequence[Path], strict: bool) -> Classes:
+def _actual_classes(predictor: Predictor, folder: Path, files: Sequence[Path], strict: bool) -> ClassNumbers:
     """The actual class of each image, by the name of its folder."""
-    number = {label.id: index for index, label in enumerate(predictor.labels)}
+    numbers = {label.id: index for index, label in enumerate(predictor.labels)}
     names = [path.relative_to(folder).parts[0] for path in files]
-    unknown = sorted({name for name in names if name not in number})
+    unknown = sorted({name for name in names if name not in numbers})
     if strict and unknown:
         raise DataRefused(folder, [(f"{name}/", "the model has no such class") for name in unknown])
-    return np.array([number.get(name, NO_CLASS) for name in names], dtype=np.int64)
+    return np.array([numbers.get(name, UNKNOWN_CLASS) for name in names], dtype=np.int64)
 
 
-def _blocks(total: int) -> list[range]:
-    return [range(begin, min(begin + BLOCK, total)) for begin in range(0, total, BLOCK)]
-
-
-def _fill(answers: Answers, predictor: Predictor, rows: range, strict: bool) -> range:
-    """Asks about the images of these numbers, one by one as the server would."""
+def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, strict: bool) -> range:
+    """Predicts the images with these indices one by one, as the server does, and stores the results."""
     for row in rows:
-        answer = predictor.answer(answers.files[row].read_bytes())
+        probabilities = predictor.classify(predictions.files[row].read_bytes())
         if strict:
-            probability_check.check(answer, answers.files[row])
-        actual, winner = int(answers.actual[row]), int(answer.argmax())
-        answers.predicted[row] = winner
-        answers.confidence[row] = answer[winner]
-        answers.ranks[row] = answers.classes if actual == NO_CLASS else rank(answer, actual)
-        if row in answers.whole:
-            answers.whole[row] = answer
+            check_probabilities(probabilities, predictions.files[row])
+        actual, winner = int(predictions.actual[row]), int(probabilities.argmax())
+        predictions.predicted[row] = winner
+        predictions.confidence[row] = probabilities[winner]
+        known = actual != UNKNOWN_CLASS
+        predictions.ranks[row] = rank_of_class(probabilities, actual) if known else predictions.class_count
+        if row in predictions.sampled_probabilities:
+            predictions.sampled_probabilities[row] = probabilities
     return rows
 
 
-def latency(predictor: Predictor, files: Sequence[Path]) -> dict[str, float]:
+def measure_latency(predictor: Predictor, files: Sequence[Path]) -> dict[str, float]:
     """Milliseconds per image on this machine, one image after the other on one thread."""
     decoding, predicting = [], []
-    for path in [*files[:WARM_UP], *files[:TIMED]]:
+    for path in [*files[:WARM_UP_IMAGES], *files[:TIMED_IMAGES]]:
         data = path.read_bytes()
         begin = time.perf_counter()
         pixels = decode(data, predictor.preprocessing)
@@ -121,11 +119,11 @@ def latency(predictor: Predictor, files: Sequence[Path]) -> dict[str, float]:
         predictor.predict(pixels[np.newaxis])
         decoding.append(1000 * (decoded - begin))
         predicting.append(1000 * (time.perf_counter() - decoded))
-    measured = slice(min(WARM_UP, len(files)), None)
-    both = np.add(decoding[measured], predicting[measured])
+    measured = slice(min(WARM_UP_IMAGES, len(files)), None)
+    total = np.add(decoding[measured], predicting[measured])
     return {
         "decode_ms_p50": float(np.median(decoding[measured])),
         "predict_ms_p50": float(np.median(predicting[measured])),
-        "total_ms_p50": float(np.median(both)),
-        "total_ms_p95": float(np.percentile(both, 95)),
+        "total_ms_p50": float(np.median(total)),
+        "total_ms_p95": float(np.percentile(total, 95)),
     }

@@ -1,22 +1,23 @@
-"""The grid of images that people look at first: right answers, and the wrong ones that were surest."""
+"""examples.png: a grid of test images with correct predictions, and the wrong ones of highest confidence."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from pipeline.evaluation.plotting import canvas, drawable
-from pipeline.markdown import plain
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
+from pipeline.markdown import plain_text
 from serving.model.decoder import Pixels
 
 COLUMNS = 8
-# Characters of a name that fit above a picture.
-ABOVE = 15
+# Characters of a class name that fit above an image.
+NAME_LENGTH = 15
+CORRECT_COLOUR, WRONG_COLOUR = "#1a7f37", "#cf222e"
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image as the model sees it, uint8 [S,S,3], and the winner of its answer."""
+    """An image as the model receives it, uint8 [S,S,3], and the prediction for it."""
 
     pixels: Pixels
     actual: str
@@ -24,27 +25,27 @@ class Example:
     confidence: float
 
 
-def grid(path: Path, title: str, right: list[Example], wrong: list[Example]) -> None:
-    """Draws one row of right answers above one row of wrong ones as PNG."""
-    with canvas(path, (1.75 * COLUMNS, 5.2)) as figure:
+def draw_grid(path: Path, title: str, correct: list[Example], wrong: list[Example]) -> None:
+    """Draws one row of correct predictions above one row of wrong ones, as PNG."""
+    with png_figure(path, (1.75 * COLUMNS, 5.2)) as figure:
         figure.suptitle(title, fontsize=15)
         rows = figure.subplots(2, COLUMNS)
-        for axes, examples, colour in ((rows[0], right, "#1a7f37"), (rows[1], wrong, "#cf222e")):
-            for place, axis in enumerate(axes):
-                axis.set_axis_off()
-                if place < len(examples):
-                    _draw(axis, examples[place], colour)
+        for row, examples, colour in ((rows[0], correct, CORRECT_COLOUR), (rows[1], wrong, WRONG_COLOUR)):
+            for column, axes in enumerate(row):
+                axes.set_axis_off()
+                if column < len(examples):
+                    _draw_example(axes, examples[column], colour)
 
 
-def _draw(axis: Axes, example: Example, colour: str) -> None:
-    axis.imshow(example.pixels)
-    # Two lines for a wrong answer: what it is, and what the model took it for.
-    shown = _short(example.predicted)
+def _draw_example(axes: Axes, example: Example, colour: str) -> None:
+    axes.imshow(example.pixels)
+    # The caption of a wrong prediction has two lines: the actual class, and the predicted one.
+    caption = _caption_name(example.predicted)
     if example.actual != example.predicted:
-        shown = f"{_short(example.actual)}\nnot {shown}"
-    # A dollar in a class name is no formula.
-    axis.set_title(f"{shown} {example.confidence:.0%}", fontsize=9, color=colour, parse_math=False)
+        caption = f"{_caption_name(example.actual)}\nnot {caption}"
+    # parse_math: a dollar sign in a class name must not start a formula.
+    axes.set_title(f"{caption} {example.confidence:.0%}", fontsize=9, color=colour, parse_math=False)
 
 
-def _short(name: str) -> str:
-    return drawable(plain(name.replace("_", " "), ABOVE))
+def _caption_name(name: str) -> str:
+    return replace_missing_glyphs(plain_text(name.replace("_", " "), NAME_LENGTH))

@@ -1,21 +1,22 @@
-"""May this model be registered? Floors from params, little lost to 8 bits, no loss against what is pinned.
+"""The gate: decides whether a model may be registered.
 
-Shares alone do not tell whether a model has learned anything: of 200 cats and 10 dogs always answering "cat"
-is right on 95 %. So top-1 is also compared with that, and there is a floor for recall, in which all classes
-count alike.
+It compares metrics with the floors in params.yaml, int8 with float32, and the candidate with the pinned
+version. Top-1 alone does not show whether a model has learned anything: with 200 cats and 10 dogs, always
+predicting "cat" is correct for 95 %. Top-1 is therefore also compared with that baseline, and there is a
+floor for macro recall, in which all classes count alike.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.metrics import loss_probability
-from pipeline.evaluation.quantisation_loss import Loss
+from pipeline.evaluation.metrics import one_sided_mcnemar_p_value
+from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.params import Evaluate
 
 
 @dataclass(frozen=True)
-class Check:
-    """One condition. The reason of one that is met holds no figure that varies between runs or machines."""
+class GateCheck:
+    """The result of one check. If it passed, `reason` has no figure that varies between runs or machines."""
 
     name: str
     passed: bool
@@ -23,8 +24,8 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Candidate against pinned version on the same images: how many only one of them had right."""
+class PinnedComparison:
+    """Candidate and pinned version on the same images: how many only one of them predicted correctly."""
 
     pinned: str
     images: int
@@ -32,46 +33,59 @@ class Comparison:
     gained: int
 
 
-def floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> list[Check]:
-    """Compares what was measured with what params demand."""
+def decide(checks: list[GateCheck]) -> dict[str, Any]:
+    """The gate's decision, as stored in metrics.json: it passes if all checks passed."""
+    return {
+        "passed": all(check.passed for check in checks),
+        "checks": {check.name: {"passed": check.passed, "reason": check.reason} for check in checks},
+    }
+
+
+def check_floors(metrics: dict[str, Any], latency_ms: float, settings: Evaluate) -> list[GateCheck]:
+    """Compares metrics and latency with the limits in params.yaml."""
     agreement = min(metrics["agreement"].values())
     fast = latency_ms <= settings.max_latency_ms
-    within = f"at most {settings.max_latency_ms:g} ms per image"
-    # The best five of five classes are always right, so there it is not measured.
-    top5 = [_floor("top5", metrics["top5"], settings.min_top5)] if "top5" in metrics else []
+    limit = f"at most {settings.max_latency_ms:g} ms per image"
+    # Absent for five classes or fewer, where top-5 is always 1.
+    top5 = [_check_floor("top5", metrics["top5"], settings.min_top5)] if "top5" in metrics else []
     return [
-        _floor("top1", metrics["top1"], settings.min_top1),
+        _check_floor("top1", metrics["top1"], settings.min_top1),
         *top5,
-        _floor("recall", metrics["recall_macro"], settings.min_recall),
-        _over_majority(metrics, settings),
-        _floor("agreement", agreement, settings.min_agreement),
-        Check("latency", fast, within if fast else f"{latency_ms:.1f} ms per image, not {within}"),
+        _check_floor("recall", metrics["recall_macro"], settings.min_recall),
+        _check_majority_baseline(metrics, settings),
+        _check_floor("agreement", agreement, settings.min_agreement),
+        GateCheck("latency", fast, limit if fast else f"{latency_ms:.1f} ms per image, not {limit}"),
     ]
 
 
-def _over_majority(metrics: dict[str, Any], settings: Evaluate) -> Check:
-    """Refuses what is hardly better than always answering the commonest class, or may be so by chance."""
-    share, top1, least = metrics["majority"]["share"], metrics["top1"], settings.min_over_majority
-    if least == 0:
-        return Check("majority", True, "not asked for: evaluate.min_over_majority is 0")
-    floor = share + least * (1 - share)
-    always = f"always answering the commonest class is right on {share:.4f}"
+def _check_floor(name: str, value: float, floor: float) -> GateCheck:
+    passed = value >= floor
+    return GateCheck(name, passed, f"{value:.4f} {'>=' if passed else 'is below'} {floor:g}")
+
+
+def _check_majority_baseline(metrics: dict[str, Any], settings: Evaluate) -> GateCheck:
+    """Refuses a model that is hardly better than always predicting the commonest class, or only by chance."""
+    share, top1, margin = metrics["majority"]["share"], metrics["top1"], settings.min_over_majority
+    if margin == 0:
+        return GateCheck("majority", True, "not asked for: evaluate.min_over_majority is 0")
+    floor = share + margin * (1 - share)
+    baseline = f"always answering the commonest class is right on {share:.4f}"
     if top1 < floor or share == 1:
-        mend = (
+        advice = (
             "evaluate.min_over_majority: 0 leaves it to evaluate.min_recall, in which all classes count alike"
         )
-        return Check("majority", False, f"top-1 {top1:.4f} is below {floor:.4f}: {always}; {mend}")
-    # More than no mistake cannot be asked for, however few images there are to make one with.
+        return GateCheck("majority", False, f"top-1 {top1:.4f} is below {floor:.4f}: {baseline}; {advice}")
+    # A model without errors passes: with few images it cannot reach a lower p-value.
     if top1 < 1 and metrics["chance"] >= settings.significance:
         found = f"answers without looking are right as often with a probability of {metrics['chance']:.3f}"
-        return Check("majority", False, f"{found}, not below {settings.significance:g}; test more images")
-    return Check("majority", True, f"{top1:.4f} >= {floor:.4f}: {always}")
+        return GateCheck("majority", False, f"{found}, not below {settings.significance:g}; test more images")
+    return GateCheck("majority", True, f"{top1:.4f} >= {floor:.4f}: {baseline}")
 
 
-def quantisation(loss: Loss, settings: Evaluate) -> Check:
-    """Refuses 8 bits that lose more of top-1 than params allow, on the same images as float32.
+def check_quantisation(loss: QuantisationLoss, settings: Evaluate) -> GateCheck:
+    """Refuses an int8 model that loses more top-1 than allowed, on the same images as float32.
 
-    What was counted decides, not the interval: that only shows how much so many images can tell.
+    The measured loss decides; the interval only shows how precise it is for this number of images.
     """
     passed = loss.top1 <= settings.max_quantisation_loss
     low, high = (100 * bound for bound in loss.interval)
@@ -79,40 +93,31 @@ def quantisation(loss: Loss, settings: Evaluate) -> Check:
         f"{100 * loss.top1:.2f} points of top-1 lost to 8 bits (95 % interval {low:.2f} to {high:.2f}; "
         f"{loss.lost} images lost, {loss.gained} gained)"
     )
-    bound = f"{100 * settings.max_quantisation_loss:g}"
-    mend = "; export.precision: float32 loses none, and more images to calibrate with or to test may help"
-    return Check("quantisation", passed, f"{found} <= {bound}" if passed else f"{found}, not {bound}{mend}")
+    limit = f"{100 * settings.max_quantisation_loss:g}"
+    advice = "; export.precision: float32 loses none, and more images to calibrate with or to test may help"
+    reason = f"{found} <= {limit}" if passed else f"{found}, not {limit}{advice}"
+    return GateCheck("quantisation", passed, reason)
 
 
-def regression(comparison: Comparison | None, settings: Evaluate) -> Check:
-    """Refuses a significant loss. `None`: this is what is pinned, or there is nothing to compare with."""
-    met = Check(
+def check_regression(comparison: PinnedComparison | None, settings: Evaluate) -> GateCheck:
+    """Refuses a significant loss against the pinned version.
+
+    `None`: the candidate is the pinned version, or there is none to compare with.
+    """
+    passed = GateCheck(
         "regression",
         True,
         f"no loss was found against what is pinned (at a level of {settings.significance:g})",
     )
     if comparison is None:
-        return met
-    chance = loss_probability(comparison.lost, comparison.gained)
-    if comparison.lost <= comparison.gained or chance >= settings.significance:
-        return met
-    return Check(
+        return passed
+    p_value = one_sided_mcnemar_p_value(comparison.lost, comparison.gained)
+    if comparison.lost <= comparison.gained or p_value >= settings.significance:
+        return passed
+    return GateCheck(
         "regression",
         False,
         f"of {comparison.images} images {comparison.lost} were right with the pinned "
         f"{comparison.pinned[:12]} and are wrong now, {comparison.gained} the other way round "
-        f"(p = {chance:.2g})",
+        f"(p = {p_value:.2g})",
     )
-
-
-def verdict(checks: list[Check]) -> dict[str, Any]:
-    """The gate as it stands in metrics.json."""
-    return {
-        "passed": all(check.passed for check in checks),
-        "checks": {check.name: {"passed": check.passed, "reason": check.reason} for check in checks},
-    }
-
-
-def _floor(name: str, found: float, least: float) -> Check:
-    passed = found >= least
-    return Check(name, passed, f"{found:.4f} {'>=' if passed else 'is below'} {least:g}")

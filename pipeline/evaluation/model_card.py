@@ -1,93 +1,11 @@
-"""The model's card, `reports/<model>/README.md`: what a reader of the repository sees of a model."""
+"""The model card, `reports/<model>/README.md`, which readers of the repository see."""
 
 from typing import Any
 
-from pipeline.markdown import code, codes, plain
+from pipeline.markdown import code, code_list, plain_text
 
-# Longer lists are in classes.csv and confusions.csv.
-WORST = 5
-
-
-def render(
-    model: str,
-    metrics: dict[str, Any],
-    data: dict[str, Any],
-    classes: list[dict[str, Any]],
-    confusions: list[dict[str, Any]],
-) -> str:
-    """Writes the card. `classes` and `confusions` are the rows of the files of these names."""
-    gate = metrics["gate"]
-    images = data["images"]
-    missed = never_answered(classes, confusions)
-    lines = [
-        f"# {model}",
-        "",
-        "![Right answers above, the surest wrong ones below](examples.png)",
-        "",
-        f"| on {metrics['images']} held-out images | value | 95 % interval |",
-        "| --- | --- | --- |",
-        *(
-            f"| {name} | {_percent(metrics[key])} | {_interval(metrics[f'{key}_interval'])} |"
-            for name, key in SHARES
-            if key in metrics
-        ),
-        f"| top-1 of always answering {code(metrics['majority']['class'])}, the commonest class "
-        f"| {_percent(metrics['majority']['share'])} | |",
-        *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
-        *_eight_bits(metrics),
-        "",
-        f"**Gate: {'passed' if gate['passed'] else 'refused'}.**",
-        "",
-        *(f"- {name}: {check['reason']}" for name, check in sorted(gate["checks"].items())),
-        "",
-        f"Digest: `{metrics['digest']}`",
-        "",
-        "## Where it is weakest",
-        "",
-        "| class | images | recall | precision | most often taken for |",
-        "| --- | --- | --- | --- | --- |",
-        *(
-            f"| {code(row['name'])} | {row['images']} "
-            f"| {_percent(row['recall'])} | {_percent(row['precision'])} "
-            f"| {_taken_for(row['name'], confusions)} |"
-            for row in sorted(
-                (row for row in classes if row["images"]),
-                key=lambda row: (row["recall"], row["precision"], row["name"]),
-            )[:WORST]
-        ),
-        "",
-        *([f"Never answered: {codes(missed, WORST)}.", ""] if missed else []),
-        *(
-            f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
-            for row in confusions[:WORST]
-        ),
-        "",
-        "## Data",
-        "",
-        f"{images['train']} images to train, {images['valid']} to validate, {images['test']} to test; "
-        f"{len(data['repeated'])} repeated ones were left out, "
-        f"{data['look_alikes_across_splits']['pairs']} pairs look alike across splits.",
-        "",
-        f"Data digest: `{data['digest']}`",
-        "",
-        f"Built again by `make run MODEL={model}`. Written by the stage `evaluate`; edits are overwritten.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def baseline(metrics: dict[str, Any]) -> str:
-    """What top-1 has to be compared with, in words for a terminal."""
-    majority = metrics["majority"]
-    return f"always answering {plain(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
-
-
-def never_answered(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
-    """The classes that have images and are the answer to none, as always the same answer leaves them."""
-    named = {row["predicted"] for row in confusions}
-    missed = (row["name"] for row in classes if row["images"] and not row["recall"])
-    return [name for name in missed if name not in named]
-
-
+# Rows of each list; the complete lists are in classes.csv and confusions.csv.
+MAX_ROWS = 5
 SHARES = (("top-1", "top1"), ("top-5", "top5"))
 NUMBERS = (
     ("precision, mean of classes", "precision_macro"),
@@ -97,28 +15,131 @@ NUMBERS = (
 )
 
 
-def _taken_for(name: str, confusions: list[dict[str, Any]]) -> str:
-    """The commonest wrong answer to a class; "" if there is none."""
+def render_card(
+    model: str,
+    metrics: dict[str, Any],
+    data: dict[str, Any],
+    classes: list[dict[str, Any]],
+    confusions: list[dict[str, Any]],
+) -> str:
+    """Renders the card as Markdown, from metrics.json, data.json and the rows of both CSV files."""
+    lines = [
+        f"# {model}",
+        "",
+        "![Right answers above, the surest wrong ones below](examples.png)",
+        "",
+        *_metrics_table(metrics),
+        "",
+        *_gate_lines(metrics["gate"]),
+        "",
+        f"Digest: `{metrics['digest']}`",
+        "",
+        "## Where it is weakest",
+        "",
+        *_weakest_classes(classes, confusions),
+        "",
+        "## Data",
+        "",
+        _data_line(data),
+        "",
+        f"Data digest: `{data['digest']}`",
+        "",
+        f"Built again by `make run MODEL={model}`. Written by the stage `evaluate`; edits are overwritten.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def format_baseline(metrics: dict[str, Any]) -> str:
+    """The top-1 of always predicting the commonest class, as text for a terminal."""
+    majority = metrics["majority"]
+    return f"always answering {plain_text(majority['class'], 40)!r} has top-1 {majority['share']:.1%}"
+
+
+def never_predicted(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
+    """The classes that have images and are never predicted."""
+    wrongly_predicted = {row["predicted"] for row in confusions}
+    without_hits = (row["name"] for row in classes if row["images"] and not row["recall"])
+    return [name for name in without_hits if name not in wrongly_predicted]
+
+
+def _metrics_table(metrics: dict[str, Any]) -> list[str]:
+    majority = metrics["majority"]
+    return [
+        f"| on {metrics['images']} held-out images | value | 95 % interval |",
+        "| --- | --- | --- |",
+        *(
+            f"| {name} | {_format_percent(metrics[key])} | {_format_interval(metrics[f'{key}_interval'])} |"
+            for name, key in SHARES
+            if key in metrics
+        ),
+        f"| top-1 of always answering {code(majority['class'])}, the commonest class "
+        f"| {_format_percent(majority['share'])} | |",
+        *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
+        *_int8_rows(metrics),
+    ]
+
+
+def _int8_rows(metrics: dict[str, Any]) -> list[str]:
+    """The rows of an int8 model: top-1 of its float32 graph, and the loss."""
+    if metrics["precision"] != "int8":
+        return []
+    float32, loss = metrics["float32"], metrics["quantisation"]
+    top1, interval = _format_percent(float32["top1"]), _format_interval(float32["top1_interval"])
+    low, high = (100 * bound for bound in loss["interval"])
+    counts, points = f"{loss['lost']} images lost, {loss['gained']} gained", 100 * loss["top1_lost"]
+    return [
+        f"| top-1 in float32 | {top1} | {interval} |",
+        f"| top-1 lost to 8 bits: {counts} | {points:.1f} points | {low:.1f} to {high:.1f} |",
+    ]
+
+
+def _gate_lines(gate: dict[str, Any]) -> list[str]:
+    return [
+        f"**Gate: {'passed' if gate['passed'] else 'refused'}.**",
+        "",
+        *(f"- {name}: {check['reason']}" for name, check in sorted(gate["checks"].items())),
+    ]
+
+
+def _weakest_classes(classes: list[dict[str, Any]], confusions: list[dict[str, Any]]) -> list[str]:
+    with_images = [row for row in classes if row["images"]]
+    weakest = sorted(with_images, key=lambda row: (row["recall"], row["precision"], row["name"]))
+    never = never_predicted(classes, confusions)
+    return [
+        "| class | images | recall | precision | most often taken for |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {code(row['name'])} | {row['images']} "
+            f"| {_format_percent(row['recall'])} | {_format_percent(row['precision'])} "
+            f"| {_commonest_confusion(row['name'], confusions)} |"
+            for row in weakest[:MAX_ROWS]
+        ),
+        "",
+        *([f"Never answered: {code_list(never, MAX_ROWS)}.", ""] if never else []),
+        *(
+            f"- {code(row['actual'])} taken for {code(row['predicted'])}: {row['images']} times"
+            for row in confusions[:MAX_ROWS]
+        ),
+    ]
+
+
+def _commonest_confusion(name: str, confusions: list[dict[str, Any]]) -> str:
+    """The class most often predicted instead of this one; "" if there is none."""
     found = (row for row in confusions if row["actual"] == name)
     return next((f"{code(row['predicted'])}, {row['images']} times" for row in found), "")
 
 
-def _eight_bits(metrics: dict[str, Any]) -> list[str]:
-    """The rows of a model that answers in 8 bits: what its float32 graph has right, and the loss."""
-    if metrics["precision"] != "int8":
-        return []
-    floats, loss = metrics["float32"], metrics["quantisation"]
-    low, high = (100 * bound for bound in loss["interval"])
-    counted, points = f"{loss['lost']} images lost, {loss['gained']} gained", 100 * loss["top1_lost"]
-    return [
-        f"| top-1 in float32 | {_percent(floats['top1'])} | {_interval(floats['top1_interval'])} |",
-        f"| top-1 lost to 8 bits: {counted} | {points:.1f} points | {low:.1f} to {high:.1f} |",
-    ]
+def _data_line(data: dict[str, Any]) -> str:
+    images, similar = data["images"], data["look_alikes_across_splits"]["pairs"]
+    return (
+        f"{images['train']} images to train, {images['valid']} to validate, {images['test']} to test; "
+        f"{len(data['repeated'])} repeated ones were left out, {similar} pairs look alike across splits."
+    )
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _interval(bounds: list[float]) -> str:
+def _format_interval(bounds: list[float]) -> str:
     return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"

@@ -1,7 +1,7 @@
-"""Figures that become PNG files: the same bytes each time, and names in any script.
+"""Matplotlib figures as reproducible PNG files, with class names in any script.
 
-Matplotlib's own font comes first, then Noto for what it lacks: Chinese, Japanese, Korean, Devanagari, Thai
-and some twenty more. A character that none of them has is written as its code point, such as U+12000.
+Matplotlib's own font comes first, then Noto for the characters that it lacks: Chinese, Japanese, Korean,
+Devanagari, Thai and some twenty other scripts. A character without a glyph becomes its code point (U+12000).
 """
 
 import unicodedata
@@ -17,52 +17,54 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
-OWN = "DejaVu Sans"
-# Packages of nothing but fonts, 17 MB. Whoever leaves them out sees more code points.
-PACKAGES = ("manimgx_fonts", "noto_cjk_sans_jp_regular")
+DEFAULT_FONT = "DejaVu Sans"
+# Optional packages that contain only fonts, 17 MB. Without them more characters become code points.
+FONT_PACKAGES = ("manimgx_fonts", "noto_cjk_sans_jp_regular")
 
 
 @contextmanager
-def canvas(path: Path, inches: tuple[float, float]) -> Iterator[Figure]:
-    """A figure that becomes a file when the block ends."""
+def png_figure(path: Path, inches: tuple[float, float]) -> Iterator[Figure]:
+    """Yields a figure and saves it at the end of the block."""
     matplotlib.use("Agg")
-    with matplotlib.rc_context({"font.family": [OWN, *_added()]}), warnings.catch_warnings():
-        # Of two characters that are drawn as one, no font may have both.
+    families = [DEFAULT_FONT, *_register_fonts()]
+    with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
+        # A combining sequence may be drawn as one glyph for which no font has both characters.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=inches, dpi=80, layout="constrained")
         yield figure
-        # The version of matplotlib would otherwise be written into the file.
+        # Without metadata: it would contain Matplotlib's version.
         figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def drawable(text: str) -> str:
-    """The text with code points in the place of what no font has; what is not seen anyway is left out."""
-    return "".join(character if _known(ord(character)) else _instead(character) for character in text)
+def replace_missing_glyphs(text: str) -> str:
+    """Replaces characters without a glyph by their code points, and drops those that are invisible."""
+    return "".join(character if _has_glyph(ord(character)) else _placeholder(character) for character in text)
 
 
-def _instead(character: str) -> str:
+def _placeholder(character: str) -> str:
+    # Format characters and combining marks have no width of their own.
     return "" if unicodedata.category(character) in ("Cf", "Mn", "Me") else f"U+{ord(character):04X}"
 
 
 @cache
-def _known(number: int) -> bool:
-    # A line's end is no character of a font.
-    return number == ord("\n") or any(font.get_char_index(number) for font in _fonts())
+def _has_glyph(code_point: int) -> bool:
+    # Matplotlib handles line feeds itself.
+    return code_point == ord("\n") or any(font.get_char_index(code_point) for font in _fonts())
 
 
 @cache
 def _fonts() -> tuple[FT2Font, ...]:
-    return tuple(FT2Font(path) for path in (fontManager.findfont(OWN), *map(str, _files())))
+    return tuple(FT2Font(path) for path in (fontManager.findfont(DEFAULT_FONT), *map(str, _font_files())))
 
 
 @cache
-def _added() -> tuple[str, ...]:
-    """The names of the fonts of the packages, which Matplotlib knows from now on."""
-    for path in _files():
+def _register_fonts() -> tuple[str, ...]:
+    """Registers the fonts of the packages with Matplotlib; returns their family names."""
+    for path in _font_files():
         fontManager.addfont(path)
-    return tuple(sorted({FT2Font(str(path)).family_name for path in _files()}))
+    return tuple(sorted({FT2Font(str(path)).family_name for path in _font_files()}))
 
 
-def _files() -> list[Path]:
-    found = [spec for package in PACKAGES if (spec := find_spec(package)) and spec.origin]
+def _font_files() -> list[Path]:
+    found = [spec for package in FONT_PACKAGES if (spec := find_spec(package)) and spec.origin]
     return [file for spec in found for file in sorted(Path(str(spec.origin)).parent.glob("*.[ot]tf"))]

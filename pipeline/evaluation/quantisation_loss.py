@@ -1,38 +1,38 @@
-"""What 8 bits cost: the served graph and the float32 one were asked about the same images."""
+"""The accuracy that int8 quantisation costs: the served graph and the float32 graph on the same images."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from pipeline.evaluation.batch_prediction import Answers
-from pipeline.evaluation.metrics import paired_interval
+from pipeline.evaluation.batch_prediction import Predictions
+from pipeline.evaluation.metrics import paired_difference_interval
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Of so many images, `lost` were right in float32 alone, `gained` in 8 bits alone."""
+class QuantisationLoss:
+    """Of `images`, `lost` are correct in float32 only, `gained` in int8 only."""
 
     images: int
     lost: int
     gained: int
 
     @classmethod
-    def between(cls, floats: Answers, served: Answers) -> "Loss":
-        """Counts the images; both answered the same ones, in the same order."""
-        lost, gained = (floats.right & ~served.right).sum(), (served.right & ~floats.right).sum()
-        return cls(len(served.files), int(lost), int(gained))
+    def between(cls, float32: Predictions, int8: Predictions) -> Self:
+        """Compares the predictions for the same images, in the same order."""
+        lost, gained = (float32.correct & ~int8.correct).sum(), (int8.correct & ~float32.correct).sum()
+        return cls(len(int8.files), int(lost), int(gained))
 
     @property
     def top1(self) -> float:
-        """The share of top-1 that was lost; negative if more was gained."""
+        """The loss of top-1, as a share; negative for a gain."""
         return (self.lost - self.gained) / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of that."""
-        return paired_interval(self.lost, self.gained, self.images)
+        """The 95 % interval of `top1`."""
+        return paired_difference_interval(self.lost, self.gained, self.images)
 
-    def figures(self, digits: int) -> dict[str, Any]:
-        """The loss as it stands in metrics.json."""
+    def to_metrics(self, digits: int) -> dict[str, Any]:
+        """The loss as stored in metrics.json."""
         return {
             "lost": self.lost,
             "gained": self.gained,

@@ -1,13 +1,13 @@
-"""TensorFlow and Keras, started so that the same inputs give the same bits. Import both from here.
+"""Imports TensorFlow and Keras, configured for reproducible results. Import both from here.
 
-What was found out about reproducibility (`tests/pipeline/project/test_run.py` shows the first part):
-- On one kind of machine, training gives the same bits, whatever the number of cores: the number of
-  threads is fixed, for it decides how sums are split up.
-- oneDNN chooses its kernels by what the CPU can do, so TensorFlow's use of it is off, and the part that
-  matrix products cannot do without is capped at AVX2.
-- What is left: Eigen takes `rsqrtps` and `rcpps`, whose last bits are the CPU's own, and block sizes from its
-  caches. An emulated Haswell differed in BatchNorm, softmax and two of five matrix products. Another kind of
-  CPU may therefore train a model that is as good, with another digest.
+Findings about reproducibility (`tests/pipeline/project/test_run.py` verifies the first):
+- On one kind of machine, training gives the same bits for any number of cores, because the number of threads,
+  which determines how sums are split, is fixed.
+- oneDNN selects kernels by CPU features. TensorFlow's use of it is off, and the part that matrix products
+  cannot do without is limited to AVX2.
+- Remaining: Eigen uses `rsqrtps` and `rcpps`, whose last bits depend on the CPU, and block sizes derived from
+  the CPU's caches. An emulated Haswell differed in BatchNorm, softmax and two of five matrix products. So
+  another kind of CPU may train an equally good model with another digest.
 """
 
 import ctypes
@@ -19,19 +19,19 @@ from pathlib import Path
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 os.environ["KERAS_BACKEND"] = "tensorflow"
-# Its start-up messages are not for the user; what goes wrong is raised all the same.
+# Hides start-up messages; errors are raised nevertheless.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-# glibc's parameters (malloc.h): what is free at the top beyond the first is returned to the system, the
-# second is asked for in advance, and blocks larger than the third (32 MB at the most) are never kept.
+# Parameters of glibc's mallopt (malloc.h): free memory at the top of the heap beyond the first is returned to
+# the system, the second is allocated in advance, and blocks above the third (at most 32 MB) are mapped.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def _keep_memory() -> None:
-    """Lets the process keep the large blocks that every training step frees and asks for again.
+def _retain_freed_memory() -> None:
+    """Makes malloc keep the large blocks that every training step frees and allocates again.
 
-    Measured on two cores: nearly half of the time went into giving them back and forth.
+    Measured on two cores: returning them to the system took nearly half of the training time.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
@@ -40,8 +40,8 @@ def _keep_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 2**25)
 
 
-def _writable(keras_home: Path) -> Path:
-    """Keras looks into a cache only if it may write there; a read-only one is mirrored by links."""
+def _writable_cache(keras_home: Path) -> Path:
+    """Keras ignores a cache that it cannot write to; a read-only one is mirrored with symbolic links."""
     if os.access(keras_home, os.W_OK) or not keras_home.is_dir():
         return keras_home
     source = keras_home.resolve()
@@ -54,17 +54,17 @@ def _writable(keras_home: Path) -> Path:
     return mirror
 
 
-_keep_memory()
+_retain_freed_memory()
 if os.environ.get("KERAS_HOME"):
-    os.environ["KERAS_HOME"] = str(_writable(Path(os.environ["KERAS_HOME"]).expanduser()))
+    os.environ["KERAS_HOME"] = str(_writable_cache(Path(os.environ["KERAS_HOME"]).expanduser()))
 else:
-    # Set and empty, it would be the current directory.
+    # An empty value would mean the current directory.
     os.environ.pop("KERAS_HOME", None)
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# Fixed, not the number of cores: see above. More threads gain little on images of this size.
+# Independent of the number of cores, see above. More threads gain little on images of this size.
 THREADS = 2
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)

@@ -1,29 +1,29 @@
-"""What Keras publishes of ImageNet, known by SHA-256: weights of MobileNetV2, and names of the classes."""
+"""Keras's published ImageNet files, verified by SHA-256: MobileNetV2 weights and class names."""
 
 import json
 from dataclasses import dataclass
 
-from pipeline.downloads import cached
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import WeightsUnknown
 from pipeline.files import sha256_of
-from pipeline.params import Environment
 from serving.artifact.bundle import Label
 
-# Where keras.applications looks first, for the error that names it when it cannot be had.
+# The URL that keras.applications downloads from.
 WEIGHTS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
     "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224.h5"
 )
 CLASSES = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
-# More than the largest of these files has.
-WEIGHTS_BYTES, CLASSES_BYTES = 2**28, 2**20
+# Download limits, above the size of the largest of these files.
+MAX_WEIGHTS_BYTES, MAX_CLASSES_BYTES = 2**28, 2**20
 
-# Keras itself checks no weights of MobileNetV2. Whose a file is, by width and SHA-256; for the other widths
-# nobody here knows the right one.
-KNOWN: dict[float, dict[str, str]] = {
+# The origin of weights, by width multiplier (alpha) and SHA-256, because Keras does not verify MobileNetV2's
+# weights. For widths that are not listed, the right SHA-256 is not known.
+KNOWN_WEIGHTS: dict[float, dict[str, str]] = {
     1.0: {
         "3e195a2857356cfc092cbbb460beb2a5bce279015d7792598b8d3d9e451902e3": "Keras's release",
-        # For machines that reach no network. It answers almost, and not quite, as the release does.
+        # For machines without a network. Its predictions are close to the release's, but not equal.
         "815beb34e388494a301134caa65a121de3f783a7155525e744fd4671fe8a32d4": (
             "not Keras's release, but recovered from Google's 8-bit model"
         ),
@@ -33,36 +33,39 @@ CLASSES_SHA256 = "a1e7a966a1f601d39e4b43e119b3e7dd4a2ad3ea08cf69847cbaf021013767
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A file of weights. `origin` says whose it is; "" if nobody here has vouched for that SHA-256."""
+class WeightsFile:
+    """A file of weights; `origin` is empty if its SHA-256 is not known."""
 
     file: str
     sha256: str
     origin: str
 
 
-def weights(alpha: float, environment: Environment) -> Weights:
-    """Has MobileNetV2's weights in Keras's cache, or says how: Keras's own error names no way out.
+def fetch_weights(alpha: float, environment: Environment) -> WeightsFile:
+    """Downloads MobileNetV2's weights into Keras's cache unless they are there, and verifies them.
 
-    `WeightsUnknown` if their SHA-256 is none of those that are known for this width.
+    Raises `SourceUnavailable` if they cannot be downloaded; unlike Keras's error it tells what to do.
+    Raises `WeightsUnknown` if SHA-256 values are known for this width and the file has another one.
     """
     url = WEIGHTS.format(alpha=float(alpha))
-    path = cached(url, environment.keras_home, "models", "MobileNetV2's ImageNet weights", WEIGHTS_BYTES)
-    found, known = sha256_of(path), KNOWN.get(float(alpha), {})
+    path = cached_download(
+        url, environment.keras_home, "models", "MobileNetV2's ImageNet weights", MAX_WEIGHTS_BYTES
+    )
+    found, known = sha256_of(path), KNOWN_WEIGHTS.get(float(alpha), {})
     if known and found not in known:
         raise WeightsUnknown(path, list(known), found)
     if not known:
-        print(f"{path}: nobody here knows which SHA-256 it should have; it has {found}")
-    return Weights(path.name, found, known.get(found, ""))
+        print(f"{path}: not verified, because the right SHA-256 for this width is not known; it has {found}")
+    return WeightsFile(path.name, found, known.get(found, ""))
 
 
-def labels(environment: Environment) -> list[Label]:
+def fetch_labels(environment: Environment) -> list[Label]:
     """The 1000 classes in the order of the outputs.
 
-    Two birds and machines are both "crane", two garments both "maillot": these get their id behind the name.
+    Two classes are called "crane" and two "maillot"; their ids are appended to these names.
     """
-    what = "the names of ImageNet's classes"
-    path = cached(CLASSES, environment.keras_home, "models", what, CLASSES_BYTES)
+    description = "the names of ImageNet's classes"
+    path = cached_download(CLASSES, environment.keras_home, "models", description, MAX_CLASSES_BYTES)
     if (found := sha256_of(path)) != CLASSES_SHA256:
         raise WeightsUnknown(path, [CLASSES_SHA256], found)
     index = json.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""A Keras model as an ONNX file whose bytes depend on the model alone.
+"""Exports a Keras model as an ONNX file whose bytes depend on the model alone.
 
-The exporter numbers its nodes by counters that go on from one export to the next, and sorts them by those
-names. Here the graph is written anew from its output backwards, so only its structure decides the order.
-Where layers have one pixel, one export of 36 had a Reshape more that changes nothing: such ones are dropped.
+The exporter numbers nodes with counters that continue from one export to the next, and sorts nodes by these
+names. The graph is therefore rewritten from its output backwards, so that only its structure determines the
+order. For layers of one pixel, one export of 36 had an additional no-op Reshape; these are removed.
 """
 
 import warnings
@@ -14,35 +14,35 @@ import onnx
 
 from pipeline.network.backend import keras
 
-# What the graph's ends are called, for the predictor and for every protocol.
+# Names of the graph's input and output, for the predictor and for every protocol.
 INPUT, OUTPUT = "image", "probabilities"
-# The newest that the exporter was tested with (tf2onnx 1.17); it also fixes the meaning of each operator.
+# The newest opset that the exporter, tf2onnx 1.17, was tested with.
 OPSET = 18
 
 
 def to_bytes(model: Any) -> bytes:  # noqa: ANN401
     """Exports a Keras model with one input and one output; opset 18, float32, batches of any size."""
     with TemporaryDirectory(prefix="goldfish-") as folder, warnings.catch_warnings():
-        # tf2onnx asks NumPy for names that NumPy has given up; Keras mends that a line later.
+        # tf2onnx uses deprecated NumPy names; Keras works around that.
         warnings.simplefilter("ignore", FutureWarning)
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec("uint8", model.input_shape, name=INPUT)]
         model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
-        return bytes(canonical(onnx.load(path)).SerializeToString(deterministic=True))
+        return bytes(canonicalise(onnx.load(path)).SerializeToString(deterministic=True))
 
 
-def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrites a graph: nodes in the order of a walk from the output, values numbered in that order."""
-    graph = _without_idle_reshapes(model)
+def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Rewrites a graph with nodes in a canonical topological order and values numbered in that order."""
+    graph = _without_no_op_reshapes(model)
     names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     used: list[onnx.TensorProto] = []
-    for node in _walk(graph):
+    for node in _topological_order(graph):
         for name in node.input:
             if name in constants and name not in names:
                 names[name] = f"constant_{len(used)}"
-                used.append(_renamed(constants[name], names[name]))
+                used.append(_rename_tensor(constants[name], names[name]))
         for name in node.output:
             names.setdefault(name, f"value_{len(names)}")
         fresh = onnx.helper.make_node(
@@ -54,9 +54,9 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         fresh.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
         nodes.append(fresh)
-    rewritten = onnx.helper.make_graph(
-        nodes, "goldfish", [_end(graph.input[0], INPUT)], [_end(graph.output[0], OUTPUT)], used
-    )
+    inputs = [_graph_value(graph.input[0], INPUT)]
+    outputs = [_graph_value(graph.output[0], OUTPUT)]
+    rewritten = onnx.helper.make_graph(nodes, "goldfish", inputs, outputs, used)
     opsets = [
         onnx.helper.make_opsetid(entry.domain, entry.version)
         for entry in model.opset_import
@@ -69,8 +69,8 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _without_idle_reshapes(model: onnx.ModelProto) -> onnx.GraphProto:
-    """A copy of the graph in which readers of a Reshape to the same shape read its input."""
+def _without_no_op_reshapes(model: onnx.ModelProto) -> onnx.GraphProto:
+    """A copy of the graph in which consumers of a Reshape to the same shape use its input instead."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     integers = (tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64)
     targets = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in integers}
@@ -78,24 +78,27 @@ def _without_idle_reshapes(model: onnx.ModelProto) -> onnx.GraphProto:
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info
     }
     for node in graph.node:
-        # [-1, C, H, W] of [batch, C, H, W]; a size that is not known is 0.
+        # [-1, C, H, W] from [batch, C, H, W]; an unknown size is 0.
         shape = shapes.get(node.input[0], []) if node.op_type == "Reshape" else []
         if len(shape) > 1 and all(shape[1:]) and targets.get(node.input[1]) == [-1, *shape[1:]]:
-            for reader in graph.node:
-                reader.input[:] = [node.input[0] if name == node.output[0] else name for name in reader.input]
+            for consumer in graph.node:
+                consumer.input[:] = [
+                    node.input[0] if name == node.output[0] else name for name in consumer.input
+                ]
     return graph
 
 
-def _walk(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that the output needs, each after those that it needs, inputs in their order."""
-    maker = {name: node for node in graph.node for name in node.output}
+def _topological_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that the output depends on, each after its own inputs, which are visited in order."""
+    producer = {name: node for node in graph.node for name in node.output}
     ordered: list[onnx.NodeProto] = []
     done: set[str] = set()
-    # A stack, not recursion: a network may be deeper than Python's limit. True: its inputs are done.
+    # A stack, because a deep network would exceed Python's recursion limit. The flag is set once the inputs
+    # of a value's node are done.
     stack = [(graph.output[0].name, False)]
     while stack:
         value, ready = stack.pop()
-        node = maker.get(value)
+        node = producer.get(value)
         if node is None or node.output[0] in done:
             continue
         if ready:
@@ -107,14 +110,14 @@ def _walk(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return ordered
 
 
-def _renamed(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+def _rename_tensor(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)
     copy.name, copy.doc_string = name, ""
     return copy
 
 
-def _end(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
-    kind = value.type.tensor_type
-    shape = ["batch", *(dimension.dim_value for dimension in kind.shape.dim[1:])]
-    return onnx.helper.make_tensor_value_info(name, kind.elem_type, shape)
+def _graph_value(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+    tensor_type = value.type.tensor_type
+    shape = ["batch", *(dimension.dim_value for dimension in tensor_type.shape.dim[1:])]
+    return onnx.helper.make_tensor_value_info(name, tensor_type.elem_type, shape)

@@ -1,17 +1,18 @@
-"""Is an answer a distribution over the classes? Logits and sigmoids are none, and look like answers."""
+"""Checks that a model's output is a probability distribution, which logits and sigmoids are not."""
 
 from pathlib import Path
 
 from pipeline.errors import NotProbabilities
 from serving.model.predictor import Probabilities
 
-# What the rounding of a sum may differ by; logits differ by far more.
+# Above the rounding error of a sum and far below the deviation of logits.
 TOLERANCE = 1e-3
 
 
-def check(answer: Probabilities, image: Path) -> None:
-    """Raises `NotProbabilities` unless the values [K] are from 0 to 1 and add up to 1."""
-    low, high, total = float(answer.min()), float(answer.max()), float(answer.sum(dtype="float64"))
-    # Not `<` and `>`, which do not hold for an answer that is no number.
+def check_probabilities(probabilities: Probabilities, image: Path) -> None:
+    """Raises `NotProbabilities` unless the values [K] lie between 0 and 1 and add up to 1."""
+    low, high = float(probabilities.min()), float(probabilities.max())
+    total = float(probabilities.sum(dtype="float64"))
+    # Negated, because every comparison with NaN is false.
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE and abs(total - 1) <= TOLERANCE):
         raise NotProbabilities(image, low, high, total)

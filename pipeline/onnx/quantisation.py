@@ -1,12 +1,12 @@
-"""A float32 graph in 8 bits, by ONNX Runtime's static quantiser: per channel, as QuantizeLinear pairs.
+"""Quantises a float32 graph to 8 bits with ONNX Runtime's static quantiser: per channel, in QDQ format.
 
-What was found out (MobileNetV2 on ImageNet, one thread of a Zen 5):
-- Activations as uint8 and weights as int8 take half the time of float32; weights as uint8 take as long as
-  float32 and lose more, and 7-bit weights (`reduce_range`) lose nine points of top-1.
-- The scaling of pixels and the softmax stay float32. A softmax in 8 bits gives probabilities in steps of
-  1/255, whose sum was up to 0.46 away from 1.
-- The range of a layer that holds 99.999 % of its values keeps the answers nearer to those of float32 than the
-  whole range does, and than 99.99 % (mean divergence 0.0035, 0.0042, 0.0049).
+Findings (MobileNetV2 on ImageNet, one thread of a Zen 5):
+- With uint8 activations and int8 weights, inference takes half the time of float32. With uint8 weights it
+  takes as long as float32 and loses more accuracy; 7-bit weights (`reduce_range`) lose nine points of top-1.
+- Pixel scaling and softmax stay float32. An 8-bit softmax gives probabilities in steps of 1/255, whose sum
+  was up to 0.46 away from 1.
+- Calibrating each layer to 99.999 % of its values gives outputs nearer to float32 than the whole range or
+  99.99 % (mean divergence 0.0035, 0.0042, 0.0049).
 """
 
 import io
@@ -24,47 +24,48 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.calibrate import PercentileCalibrater, TensorData, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from pipeline.onnx.keras_to_onnx import INPUT, canonical
+from pipeline.onnx.keras_to_onnx import INPUT, canonicalise
 from serving.model.decoder import Pixels
 
 PERCENTILE = 99.999
-LAYERS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "Pad"]
-# Their output is the input of the softmax.
-LAST = ["Gemm", "MatMul"]
-# Images whose values of all layers are in memory at once: 60 MB each with 224 pixels.
-CHUNK = 4
-# Bits of a range's mantissa. The last digits of float32 sums are the CPU's own, the bytes must not be.
-MANTISSA = 8
+QUANTISED_OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "Pad"]
+# Operators of the last layer; their output, the input of the softmax, is not quantised.
+HEAD_OPERATORS = ["Gemm", "MatMul"]
+# Images whose values of all layers are in memory at once: 60 MB an image of 224 x 224 pixels.
+CHUNK_SIZE = 4
+# Ranges are rounded to this number of mantissa bits: the last digits of float32 sums depend on the CPU, and
+# the bytes of the graph must not.
+MANTISSA_BITS = 8
 
 
-def quantised(graph: bytes, images: Pixels) -> bytes:
-    """Makes the 8-bit ONNX of a float32 one; `images`, uint8 [N,S,S,3], show the ranges of its values."""
+def quantise(graph: bytes, images: Pixels) -> bytes:
+    """Quantises a float32 ONNX graph to 8 bits; `images`, uint8 [N,S,S,3], are used for calibration."""
     with TemporaryDirectory(prefix="goldfish-") as name:
         folder = Path(name)
-        prepared, ranges, made = folder / "float.onnx", folder / "ranges.json", folder / "int8.onnx"
+        prepared, ranges, result = folder / "float.onnx", folder / "ranges.json", folder / "int8.onnx"
         (folder / "model.onnx").write_bytes(graph)
-        # Folds what follows a convolution into it. The rest of it is for transformers.
+        # Folds BatchNorm into convolutions. Symbolic shape inference is needed for transformers only.
         quant_pre_process(folder / "model.onnx", prepared, skip_symbolic_shape=True)
-        save_tensors_data(_ranges(prepared, images, folder / "observed.onnx"), ranges)
+        save_tensors_data(_calibrate(prepared, images, folder / "augmented.onnx"), ranges)
         quantize_static(
             prepared,
-            made,
+            result,
             None,
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=LAYERS,
+            op_types_to_quantize=QUANTISED_OPERATORS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_before_the_first_layer(prepared),
+            nodes_to_exclude=_preprocessing_nodes(prepared),
             calibrate_method=CalibrationMethod.Percentile,
             calibration_cache_path=ranges,
-            extra_options={"OpTypesToExcludeOutputQuantization": LAST},
+            extra_options={"OpTypesToExcludeOutputQuantization": HEAD_OPERATORS},
         )
-        return bytes(canonical(onnx.load(made)).SerializeToString(deterministic=True))
+        return bytes(canonicalise(onnx.load(result)).SerializeToString(deterministic=True))
 
 
-class _Images:
-    """What the quantiser reads images from: one at a time, then None."""
+class _CalibrationReader:
+    """The quantiser's interface for calibration data: one image at a time, then None."""
 
     def __init__(self, images: Pixels) -> None:
         self.images: Iterator[Any] = iter(images)
@@ -74,39 +75,39 @@ class _Images:
         return None if image is None else {INPUT: image[np.newaxis]}
 
 
-def _ranges(graph: Path, images: Pixels, observed: Path) -> Any:  # noqa: ANN401
+def _calibrate(graph: Path, images: Pixels, augmented: Path) -> Any:  # noqa: ANN401
     """The range of every layer's values over all images, rounded."""
-    calibrater = PercentileCalibrater(graph, LAYERS, str(observed), percentile=PERCENTILE)
+    calibrater = PercentileCalibrater(graph, QUANTISED_OPERATORS, str(augmented), percentile=PERCENTILE)
     calibrater.augment_graph()
-    calibrater.infer_session = _session(observed)
-    # It prints what it does.
+    calibrater.infer_session = _session(augmented)
+    # The calibrater prints progress messages.
     with redirect_stdout(io.StringIO()):
-        for begin in range(0, len(images), CHUNK):
-            calibrater.collect_data(_Images(images[begin : begin + CHUNK]))
-        found = calibrater.compute_data()
-    for name in found.keys():  # noqa: SIM118  (it is no dictionary)
-        lowest, highest = found[name].range_value
-        found[name] = TensorData(lowest=rounded(lowest), highest=rounded(highest))
-    return found
+        for begin in range(0, len(images), CHUNK_SIZE):
+            calibrater.collect_data(_CalibrationReader(images[begin : begin + CHUNK_SIZE]))
+        ranges = calibrater.compute_data()
+    for name in ranges.keys():  # noqa: SIM118  (not a dictionary)
+        lowest, highest = ranges[name].range_value
+        ranges[name] = TensorData(lowest=round_limit(lowest), highest=round_limit(highest))
+    return ranges
 
 
 def _session(graph: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Fixed, so that the number of cores decides nothing.
+    # Fixed, so that results do not depend on the number of cores.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def rounded(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The nearest number with a mantissa of `MANTISSA` bits; it is at most 0.4 % away."""
+def round_limit(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The nearest number with `MANTISSA_BITS` bits of mantissa, at most 0.4 % away."""
     mantissa, exponent = np.frexp(value)
-    nearest = np.ldexp(np.round(np.ldexp(mantissa, MANTISSA)), exponent - MANTISSA)
+    nearest = np.ldexp(np.round(np.ldexp(mantissa, MANTISSA_BITS)), exponent - MANTISSA_BITS)
     return np.asarray(nearest, dtype=np.float32)
 
 
-def _before_the_first_layer(graph: Path) -> list[str]:
-    """The nodes that scale pixels: in 8 bits they would only be slower and less exact."""
+def _preprocessing_nodes(graph: Path) -> list[str]:
+    """The nodes that scale pixels; in 8 bits they would be slower and less exact."""
     nodes = list(onnx.load(graph).graph.node)
-    first = next((index for index, node in enumerate(nodes) if node.op_type in ("Conv", *LAST)), 0)
+    first = next((index for index, node in enumerate(nodes) if node.op_type in ("Conv", *HEAD_OPERATORS)), 0)
     return [node.name for node in nodes[:first]]

@@ -1,4 +1,4 @@
-"""Whether the project is a git repository, which DVC and the pins' history need. A zip download is none."""
+"""Checks that the project is a git repository with a commit, which DVC and the history of pins need."""
 
 import subprocess
 from pathlib import Path
@@ -9,16 +9,16 @@ INIT, COMMIT = "git init", 'git add -A && git commit -m "Begin"'
 
 
 def require_repository() -> None:
-    """Raises `RepositoryMissing`, which says what to type, unless git knows this folder and has a commit."""
-    _ask(f"{INIT} && {COMMIT}", "rev-parse", "--git-dir")
-    _ask(COMMIT, "rev-parse", "--verify", "HEAD")
+    """Raises `RepositoryMissing`, with the commands to type, if there is no repository or no commit."""
+    _check_git(f"{INIT} && {COMMIT}", "rev-parse", "--git-dir")
+    _check_git(COMMIT, "rev-parse", "--verify", "HEAD")
 
 
-def _ask(advice: str, *arguments: str) -> None:
+def _check_git(advice: str, *arguments: str) -> None:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False, text=True)
     except FileNotFoundError:
         raise RepositoryMissing(Path.cwd(), "git is not installed", f"{INIT} && {COMMIT}") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["git does not say why"]
-        raise RepositoryMissing(Path.cwd(), said[0].removeprefix("fatal: "), advice)
+        message = done.stderr.strip().splitlines() or ["git does not say why"]
+        raise RepositoryMissing(Path.cwd(), message[0].removeprefix("fatal: "), advice)

@@ -1,6 +1,6 @@
-"""`repair <model>`: puts right what copies, moves and lost files have done to registry, alias and pin.
+"""`repair <model>`: repairs registry, alias and pin after a copy, a move, or the loss of files.
 
-What cannot be put right without a decision, or without bytes that are not here, is said with what to do.
+What needs a decision, or bytes that cannot be found, is reported with the command that helps.
 """
 
 from collections.abc import Iterator
@@ -12,174 +12,192 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
+from pipeline.environment import Environment
 from pipeline.errors import HistoryShallow, PipelineError, VersionDamaged
+from pipeline.files import write
 from pipeline.layout import Layout
-from pipeline.params import Environment
-from pipeline.registry import dvc_cache, pins, relocation
-from pipeline.registry.mlflow_registry import CHAMPION, Database, Registry, Version, locked
-from pipeline.registry.registration import ensure
+from pipeline.registry import dvc_cache, pin_history
+from pipeline.registry.embedded_database import EmbeddedDatabase
+from pipeline.registry.mlflow_files import artifact_uri, restore_files, verify_files
+from pipeline.registry.mlflow_registry import CHAMPION, RegisteredVersion, Registry
+from pipeline.registry.pin_history import PinCommit
+from pipeline.registry.registration import ensure_registered
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing, ServingError
 
 
-class State(StrEnum):
-    """What became of one thing that was looked at."""
+class RepairStatus(StrEnum):
+    """The outcome for one item that was checked, as it is printed."""
 
     OK = "ok"
-    MENDED = "mended"
-    LEFT = "NOT mended"
+    REPAIRED = "mended"
+    NOT_REPAIRED = "NOT mended"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of what `repair` says."""
+class RepairResult:
+    """One line of the output of `repair`."""
 
-    state: State
-    said: str
+    status: RepairStatus
+    text: str
 
     def __str__(self) -> str:
-        return f"{self.state:<11}{self.said}"
+        return f"{self.status:<11}{self.text}"
 
 
-def repair(layout: Layout, environment: Environment) -> Iterator[Finding]:
-    """Looks at everything in turn: paths, pin, versions, alias."""
-    moved = _moved(environment)
-    yield from (Finding(State.MENDED, f"mlflow.db no longer leads to {there}") for there in moved)
+def repair(layout: Layout, environment: Environment) -> Iterator[RepairResult]:
+    """Checks and repairs, in this order: paths in the database, pin, files of the versions, alias."""
+    old_folders = _relocate_database(environment)
+    for folder in old_folders:
+        yield _repaired(f"mlflow.db no longer leads to {folder}")
     registry = Registry.connect(environment)
-    yield _pin_file(layout)
-    for version in registry.versions(layout.model):
-        yield _version(layout, registry, version, moved)
+    yield _repair_pin_file(layout)
+    for version in registry.list_versions(layout.model):
+        yield _repair_version(layout, registry, version, old_folders)
     with suppress(PinMissing, PinInvalid):
-        yield from _pinned(layout, registry, Pin.read(layout.pin))
+        yield from _repair_alias(layout, registry, Pin.read(layout.pin))
 
 
-def _moved(environment: Environment) -> list[Path]:
-    """Lets the embedded database's paths lead to this folder; gives where they led before."""
-    database = Database.of(environment)
+def _ok(text: str) -> RepairResult:
+    return RepairResult(RepairStatus.OK, text)
+
+
+def _repaired(text: str) -> RepairResult:
+    return RepairResult(RepairStatus.REPAIRED, text)
+
+
+def _not_repaired(text: str) -> RepairResult:
+    return RepairResult(RepairStatus.NOT_REPAIRED, text)
+
+
+def _relocate_database(environment: Environment) -> list[Path]:
+    """Makes all paths in the embedded database lead to this folder; returns the folders that they led to."""
+    database = EmbeddedDatabase.of_project(environment)
     if database is None or not database.path.exists():
         return []
-    with locked(database.path):
-        there = relocation.foreign(database.path, database.artifacts)
-        for folder in there:
-            relocation.relocate(database.path, folder, database.artifacts)
-    return there
+    with database.lock():
+        folders = database.foreign_artifact_folders()
+        for folder in folders:
+            database.relocate(folder, database.artifacts)
+    return folders
 
 
-def _pin_file(layout: Layout) -> Finding:
-    """A pin that cannot be read, or is gone, becomes again what git has."""
-    path, known = layout.pin, pins.history(layout.pin)
+def _repair_pin_file(layout: Layout) -> RepairResult:
+    """Restores a pin from git if the file is missing or invalid."""
+    path, commits = layout.pin, pin_history.history(layout.pin)
     try:
         pin = Pin.read(path)
     except PinMissing as error:
-        return (
-            _restored(path, known[0], "was not there")
-            if pins.is_tracked(path) and known
-            else (Finding(State.OK, str(error)))
-        )
+        if pin_history.is_tracked(path) and commits:
+            return _restore_pin(path, commits[0], "was not there")
+        return _ok(str(error))
     except PinInvalid as error:
-        if pins.is_unmerged(path):
+        if pin_history.is_unmerged(path):
             advice = f"`git checkout --ours -- {path}` or `--theirs` takes one side"
-            return Finding(State.LEFT, f"{path} is in conflict: {advice}, then `git add {path}`")
-        return (
-            _restored(path, known[0], "could not be read")
-            if known
-            else (Finding(State.LEFT, f"{error} git knows none: `python -m pipeline promote {layout.model}`"))
-        )
-    return _stale(layout, pin, known)
+            return _not_repaired(f"{path} is in conflict: {advice}, then `git add {path}`")
+        if commits:
+            return _restore_pin(path, commits[0], "could not be read")
+        return _not_repaired(f"{error} git knows none: `python -m pipeline promote {layout.model}`")
+    return _check_uncommitted_pin(layout, pin, commits)
 
 
-def _restored(path: Path, entry: pins.Entry, reason: str) -> Finding:
-    pins.save(path, entry.pin)
-    said = f"{path} {reason}: version {entry.pin.version} again, as commit {entry.commit[:10]} has it"
-    return Finding(State.MENDED, said)
+def _restore_pin(path: Path, entry: PinCommit, reason: str) -> RepairResult:
+    write(path, entry.pin.to_bytes())
+    return _repaired(
+        f"{path} {reason}: version {entry.pin.version} again, as commit {entry.commit[:10]} has it"
+    )
 
 
-def _stale(layout: Layout, pin: Pin, known: list[pins.Entry]) -> Finding:
-    """An uncommitted pin that names what was withdrawn may be meant, or come from before that was known."""
-    if known and known[0].pin.digest != pin.digest:
+def _check_uncommitted_pin(layout: Layout, pin: Pin, commits: list[PinCommit]) -> RepairResult:
+    """Reports an uncommitted pin of a withdrawn version, which may be intended or merely outdated."""
+    if commits and commits[0].pin.digest != pin.digest:
+        committed = commits[0].pin
         try:
-            if pins.replaced(layout.pin, known[0].pin, pin.digest):
-                said = f"{layout.pin} names version {pin.version}, which was pinned before and replaced by "
-                said += (
-                    f"version {known[0].pin.version}: `git checkout -- {layout.pin}` undoes that, a commit "
+            if pin_history.was_replaced(layout.pin, committed, pin.digest):
+                return _not_repaired(
+                    f"{layout.pin} names version {pin.version}, which was pinned before and replaced by "
+                    f"version {committed.version}: `git checkout -- {layout.pin}` undoes that, a commit "
+                    "confirms it"
                 )
-                return Finding(State.LEFT, f"{said}confirms it")
         except HistoryShallow as error:
-            return Finding(State.LEFT, str(error))
-    return Finding(State.OK, f"{layout.pin}: version {pin.version}")
+            return _not_repaired(str(error))
+    return _ok(f"{layout.pin}: version {pin.version}")
 
 
-def _version(layout: Layout, registry: Registry, version: Version, moved: list[Path]) -> Finding:
+def _repair_version(
+    layout: Layout, registry: Registry, version: RegisteredVersion, old_folders: list[Path]
+) -> RepairResult:
+    """Verifies the files of a version, and restores them from the first source that has the same bytes."""
     try:
-        registry.verify(version)
+        verify_files(registry, version)
     except VersionDamaged as error:
         damage = str(error).partition(". `python")[0]
     else:
-        return Finding(State.OK, f"{version.uri}: every byte is as it was registered")
-    location = registry.location(version)
-    for place, copy in (
-        ("the workspace", partial(_workspace, layout)),
-        ("the old folder", partial(_old_folder, registry, location, moved)),
-        ("DVC's cache", _cached),
+        return _ok(f"{version.uri}: every byte is as it was registered")
+    uri = artifact_uri(registry, version)
+    for source, find in (
+        ("the workspace", partial(_workspace_bundle, layout)),
+        ("the old folder", partial(_find_in_old_folder, registry, uri, old_folders)),
+        ("DVC's cache", partial(_copy_from_dvc_cache, version.digest)),
     ):
         with TemporaryDirectory(prefix="goldfish-") as folder, suppress(ServingError, PipelineError, OSError):
-            bundle = Bundle.open(copy(version.digest, Path(folder)))
+            bundle = Bundle.open(find(Path(folder)))
             if bundle.digest == version.digest:
-                bundle.verify(bytecode=False)
-                registry.restore(version, bundle)
-                registry.verify(version)
-                return Finding(State.MENDED, f"{version.uri}: files put back from {place}")
+                bundle.verify(allow_bytecode=False)
+                restore_files(registry, version, bundle)
+                verify_files(registry, version)
+                return _repaired(f"{version.uri}: files put back from {source}")
     advice = f"`dvc fetch --all-commits {layout.bundle}` may bring them from a remote, then repair again"
-    return Finding(State.LEFT, f"{damage}; neither workspace nor DVC's cache has these bytes: {advice}")
+    return _not_repaired(f"{damage}; neither workspace nor DVC's cache has these bytes: {advice}")
 
 
-def _workspace(layout: Layout, _: str, __: Path) -> Path:
+def _workspace_bundle(layout: Layout, _: Path) -> Path:
     return layout.bundle
 
 
-def _old_folder(registry: Registry, location: str, moved: list[Path], _: str, empty: Path) -> Path:
-    """Where a version was registered in a copy, before the copy's paths were its own."""
-    here = registry.artifacts
-    path = Path(unquote(urlsplit(location).path))
-    if here is None or not path.is_relative_to(here):
+def _find_in_old_folder(registry: Registry, uri: str, old_folders: list[Path], empty: Path) -> Path:
+    """The files of a version that a copy registered into the original project's folder, or `empty`."""
+    artifacts = registry.artifact_folder
+    path = Path(unquote(urlsplit(uri).path))
+    if artifacts is None or not path.is_relative_to(artifacts):
         return empty
-    return next((it for there in moved if (it := there / path.relative_to(here)).is_dir()), empty)
+    candidates = (folder / path.relative_to(artifacts) for folder in old_folders)
+    return next((candidate for candidate in candidates if candidate.is_dir()), empty)
 
 
-def _cached(digest: str, empty: Path) -> Path:
+def _copy_from_dvc_cache(digest: str, empty: Path) -> Path:
     dvc_cache.copy_bundle(digest, empty)
     return empty
 
 
-def _pinned(layout: Layout, registry: Registry, pin: Pin) -> Iterator[Finding]:
-    """The registry has what is pinned, by the pin's number too, and the alias `champion` names it."""
-    version = registry.find(pin.name, pin.digest)
+def _repair_alias(layout: Layout, registry: Registry, pin: Pin) -> Iterator[RepairResult]:
+    """Registers the pinned version if it is missing, then sets its `pinned_as` tag and the alias."""
+    version = registry.find_by_digest(pin.name, pin.digest)
     if version is None:
-        version = _registered(layout, registry, pin)
+        version = _register_pinned(layout, registry, pin)
         if version is None:
             advice = f"`python -m pipeline fetch {pin.name}` brings or builds the bundle, then repair again"
-            yield Finding(
-                State.LEFT,
-                f"{registry.shown} has no version with the digest {pin.digest} of the pin: {advice}",
+            yield _not_repaired(
+                f"{registry.display_uri} has no version with the digest {pin.digest} of the pin: {advice}"
             )
             return
-        yield Finding(State.MENDED, f"{version.uri}: registered from {layout.bundle}, as it was pinned")
-    if pin.version not in version.numbers:
+        yield _repaired(f"{version.uri}: registered from {layout.bundle}, as it was pinned")
+    if pin.version not in version.accepted_numbers:
         registry.set_pinned_as(version, pin.version)
-        yield Finding(State.MENDED, f"{version.uri} is noted as the version {pin.version} of the pin")
-    held = registry.champion(pin.name)
-    if held is not None and held.digest == pin.digest:
-        yield Finding(State.OK, f"the alias champion is version {held.number}, as pinned")
+        yield _repaired(f"{version.uri} is noted as the version {pin.version} of the pin")
+    champion = registry.champion(pin.name)
+    if champion is not None and champion.digest == pin.digest:
+        yield _ok(f"the alias champion is version {champion.number}, as pinned")
     else:
         registry.set_alias(version, CHAMPION)
-        before = "nothing" if held is None else f"version {held.number}"
-        yield Finding(State.MENDED, f"the alias champion is version {version.number}, no longer {before}")
+        before = "nothing" if champion is None else f"version {champion.number}"
+        yield _repaired(f"the alias champion is version {version.number}, no longer {before}")
 
 
-def _registered(layout: Layout, registry: Registry, pin: Pin) -> Version | None:
-    """Registers the workspace's bundle if it is the pinned one, and passed its gate."""
+def _register_pinned(layout: Layout, registry: Registry, pin: Pin) -> RegisteredVersion | None:
+    """Registers the workspace's bundle if it is the pinned one and passed its gate."""
     with suppress(ServingError, PipelineError):
         if Bundle.open(layout.bundle).digest == pin.digest:
-            return ensure(layout, registry)
+            return ensure_registered(layout, registry)
     return None

@@ -1,8 +1,8 @@
-"""`dvc repro` for all models, also for those whose photos are known to DVC but are not on this machine.
+"""Runs `dvc repro` for all models, including models whose photos are recorded in DVC but not on this machine.
 
-A fork of a project with `dvc add`ed photos and without its remote has only their digests. As long as nothing
-has changed they are not needed. DVC by itself fails; with `--allow-missing` for all models it would skip what
-a fresh clone has to build.
+A clone of a project with `dvc add`ed photos and without its remote has only their digests, which suffice as
+long as nothing has changed. `dvc repro` alone fails there; with `--allow-missing` for all models it would
+skip what a fresh clone has to build.
 """
 
 import subprocess
@@ -12,53 +12,54 @@ from pathlib import Path
 import yaml
 
 from pipeline import params
-from pipeline.errors import CommandFailed, PhotosAbsent
+from pipeline.errors import CommandFailed, PhotosMissing
 from pipeline.layout import Layout
 
 
-def reproduce(stage: str) -> None:
-    """Runs what has changed of all models in the list, up to a stage."""
+def reproduce_all(stage: str) -> None:
+    """Runs the changed stages of all models in the list, up to a stage."""
     models = params.load().models
-    present = [model for model in models if absent_photos(Layout(model)) is None]
-    if present:
-        repro(*([stage] if len(present) == len(models) else [f"{stage}@{model}" for model in present]))
+    complete = [model for model in models if missing_photos(Layout(model)) is None]
+    if complete:
+        targets = [stage] if len(complete) == len(models) else [f"{stage}@{model}" for model in complete]
+        dvc_repro(*targets)
     for model in models:
-        if model not in present:
-            reproduce_one(stage, model)
+        if model not in complete:
+            reproduce_model(stage, model)
 
 
-def reproduce_one(stage: str, model: str) -> None:
-    """Runs what has changed of one model; `PhotosAbsent` if that needs photos that are not here."""
-    missing = absent_photos(Layout(model))
+def reproduce_model(stage: str, model: str) -> None:
+    """Runs the changed stages of one model; `PhotosMissing` if one of them needs photos that are missing."""
+    missing = missing_photos(Layout(model))
     if missing is None:
-        return repro(f"{stage}@{model}")
+        return dvc_repro(f"{stage}@{model}")
     try:
-        repro("--allow-missing", f"{stage}@{model}")
+        dvc_repro("--allow-missing", f"{stage}@{model}")
     except CommandFailed:
-        raise PhotosAbsent(model, missing) from None
+        raise PhotosMissing(model, missing) from None
     print(f"{model}: {missing} is not here; nothing has changed that would need it")
     return None
 
 
-def repro(*arguments: str) -> None:
-    """Runs `dvc repro`, which prints as it goes."""
+def dvc_repro(*arguments: str) -> None:
+    """Runs `dvc repro`, whose output goes to the terminal."""
     if code := subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], check=False).returncode:
         raise CommandFailed(["dvc", "repro", *arguments], code)
 
 
-def absent_photos(layout: Layout) -> Path | None:
-    """The first file or folder that `dvc add` has recorded and that is not here."""
-    for record in [layout.raw.with_name(f"{layout.model}.dvc"), *sorted(layout.raw.rglob("*.dvc"))]:
-        if record.is_file():
-            for path in _recorded(record):
+def missing_photos(layout: Layout) -> Path | None:
+    """The first file or folder of photos that a .dvc file records and that does not exist."""
+    for dvc_file in [layout.raw.with_name(f"{layout.model}.dvc"), *sorted(layout.raw.rglob("*.dvc"))]:
+        if dvc_file.is_file():
+            for path in _recorded_paths(dvc_file):
                 if not path.exists():
                     return path
     return None
 
 
-def _recorded(record: Path) -> list[Path]:
-    """What a .dvc file is about; one that cannot be read is for DVC to complain of."""
+def _recorded_paths(dvc_file: Path) -> list[Path]:
+    """The outputs of a .dvc file; none if it is invalid, which DVC reports later."""
     try:
-        return [record.parent / str(out["path"]) for out in yaml.safe_load(record.read_bytes())["outs"]]
+        return [dvc_file.parent / str(out["path"]) for out in yaml.safe_load(dvc_file.read_bytes())["outs"]]
     except (yaml.YAMLError, KeyError, TypeError):
         return []

@@ -1,1 +1,1 @@
-"""MLflow: registration, promotion, pins and the chain of digests between them."""
+"""MLflow, registration, promotion, pins, and the chain of custody between them."""

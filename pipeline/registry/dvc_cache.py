@@ -1,4 +1,4 @@
-"""DVC's cache as a place to find a bundle in by its digest: it keeps what earlier runs have built."""
+"""Finds a bundle in DVC's cache by its digest. The cache keeps the outputs of earlier runs."""
 
 import json
 import shutil
@@ -8,17 +8,17 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import CommandFailed
 from pipeline.files import sha256_of
-from serving.artifact.bundle import MANIFEST
+from serving.artifact.manifest import MANIFEST
 
 
 def copy_bundle(digest: str, target: Path) -> bool:
-    """Copies the bundle with this digest into an empty folder, if the cache has all of its files.
+    """Copies the bundle with this digest into an empty folder; `False` if the cache lacks any of its files.
 
-    What was copied is unchecked: whoever uses it opens it as a bundle and verifies it.
+    Only the manifest was checked: callers open and verify the copy.
     """
-    objects = _folder() / "files/md5"
+    objects = _cache_folder() / "files/md5"
     for listing in sorted(objects.glob("*/*.dir")):
-        files = _files(listing, objects)
+        files = _cached_files(listing, objects)
         manifest = files.get(MANIFEST)
         if manifest and manifest.is_file() and sha256_of(manifest) == digest:
             if not all(path.is_file() for path in files.values()):
@@ -30,19 +30,19 @@ def copy_bundle(digest: str, target: Path) -> bool:
     return False
 
 
-def _files(listing: Path, objects: Path) -> dict[str, Path]:
-    """The files of a cached folder: their names in it, and where the cache has them."""
+def _cached_files(listing: Path, objects: Path) -> dict[str, Path]:
+    """The files of a cached folder: relative name to path in the cache. Empty if a name leaves the folder."""
     try:
         entries = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(listing.read_bytes())}
     except (ValueError, KeyError, TypeError):
         return {}
-    inside = all(
-        not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts for name in entries
-    )
-    return {name: objects / md5[:2] / md5[2:] for name, md5 in entries.items()} if inside else {}
+    names = map(PurePosixPath, entries)
+    if any(name.is_absolute() or ".." in name.parts for name in names):
+        return {}
+    return {name: objects / md5[:2] / md5[2:] for name, md5 in entries.items()}
 
 
-def _folder() -> Path:
+def _cache_folder() -> Path:
     command = [sys.executable, "-m", "dvc", "cache", "dir"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

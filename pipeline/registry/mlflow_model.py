@@ -1,4 +1,4 @@
-"""The bundle's MLflow side: MLmodel, with a `keras` and a `python_function` flavour, and requirements."""
+"""Writes the MLflow part of a bundle: MLmodel with `keras` and `python_function` flavours, requirements."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -10,20 +10,28 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 import serving
 from pipeline.files import write
 
-# The part of serving/ that answers without a server: the pyfunc flavour and all that it imports. A bundle has
-# a copy of it, so that MLflow can load it in any directory.
+# The pyfunc flavour and all modules of serving/ that it imports. A bundle contains a copy of them, so that
+# MLflow can load it in any directory.
 SERVING = Path(serving.__file__).parent
-CODE = ("__init__.py", "artifact/__init__.py", "artifact/bundle.py", "artifact/pyfunc.py", "errors.py")
+CODE_FILES = (
+    "__init__.py",
+    "artifact/__init__.py",
+    "artifact/bundle.py",
+    "artifact/files.py",
+    "artifact/manifest.py",
+    "artifact/pyfunc.py",
+    "errors.py",
+)
 CODE_FOLDER = "model"
 
 
 def write_flavours(bundle: Path) -> None:
     """Adds MLmodel, requirements.txt and `code/serving/` to a bundle that has its `data/` and `serving/`."""
     model = mlflow.models.Model(
-        # Both would differ from one export to the next.
+        # MLflow's defaults differ from one export to the next.
         utc_time_created="1980-01-01 00:00:00.000000",
         model_uuid=None,
-        # Without a name for the column, a plain list of bytes is as good as a DataFrame.
+        # An unnamed column accepts a plain list of bytes as well as a DataFrame.
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary)])),
     )
     model.add_flavor(
@@ -33,28 +41,28 @@ def write_flavours(bundle: Path) -> None:
         keras_backend="tensorflow",
         save_exported_model=False,
     )
-    # Not mlflow.pyfunc.add_to_model: it writes down the patch release of the Python that runs.
+    # Not mlflow.pyfunc.add_to_model, which records the patch release of the running Python.
     model.add_flavor(
         "python_function", loader_module="serving.artifact.pyfunc", code="code", python_version="3.11"
     )
     write(bundle / "MLmodel", model.to_yaml().encode())
     write(bundle / "requirements.txt", _requirements().encode())
-    for source in code():
+    for source in packaged_code():
         write(bundle / "code/serving" / source.relative_to(SERVING), source.read_bytes())
 
 
-def code() -> list[Path]:
-    """The files of serving/ that a bundle holds a copy of."""
-    return sorted([*(SERVING / name for name in CODE), *(SERVING / CODE_FOLDER).rglob("*.py")])
+def packaged_code() -> list[Path]:
+    """The files of serving/ that are copied into a bundle."""
+    return sorted([*(SERVING / name for name in CODE_FILES), *(SERVING / CODE_FOLDER).rglob("*.py")])
 
 
 def _requirements() -> str:
-    # NumPy is left open: its newest release differs between the Python versions, and the digest must not.
+    # NumPy is a range: its newest release depends on the Python version, and the digest must not.
     exact = [f"{name}=={version(name)}" for name in ("keras", "onnxruntime", "pillow")]
-    return "\n".join([*exact, "numpy>=2.2,<3", f"tensorflow=={_tensorflow()}"]) + "\n"
+    return "\n".join([*exact, "numpy>=2.2,<3", f"tensorflow=={_tensorflow_version()}"]) + "\n"
 
 
-def _tensorflow() -> str:
+def _tensorflow_version() -> str:
     from pipeline.network.backend import tf
 
     return str(tf.__version__)

@@ -1,67 +1,74 @@
-"""Moving the pin: the one thing that changes what is served."""
+"""Promotion and rollback: only they write `pins/<model>.json`, which decides what is served.
+
+The alias `champion` is set here too, so that it follows the pin.
+"""
 
 from pipeline.errors import PipelineError
+from pipeline.files import write
 from pipeline.layout import Layout
-from pipeline.registry import pins
-from pipeline.registry.mlflow_registry import CHAMPION, Registry, Version
+from pipeline.registry import pin_history
+from pipeline.registry.mlflow_files import verify_files
+from pipeline.registry.mlflow_registry import CHAMPION, RegisteredVersion, Registry
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing
 
 
-def promote(layout: Layout, registry: Registry, version: Version) -> Pin:
-    """Pins a version and lets the alias `champion` follow.
+def promote(layout: Layout, registry: Registry, version: RegisteredVersion) -> Pin:
+    """Pins a version and sets the alias `champion` to it.
 
-    A pin that already has its digest stays as it is: it may stem from a registry that counts differently.
+    A pin that already has the version's digest stays unchanged: it may have the number of another registry.
     """
-    current = _current(layout)
+    current = _read_pin(layout)
     if current is not None and current.digest == version.digest:
-        return _pin(layout, registry, version, current)
-    return _pin(layout, registry, version, Pin(layout.model, version.number, version.digest))
+        return _set_pin_and_alias(layout, registry, version, current)
+    new = Pin(layout.model, version.number, version.digest)
+    return _set_pin_and_alias(layout, registry, version, new)
 
 
 def rollback(layout: Layout, registry: Registry) -> Pin:
-    """Pins the version before the current one, as git remembers them; never one that was withdrawn.
+    """Pins the version before the current one, as recorded in git, except versions that were withdrawn.
 
-    From 3 it goes to 2, and from there to 1: not to 3 again, which the first rollback has withdrawn.
+    From version 3 it goes to 2, and from there to 1: not to 3, which the first rollback has withdrawn.
     """
     current = Pin.read(layout.pin)
-    *earlier, _ = pins.lineage(layout.pin, current)
+    *earlier, _ = pin_history.rollback_stack(layout.pin, current)
     if not earlier:
         raise PinMissing(
             layout.pin,
             f"git knows no earlier pin to go back to than version {current.version}, except versions that "
             f"were withdrawn; `python -m pipeline promote {layout.model} --version N` pins any version",
         )
-    return _pin(layout, registry, registry.get(layout.model, earlier[-1].digest), earlier[-1])
+    version = registry.get_by_digest(layout.model, earlier[-1].digest)
+    return _set_pin_and_alias(layout, registry, version, earlier[-1])
 
 
-def withdrawn(layout: Layout, version: Version) -> bool:
-    """Was this version pinned once and then replaced? Pinning it again must be somebody's decision.
+def was_withdrawn(layout: Layout, version: RegisteredVersion) -> bool:
+    """Whether this version was pinned once and then replaced; `make run` does not pin such a version again.
 
-    `HistoryShallow` if that cannot be known.
+    `HistoryShallow` if the clone has too few commits to tell.
     """
-    current = _current(layout)
-    return current is not None and pins.replaced(layout.pin, current, version.digest)
+    current = _read_pin(layout)
+    return current is not None and pin_history.was_replaced(layout.pin, current, version.digest)
 
 
-def _current(layout: Layout) -> Pin | None:
+def _read_pin(layout: Layout) -> Pin | None:
     return Pin.read(layout.pin) if layout.pin.exists() else None
 
 
-def _pin(layout: Layout, registry: Registry, version: Version, pin: Pin) -> Pin:
-    current = _current(layout)
+def _set_pin_and_alias(layout: Layout, registry: Registry, version: RegisteredVersion, pin: Pin) -> Pin:
+    current = _read_pin(layout)
     if pin != current:
-        registry.verify(version)
-    if pin.version not in version.numbers:
+        verify_files(registry, version)
+    if pin.version not in version.accepted_numbers:
         registry.set_pinned_as(version, pin.version)
-    pins.save(layout.pin, pin)
+    write(layout.pin, pin.to_bytes())
     try:
         registry.set_alias(version, CHAMPION)
     except PipelineError:
-        # The alias mirrors the pin; when it cannot follow, nothing has happened.
+        # The alias must match the pin: if it cannot be set, the pin is restored.
         if current is None:
             layout.pin.unlink()
         else:
-            pins.save(layout.pin, current)
+            write(layout.pin, current.to_bytes())
         raise
     return pin

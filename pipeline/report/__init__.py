@@ -1,4 +1,4 @@
-"""The report of a change: what the pipeline left in the workspace, beside main and beside what is served.
+"""The Markdown report that compares the models in the workspace with main and with the pinned versions.
 
-It runs no model and no stage, and needs neither registry nor network.
+It only reads files and git history: it runs no model or stage and needs neither registry nor network.
 """

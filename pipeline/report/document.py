@@ -1,135 +1,119 @@
-"""Writes the report of a change.
+"""Assembles verdicts and sections into one Markdown text that fits into a GitHub comment.
 
-Reads `reports/`, `pins/`, `params.yaml` and, where they are there, bundles and test images; and the same
-small files at the commit to compare with.
-Writes `report.md`, and the pictures that it links to into `report/`.
+Too long a report loses the rows and then the sections with the lowest priority.
 """
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from pipeline import params
-from pipeline.errors import CommandFailed, InputMissing, ParamsInvalid
-from pipeline.files import replacing, write
-from pipeline.layout import Layout
-from pipeline.markdown import code
-from pipeline.project.staleness import stale
-from pipeline.report import artifact, changes, repository
-from pipeline.report.base import Base, find
-from pipeline.report.classes import classes
-from pipeline.report.comparison import Difference, differences, flat
-from pipeline.report.figures import figures
-from pipeline.report.gathering import gather
-from pipeline.report.illustration import FOLDER, Illustrations, illustrate
-from pipeline.report.page import Section, linked, page
-from pipeline.report.subject import Subject
-from pipeline.report.verdict import unmeasured, verdict
-from pipeline.report.wording import count
+from pipeline.markdown import omitted_note
+from pipeline.report.sections.verdict import Status, Verdict
 
-PAGE = Path("report.md")
-# What an unchanged model says gives way to anything that a changed one has to say.
-UNCHANGED = -100
-# Models whose pictures are drawn, which takes a second for each.
-DRAWN, UNDRAWN = 8, "Pictures are drawn of the first eight models that have changed."
-UNCHECKED = "DVC does not say here whether `dvc.lock` is out of date: `python -m pipeline stale` tells why."
+# A comment may have 65,536 characters, which are never more than bytes. The publishing tool adds a marker and
+# makes image URLs longer.
+MAX_BYTES, BYTES_PER_IMAGE = 62_000, 160
+# Half of it at most for the verdicts, so that room for sections remains.
+MAX_VERDICT_BYTES = MAX_BYTES // 2
+# Reserved for the line that lists the sections left out.
+OMISSION_BYTES = 1000
+# Rows per table or list; the next lower limit applies while the report is too long.
+ROW_LIMITS = (50, 20, 6)
 
 
-def main(against: str | None = None, pictures: bool = True) -> None:
-    """Compares all models of params.yaml with the commit where this branch left `against`."""
-    models = params.load().models
-    if not models:
-        raise ParamsInvalid(params.PARAMS, ["models: empty, so there is nothing to report"])
-    if not any(Layout(model).metrics.exists() for model in models):
-        raise InputMissing(Layout(models[0]).metrics, models[0])
-    base = find(against)
-    reasons = _stale()
-    found = {model: gather(Layout(model), base, _of(model, reasons or [])) for model in models}
-    verdicts = {
-        model: verdict(it) if isinstance(it, Subject) else unmeasured(model, it)
-        for model, it in found.items()
-    }
-    # What wants attention comes first, and so keeps its sections and pictures longest.
-    order = sorted(models, key=lambda model: verdicts[model].mood)
-    foot = _foot(against, pictures)
-    with replacing(FOLDER) as folder:
-        subjects = [it for model in order if isinstance(it := found[model], Subject)]
-        sections = list(_sections(subjects, base, folder if pictures else None))
-        compared = base.said if reasons is not None else f"{base.said} {UNCHECKED}"
-        text = page([verdicts[model] for model in order], compared, sections, foot)
-    write(PAGE, text.encode())
-    for model in order:
-        print(verdicts[model].line.replace("**", "").replace("`", ""))
-    print(f"{PAGE}: {len(text):,} characters, {count(linked(text), 'picture')}")
+@dataclass(frozen=True)
+class Section:
+    """A part of the report. Those with a lower priority are shortened and left out first.
 
-
-def _stale() -> list[str] | None:
-    """Why dvc.lock is out of date; `None` where DVC does not answer."""
-    try:
-        return stale()
-    except CommandFailed:
-        return None
-
-
-def _of(model: str, reasons: Sequence[str]) -> list[str]:
-    """The reasons of one model's stages, such as `build@digits: changed deps, ...`.
-
-    Whether it was registered, which CI does on main alone, says nothing about the figures.
+    `render` takes the maximum number of rows; a section that renders as empty is not shown.
     """
-    stages = [(reason.partition(": ")[0], reason) for reason in reasons]
-    return [
-        said for stage, said in stages if stage.endswith(f"@{model}") and not stage.startswith("register@")
+
+    model: str
+    title: str
+    priority: int
+    render: Callable[[int], str]
+
+    def text(self, max_rows: int, depth: int) -> str:
+        body = self.render(max_rows).strip()
+        return f"{'#' * depth} {self.title}\n\n{body}\n" if body else ""
+
+
+def published_bytes(text: str) -> int:
+    """The size of a text in bytes once its images have URLs."""
+    return len(text.encode()) + BYTES_PER_IMAGE * count_images(text)
+
+
+def count_images(text: str) -> int:
+    """Counts image links. Only the report's own ones are at the start of a line."""
+    return len(re.findall(r"^!\[", text, re.MULTILINE))
+
+
+def render_document(
+    verdicts: Sequence[Verdict], compared: str, sections: Sequence[Section], footer: str
+) -> str:
+    """Title, verdicts, the sentence `compared`, sections and footer.
+
+    Verdicts and sections are sorted by model, most urgent first.
+    """
+    several = len(verdicts) > 1
+    depth = 4 if several else 3
+    top = "\n".join(filter(None, ["## Model report\n", *_verdict_blocks(verdicts), f"{compared}\n"]))
+    headings = {section.model: f"### {section.model}\n" if several else "" for section in sections}
+    fixed = sum(map(published_bytes, (top, footer, *headings.values())))
+    full = [section.text(ROW_LIMITS[0], depth) for section in sections]
+    fitted = _fit(sections, full, MAX_BYTES - fixed - OMISSION_BYTES, depth)
+    omitted_titles = Counter(
+        section.title for section, text, left in zip(sections, full, fitted, strict=True) if text and not left
+    )
+    parts = [
+        # `pop`: the model's heading stands above its first section only.
+        "\n".join(filter(None, [headings.pop(section.model, ""), text]))
+        for section, text in zip(sections, fitted, strict=True)
+        if text
     ]
+    return "\n".join(filter(None, [top, *parts, _omission(omitted_titles), footer]))
 
 
-def _sections(subjects: Sequence[Subject], base: Base, folder: Path | None) -> Iterator[Section]:
-    """All that there is to say, model by model."""
-    changed = _params(base)
-    moved = [it.layout.model for it in subjects if not it.unchanged][:DRAWN]
-    for it in subjects:
-        drawn = Illustrations("" if folder is None else UNDRAWN, "")
-        if folder is not None and it.layout.model in moved:
-            drawn = illustrate(it, folder)
-        own = [row for row in changed if row[0].startswith(f"{it.layout.model}.")]
-        yield from _of_one(it, drawn, partial(changes.params, own, base.name))
-    names = {it.layout.model for it in subjects}
-    others = [row for row in changed if row[0].partition(".")[0] not in names]
-    yield Section("params.yaml", "Other params", 6, partial(changes.params, others, base.name))
+def _fit(sections: Sequence[Section], full: Sequence[str], max_bytes: int, depth: int) -> list[str]:
+    """Shortens sections to each row limit and then leaves them out, lowest priority and last ones first."""
+    texts, total = list(full), sum(map(published_bytes, full))
+    order = sorted(range(len(sections)), key=lambda index: (sections[index].priority, -index))
+    for max_rows in (*ROW_LIMITS[1:], None):
+        for index in order:
+            if total <= max_bytes:
+                return texts
+            shorter = "" if max_rows is None else sections[index].text(max_rows, depth)
+            total += published_bytes(shorter) - published_bytes(texts[index])
+            texts[index] = shorter
+    return texts
 
 
-def _of_one(it: Subject, drawn: Illustrations, params: Callable[[int], str]) -> Iterator[Section]:
-    """One model's sections, in the order of reading."""
-    less = UNCHANGED if it.unchanged and not params(1) else 0
-    for title, weight, render in (
-        ("Metrics", 8, lambda most: figures(it)),
-        ("Params", 7, params),
-        ("Classes", 5, partial(classes, it, drawn.confusion)),
-        ("Images whose answer changed", 6, partial(changes.images, it, drawn.changed)),
-        ("Data", 4, partial(changes.data, it)),
-        ("Artifact", 3, partial(artifact.artifact, it)),
-    ):
-        yield Section(it.layout.model, title, weight + less, render)
+def _omission(titles: Counter[str]) -> str:
+    if not titles:
+        return ""
+    listed = ", ".join(f"{title} ({number:,})" for title, number in titles.items())
+    return f"Left out to fit into a GitHub comment: {listed}.\n"
 
 
-def _params(base: Base) -> list[Difference]:
-    """What params.yaml says otherwise than at the commit to compare with."""
-    data = base.commit and repository.content(base.commit, params.PARAMS)
-    with suppress(ParamsInvalid):
-        before, now = params.document_of(data or b""), params.document_of(params.PARAMS.read_bytes())
-        if isinstance(before, Mapping):
-            return differences(flat(before), flat(now))
-    return []
+def _verdict_blocks(verdicts: Sequence[Verdict]) -> list[str]:
+    """All verdicts; if they are too long, without notes, and then without the last ones."""
+    if len(verdicts) == 1:
+        return [f"{verdicts[0].line}\n", "".join(f"- {note}\n" for note in verdicts[0].notes)]
+    lines = [f"- {verdict.line}\n" for verdict in verdicts]
+    blocks = [
+        line + "".join(f"  - {note}\n" for note in verdict.notes)
+        for line, verdict in zip(lines, verdicts, strict=True)
+    ]
+    if sum(map(published_bytes, blocks)) > MAX_VERDICT_BYTES:
+        blocks = lines
+    shown = len(blocks)
+    while sum(map(published_bytes, blocks[:shown])) > MAX_VERDICT_BYTES:
+        shown -= 1
+    return [_status_counts(verdicts), "".join(blocks[:shown]) + omitted_note(len(blocks), shown)]
 
 
-def _foot(against: str | None, pictures: bool) -> str:
-    """How to come to the same report, and what wrote it."""
-    head = repository.commit("HEAD")
-    command = "make evaluate && make report"
-    if against:
-        command += f" AGAINST={shlex.quote(against)}"
-    dirty = " The workspace has changes that are not committed." if repository.changed(["."]) else ""
-    drawn = "" if pictures else " Without pictures: `make report` draws them, where the data are."
-    at = f" at {code(head[:10])}" if head else ""
-    return f"---\n\nMade again by {code(command, 300)}{at}.{dirty}{drawn} Written by `make report`.\n"
+def _status_counts(verdicts: Sequence[Verdict]) -> str:
+    numbers = Counter(verdict.status for verdict in verdicts)
+    listed = ", ".join(f"{numbers[status]:,} {status.name.lower()}" for status in Status if numbers[status])
+    return f"{len(verdicts):,} models: {listed}.\n"

@@ -1,8 +1,8 @@
-"""Makes the Keras model: trained here, fine-tuned, or with published weights.
+"""Builds the Keras model: trained from random weights, fine-tuned, or with published weights.
 
-Reads `data/prepared/<model>` and, unless it trains from nothing, Keras's ImageNet weights.
+Reads `data/prepared/<model>` and, unless it trains from random weights, Keras's ImageNet weights.
 Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, canonical bytes), `labels.json`,
-`preprocessing.json`, `training/`, the curves, and `weights.json`, which published weights it began with.
+`preprocessing.json`, `training/` (learning curves) and `weights.json` (the published weights, if any).
 """
 
 from dataclasses import asdict
@@ -13,40 +13,42 @@ from typing import Any
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.errors import InputMissing, TrainingDiverged
-from pipeline.files import read_json, replacing, write
+from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
 from pipeline.network.reproducible import float64, rounded_weights
-from serving.artifact.bundle import Label, to_json
+from serving.artifact.bundle import Label
+from serving.artifact.files import to_json
 from serving.model.decoder import Preprocessing
 
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).build
+    layout, settings = Layout(model), params.load().for_model(model).build
     if not layout.data_report.exists():
         raise InputMissing(layout.data_report, model)
     preprocessing = Preprocessing(settings.size, settings.crop)
-    with replacing(layout.built) as built:
-        # The plots of a stage that trains nothing are an empty folder.
+    with replace_folder(layout.built) as built:
+        # DVC expects this folder of plots; it stays empty if nothing is trained.
         (built / "training").mkdir()
-        environment = params.Environment.read()
+        environment = Environment.read()
         if not isinstance(settings, params.Scratch):
-            weights = imagenet.weights(settings.alpha, environment)
+            weights = imagenet.fetch_weights(settings.alpha, environment)
             write(built / layout.weights.name, to_json(asdict(weights)))
         if isinstance(settings, params.Pretrained):
-            labels = imagenet.labels(environment)
-            made = architectures.pretrained(settings)
+            labels = imagenet.fetch_labels(environment)
+            network = architectures.build_pretrained(settings)
         else:
-            labels = [Label(name, name) for name in _classes(layout.data_report)]
-            made = train(settings, layout.prepared, labels, preprocessing, built / "training")
-        write(built / "model.keras", keras_archive.to_bytes(made))
+            labels = [Label(name, name) for name in _class_names(layout.data_report)]
+            network = train(settings, layout.prepared, labels, preprocessing, built / "training")
+        write(built / "model.keras", keras_archive.to_bytes(network))
         write(built / "labels.json", to_json([asdict(label) for label in labels]))
         write(built / "preprocessing.json", to_json(asdict(preprocessing)))
-    print(f"build {model}: {made.count_params():,} parameters, {len(labels)} classes")
+    print(f"build {model}: {network.count_params():,} parameters, {len(labels)} classes")
 
 
 def train(
@@ -56,35 +58,43 @@ def train(
     preprocessing: Preprocessing,
     curves: Path,
 ) -> Any:  # noqa: ANN401
-    """Makes and trains a network on the images of `prepared`; its curves go to `curves`."""
+    """Builds a network and trains it on the images of `prepared`; writes the learning curves to `curves`."""
     keras.utils.set_random_seed(settings.seed)
-    make = architectures.scratch if isinstance(settings, params.Scratch) else architectures.finetune
     with float64():
-        trained = make(settings, len(labels))
+        trained = _architecture(settings, len(labels))
     trained.set_weights(rounded_weights(trained))
     names = [label.id for label in labels]
     with TemporaryDirectory(prefix="goldfish-") as folder:
-        images = {
-            split: training.load(prepared / split, names, preprocessing, Path(folder) / f"{split}.npy")
+        datasets = {
+            split: training.load_dataset(
+                prepared / split, names, preprocessing, Path(folder) / f"{split}.npy"
+            )
             for split in ("train", "valid")
         }
-        if note := training.balance(images["train"], names, settings):
+        if note := training.describe_imbalance(datasets["train"], names, settings):
             print(f"build {prepared.name}: {note}")
         log = Path(folder) / "live"
-        training.fit(trained, settings, images["train"], images["valid"], log)
+        training.fit(trained, settings, datasets["train"], datasets["valid"], log)
         if not all(np.isfinite(weights).all() for weights in trained.get_weights()):
             raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
-    # The same network in float32, which is what is saved, exported and served.
-    made = make(settings, len(labels))
-    made.set_weights(rounded_weights(trained))
-    return made
+    # The network that is saved, exported and served computes in float32.
+    keras.utils.clear_session()
+    network = _architecture(settings, len(labels))
+    network.set_weights(rounded_weights(trained))
+    return network
 
 
-def _classes(data_report: Path) -> list[str]:
+def _architecture(settings: params.Scratch | params.Finetune, classes: int) -> Any:  # noqa: ANN401
+    if isinstance(settings, params.Scratch):
+        return architectures.build_scratch(settings, classes)
+    return architectures.build_finetune(settings, classes)
+
+
+def _class_names(data_report: Path) -> list[str]:
     return sorted(read_json(data_report)["classes"])
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

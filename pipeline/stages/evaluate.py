@@ -1,50 +1,37 @@
-"""Measures the bundle on images that it was not trained on, through the server's decoder and predictor.
+"""Evaluates the bundle on the test images, through the server's decoder and predictor.
 
-Reads `models/<model>/bundle/`, `data/prepared/<model>/test/` and `report.json`, the training curves; and, to
-compare with it, the version that is pinned now.
-Writes `reports/<model>/`: metrics.json, tables, plots, examples.png and the card. What differs from run to
-run (latency, machine) goes to machine.json there, which neither git nor dvc.lock knows.
+Reads `models/<model>/bundle/`, `data/prepared/<model>/test/` and `report.json`, the learning curves and, for
+comparison, the pinned version.
+Writes `reports/<model>/`: metrics.json, tables, plots, examples.png and the model card. Figures that differ
+from run to run (latency, machine) go to machine.json there, which is neither in git nor in dvc.lock.
 """
 
-import csv
-import io
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline import params
-from pipeline.command_line import stage
-from pipeline.errors import InputMissing, PipelineError
-from pipeline.evaluation import example_grid, gate, keras_agreement, metrics, model_card
-from pipeline.evaluation.batch_prediction import Answers, ask, latency
-from pipeline.evaluation.gate_refusals import refusals
-from pipeline.evaluation.quantisation_loss import Loss
-from pipeline.files import read_json, replacing, write
+from pipeline.command_line import run_stage
+from pipeline.errors import InputMissing
+from pipeline.evaluation import example_grid, gate, model_card, report_tables
+from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
+from pipeline.evaluation.example_selection import load_examples
+from pipeline.evaluation.keras_agreement import measure_agreement
+from pipeline.evaluation.metrics_summary import DIGITS, summarise, terminal_lines, top_k_accuracy
+from pipeline.evaluation.pinned_comparison import compare_with_pinned
+from pipeline.evaluation.quantisation_loss import QuantisationLoss
+from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
-from pipeline.markdown import plain
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, to_json
-from serving.artifact.pin import Pin
-from serving.errors import PinMissing, ServingError
-from serving.model.decoder import decode
+from serving.artifact.files import to_json
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.model.predictor import Predictor
-
-# A confusion matrix of more classes cannot be read; then it shows those that are confused most.
-MATRIX = 50
-# Figures in git: float32 sums of another CPU differ in the seventh digit.
-DIGITS = 5
-
-Rows = list[dict[str, Any]]
 
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).evaluate
+    layout, settings = Layout(model), params.load().for_model(model).evaluate
     begin = time.perf_counter()
     for needed in (layout.bundle, layout.test, layout.data_report):
         if not needed.exists():
@@ -52,37 +39,36 @@ def main(model: str) -> None:
     predictor = Predictor.open(layout.bundle)
     predictor.check_golden()
     precision = predictor.bundle.manifest.precision
-    answers = ask(predictor, layout.test)
-    measured = latency(predictor, answers.files)
-    # Keras computes with float32, and so does what it is compared with.
-    float_graph = FLOAT_GRAPH if precision == "int8" else GRAPH
-    floats = Predictor.open(layout.bundle, graph=float_graph)
-    float_answers = ask(floats, layout.test) if precision == "int8" else answers
-    agreed = keras_agreement.measure(floats, layout.bundle / "data/model.keras", float_answers)
-    comparison, compared = against_pinned(layout, predictor, answers)
+    predictions = predict_folder(predictor, layout.test)
+    latency = measure_latency(predictor, predictions.files)
+    # Keras computes with float32, so it is compared with the float32 graph.
+    float_predictor = Predictor.open(layout.bundle, graph=FLOAT_GRAPH if precision == "int8" else GRAPH)
+    float_predictions = predict_folder(float_predictor, layout.test) if precision == "int8" else predictions
+    agreement = measure_agreement(float_predictor, layout.bundle / "data/model.keras", float_predictions)
+    comparison, comparison_line = compare_with_pinned(layout, predictor, predictions)
 
     names = [label.name for label in predictor.labels]
-    metrics = figures(answers, names) | {
+    metrics = summarise(predictions, names) | {
         "model": model,
         "digest": predictor.bundle.digest,
         "precision": precision,
         "agreement": {
-            "keras_predict": round(agreed.predict, DIGITS),
-            "keras_eager": round(agreed.eager, DIGITS),
+            "keras_predict": round(agreement.predict, DIGITS),
+            "keras_eager": round(agreement.eager, DIGITS),
         },
     }
-    checks = gate.floors(metrics, measured["total_ms_p50"], settings)
+    checks = gate.check_floors(metrics, latency["total_ms_p50"], settings)
     if precision == "int8":
-        loss = Loss.between(float_answers, answers)
-        checks.append(gate.quantisation(loss, settings))
-        metrics |= {"float32": shares(float_answers), "quantisation": loss.figures(DIGITS)}
-    metrics["gate"] = gate.verdict([*checks, gate.regression(comparison, settings)])
+        loss = QuantisationLoss.between(float_predictions, predictions)
+        checks.append(gate.check_quantisation(loss, settings))
+        metrics |= {"float32": top_k_accuracy(float_predictions), "quantisation": loss.to_metrics(DIGITS)}
+    metrics["gate"] = gate.decide([*checks, gate.check_regression(comparison, settings)])
     machine = {
         "digest": predictor.bundle.digest,
-        "latency": measured,
-        "latency_float32": latency(floats, answers.files),
-        "agreement_difference": agreed.difference,
-        "against_pinned": compared,
+        "latency": latency,
+        "latency_float32": measure_latency(float_predictor, predictions.files),
+        "agreement_difference": agreement.max_difference,
+        "against_pinned": comparison_line,
         "seconds": time.perf_counter() - begin,
         "machine": {
             "cpus": os.cpu_count(),
@@ -90,201 +76,47 @@ def main(model: str) -> None:
             "python": platform.python_version(),
         },
     }
-    save(layout, predictor, answers, metrics)
+    classes = report_tables.class_rows(predictor, predictions)
+    confusions = report_tables.confusion_rows(names, predictions)
+    write_reports(layout, predictor, predictions, metrics, classes, confusions)
     write(layout.machine, to_json(machine))
-    missed = model_card.never_answered(class_rows(predictor, answers), confusion_rows(names, answers))
-    for line in said(metrics, missed):
+    for line in terminal_lines(metrics, model_card.never_predicted(classes, confusions)):
         print(f"evaluate {model}: {line}")
-    print(f"evaluate {model}: {measured['total_ms_p50']:.1f} ms per image; {compared}")
+    print(f"evaluate {model}: {latency['total_ms_p50']:.1f} ms per image; {comparison_line}")
 
 
-def said(metrics: dict[str, Any], missed: list[str]) -> Iterator[str]:
-    """What a terminal shows of the metrics; `missed` are the classes that are never answered."""
-    top5 = f", top-5 {metrics['top5']:.1%}" if "top5" in metrics else ""
-    yield (
-        f"top-1 {metrics['top1']:.1%}{top5}, mean recall {metrics['recall_macro']:.1%} "
-        f"on {metrics['images']} images; {model_card.baseline(metrics)}"
-    )
-    if missed:
-        more = f" and {len(missed) - model_card.WORST} more" if len(missed) > model_card.WORST else ""
-        yield f"never answered: {', '.join(plain(name, 40) for name in missed[: model_card.WORST])}{more}"
-    if failed := refusals(metrics["gate"]):
-        yield f"the gate refuses it: {'; '.join(failed)}"
-
-
-def figures(answers: Answers, names: list[str]) -> dict[str, Any]:
-    """The metrics of metrics.json that are about answers, shares as 0 to 1; `names` are of the classes."""
-    commonest, share = metrics.majority(answers.actual)
-    found = metrics.per_class(answers.predicted, answers.actual, answers.classes)
-    precision, recall, f1 = found.macro
-    bins = metrics.reliability(answers.confidence, answers.right)
-    return {
-        "images": len(answers.files),
-        "classes": answers.classes,
-        **shares(answers),
-        "precision_macro": round(precision, DIGITS),
-        "recall_macro": round(recall, DIGITS),
-        "f1_macro": round(f1, DIGITS),
-        "calibration_error": round(metrics.calibration_error(bins), DIGITS),
-        "majority": {"class": names[commonest], "share": round(share, DIGITS)},
-        "chance": round(metrics.chance_probability(answers.predicted, answers.actual), DIGITS),
-    }
-
-
-def shares(answers: Answers) -> dict[str, Any]:
-    """Top-1 and, where there are more than five classes, top-5, with their intervals."""
-    total = len(answers.ranks)
-    result: dict[str, Any] = {}
-    for name, places in (("top1", 1), ("top5", 5)):
-        if places > 1 and answers.classes <= places:
-            continue
-        hits = int((answers.ranks < places).sum())
-        result[name] = round(hits / total, DIGITS)
-        result[f"{name}_interval"] = [round(bound, DIGITS) for bound in metrics.wilson(hits, total)]
-    return result
-
-
-def against_pinned(
-    layout: Layout, predictor: Predictor, answers: Answers
-) -> tuple[gate.Comparison | None, str]:
-    """Asks the pinned version about the same images; also says in words what came of it."""
-    try:
-        pin = Pin.read(layout.pin)
-        if pin.digest == predictor.bundle.digest:
-            return None, "this is the pinned version"
-        # Imported here because it takes a second, and most runs compare with nothing.
-        from pipeline.registry.mlflow_registry import Registry
-
-        registry = Registry.connect(params.Environment.read())
-        with registry.downloaded(registry.get(pin.name, pin.digest)) as bundle:
-            # It may be older than a class that the data have by now.
-            pinned = ask(Predictor.open(bundle.path), layout.test, strict=False)
-    except PinMissing:
-        return None, "nothing is pinned to compare with"
-    except (PipelineError, ServingError) as error:
-        # A registry without these bytes, for a while or for ever, keeps nobody from measuring.
-        return None, f"NOT compared with the pinned version: {error}"
-    lost, gained = int((pinned.right & ~answers.right).sum()), int((answers.right & ~pinned.right).sum())
-    comparison = gate.Comparison(pin.digest, len(answers.files), lost, gained)
-    return comparison, f"against the pinned {pin.digest[:12]}: {lost} images lost, {gained} gained"
-
-
-def save(layout: Layout, predictor: Predictor, answers: Answers, metrics: dict[str, Any]) -> None:
-    """Writes everything of `reports/<model>/` that belongs into git."""
+def write_reports(
+    layout: Layout,
+    predictor: Predictor,
+    predictions: Predictions,
+    metrics: dict[str, Any],
+    classes: report_tables.Rows,
+    confusions: report_tables.Rows,
+) -> None:
+    """Writes the files of `reports/<model>/` that are kept in git."""
     data = read_json(layout.data_report)
     names = [label.name for label in predictor.labels]
-    classes, confused = class_rows(predictor, answers), confusion_rows(names, answers)
-    with replacing(layout.reports) as reports:
+    tables = {
+        "predictions.csv": (report_tables.prediction_rows(layout.test, names, predictions), None),
+        "classes.csv": (classes, None),
+        "confusions.csv": (confusions, ["actual", "predicted", "images"]),
+        "confusion.csv": (
+            report_tables.matrix_rows(names, predictions, confusions),
+            ["actual", "predicted"],
+        ),
+        "reliability.csv": (report_tables.reliability_rows(predictions), None),
+    }
+    with replace_folder(layout.reports) as reports:
         write(reports / "metrics.json", to_json(metrics))
         write(reports / "data.json", to_json(data))
-        write(reports / "predictions.csv", table(prediction_rows(layout.test, names, answers)))
-        write(reports / "classes.csv", table(classes))
-        write(reports / "confusions.csv", table(confused, ["actual", "predicted", "images"]))
-        write(
-            reports / "confusion.csv", table(matrix_rows(names, answers, confused), ["actual", "predicted"])
-        )
-        write(reports / "reliability.csv", table(reliability_rows(answers)))
+        for name, (rows, columns) in tables.items():
+            write(reports / name, report_tables.to_csv(rows, columns))
         shutil.copytree(layout.built / "training", reports / "training")
         title = f"{layout.model}: top-1 {metrics['top1']:.1%} of {metrics['images']} held-out images"
-        example_grid.grid(reports / "examples.png", title, *examples(predictor, answers))
-        text = model_card.render(layout.model, metrics, data, classes, confused)
-        write(reports / "README.md", text.encode())
-
-
-def prediction_rows(folder: Path, names: list[str], answers: Answers) -> Rows:
-    """One row per image, in the order of the files."""
-    return [
-        {
-            "image": path.relative_to(folder).as_posix(),
-            "actual": names[answers.actual[row]],
-            "predicted": names[answers.predicted[row]],
-            "confidence": f"{answers.confidence[row]:.4f}",
-            "rank": int(answers.ranks[row]) + 1,
-        }
-        for row, path in enumerate(answers.files)
-    ]
-
-
-def class_rows(predictor: Predictor, answers: Answers) -> Rows:
-    """One row per class, in the order of the model's outputs."""
-    found = metrics.per_class(answers.predicted, answers.actual, len(predictor.labels))
-    return [
-        {
-            "id": label.id,
-            "name": label.name,
-            "images": int(found.support[number]),
-            "precision": round(float(found.precision[number]), DIGITS),
-            "recall": round(float(found.recall[number]), DIGITS),
-            "f1": round(float(found.f1[number]), DIGITS),
-        }
-        for number, label in enumerate(predictor.labels)
-    ]
-
-
-def confusion_rows(names: list[str], answers: Answers) -> Rows:
-    """Wrong answers by pair of classes, most frequent first."""
-    return [
-        {"actual": names[actual], "predicted": names[predicted], "images": count}
-        for actual, predicted, count in metrics.confusions(answers.predicted, answers.actual)
-    ]
-
-
-def matrix_rows(names: list[str], answers: Answers, confused: Rows) -> Rows:
-    """What DVC draws the confusion matrix from: one row per image, of classes that can be shown."""
-    shown = set(names)
-    if len(names) > MATRIX:
-        pairs = [name for row in confused[: MATRIX // 2] for name in (row["actual"], row["predicted"])]
-        shown = set(pairs)
-    winners = zip(answers.actual, answers.predicted, strict=True)
-    rows = [{"actual": names[actual], "predicted": names[predicted]} for actual, predicted in winners]
-    return [row for row in rows if row["actual"] in shown and row["predicted"] in shown]
-
-
-def reliability_rows(answers: Answers) -> Rows:
-    """Confidence and accuracy of answers that are about equally sure."""
-    bins = metrics.reliability(answers.confidence, answers.right)
-    return [
-        {
-            "confidence": round(entry.confidence, DIGITS),
-            "accuracy": round(entry.accuracy, DIGITS),
-            "images": entry.images,
-        }
-        for entry in bins
-    ]
-
-
-def shown(answers: Answers) -> tuple[list[int], list[int]]:
-    """Numbers of images, each once: right ones, spread over the classes, and the wrong ones, surest first."""
-    right = np.flatnonzero(answers.right)
-    places = np.unique(np.linspace(0, max(0, len(right) - 1), example_grid.COLUMNS).astype(int))
-    wrong = sorted(np.flatnonzero(~answers.right), key=lambda row: -answers.confidence[row])
-    return right[places[: len(right)]].tolist(), [int(row) for row in wrong[: example_grid.COLUMNS]]
-
-
-def examples(
-    predictor: Predictor, answers: Answers
-) -> tuple[list[example_grid.Example], list[example_grid.Example]]:
-    """What `shown` chooses, decoded."""
-    right, wrong = shown(answers)
-    names = [label.name for label in predictor.labels]
-
-    def example(row: int) -> example_grid.Example:
-        pixels = decode(answers.files[row].read_bytes(), predictor.preprocessing)
-        actual, predicted = names[answers.actual[row]], names[answers.predicted[row]]
-        return example_grid.Example(pixels, actual, predicted, float(answers.confidence[row]))
-
-    return [example(row) for row in right], [example(row) for row in wrong]
-
-
-def table(rows: Iterable[dict[str, Any]], columns: list[str] | None = None) -> bytes:
-    """CSV with a header; `columns` are needed where there may be no rows."""
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+        example_grid.draw_grid(reports / "examples.png", title, *load_examples(predictor, predictions))
+        card = model_card.render_card(layout.model, metrics, data, classes, confusions)
+        write(reports / "README.md", card.encode())
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

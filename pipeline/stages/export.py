@@ -1,6 +1,6 @@
-"""Makes the bundle: one folder that is the DVC output, the MLflow model and what is served.
+"""Writes the bundle: one folder that is the DVC output, the MLflow model and the served artifact.
 
-Reads `models/<model>/build/`, test images for the golden answers, and others to calibrate 8 bits with.
+Reads `models/<model>/build/`, test images for the golden predictions, and other images for 8-bit calibration.
 Writes `models/<model>/bundle/`, see `serving/artifact/bundle.py`; the same inputs give the same bytes.
 """
 
@@ -10,48 +10,50 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
 from pipeline.errors import InputMissing
-from pipeline.files import read_json, replacing, sha256_of, write
+from pipeline.files import read_json, replace_folder, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
-from pipeline.onnx import calibration_images, keras_to_onnx, probability_check
-from pipeline.onnx.quantisation import quantised
+from pipeline.onnx import keras_to_onnx
+from pipeline.onnx.calibration_images import load_calibration_images
+from pipeline.onnx.probability_check import check_probabilities
+from pipeline.onnx.quantisation import quantise
 from pipeline.registry.mlflow_model import write_flavours
-from serving.artifact.bundle import (
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import (
     FLOAT_GRAPH,
     GOLDEN,
     GRAPH,
     LABELS,
     MANIFEST,
     PREPROCESSING,
-    Bundle,
-    File,
     Manifest,
-    to_json,
+    ManifestFile,
 )
 from serving.model.decoder import Preprocessing
 from serving.model.formats import detection
 from serving.model.predictor import Predictor, Probabilities
 
-# Golden answers are rounded to three digits; one that lies nearer than this to where rounding changes
-# could be rounded otherwise on another CPU, whose float32 sums differ by some 1e-6.
-DIGITS, MARGIN = 3, 2e-5
-# What a server may differ by: rounding (0.0005), and another CPU's float32 sums. An 8-bit graph differs by
-# no more; on a CPU that cuts off sums it would by up to 0.7, which is noticed.
+# Golden probabilities are rounded to this number of digits. A value within the margin of a rounding boundary
+# could be rounded differently on another CPU, whose float32 sums differ by about 1e-6.
+GOLDEN_DIGITS, ROUNDING_MARGIN = 3, 2e-5
+# Allowed deviation on a server: rounding (0.0005) and another CPU's float32 sums. An 8-bit graph deviates no
+# more, except on CPUs whose 8-bit sums saturate: there it would by up to 0.7, which this detects.
 TOLERANCE = 0.005
-# Golden images travel with every copy of the model; among so many of them the best are looked for.
-GOLDEN_BYTES, CANDIDATES = 200_000, 64
-# Bytes that tell a file's format.
-HEAD = 1024
+# Golden images are part of every copy of the model, so they are small; number of candidates among them.
+MAX_GOLDEN_BYTES, MAX_CANDIDATES = 200_000, 64
+# Bytes at the start of a file that identify its format.
+SIGNATURE_BYTES = 1024
 
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, settings = Layout(model), params.load().of(model).export
+    layout, settings = Layout(model), params.load().for_model(model).export
     if not layout.built.is_dir():
         raise InputMissing(layout.built, model)
-    with replacing(layout.bundle) as bundle:
+    with replace_folder(layout.bundle) as bundle:
         network = keras.saving.load_model(layout.built / "model.keras", compile=False)
         _copy(layout.built / "model.keras", bundle / "data/model.keras")
         write(bundle / "data/keras_module.txt", b"keras")
@@ -60,7 +62,8 @@ def main(model: str) -> None:
         write_graphs(bundle, keras_to_onnx.to_bytes(network), layout.prepared, settings)
         write_flavours(bundle)
         size, classes = network.input_shape[1], network.output_shape[1]
-        # The predictor opens whole bundles only, so there is a manifest before the golden answers and after.
+        # The predictor opens only complete bundles, so the manifest is written before the golden predictions
+        # and again after them.
         write_manifest(bundle, model, size, classes)
         write_golden(
             bundle, sorted(path for path in layout.test.rglob("*") if path.is_file()), settings.golden
@@ -76,23 +79,23 @@ def main(model: str) -> None:
 
 
 def write_graphs(bundle: Path, graph: bytes, prepared: Path, settings: params.Export) -> None:
-    """Writes the graph that is served; if that is an 8-bit one, also the float32 one that it is made from."""
+    """Writes the served graph and, if that is an 8-bit one, also its float32 original."""
     if settings.precision == "float32":
         write(bundle / GRAPH, graph)
         return
     preprocessing = Preprocessing(**read_json(bundle / PREPROCESSING))
-    images = calibration_images.load(prepared, settings.calibration, preprocessing)
+    images = load_calibration_images(prepared, settings.calibration, preprocessing)
     write(bundle / FLOAT_GRAPH, graph)
-    write(bundle / GRAPH, quantised(graph, images))
+    write(bundle / GRAPH, quantise(graph, images))
 
 
 def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
-    """Names every file of the bundle with its role, SHA-256 and size."""
+    """Lists every file of the bundle with its role, SHA-256 and size."""
     paths = {
         path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
     }
     files = {
-        name: File(_role(name), sha256_of(path), path.stat().st_size)
+        name: ManifestFile(_role(name), sha256_of(path), path.stat().st_size)
         for name, path in paths.items()
         if name != MANIFEST
     }
@@ -100,44 +103,45 @@ def write_manifest(bundle: Path, name: str, size: int, classes: int) -> None:
 
 
 def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:
-    """Records the answers to `wanted` images, or as many as there are, of different classes if possible."""
+    """Records the predictions for up to `wanted` images, of different classes if possible."""
     predictor = Predictor.open(bundle)
-    answers = [(path, predictor.answer(path.read_bytes())) for path in golden_candidates(images)]
-    for path, answer in answers:
-        probability_check.check(answer, path)
-    # Those whose rounded answer is the same on every CPU come first; all others are still within tolerance.
-    answers.sort(key=lambda pair: not rounds_safely(pair[1]))
+    predictions = [(path, predictor.classify(path.read_bytes())) for path in golden_candidates(images)]
+    for path, probabilities in predictions:
+        check_probabilities(probabilities, path)
+    # Those that are rounded the same on every CPU come first; all others are still within the tolerance.
+    predictions.sort(key=lambda prediction: not rounds_safely(prediction[1]))
     entries = []
-    for number, (path, answer) in enumerate(answers[:wanted]):
+    for number, (path, probabilities) in enumerate(predictions[:wanted]):
         file = f"{number}{path.suffix.lower()}"
         _copy(path, (bundle / GOLDEN).with_name(file))
-        entries.append({"file": file, "probabilities": [round(float(value), DIGITS) for value in answer]})
+        rounded = [round(float(value), GOLDEN_DIGITS) for value in probabilities]
+        entries.append({"file": file, "probabilities": rounded})
     write(bundle / GOLDEN, to_json({"tolerance": TOLERANCE, "images": entries}))
 
 
 def golden_candidates(images: list[Path]) -> list[Path]:
-    """Small images in an order that their content decides: first one of each class, then others."""
-    # A server without the package for HEIC could not check itself with one.
+    """Small images ordered by SHA-256, first one of each class, then the others."""
+    # A server without the HEIC package could not decode a HEIC image for its self-check.
     images = [path for path in images if not is_heic(path)] or images
-    small = [path for path in images if path.stat().st_size <= GOLDEN_BYTES]
-    # Where all come from a camera, the smallest must do.
-    small = small or sorted(images, key=lambda path: path.stat().st_size)[:CANDIDATES]
+    small = [path for path in images if path.stat().st_size <= MAX_GOLDEN_BYTES]
+    # If all images are larger than the limit, the smallest are taken.
+    small = small or sorted(images, key=lambda path: path.stat().st_size)[:MAX_CANDIDATES]
     ordered = sorted(small, key=sha256_of)
     first_of_class = {path.parent: path for path in reversed(ordered)}.values()
-    return sorted(ordered, key=lambda path: path not in first_of_class)[:CANDIDATES]
+    return sorted(ordered, key=lambda path: path not in first_of_class)[:MAX_CANDIDATES]
 
 
 def is_heic(path: Path) -> bool:
-    """Is it one by its contents, whatever it is called?"""
+    """Is the file a HEIC image by its content?"""
     with path.open("rb") as file:
-        return detection.find(file.read(HEAD)) == "HEIC"
+        return detection.detect(file.read(SIGNATURE_BYTES)) == "HEIC"
 
 
-def rounds_safely(answer: Probabilities) -> bool:
-    """Does no probability lie where another CPU's sums could round it otherwise?"""
-    scaled = answer.astype(np.float64) * 10**DIGITS
-    to_edge = np.abs(scaled - np.floor(scaled) - 0.5) / 10**DIGITS
-    return bool((to_edge > MARGIN).all())
+def rounds_safely(probabilities: Probabilities) -> bool:
+    """Are all probabilities far enough from a rounding boundary to be rounded the same on every CPU?"""
+    scaled = probabilities.astype(np.float64) * 10**GOLDEN_DIGITS
+    distance = np.abs(scaled - np.floor(scaled) - 0.5) / 10**GOLDEN_DIGITS
+    return bool((distance > ROUNDING_MARGIN).all())
 
 
 def _role(name: str) -> str:
@@ -151,4 +155,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

@@ -1,8 +1,8 @@
-"""Checks and splits the images of a model.
+"""Checks and splits the images of a model, and drops duplicates.
 
-Reads `data/raw/<model>`: class folders, the same below folders of a split, or a source.yaml recipe.
-Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, bytes as they came unless they had to be
-converted, and `report.json`.
+Reads `data/raw/<model>`: class folders, the same below split folders, or a source.yaml recipe.
+Writes `data/prepared/<model>/{train,valid,test}/<class>/<file>`, with unchanged bytes unless a conversion was
+requested, and `report.json`.
 """
 
 import hashlib
@@ -12,120 +12,138 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
 from pipeline.data import ignored_files, summary
-from pipeline.data.images import Labelled, Refused, duplicates, inspect
-from pipeline.data.labelled_photos import Found, listing
-from pipeline.data.sources import class_folders
-from pipeline.data.split import SPLITS, assign, stratified
+from pipeline.data.images import LabelledImage, Rejection, check_images, find_duplicates
+from pipeline.data.labelled_photos import FolderScan, scan_folder
+from pipeline.data.sources import open_source
+from pipeline.data.split import SPLITS, assign_by_hash, assign_stratified
+from pipeline.environment import Environment
 from pipeline.errors import DataRefused
-from pipeline.files import replacing, write
+from pipeline.files import replace_folder, write
 from pipeline.layout import Layout
-from serving.artifact.bundle import to_json
+from serving.artifact.files import to_json
 
-LINK = "it is a link to a folder, which DVC does not follow: put the folder itself there, as `cp -rL` does"
+LINK_REASON = (
+    "it is a link to a folder, which DVC does not follow: put the folder itself there, as `cp -rL` does"
+)
 
 
 def main(model: str) -> None:
     """Runs the stage."""
     layout, all_params = Layout(model), params.load()
-    settings = all_params.of(model).prepare
+    settings = all_params.for_model(model).prepare
     if not layout.raw.is_dir():
-        raise all_params.unknown(model)
-    with class_folders(layout.raw, params.Environment.read()) as folder:
-        found = listing(folder, settings.split)
-        inspected = list(inspect(folder, found.files, settings.convert))
-        # Of a picture in several splits the one that is tested counts.
+        raise all_params.unknown_model_error(model)
+    with open_source(layout.raw, Environment.read()) as folder:
+        scan = scan_folder(folder, settings.split)
+        checked = list(check_images(folder, scan.photos, settings.convert))
+        # Test before validation before training: of duplicates in several splits, the first is kept.
         images = sorted(
-            (image for image in inspected if isinstance(image, Labelled)),
+            (image for image in checked if isinstance(image, LabelledImage)),
             key=lambda image: SPLITS[::-1].index(image.split) if image.split else 0,
         )
-        repeated, mislabelled = duplicates(images)
-        kept = [image for image in images if image.name not in repeated]
-        splits = split(kept, settings)
-        alike = summary.pairs(kept, splits)
-        said = [summary.how(found, settings), *summary.table(found.classes, kept, splits)]
-        said += summary.shortened([*notes(found, images, repeated), *summary.of_pairs(alike)])
-        print("\n".join(f"prepare {model}: {line}" for line in said))
-        refused = [Refused(name, LINK) for name in found.links]
-        refused += [image for image in inspected if isinstance(image, Refused)] + mislabelled
-        refused += too_few(kept, splits, settings, found.classes)
-        if refused:
-            raise DataRefused(layout.raw, [(item.name, item.reason) for item in refused])
-        with replacing(layout.prepared) as prepared:
-            copy(kept, splits, prepared)
-            write(prepared / layout.data_report.name, to_json(report(kept, splits, repeated, alike)))
+        duplicates, mislabelled = find_duplicates(images)
+        kept = [image for image in images if image.name not in duplicates]
+        splits = assign_splits(kept, settings)
+        near_duplicates = summary.near_duplicates(kept, splits)
+        lines = [
+            summary.describe_split(scan, settings),
+            *summary.class_table(scan.classes, kept, splits),
+            *summary.limit_notes(
+                [*notes(scan, images, duplicates), *summary.near_duplicate_notes(near_duplicates)]
+            ),
+        ]
+        print("\n".join(f"prepare {model}: {line}" for line in lines))
+        rejections = [
+            *(Rejection(name, LINK_REASON) for name in scan.folder_links),
+            *(image for image in checked if isinstance(image, Rejection)),
+            *mislabelled,
+            *class_rejections(kept, splits, settings, scan.classes),
+        ]
+        if rejections:
+            raise DataRefused(layout.raw, [(item.name, item.reason) for item in rejections])
+        with replace_folder(layout.prepared) as prepared:
+            write_images(kept, splits, prepared)
+            report = data_report(kept, splits, duplicates, near_duplicates)
+            write(prepared / layout.data_report.name, to_json(report))
 
 
-def notes(found: Found, images: Sequence[Labelled], repeated: dict[str, str]) -> Iterable[str]:
-    """What is passed over and why, and what looks like a mistake."""
-    if told := ignored_files.told(found.passed_over):
-        yield told
-    yield from found.notes
-    yield from summary.of_repeated(repeated, images)
-    yield from summary.similar(found.classes)
-    if converted := Counter(image.converted for image in images if image.converted):
+def notes(scan: FolderScan, images: Sequence[LabelledImage], duplicates: dict[str, str]) -> Iterable[str]:
+    """Lines about skipped files, duplicates, similar class names and conversions."""
+    if ignored := ignored_files.ignored_summary(scan.ignored):
+        yield ignored
+    yield from scan.notes
+    yield from summary.duplicate_notes(duplicates, images)
+    yield from summary.similar_name_warnings(scan.classes)
+    if converted := Counter(image.converted_from for image in images if image.converted_from):
         yield "converted to PNG: " + ", ".join(f"{count:,} {name}" for name, count in converted.items())
 
 
-def copy(images: Iterable[Labelled], splits: dict[str, str], prepared: Path) -> None:
+def write_images(images: Iterable[LabelledImage], splits: dict[str, str], prepared: Path) -> None:
     """Writes the images into the folders of their splits."""
     for image in images:
         target = prepared / splits[image.name] / image.target
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A converted photo may get the name of another one.
+        # "x", because a converted photo may have the name of another one.
         with target.open("xb") as file:
             file.write(image.data())
 
 
-def split(images: Iterable[Labelled], settings: params.Prepare) -> dict[str, str]:
-    """Gives each image's name its split, class by class: what its folder says, else what its content says.
+def assign_splits(images: Iterable[LabelledImage], settings: params.Prepare) -> dict[str, str]:
+    """Maps each image's name to its split, class by class: by its folder if that gives one, else by content.
 
-    Where the folders give some splits, the missing ones are cut from their training images.
+    Splits that the folders lack are cut from the training images.
     """
     images = list(images)
     given = {image.split for image in images} - {None}
     splits = {image.name: image.split for image in images if image.split not in (None, "train")}
-    classes: dict[str, list[Labelled]] = defaultdict(list)
+    classes: dict[str, list[LabelledImage]] = defaultdict(list)
     for image in images:
         if image.name not in splits:
             classes[image.label].append(image)
-    share = stratified if settings.stratify else assign
+    assign = assign_stratified if settings.stratify else assign_by_hash
     valid, test = (0 if name in given else getattr(settings, name) for name in ("valid", "test"))
     for members in classes.values():
-        assigned = share({image.sha256 for image in members}, valid, test)
+        assigned = assign({image.sha256 for image in members}, valid, test)
         splits |= {image.name: assigned[image.sha256] for image in members}
     return splits
 
 
-def too_few(
-    images: Sequence[Labelled], splits: dict[str, str], settings: params.Prepare, classes: Iterable[str]
-) -> Iterable[Refused]:
-    """Says of each class that cannot be learned or measured what it lacks."""
+def class_rejections(
+    images: Sequence[LabelledImage],
+    splits: dict[str, str],
+    settings: params.Prepare,
+    classes: Iterable[str],
+) -> Iterable[Rejection]:
+    """Classes with too few images to train or test them."""
     counts = Counter(dict.fromkeys(classes, 0))
     counts.update(image.label for image in images)
     filled = {(image.label, splits[image.name]) for image in images}
-    # Where nothing is trained, the only image of a class may be one that calibrates.
+    # A model without training may use the only image of a class for calibration.
     trained = settings.test + settings.valid < 1
     if len(counts) < 2:
-        yield Refused("(all)", f"{len(counts)} class folders with images; two classes are the least")
+        yield Rejection("(all)", f"{len(counts)} class folders with images; two classes are the least")
     if images and "test" not in splits.values():
-        yield Refused("(all)", "no image is left to test; prepare.test is too small a share")
+        yield Rejection("(all)", "no image is left to test; prepare.test is too small a share")
     for label, count in sorted(counts.items()):
         if count < settings.min_per_class:
-            yield Refused(
+            yield Rejection(
                 f"{label}/", f"{count} different images; prepare.min_per_class is {settings.min_per_class}"
             )
         elif (label, "test") not in filled and (trained or count > 1):
-            yield Refused(f"{label}/", "no image is left to test it; add some")
+            yield Rejection(f"{label}/", "no image is left to test it; add some")
         elif trained and (label, "train") not in filled:
-            yield Refused(f"{label}/", "no image is left to train it; add some")
+            yield Rejection(f"{label}/", "no image is left to train it; add some")
 
 
-def report(
-    images: Sequence[Labelled], splits: dict[str, str], repeated: dict[str, str], alike: summary.Pairs
+def data_report(
+    images: Sequence[LabelledImage],
+    splits: dict[str, str],
+    duplicates: dict[str, str],
+    near_duplicates: summary.NearDuplicates,
 ) -> dict[str, Any]:
-    """The facts about the data: counts, what was left out, look-alikes, and its digest."""
+    """report.json: image counts, duplicates, near-duplicates, and a digest of the prepared data."""
     lines = sorted(f"{image.sha256} {splits[image.name]}/{image.target}\n" for image in images)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for image in images:
@@ -134,15 +152,15 @@ def report(
         "digest": hashlib.sha256("".join(lines).encode()).hexdigest(),
         "images": {name: sum(count[name] for count in counts.values()) for name in SPLITS},
         "classes": {label: {name: count[name] for name in SPLITS} for label, count in counts.items()},
-        "repeated": repeated,
-        "look_alikes_across_splits": _some(alike.across_splits),
-        "look_alikes_across_classes": _some(alike.across_classes),
+        "repeated": duplicates,
+        "look_alikes_across_splits": _count_and_first(near_duplicates.across_splits),
+        "look_alikes_across_classes": _count_and_first(near_duplicates.across_classes),
     }
 
 
-def _some(found: list[list[str]]) -> dict[str, Any]:
-    return {"pairs": len(found), "first": found[: summary.PAIRS]}
+def _count_and_first(pairs: list[list[str]]) -> dict[str, Any]:
+    return {"pairs": len(pairs), "first": pairs[: summary.REPORTED_PAIRS]}
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

@@ -1,34 +1,34 @@
 """Registers the bundle in MLflow, once for each digest, as `challenger`.
 
-Reads `models/<model>/bundle/`, `reports/<model>/`.
-Writes a version in the registry, and
-`models/<model>/registered.json`, which lets DVC know that this was done.
-Refuses a bundle whose gate did; does nothing inside `dvc exp run`, where results are tried, not kept.
+Reads `models/<model>/bundle/` and `reports/<model>/`.
+Writes a version in the registry, and `models/<model>/registered.json`, the stage's output for DVC.
+Fails if the bundle did not pass its gate. Inside `dvc exp run` nothing is registered.
 """
 
-from pipeline import params
-from pipeline.command_line import stage
+from pipeline.command_line import run_stage
+from pipeline.environment import Environment
 from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry.mlflow_registry import Registry
-from pipeline.registry.registration import ensure
-from serving.artifact.bundle import Bundle, to_json
+from pipeline.registry.registration import ensure_registered
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
 
 
 def main(model: str) -> None:
     """Runs the stage."""
-    layout, environment = Layout(model), params.Environment.read()
+    layout, environment = Layout(model), Environment.read()
     if environment.experiment:
         print(
             f"register {model}: skipped inside `dvc exp run`; `dvc exp apply`, then `make run` registers it"
         )
     else:
         registry = Registry.connect(environment)
-        version = ensure(layout, registry)
-        print(f"register {model}: version {version.number} at {registry.shown}")
-    # The same in every registry and in an experiment, as dvc.lock must be.
-    write(layout.receipt, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
+        version = ensure_registered(layout, registry)
+        print(f"register {model}: version {version.number} at {registry.display_uri}")
+    # Depends neither on the registry nor on experiments, because dvc.lock records the hash of this file.
+    write(layout.registration_record, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_stage(main)

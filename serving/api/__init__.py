@@ -1,1 +1,1 @@
-"""The HTTP interface: what a request must be, who may ask, and how an answer looks."""
+"""The HTTP API: routes, request parsing, access and admission control, responses and errors."""

@@ -1,4 +1,4 @@
-"""The WSGI application: routes, and what holds for every request and every answer."""
+"""The WSGI application: registers the routes, and adds headers, metrics and a log line to every response."""
 
 import re
 import time
@@ -12,79 +12,63 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from serving.api import errors, page_routes, prediction_routes, status_routes
-from serving.api.access_control import KEY
-from serving.api.body_reader import Environ, turn
-from serving.api.cors import Question
-from serving.api.error_formats import Shape, Shapes, answer_errors
-from serving.api.middleware import KnownSchemes, at_its_port, take_off
-from serving.api.problem import Problem
+from serving.api.access_control import KEY_NAME
+from serving.api.client_connection import Environ, queue_timing
+from serving.api.cors import CorsRequest
+from serving.api.error_handlers import ErrorFormat, ErrorFormats, register_error_handlers
+from serving.api.middleware import ForwardedSchemeFilter, is_on_its_port, strip_prefix
 from serving.api.protocols import (
-    error_documents,
+    error_formats,
     hugging_face,
     mlflow_scoring,
     open_inference,
     tensorflow_serving,
     vertex_ai,
 )
-from serving.api.request_context import Trace
-from serving.api.responses import problem
+from serving.api.request_context import RequestContext
+from serving.api.response_headers import add_response_headers
+from serving.api.responses import Problem, problem_response
 from serving.api.service import Service
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
 from serving.log import LOG
-from serving.server.client_socket import Turn
+from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# Nothing from elsewhere runs, loads or frames a page; pictures are previewed from the browser's own memory.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
-    "Cache-Control": "no-store",
-    # What a browser gets at a path is not what a program gets.
-    "Vary": "Accept",
-}
-# Where a request notes that its connection will not be kept.
+# Entry of the WSGI environment: the connection is closed after this response.
 CLOSE = "goldfish.close"
-# However a path names the version of the model: it is one, and one series in Prometheus.
-WHICH = re.compile("/(?:versions|labels)/<word:[a-z]+>")
+# The part of a route that names the model's version. It is left out of metrics and log, as there is only one.
+VERSION_IN_ROUTE = re.compile("/(?:versions|labels)/<segment:[a-z]+>")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
 
 PROTOCOLS = (open_inference, tensorflow_serving, mlflow_scoring, hugging_face)
 
 
-class Word(BaseConverter):
-    """What stands between two slashes, up to the colon before a verb."""
+class PathSegment(BaseConverter):
+    """A part of a path between two slashes, up to the colon before a verb (`/v1/models/<name>:predict`)."""
 
     regex = "[^/:]+"
 
 
 class Application:
-    """What Gunicorn calls for each request, and what its worker asks for when something is no request."""
+    """What Gunicorn calls for each request. Its worker also gets error responses and state from it."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
-        # Set by the worker: no connection is kept any more.
+        # Set by the worker when no connection is kept alive any more.
         self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answers, and lets Gunicorn say `Connection: close` where the connection will not be kept.
+        """Handles a request. Has Gunicorn send `Connection: close` if the connection will be closed.
 
-        An application cannot send that header itself, so the response that Gunicorn is about to write is
-        told.
+        WSGI forbids applications to set that header, so it is set on Gunicorn's response object.
         """
 
         def start(*arguments: Any) -> Any:  # noqa: ANN401  (WSGI's own)
@@ -94,28 +78,31 @@ class Application:
                 response.force_close()
             return start_response(*arguments)
 
-        take_off(environ, self._service.settings.prefix)
-        tensorflow_serving.any_case(environ)
+        strip_prefix(environ, self._service.settings.prefix)
+        tensorflow_serving.normalise_case(environ)
         return self._wsgi(environ, start)
 
-    def refuse(self, error: errors.RequestError) -> bytes:
-        """A whole answer to what never became a request: counted, logged and signed like all others."""
-        trace = Trace.begin(Turn(time.monotonic()))
-        trace.code = error.code
-        details, prefix = {"request_id": trace.request_id}, self._service.settings.prefix
-        found = Problem.below(prefix, error.status, error.code, str(error), details)
-        response = problem(found, error.headers)
-        _sign(response, self._service, trace, Question(self._service.cors.only))
+    def error_response(self, error: errors.RequestError) -> bytes:
+        """The complete response to input that is no valid request: counted, logged and with all headers."""
+        context = RequestContext.begin(QueueTiming(time.monotonic()))
+        context.code = error.code
+        members, prefix = {"request_id": context.request_id}, self._service.settings.prefix
+        problem = Problem.with_prefix(prefix, error.status, error.code, str(error), members)
+        response = problem_response(problem, error.headers)
+        add_response_headers(response, self._service, context, CorsRequest(self._service.cors.single_origin))
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()
-        _note(self._service, trace, "none", "none", error.status)
+        _log_and_count(self._service, context, "none", "none", error.status)
         return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode("latin-1") + response.get_data()
 
 
-def application(
-    settings: Settings, release: Release, slots: int, drain: Drain, restarts: Restarts
+def load_application(
+    settings: Settings, release: Release, slots: int, drain: Drain, restarts: RestartCounter
 ) -> Application:
-    """Loads the model and has it prove itself. Raises a `ServingError`."""
+    """Loads the model, checks it on the golden images and creates the application.
+
+    Raises a `ServingError`.
+    """
     began = time.perf_counter()
     app = Application(Service.start(settings, release, slots, drain, restarts))
     pin = release.pin
@@ -126,103 +113,90 @@ def application(
 
 
 def create_app(service: Service) -> Flask:
-    """The routes over one service."""
+    """The Flask application with all routes."""
     app = Flask(__name__)
-    # Before there are routes, which take it from here. A redirect would be a page, and lose a body.
+    # Set before the routes, which copy these settings. A redirect would return a page and lose the body.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
-    app.url_map.converters["word"] = Word
+    app.url_map.converters["segment"] = PathSegment
     for module in (page_routes, prediction_routes, status_routes, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
     _check_prefix(app, service.settings.prefix)
     if hops := service.settings.proxy_hops:
-        # Address and scheme; a proxy that does not set the other headers would pass a client's own ones on.
-        app.wsgi_app = ProxyFix(KnownSchemes(app.wsgi_app), hops, hops, 0, 0, 0)  # type: ignore[method-assign]
-    answer_errors(app, _shapes(app))
-    _follow(app, service)
+        # Address and scheme only: a proxy that does not set the other headers would pass on the client's.
+        proxied = ProxyFix(ForwardedSchemeFilter(app.wsgi_app), hops, hops, 0, 0, 0)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
+    register_error_handlers(app, _error_formats(app))
+    _add_request_hooks(app, service)
     return app
 
 
 def _check_prefix(app: Flask, prefix: str) -> None:
-    """Raises `SettingsInvalid` if a path could be one with the prefix, and another one without."""
+    """Raises `SettingsInvalid` if a path could be read both with and without the prefix."""
     if prefix and prefix.split("/")[1] in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
         name = variable("prefix")
         raise SettingsInvalid([f"{name} is {prefix!r}, and paths of this server's own begin so"])
 
 
-def _shapes(app: Flask) -> Shapes:
-    """Which errors look how: those of a protocol as its clients read them."""
-    known: list[tuple[str, Shape]] = [
-        *((path, mlflow_scoring.refuse) for path in mlflow_scoring.PATHS),
-        (open_inference.PREFIX, error_documents.invalid),
-        (tensorflow_serving.PREFIX, error_documents.late),
-        (hugging_face.PREFIX, error_documents.plain),
-        *((path, error_documents.plain) for path in vertex_ai.paths(app)),
+def _error_formats(app: Flask) -> ErrorFormats:
+    """The error format of each protocol, by the prefix of its paths."""
+    by_prefix: list[tuple[str, ErrorFormat]] = [
+        *((path, mlflow_scoring.mlflow_error) for path in mlflow_scoring.PATHS),
+        (open_inference.PREFIX, error_formats.error_document_400),
+        (tensorflow_serving.PREFIX, error_formats.error_document_504),
+        (hugging_face.PREFIX, error_formats.error_document),
+        *((path, error_formats.error_document) for path in vertex_ai.added_paths(app)),
     ]
-    return Shapes(known)
+    return ErrorFormats(by_prefix)
 
 
-def _follow(app: Flask, service: Service) -> None:
-    """Gives each request its trace, and each answer the headers, the metrics and the log line."""
+def _add_request_hooks(app: Flask, service: Service) -> None:
+    """Creates each request's context; adds headers, metrics and a log line to each response."""
 
     @app.before_request
-    def begin() -> None:
-        given_id, parent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
-        g.trace = Trace.begin(turn(request.environ), given_id, parent)
-        if not at_its_port(request.environ, service.settings.metrics_port):
+    def begin_request() -> None:
+        request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
+        g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
+        if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 
     @app.after_request
-    def finish(response: Response) -> Response:
-        trace: Trace = g.trace
-        if not service.bodies.drain(request.environ):
+    def finish_request(response: Response) -> Response:
+        context: RequestContext = g.context
+        if not service.body_reader.discard_rest(request.environ):
             request.environ[CLOSE] = True
-        _sign(response, service, trace, _question())
-        route = WHICH.sub("", request.url_rule.rule).replace("<word:", "<") if request.url_rule else "none"
+        add_response_headers(response, service, context, _cors_request())
+        rule = request.url_rule.rule if request.url_rule else "none"
+        route = VERSION_IN_ROUTE.sub("", rule).replace("<segment:", "<")
         method = request.method if request.method in METHODS else "other"
-        _note(service, trace, method, route, response.status_code, request.environ.get(KEY))
+        key = request.environ.get(KEY_NAME)
+        _log_and_count(service, context, method, route, response.status_code, key)
         return response
 
 
-def _question() -> Question:
-    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-    return Question(request.headers.get("Origin"), asked)
+def _cors_request() -> CorsRequest:
+    preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return CorsRequest(request.headers.get("Origin"), preflight)
 
 
-def _sign(response: Response, service: Service, trace: Trace, question: Question) -> None:
-    """Says who answered, and what a browser may do with it."""
-    pin, headers = service.release.pin, response.headers
-    # What a route has said of itself stays. Each look into the headers goes through all of them.
-    said = {name.lower() for name in headers.keys()}  # noqa: SIM118  (they are no dictionary)
-    headers.extend(item for item in HEADERS.items() if item[0].lower() not in said)
-    headers.add("X-Model-Name", pin.name)
-    headers.add("X-Model-Version", str(pin.version))
-    headers.add("X-Model-Digest", pin.digest)
-    headers.add("X-Request-Id", trace.request_id)
-    service.cors.answer(headers, question)
-    if trace.images:
-        timing = (f"{name};dur={value}" for name, value in trace.milliseconds().items())
-        headers.add("Server-Timing", ", ".join(timing))
-
-
-def _note(
-    service: Service, trace: Trace, method: str, route: str, status: int, key: str | None = None
+def _log_and_count(
+    service: Service, context: RequestContext, method: str, route: str, status: int, key: str | None = None
 ) -> None:
-    """Counts and logs: the route, not the path, which a client can fill with anything."""
-    service.metrics.request(route, status, trace.seconds, trace.code)
+    """Logs and counts a request by its route, not its path, which is text of the client's choice."""
+    service.metrics.count_request(route, status, context.seconds, context.code)
     fields = {
-        "request_id": trace.request_id,
+        "request_id": context.request_id,
         "method": method,
         "route": route,
         "status": status,
-        "code": trace.code,
-        "ms": {"total": round(1000 * trace.seconds, 3), **trace.milliseconds()},
-        "images": [vars(facts) for facts in trace.images],
+        "code": context.code,
+        "ms": {"total": round(1000 * context.seconds, 3), **context.milliseconds()},
+        "images": [vars(facts) for facts in context.images],
         "digest": service.release.pin.digest,
     }
-    if trace.trace_id:
-        fields["trace_id"] = trace.trace_id
+    if context.trace_id:
+        fields["trace_id"] = context.trace_id
     if key:
         fields["key"] = key
-        service.metrics.key(key, status)
+        service.metrics.count_key_request(key, status)
     LOG.info("request", extra={"fields": fields})

@@ -1,7 +1,7 @@
-"""What all bodies together may take: threads that wait for clients, memory, and bytes a second.
+"""The body budget: upload slots, memory and bandwidth that all request bodies share.
 
-A single client may have nearly all of it. When it runs out, a client that has less than another takes the
-place of the slowest body of the one that has most; so with n clients each of them can have an n-th, however
+A single client may use nearly all of it. When it runs out, a client that uses less than another one evicts
+the slowest upload of the client that uses most. So each of n clients can get an n-th of the budget, however
 many connections the others open.
 """
 
@@ -14,153 +14,159 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from serving.api.errors import ServerBusy
-from serving.server.client_socket import LEAST_RATE
+from serving.server.client_socket import MIN_BYTES_PER_SECOND
 
-# What one client may hold of the memory with several bodies: whole ones, which wait for their turn, cannot be
-# sent away.
-SHARE = 0.5
-# Bytes a second for all clients together where there is more than one: as much as a fast network brings. Each
-# may have so many at once before they count.
+# Part of the memory that one client may use with several bodies. It is below 1 because complete bodies, which
+# are queued for inference, cannot be evicted.
+MAX_CLIENT_SHARE = 0.5
+# Bytes per second for all clients together, if there are several: about the rate of a fast network. A client
+# may send BURST bytes before they count.
 RATE, BURST = 128 * 2**20, 2**20
 
 
 @dataclass(eq=False)
 class Upload:
-    """A body, from its first byte until its request is answered. `deadline` is a monotonic moment."""
+    """A body, from its first byte until its request is answered. `deadline` is in monotonic time."""
 
     client: str
     declared: int | None
     began: float
     deadline: float
-    # Bytes that came, and those that are kept.
+    # Bytes that were received, and bytes that are kept in memory.
     received: int = 0
     held: int = 0
-    # Is it still coming? Has it a thread that waits for the client? Has another client taken its place?
-    coming: bool = True
-    waits: bool = False
+    # Is it still being received? Does it have an upload slot? Was its slot given to another client?
+    receiving: bool = True
+    has_slot: bool = False
     evicted: bool = False
 
     def lead(self, now: float) -> float:
-        """How many bytes it is ahead of the least rate."""
-        return self.received - LEAST_RATE * (now - self.began)
+        """Bytes received in excess of the minimum rate."""
+        return self.received - MIN_BYTES_PER_SECOND * (now - self.began)
 
-    def rest(self, now: float) -> float:
-        """How many seconds it will still take if it goes on as it has begun, and no more than it may."""
-        spent, left = max(1.0, now - self.began), max(0.0, self.deadline - now)
+    def seconds_left(self, now: float) -> float:
+        """Estimated seconds until it is complete, at its rate so far and at most until its deadline."""
+        elapsed, left = max(1.0, now - self.began), max(0.0, self.deadline - now)
         if self.declared is not None:
-            return min(left, (self.declared - self.received) * spent / max(1, self.received))
-        return min(left, spent) if self.received >= LEAST_RATE * spent else left
+            return min(left, (self.declared - self.received) * elapsed / max(1, self.received))
+        return min(left, elapsed) if self.received >= MIN_BYTES_PER_SECOND * elapsed else left
 
 
 @dataclass
-class _Share:
-    """What one client has: bodies, those of them that are still coming, bytes, and when it may send more."""
+class _ClientUsage:
+    """What one client uses: bodies, bodies being received, upload slots, bytes; and when it may send more."""
 
     uploads: int = 0
-    coming: int = 0
-    waiting: int = 0
+    receiving: int = 0
+    slots: int = 0
     held: int = 0
-    due: float = 0.0
+    send_after: float = 0.0
 
 
 class BodyBudget:
-    """`places`: bodies whose clients are waited for; `memory`: bytes that are kept of all bodies."""
+    """`slots`: uploads for which a thread may block on the client at once; `memory`: bytes of all bodies."""
 
-    def __init__(self, places: int, memory: int) -> None:
-        self._places, self._memory = places, memory
+    def __init__(self, slots: int, memory: int) -> None:
+        self._slots, self._memory = slots, memory
         self._lock = threading.Lock()
         self._uploads: set[Upload] = set()
-        self._shares: dict[str, _Share] = {}
-        self.waiting = self.held = 0
+        self._usage: dict[str, _ClientUsage] = {}
+        self.used_slots = self.held = 0
 
     @contextmanager
     def upload(self, client: str, declared: int | None, deadline: float) -> Iterator[Upload]:
-        """A body that begins now, and is kept until the block ends."""
+        """Registers a body, which is kept in memory until the block ends."""
         upload = Upload(client, declared, time.monotonic(), deadline)
         with self._lock:
             self._uploads.add(upload)
-            share = self._shares.setdefault(client, _Share())
-            share.uploads += 1
-            share.coming += 1
+            usage = self._usage.setdefault(client, _ClientUsage())
+            usage.uploads += 1
+            usage.receiving += 1
         try:
             yield upload
         finally:
             with self._lock:
                 self._finish(upload)
-                self._keep(upload, -upload.held)
+                self._add_held(upload, -upload.held)
                 self._uploads.discard(upload)
-                share.uploads -= 1
-                if not share.uploads:
-                    del self._shares[client]
+                usage.uploads -= 1
+                if not usage.uploads:
+                    del self._usage[client]
 
-    def wait(self, upload: Upload, received: int) -> None:
-        """Gives a body a place to wait for its client; `ServerBusy` if it has none, or not any more."""
+    def acquire_slot(self, upload: Upload, received: int) -> None:
+        """Takes an upload slot, before a thread blocks on the client.
+
+        Raises `ServerBusy` if none is free or the upload was evicted.
+        """
         upload.received = received
-        if upload.waits:
+        if upload.has_slot:
             return
         with self._lock:
             if upload.evicted or (
-                self.waiting >= self._places and not self._evict(upload, attrgetter("waiting"), 1)
+                self.used_slots >= self._slots and not self._evict(upload, attrgetter("slots"), 1)
             ):
                 raise ServerBusy(self._retry_after())
-            upload.waits = True
-            self.waiting += 1
-            self._shares[upload.client].waiting += 1
+            upload.has_slot = True
+            self.used_slots += 1
+            self._usage[upload.client].slots += 1
 
     def hold(self, upload: Upload, size: int) -> None:
-        """Keeps some bytes of a body, or raises `ServerBusy`."""
+        """Reserves memory for `size` more bytes of a body, or raises `ServerBusy`."""
         with self._lock:
-            share = self._shares[upload.client]
-            crowding = share.held > upload.held and share.held + size > SHARE * self._memory
-            while not (crowding or upload.evicted) and self.held + size > self._memory:
-                crowding = not self._evict(upload, attrgetter("held"), size)
-            if crowding or upload.evicted:
+            usage = self._usage[upload.client]
+            exceeded = usage.held > upload.held and usage.held + size > MAX_CLIENT_SHARE * self._memory
+            while not (exceeded or upload.evicted) and self.held + size > self._memory:
+                exceeded = not self._evict(upload, attrgetter("held"), size)
+            if exceeded or upload.evicted:
                 raise ServerBusy(self._retry_after())
-            self._keep(upload, size)
+            self._add_held(upload, size)
 
     def pause(self, upload: Upload, size: int) -> float:
-        """Counts bytes that came, and tells for how many seconds no more of this body shall be read."""
+        """Counts received bytes; returns the seconds to wait before more of this body is read."""
         with self._lock:
-            clients = sum(share.coming > 0 for share in self._shares.values())
+            clients = sum(usage.receiving > 0 for usage in self._usage.values())
             if clients < 2:
                 return 0.0
-            share, now, rate = self._shares[upload.client], time.monotonic(), RATE / clients
-            share.due = max(share.due, now - BURST / rate) + size / rate
-            return share.due - now
+            usage, now, rate = self._usage[upload.client], time.monotonic(), RATE / clients
+            usage.send_after = max(usage.send_after, now - BURST / rate) + size / rate
+            return usage.send_after - now
 
     def finish(self, upload: Upload) -> None:
-        """All of a body has come, or no more will: nobody waits for its client."""
+        """Releases the upload slot of a body that is complete or has failed; its memory stays reserved."""
         with self._lock:
             self._finish(upload)
 
     def _finish(self, upload: Upload) -> None:
-        share = self._shares[upload.client]
-        share.coming -= upload.coming
-        share.waiting -= upload.waits
-        self.waiting -= upload.waits
-        upload.coming = upload.waits = False
+        usage = self._usage[upload.client]
+        usage.receiving -= upload.receiving
+        usage.slots -= upload.has_slot
+        self.used_slots -= upload.has_slot
+        upload.receiving = upload.has_slot = False
 
-    def _keep(self, upload: Upload, size: int) -> None:
+    def _add_held(self, upload: Upload, size: int) -> None:
         self.held += size
-        self._shares[upload.client].held += size
+        self._usage[upload.client].held += size
         upload.held += size
 
-    def _evict(self, newcomer: Upload, amount: Callable[[_Share], int], more: int) -> bool:
-        """Ends the slowest body of the client that has most, if that is more than the newcomer would have."""
-        fair, now = amount(self._shares[newcomer.client]) + more, time.monotonic()
-        found = [(amount(self._shares[upload.client]), -upload.lead(now), upload) for upload in self._uploads]
-        found = [each for each in found if each[0] > fair and each[2].waits]
+    def _evict(self, newcomer: Upload, amount: Callable[[_ClientUsage], int], more: int) -> bool:
+        """Evicts the slowest upload of the client that uses most, if that is more than the newcomer's use.
+
+        `more` is what the newcomer asks for; only uploads with a slot can be evicted.
+        """
+        wanted, now = amount(self._usage[newcomer.client]) + more, time.monotonic()
+        found = [(amount(self._usage[upload.client]), -upload.lead(now), upload) for upload in self._uploads]
+        found = [each for each in found if each[0] > wanted and each[2].has_slot]
         if not found:
             return False
         victim = max(found, key=itemgetter(0, 1))[2]
-        # Its thread sees it when it looks next, and its memory is free a moment later.
+        # Its thread sees the flag at its next check and frees the memory a moment later.
         victim.evicted = True
         self._finish(victim)
-        self._keep(victim, -victim.held)
+        self._add_held(victim, -victim.held)
         return True
 
     def _retry_after(self) -> int:
-        """Whole seconds until a place is free, as far as those can tell whose bodies are coming."""
+        """Whole seconds until the first upload slot is expected to be free."""
         now = time.monotonic()
-        rests = (upload.rest(now) for upload in self._uploads if upload.waits)
-        return max(1, math.ceil(min(rests, default=1.0)))
+        seconds = (upload.seconds_left(now) for upload in self._uploads if upload.has_slot)
+        return max(1, math.ceil(min(seconds, default=1.0)))

@@ -1,129 +1,128 @@
-"""Reading the body of a request within bounds of size, of time, and of what all bodies together may hold.
+"""Reads request bodies within limits of size and time, and within the body budget.
 
-Werkzeug's own ways to read take a body for whole that was cut at the limit or by the client, and Gunicorn
-promises to keep a connection that it then closes if much of a body is left. So all bodies pass through here.
+Every body is read here: Werkzeug takes a body that was cut at its limit, or by the client, for a complete
+one, and Gunicorn announces keep-alive and then closes the connection if much of the body is left unread.
 """
 
 import math
-import select
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
 
 from serving.api.body_budget import BodyBudget, Upload
-from serving.api.decompression import Inflater
+from serving.api.client_connection import Environ, body_stream, body_unreader, content_length
+from serving.api.decompression import Decompressor
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.config import Settings
-from serving.server.client_socket import PIECE, ChunksInvalid, PatientSocket, PatientUnreader, TooSlow, Turn
-from serving.server.thread_pool import aside, holding
+from serving.server.client_socket import READ_BYTES, ChunkFramingInvalid, DeadlinePassed
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
-Environ = dict[str, Any]
-
-# What an early answer has left of a body is read and forgotten if it is no more than this, comes within so
-# many seconds, and not too many clients want that at once. Otherwise the connection is closed.
-DRAIN_BYTES, DRAIN_SECONDS, DRAINS = 2**20, 1.0, 8
-# How many compressed bodies are unpacked at once: a little of one may stand for much work.
-UNPACKERS = 2
-# Seconds; a pause may end early because others have gone.
+# If a response is sent before the body was read, the rest is read and discarded, so that the connection can
+# be kept; but only up to so many bytes and seconds, and for so many requests at once. Otherwise it is closed.
+DISCARD_BYTES, DISCARD_SECONDS, MAX_DISCARDING = 2**20, 1.0, 8
+# Bodies that are decompressed at once: a small compressed body can take much processor time.
+MAX_DECOMPRESSING = 2
+# Seconds. A client's share of the bandwidth grows when others finish, so longer pauses are cut into several.
 LONGEST_PAUSE = 0.25
-# Where a request notes that its body was read to the end, or that it never will be.
-DONE, FAILED = "goldfish.body_done", "goldfish.body_failed"
+# Entries of the WSGI environment: the body was read to its end; reading it failed.
+COMPLETE, FAILED = "goldfish.body_done", "goldfish.body_failed"
 
 
-class Held:
-    """A body that counts as held until it is released; `take` hands it over."""
+class BufferedBody:
+    """A body in memory, which counts against the budget until `BodyReader.read` ends."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def take(self) -> bytes:
-        """The bytes, which are not kept here as well."""
+        """Hands over the bytes without keeping a reference, so the caller can free them."""
         data, self._data = self._data, b""
         return data
 
 
-class Bodies:
-    """Reads bodies, within the budget that they share."""
+class BodyReader:
+    """Reads all bodies of a server, within one budget."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._budget = BodyBudget(settings.uploads, settings.bodies)
-        self._drains = threading.BoundedSemaphore(DRAINS)
-        self._unpackers = threading.BoundedSemaphore(UNPACKERS)
+        self._budget = BodyBudget(settings.uploads, settings.body_budget_bytes)
+        self._discarding = threading.BoundedSemaphore(MAX_DISCARDING)
+        self._decompressing = threading.BoundedSemaphore(MAX_DECOMPRESSING)
 
     @property
-    def held(self) -> int:
-        """Bytes of all bodies that are kept now."""
+    def held_bytes(self) -> int:
+        """Bytes of all bodies in memory."""
         return self._budget.held
 
     @contextmanager
-    def read(self, environ: Environ, client: str) -> Iterator[Held]:
-        """The whole body, unpacked if it is compressed, which counts as held until the block ends.
+    def read(self, environ: Environ, client: str) -> Iterator[BufferedBody]:
+        """Receives the whole body and decompresses it; it counts against the budget until the block ends.
 
         Raises `BodyTooLarge`, `BodyIncomplete`, `BodyMalformed`, `BodyTooSlow`, `EncodingUnknown` or
-        `EncodingMalformed`, and `ServerBusy` if there is no place.
+        `EncodingMalformed`, and `ServerBusy` if the budget is used up.
         """
-        inflater = Inflater(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body)
-        unreader, declared = _unreader(environ), _declared(environ)
+        decompressor = Decompressor(environ.get("HTTP_CONTENT_ENCODING", ""), self._settings.max_body_bytes)
+        unreader = body_unreader(environ)
         deadline = unreader.deadline if unreader else math.inf
-        # One block that grows, because thousands of small ones would leave holes in the memory.
+        # One buffer that grows: thousands of small pieces would fragment the heap.
         received = bytearray()
-        with self._budget.upload(client, declared, deadline) as upload:
+        with self._budget.upload(client, content_length(environ), deadline) as upload:
             if unreader:
-                unreader.permit = partial(self._budget.wait, upload)
+                unreader.before_wait = partial(self._budget.acquire_slot, upload)
             for part in self._parts(environ):
-                self._pause(upload, len(part))
-                with holding(self._unpackers) if inflater.packed else nullcontext():
-                    for piece in inflater.unpack(part):
+                self._throttle(upload, len(part))
+                with acquire_yielding_slot(self._decompressing) if decompressor.compressed else nullcontext():
+                    for piece in decompressor.decompress(part):
                         self._budget.hold(upload, len(piece))
                         received += piece
-            inflater.finish()
+            decompressor.finish()
             self._budget.finish(upload)
-            held = Held(bytes(received))
+            body = BufferedBody(bytes(received))
             received.clear()
-            yield held
+            yield body
 
-    def drain(self, environ: Environ) -> bool:
-        """Reads what an early answer has left of a body. Is the connection good for another request?"""
-        declared = _declared(environ)
-        if declared == 0 or environ.get(DONE):
+    def discard_rest(self, environ: Environ) -> bool:
+        """Reads and drops what is left of a body; returns whether the connection can be used again."""
+        declared = content_length(environ)
+        if declared == 0 or environ.get(COMPLETE):
             return True
-        if declared is None or declared > DRAIN_BYTES or environ.get(FAILED):
+        if declared is None or declared > DISCARD_BYTES or environ.get(FAILED):
             return False
-        unreader = _unreader(environ)
-        # Whoever waits for a word before the body does not send it now, or does; nobody can tell.
-        if unreader and unreader.expected:
+        unreader = body_unreader(environ)
+        # A client that sent `Expect: 100-continue` may or may not send the body after this response.
+        if unreader and unreader.expects_continue:
             return False
-        # A health check has threads of its own, which nobody shall keep.
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._drains.acquire(blocking=False):
+        # Health checks have threads of their own, which must not block on a client.
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD") or not self._discarding.acquire(blocking=False):
             return False
         try:
             if unreader:
-                unreader.deadline = min(unreader.deadline, time.monotonic() + DRAIN_SECONDS)
+                unreader.deadline = min(unreader.deadline, time.monotonic() + DISCARD_SECONDS)
             for _ in self._parts(environ):
                 pass
         except (BodyIncomplete, BodyTooSlow):
             return False
         finally:
-            self._drains.release()
+            self._discarding.release()
         return True
 
     def _parts(self, environ: Environ) -> Iterator[bytes]:
-        limit, declared = self._settings.max_body, _declared(environ)
+        """The body as it is received. Sets `COMPLETE` or `FAILED` in the environment."""
+        limit, declared = self._settings.max_body_bytes, content_length(environ)
         environ[FAILED] = True
         if declared is not None and declared > limit:
             raise BodyTooLarge(limit)
-        received, stream, unreader, began = 0, _stream(environ), _unreader(environ), time.monotonic()
+        stream, unreader = body_stream(environ), body_unreader(environ)
+        received, began = 0, time.monotonic()
         while declared is None or received < declared:
             try:
-                part = stream.read(PIECE)
-            except TooSlow:
-                came = unreader.received if unreader else received
-                raise BodyTooSlow(came, round(time.monotonic() - began, 1)) from None
-            except ChunksInvalid as error:
+                part = stream.read(READ_BYTES)
+            except DeadlinePassed:
+                total = unreader.received if unreader else received
+                raise BodyTooSlow(total, round(time.monotonic() - began, 1)) from None
+            except ChunkFramingInvalid as error:
                 raise BodyMalformed(str(error)) from None
             except OSError:
                 raise BodyIncomplete(received) from None
@@ -135,47 +134,11 @@ class Bodies:
             yield part
         if declared is not None and received != declared:
             raise BodyIncomplete(received)
-        environ[DONE], environ[FAILED] = True, False
+        environ[COMPLETE], environ[FAILED] = True, False
 
-    def _pause(self, upload: Upload, size: int) -> None:
-        """Leaves what comes next to the others, if a client has sent more than its share."""
+    def _throttle(self, upload: Upload, size: int) -> None:
+        """Sleeps if the client has sent more than its share of the bandwidth."""
         if (pause := self._budget.pause(upload, size)) > 0:
-            self._budget.wait(upload, upload.received)
-            with aside():
+            self._budget.acquire_slot(upload, upload.received)
+            with yield_slot():
                 time.sleep(min(pause, LONGEST_PAUSE))
-
-
-def gone(environ: Environ) -> bool:
-    """Has the client closed its connection? Nobody would read an answer."""
-    sock = environ.get("gunicorn.socket")
-    if sock is None:
-        return False
-    watch = select.poll()
-    # Only Linux tells it before something is written; others notice broken connections alone.
-    watch.register(sock, getattr(select, "POLLRDHUP", 0))
-    return bool(watch.poll(0))
-
-
-def turn(environ: Environ) -> Turn:
-    """When the request had come, and how it was received."""
-    sock = environ.get("gunicorn.socket")
-    return sock.turn if isinstance(sock, PatientSocket) else Turn(time.monotonic())
-
-
-def _stream(environ: Environ) -> Any:  # noqa: ANN401  (something with `read`)
-    """The body's bytes. Gunicorn's file goes through them by the kilobyte; its reader beneath does not."""
-    file = environ["wsgi.input"]
-    return getattr(file, "reader", file)
-
-
-def _unreader(environ: Environ) -> PatientUnreader | None:
-    """What the body's bytes are read by, where this server's worker does it."""
-    unreader = getattr(_stream(environ), "unreader", None)
-    return unreader if isinstance(unreader, PatientUnreader) else None
-
-
-def _declared(environ: Environ) -> int | None:
-    """Content-Length, which Gunicorn has found to be a number; None where the body comes in chunks."""
-    if environ.get("HTTP_TRANSFER_ENCODING"):
-        return None
-    return int(environ.get("CONTENT_LENGTH") or 0)

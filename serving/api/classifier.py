@@ -1,4 +1,4 @@
-"""From images to classes, under admission control. What every protocol of the server calls."""
+"""Classifies images under admission control. All routes and protocols call `Classifier.classify`."""
 
 import threading
 import time
@@ -7,24 +7,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serving.api.admission import Admission
+from serving.api.admission_control import AdmissionControl
 from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
 from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
-from serving.api.model_statistics import Tally
-from serving.api.request_context import ImageFacts, Trace
+from serving.api.request_context import ImageFacts, RequestContext
+from serving.api.request_statistics import RequestStatistics
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.model.decoder import Picture, Pixels, picture
+from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.predictor import Predictor, Probabilities
 
-# Seconds in the queue after which it is worth asking whether the client is still there.
-PATIENT = 0.02
-# What the log calls the format of pixels that came as they are.
+# Seconds in the queue after which the connection is checked before work begins.
+DISCONNECT_CHECK_AFTER = 0.02
+# Format name in the log for images that were sent as pixels.
 TENSOR = "TENSOR"
 
 
 class ImageRefused(Exception):
-    """An image cannot be classified: why, and if there are several, which one (from 0)."""
+    """An image cannot be classified: the reason and, if the request has several images, its index from 0."""
 
     def __init__(self, index: int | None, error: ImageError) -> None:
         super().__init__(str(error))
@@ -32,82 +32,89 @@ class ImageRefused(Exception):
 
 
 class Classifier(NamedTuple):
-    """A predictor with a door in front of it. `encoded` and `tensors` count."""
+    """A predictor behind admission control, with statistics for encoded images and for tensors."""
 
     predictor: Predictor
-    admission: Admission
+    admission: AdmissionControl
     metrics: Metrics
     deadline: float
-    encoded: Tally
-    tensors: Tally
-    # Held by whoever decodes once more what there was no memory for.
-    second_try: threading.Lock
+    image_statistics: RequestStatistics
+    tensor_statistics: RequestStatistics
+    # Held while an image is decoded a second time, after the first attempt ran out of memory.
+    retry_lock: threading.Lock
 
     def classify(
-        self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool] = lambda: False
+        self,
+        images: Sequence[bytes] | Pixels,
+        context: RequestContext,
+        client_disconnected: Callable[[], bool] = lambda: False,
     ) -> list[Probabilities]:
         """Probabilities, float32 [K], for each image, encoded or uint8 [S,S,3].
 
-        `gone`: has the client left meanwhile? Decoding needs the slot too, for that is where the memory goes.
+        Decoding happens within the slot too, because it takes most of the memory.
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
-        with (self.tensors if isinstance(images, np.ndarray) else self.encoded).request(trace):
-            return self._classify(images, trace, gone)
+        is_tensor = isinstance(images, np.ndarray)
+        with (self.tensor_statistics if is_tensor else self.image_statistics).request(context):
+            return self._classify(images, context, client_disconnected)
 
     def _classify(
-        self, images: Sequence[bytes] | Pixels, trace: Trace, gone: Callable[[], bool]
+        self,
+        images: Sequence[bytes] | Pixels,
+        context: RequestContext,
+        client_disconnected: Callable[[], bool],
     ) -> list[Probabilities]:
-        # Waiting for a thread was waiting for a slot; reading the body was not.
-        asked = time.monotonic() - trace.turn.waited
-        with self.admission.slot(asked + self.deadline, self.deadline):
-            trace.queue = time.monotonic() - asked
-            self.metrics.queue.observe(trace.queue)
-            if trace.queue > PATIENT and gone():
+        # The wait for a thread counts as queueing; receiving the body does not.
+        began = time.monotonic() - context.timing.waited
+        with self.admission.slot(began + self.deadline, self.deadline):
+            context.queue = time.monotonic() - began
+            self.metrics.queue.observe(context.queue)
+            if context.queue > DISCONNECT_CHECK_AFTER and client_disconnected():
                 raise ClientGone
-            answers = []
+            predictions = []
             for index, image in enumerate(images):
                 try:
-                    answers.append(self._one(image, asked, trace))
+                    predictions.append(self._predict(image, began, context))
                 except ImageError as error:
                     if isinstance(error, ImageUnrecognised) and isinstance(image, bytes) and is_url(image):
                         raise ImageUrlRefused from None
                     raise ImageRefused(index if len(images) > 1 else None, error) from None
-            return answers
+            return predictions
 
-    def _one(self, image: bytes | Pixels, asked: float, trace: Trace) -> Probabilities:
-        if time.monotonic() - asked > self.deadline:
+    def _predict(self, image: bytes | Pixels, began: float, context: RequestContext) -> Probabilities:
+        if time.monotonic() - began > self.deadline:
             raise DeadlineExceeded(self.deadline, self.admission.retry_after())
-        pixels = self._decoded(image, trace) if isinstance(image, bytes) else image
-        began = time.perf_counter()
+        pixels = self._decode(image, context) if isinstance(image, bytes) else image
+        inference_began = time.perf_counter()
         probabilities: Probabilities = self.predictor.predict(pixels[np.newaxis])[0]
-        seconds = time.perf_counter() - began
-        trace.inference += seconds
+        seconds = time.perf_counter() - inference_began
+        context.inference += seconds
         if not isinstance(image, bytes):
-            trace.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
+            context.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
         self.metrics.inference.observe(seconds)
         best = int(probabilities.argmax())
-        self.metrics.answer(self.predictor.labels[best].name, float(probabilities[best]))
+        self.metrics.count_prediction(self.predictor.labels[best].name, float(probabilities[best]))
         return probabilities
 
-    def _decoded(self, data: bytes, trace: Trace) -> Pixels:
+    def _decode(self, data: bytes, context: RequestContext) -> Pixels:
         began = time.perf_counter()
         try:
-            seen = picture(data, self.predictor.preprocessing)
+            decoded = decode_image(data, self.predictor.preprocessing)
         except MemoryError:
-            seen = self._once_more(data)
+            decoded = self._decode_alone(data)
         seconds = time.perf_counter() - began
-        trace.decode += seconds
-        trace.images.append(ImageFacts(seen.format, seen.width, seen.height, len(data)))
+        context.decode += seconds
+        context.images.append(ImageFacts(decoded.format, decoded.width, decoded.height, len(data)))
         self.metrics.decode.observe(seconds)
-        return seen.pixels
+        return decoded.pixels
 
-    def _once_more(self, data: bytes) -> Picture:
-        """Decodes while no other picture is tried a second time: one may have taken the memory of many.
+    def _decode_alone(self, data: bytes) -> DecodedImage:
+        """Decodes again with no other retry running: one large image may have used the memory of many.
 
-        Raises `ImageTooCostly` if there is again too little: then it is this one (see `memory.limit`).
+        Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.limit_memory`).
         """
-        with self.second_try:
+        with self.retry_lock:
             try:
-                return picture(data, self.predictor.preprocessing)
+                return decode_image(data, self.predictor.preprocessing)
             except MemoryError:
                 raise ImageTooCostly from None

@@ -1,6 +1,6 @@
-"""Cross-origin resource sharing: whose pages a browser lets read the answers of this server.
+"""Cross-origin resource sharing: the origins whose pages may read this server's responses in a browser.
 
-Credentials are never allowed: keys come in headers, which a page sets itself, and there are no cookies.
+Credentials are never allowed: API keys are sent in headers that the page itself sets; there are no cookies.
 """
 
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
 
-ANYBODY = "*"
-# What a page may send besides what every page may, and read besides what every page may.
-SENT = (
+ANY_ORIGIN = "*"
+# Headers that a page may send and read beyond those that CORS always allows.
+REQUEST_HEADERS = (
     "Authorization",
     "Content-Encoding",
     "Content-Type",
@@ -20,7 +20,7 @@ SENT = (
     "traceparent",
     "tracestate",
 )
-READ = (
+RESPONSE_HEADERS = (
     "Inference-Header-Content-Length",
     "Retry-After",
     "Server-Timing",
@@ -30,47 +30,47 @@ READ = (
     "X-Request-Id",
 )
 METHODS = "GET, HEAD, POST"
-# Seconds for which a browser need not ask again; Chromium keeps an answer no longer.
+# Seconds for which a browser may cache a preflight response; Chromium's upper limit.
 MAX_AGE = 7200
 
 
-class Question(NamedTuple):
-    """What CORS looks at in a request."""
+class CorsRequest(NamedTuple):
+    """The parts of a request that CORS depends on."""
 
     origin: str | None = None
     preflight: bool = False
 
 
 class Cors:
-    """The origins that are allowed; without any nothing is said."""
+    """Adds CORS headers for the allowed origins; without any origin it adds none."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
-        self._read, self._sent = ", ".join(READ), ", ".join(SENT)
+        self._exposed, self._accepted = ", ".join(RESPONSE_HEADERS), ", ".join(REQUEST_HEADERS)
 
     @property
-    def only(self) -> str | None:
-        """The one origin that there can be, for answers to what was no request and named none."""
+    def single_origin(self) -> str | None:
+        """The allowed origin if there is exactly one: for errors sent before an Origin header was parsed."""
         return next(iter(self._origins)) if len(self._origins) == 1 else None
 
-    def answer(self, headers: Headers, question: Question) -> None:
-        """Adds to the headers of an answer, also of an error, what the browser has to know."""
+    def add_headers(self, headers: Headers, request: CorsRequest) -> None:
+        """Adds the CORS headers to those of a response or an error."""
         if not self._origins:
             return
         headers.set("Vary", ", ".join([*headers.getlist("Vary"), "Origin"]))
-        if not (allowed := self._allowed(question.origin)):
+        if not (allowed := self._allowed(request.origin)):
             return
         headers.set("Access-Control-Allow-Origin", allowed)
-        headers.set("Access-Control-Expose-Headers", self._read)
-        if question.preflight:
+        headers.set("Access-Control-Expose-Headers", self._exposed)
+        if request.preflight:
             headers.set("Access-Control-Allow-Methods", METHODS)
-            headers.set("Access-Control-Allow-Headers", self._sent)
+            headers.set("Access-Control-Allow-Headers", self._accepted)
             headers.set("Access-Control-Max-Age", str(MAX_AGE))
 
     def _allowed(self, origin: str | None) -> str | None:
-        # A page without an origin of its own, such as a file or a sandboxed frame, could be anybody's.
+        # Local files and sandboxed frames send "null": their true origin is unknown.
         if origin == "null":
             return None
-        if ANYBODY in self._origins:
-            return ANYBODY
+        if ANY_ORIGIN in self._origins:
+            return ANY_ORIGIN
         return origin if origin in self._origins else None

@@ -1,4 +1,4 @@
-"""Bodies that a client has compressed, unpacked as they come and never beyond a limit."""
+"""Decompresses request bodies while they are received, up to a size limit."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -6,67 +6,67 @@ from functools import partial
 
 from serving.api.errors import BodyTooLarge, EncodingMalformed, EncodingUnknown, RequestError
 
-# What zlib calls the two wrappers: gzip's own, and the one of zlib, which HTTP calls deflate.
-WRAPPERS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-# Unpacked at once.
+# The `wbits` of zlib for each Content-Encoding. HTTP's deflate is the zlib format (RFC 9110, 8.4.1.2).
+WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+# Decompressed bytes that are produced at once.
 PIECE = 256 * 1024
 
 
-class Inflater:
-    """One body, of whose parts `unpack` makes what was compressed. Raises `EncodingUnknown` at once.
+class Decompressor:
+    """Decompresses one body part by part. The constructor raises `EncodingUnknown`.
 
-    What is wrong with it `finish` raises, after the last part: the rest was read and thrown away meanwhile,
-    so that the connection stays good for another request.
+    Other errors are raised only by `finish`, after the last part: the rest of the body has been read and
+    discarded by then, so the connection can be used for another request.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
         self._encoding, self._limit = encoding.strip().lower(), limit
         self._size = 0
-        # No error itself: it would hold on to the frame that raises it, and so to the body, for long.
-        self._wrong: Callable[[], RequestError] | None = None
+        # A function, not the error: an error object keeps the frame that raises it, and so the body, alive.
+        self._error: Callable[[], RequestError] | None = None
         if self._encoding in ("", "identity"):
             self._stream = None
-        elif self._encoding in WRAPPERS:
-            self._stream = zlib.decompressobj(WRAPPERS[self._encoding])
+        elif self._encoding in WINDOW_BITS:
+            self._stream = zlib.decompressobj(WINDOW_BITS[self._encoding])
         else:
             raise EncodingUnknown
 
     @property
-    def packed(self) -> bool:
-        """Is there anything to unpack?"""
+    def compressed(self) -> bool:
+        """Is the body compressed at all?"""
         return self._stream is not None
 
-    def unpack(self, part: bytes) -> Iterator[bytes]:
-        """What a part of the body holds, in pieces."""
+    def decompress(self, part: bytes) -> Iterator[bytes]:
+        """The content of a part of the body, in pieces."""
         if self._stream is None:
             yield part
             return
-        while not self._wrong:
+        while not self._error:
             if self._stream.eof:
                 if part:
-                    self._wrong = self._malformed("something follows its end")
+                    self._error = self._malformed("something follows its end")
                 return
             try:
                 piece = self._stream.decompress(part, PIECE)
             except zlib.error:
-                self._wrong = self._malformed("it is damaged")
+                self._error = self._malformed("it is damaged")
                 return
             part = self._stream.unconsumed_tail or self._stream.unused_data
             self._size += len(piece)
             if self._size > self._limit:
-                self._wrong = partial(BodyTooLarge, self._limit)
+                self._error = partial(BodyTooLarge, self._limit)
                 return
             yield piece
-            # A full piece may not be all that these bytes stood for.
+            # A full piece may leave output inside zlib although all input is consumed.
             if not part and len(piece) < PIECE:
                 return
 
     def finish(self) -> None:
-        """Raises `BodyTooLarge` or `EncodingMalformed` if that is what the body was."""
-        if self._stream is not None and not self._wrong and not self._stream.eof:
-            self._wrong = self._malformed("it breaks off")
-        if self._wrong:
-            raise self._wrong()
+        """Raises `BodyTooLarge` or `EncodingMalformed` if the body was invalid."""
+        if self._stream is not None and not self._error and not self._stream.eof:
+            self._error = self._malformed("it breaks off")
+        if self._error:
+            raise self._error()
 
     def _malformed(self, reason: str) -> Callable[[], RequestError]:
         return partial(EncodingMalformed, self._encoding, reason)

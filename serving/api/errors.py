@@ -1,4 +1,4 @@
-"""What can be wrong with a request, as one tree; `serving/errors.py` has what can be wrong with an image.
+"""The errors of a request, with status and code, as one tree; those of an image are in `serving/errors.py`.
 
     RequestError
     ├── RouteUnknown        404  route_unknown
@@ -41,7 +41,7 @@
     ├── ClientGone          400  client_gone
     └── Internal            500  internal
 
-Each class builds its own sentence: what came, what is allowed, what to do. Codes never change once published.
+Each class builds its own sentence: what was sent, what is allowed, what to do. Published codes never change.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class RequestError(ServingError):
-    """Root of the tree. `headers` go out with the answer."""
+    """Root of the tree. `headers` are added to the response."""
 
     status: ClassVar[int]
 
@@ -72,13 +72,15 @@ class RouteUnknown(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The path is for another method; the header Allow names it."""
+    """The path does not support the method; the header Allow lists those that it supports."""
 
     code, status = "method_not_allowed", 405
 
     def __init__(self, method: str, allowed: Iterable[str]) -> None:
         listed = ", ".join(sorted(allowed))
-        super().__init__(f"{method} is not for this path; {listed} is.", {"Allow": listed})
+        super().__init__(
+            f"The method {method} is not allowed at this path; allowed: {listed}.", {"Allow": listed}
+        )
 
 
 class RequestInvalid(RequestError):
@@ -91,12 +93,12 @@ class RequestInvalid(RequestError):
 
 
 class RequestMalformed(RequestError):
-    """What came is no HTTP/1.1."""
+    """The bytes are not a valid HTTP/1.1 request."""
 
     code, status = "request_malformed", 400
 
     def __init__(self) -> None:
-        super().__init__("This is not a request as HTTP/1.1 has them.")
+        super().__init__("This is not a valid HTTP/1.1 request.")
 
 
 class RequestLineTooLong(RequestError):
@@ -118,30 +120,30 @@ class HeadTooLarge(RequestError):
 
 
 class HeadTooSlow(RequestError):
-    """The head of the request did not come in time."""
+    """The head of the request did not arrive in time."""
 
     code, status = "head_too_slow", 408
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The head of the request was not there after {seconds:g} seconds.")
+        super().__init__(f"The head of the request was incomplete after {seconds:g} seconds.")
 
 
 class ExpectationUnknown(RequestError):
-    """The header Expect asks for something else than 100-continue."""
+    """The header Expect has a value other than 100-continue."""
 
     code, status = "expectation_unknown", 417
 
     def __init__(self) -> None:
-        super().__init__("The only expectation that is known is 100-continue.")
+        super().__init__("The only supported expectation is 100-continue.")
 
 
 class CodingUnknown(RequestError):
-    """The body comes in a transfer coding other than chunked."""
+    """The body has a transfer coding other than chunked."""
 
     code, status = "coding_unknown", 501
 
     def __init__(self) -> None:
-        super().__init__("The only transfer coding that is known is chunked.")
+        super().__init__("The only supported transfer coding is chunked.")
 
 
 class RangeInvalid(RequestError):
@@ -151,7 +153,8 @@ class RangeInvalid(RequestError):
 
     def __init__(self, size: int | None) -> None:
         super().__init__(
-            f"The file has {size} bytes; ask for some of them.", {"Content-Range": f"bytes */{size}"}
+            f"The requested range is outside the file, which has {size} bytes.",
+            {"Content-Range": f"bytes */{size}"},
         )
 
 
@@ -165,7 +168,7 @@ class ParameterInvalid(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body has more bytes than this server takes."""
+    """The body has more bytes than this server accepts."""
 
     code, status = "body_too_large", 413
 
@@ -174,7 +177,7 @@ class BodyTooLarge(RequestError):
 
 
 class BodyIncomplete(RequestError):
-    """The body broke off before its end."""
+    """The body ended before its declared length."""
 
     code, status = "body_incomplete", 400
 
@@ -183,7 +186,7 @@ class BodyIncomplete(RequestError):
 
 
 class BodyTooSlow(RequestError):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     code, status = "body_too_slow", 408
 
@@ -192,22 +195,22 @@ class BodyTooSlow(RequestError):
 
 
 class BodyMalformed(RequestError):
-    """The chunks of the body are not as HTTP/1.1 has them, or hardly anything but frames."""
+    """The chunked body is not valid HTTP/1.1, or consists of little more than chunk headers."""
 
     code, status = "body_malformed", 400
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The body in chunks cannot be read: {reason}.")
+        super().__init__(f"The chunked body is invalid: {reason}.")
 
 
 class MultipartMalformed(RequestError):
-    """The body is not the form that its Content-Type promises."""
+    """The body is not the form that its Content-Type declares."""
 
     code, status = "multipart_malformed", 400
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The body is not the form that its Content-Type promises: {reason}. "
+            f"The body is not the form that its Content-Type declares: {reason}. "
             "Let the client set Content-Type and boundary by itself: `curl -F image=@photo.jpg`."
         )
 
@@ -225,7 +228,7 @@ class ImageMissing(RequestError):
 
 
 class ImagesTooMany(RequestError):
-    """The request holds more images than the path takes."""
+    """The request holds more images than the path accepts."""
 
     code, status = "images_too_many", 400
 
@@ -235,40 +238,40 @@ class ImagesTooMany(RequestError):
 
 
 class ImageUrlRefused(RequestError):
-    """The request holds the address of an image, and this server fetches nothing."""
+    """The request holds the URL of an image; this server fetches no URLs."""
 
     code, status = "image_url_refused", 400
 
     def __init__(self) -> None:
         super().__init__(
-            "This is the address of an image, and the server fetches nothing on behalf of a client: "
-            "get the image and send its bytes, as a file or in base64."
+            "This is the URL of an image, and the server fetches nothing on behalf of a client. "
+            "Download the image and send its bytes, as a file or in base64."
         )
 
 
 class EncodingUnknown(RequestError):
-    """The header Content-Encoding names a compression that is not known here."""
+    """The header Content-Encoding names an unsupported compression."""
 
     code, status = "encoding_unknown", 415
 
     def __init__(self) -> None:
         super().__init__(
-            "The only values of Content-Encoding that are known are gzip, deflate and identity.",
+            "The supported values of Content-Encoding are gzip, deflate and identity.",
             {"Accept-Encoding": "gzip, deflate"},
         )
 
 
 class EncodingMalformed(RequestError):
-    """The body is not compressed as its Content-Encoding says."""
+    """The body is not compressed as its Content-Encoding declares."""
 
     code, status = "encoding_malformed", 400
 
     def __init__(self, encoding: str, reason: str) -> None:
-        super().__init__(f"The body is not {encoding}, which its Content-Encoding promises: {reason}.")
+        super().__init__(f"The body is not {encoding}, which its Content-Encoding declares: {reason}.")
 
 
 class ModelUnknown(RequestError):
-    """There is no model of this name here, or it has not this version or label."""
+    """There is no model of this name, or it does not have this version or label."""
 
     code, status = "model_unknown", 404
 
@@ -277,7 +280,7 @@ class ModelUnknown(RequestError):
 
 
 class DocumentMalformed(RequestError):
-    """The body is not the document that the protocol of this path wants."""
+    """The body is not the document that the protocol of this path requires."""
 
     code, status = "document_malformed", 400
 
@@ -286,7 +289,7 @@ class DocumentMalformed(RequestError):
 
 
 class TensorInvalid(RequestError):
-    """A tensor is not what the model takes, or what was asked for is not what it gives."""
+    """An input tensor does not fit the model, or the model does not have the requested output."""
 
     code, status = "tensor_invalid", 400
 
@@ -304,7 +307,7 @@ class SignatureWrong(RequestError):
 
 
 class TypeUnknown(RequestError):
-    """The header Content-Type names something else than this path takes."""
+    """The path does not accept the Content-Type."""
 
     code, status = "type_unknown", 415
 
@@ -313,38 +316,39 @@ class TypeUnknown(RequestError):
 
 
 class LoadingRefused(RequestError):
-    """Which model is served is not decided over HTTP."""
+    """Models cannot be loaded or unloaded over HTTP."""
 
     code, status = "loading_refused", 403
 
     def __init__(self) -> None:
         super().__init__(
-            "Models are neither loaded nor unloaded over HTTP: the pin in git says what is served."
+            "Models cannot be loaded or unloaded over HTTP: the pin in git decides which one is served."
         )
 
 
 class KeyMissing(RequestError):
-    """This server wants an API key."""
+    """This server requires an API key."""
 
     code, status = "api_key_missing", 401
 
     def __init__(self) -> None:
         super().__init__(
-            "This server wants an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`.", CHALLENGE
+            "This server requires an API key, as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
+            CHALLENGE,
         )
 
 
 class KeyUnknown(RequestError):
-    """The API key is not one of this server."""
+    """The API key is not one of this server's keys."""
 
     code, status = "api_key_unknown", 401
 
     def __init__(self) -> None:
-        super().__init__("The API key is not one of this server's.", CHALLENGE)
+        super().__init__("The API key is not one of this server's keys.", CHALLENGE)
 
 
 class KeyExpired(RequestError):
-    """The API key was good until a moment that has passed."""
+    """The API key has expired."""
 
     code, status = "key_expired", 401
 
@@ -353,7 +357,7 @@ class KeyExpired(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The requests that the API key may make are used up; Retry-After says when it may make another one."""
+    """The quota of the API key is used up; Retry-After has the seconds until the next request is allowed."""
 
     code, status = "quota_exceeded", 429
 
@@ -365,7 +369,7 @@ class QuotaExceeded(RequestError):
 
 
 class RateLimited(RequestError):
-    """This client has asked too often; Retry-After says when it may again."""
+    """The client has exceeded the rate limit; Retry-After has the seconds until it may send a request."""
 
     code, status = "rate_limited", 429
 
@@ -374,25 +378,25 @@ class RateLimited(RequestError):
 
 
 class ServerBusy(RequestError):
-    """All places are taken; Retry-After says when to ask again."""
+    """The server is at its capacity; Retry-After has the seconds until it is worth trying again."""
 
     code, status = "server_busy", 503
 
     def __init__(self, seconds: int) -> None:
         super().__init__(
-            f"All places are taken. Ask again in {seconds} s; nothing was computed.",
+            f"The server is at its capacity. Ask again in {seconds} s; nothing was computed.",
             {"Retry-After": str(seconds)},
         )
 
 
 class DeadlineExceeded(RequestError):
-    """The answer was not ready in time; Retry-After says when to ask again."""
+    """The prediction was not ready in time; Retry-After has the seconds until it is worth trying again."""
 
     code, status = "deadline_exceeded", 503
 
     def __init__(self, deadline: float, seconds: int) -> None:
         super().__init__(
-            f"The answer was not ready within {deadline:g} s. Ask again in {seconds} s.",
+            f"The prediction was not ready within {deadline:g} s. Ask again in {seconds} s.",
             {"Retry-After": str(seconds)},
         )
 
@@ -407,19 +411,19 @@ class NotReady(RequestError):
 
 
 class WorkerStuck(RequestError):
-    """A request has held a slot for several deadlines; the worker is about to be replaced."""
+    """A request has held a slot for several deadlines; the worker process is about to be replaced."""
 
     code, status = "worker_stuck", 503
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"A request has been at work for {seconds:.0f} s, so this server's worker will be replaced. "
+            f"A request has been running for {seconds:.0f} s, so this server's worker will be replaced. "
             "Ask another server meanwhile."
         )
 
 
 class WorkerReplaced(RequestError):
-    """The worker was replaced before the request was answered; Retry-After says when to ask again."""
+    """The worker process was replaced before it answered the request; Retry-After has the seconds to wait."""
 
     code, status = "worker_replaced", 503
 
@@ -431,18 +435,18 @@ class WorkerReplaced(RequestError):
 
 
 class ClientGone(RequestError):
-    """The client closed the connection before its turn came."""
+    """The client closed the connection while its request was queued."""
 
     code, status = "client_gone", 400
 
     def __init__(self) -> None:
-        super().__init__("The connection was closed before the turn of this request; nothing was computed.")
+        super().__init__("The connection was closed while this request was queued; nothing was computed.")
 
 
 class Internal(RequestError):
-    """A fault of the server; the log has it under the request_id."""
+    """A fault of the server, which is in the log under the request_id."""
 
     code, status = "internal", 500
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong here. The log has it, under the request_id of this answer.")
+        super().__init__("The server failed. The error is in its log, under the request_id of this response.")

@@ -1,4 +1,4 @@
-"""What Prometheus reads. Labels have few values: routes, statuses and codes, never what a client wrote."""
+"""Prometheus metrics. Label values are routes, statuses and codes, never text that a client has sent."""
 
 import threading
 import time
@@ -12,26 +12,25 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.api.admission import Admission
-from serving.api.body_reader import Bodies
+from serving.api.admission_control import AdmissionControl
+from serving.api.body_reader import BodyReader
 from serving.artifact.pin import Pin
-from serving.log import output
-from serving.server.restart_counter import Restarts
-from serving.server.thread_pool import aside, holding
+from serving.log import standard_output
+from serving.server.restart_counter import RestartCounter
+from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
-# Seconds: from a small model on a fast core to a client that is about to give up.
+# Seconds, from a small model on a fast core up to a typical client timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-# Names of keys that are counted one by one, each with its statuses, and what all others are called. No key
-# can have that name.
-KEYS, OTHERS = 100, "(other)"
-# Seconds from one reading to the next: each takes some milliseconds of the interpreter from all others.
-PAUSE = 0.05
+CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+# Keys that have series of their own, and the label of all others, which is no valid key name.
+MAX_KEY_SERIES, OTHER_KEYS = 100, "(other)"
+# Seconds between two renderings, each of which holds the GIL for some milliseconds.
+RENDER_INTERVAL = 0.05
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-class Counted(Collector):
-    """A counter that is kept elsewhere, and read when somebody looks."""
+class CallbackCounter(Collector):
+    """A counter whose value is read from a function when the metrics are rendered."""
 
     def __init__(self, name: str, text: str, read: Callable[[], int]) -> None:
         self._name, self._text, self._read = f"goldfish_{name}", text, read
@@ -41,21 +40,21 @@ class Counted(Collector):
 
 
 class Metrics:
-    """The series of one server. `labels` are counted one by one unless there are too many for that."""
+    """The metrics of one server. Predictions are counted by label for the given `labels`."""
 
     def __init__(self, pin: Pin, labels: tuple[str, ...]) -> None:
-        # Not the library's global one: a process may hold several servers, as tests do.
+        # Not the library's global registry: a process may hold several servers, as in tests.
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._reading, self._read, self._text = threading.Lock(), 0.0, b""
+        self._render_lock, self._rendered_at, self._text = threading.Lock(), 0.0, b""
         self._requests = Counter(
             "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=registry
         )
         self._seconds = Histogram(
             "goldfish_request_seconds",
-            "From the head of a request to its answer.",
+            "From the head of a request to its response.",
             ["route"],
             buckets=BUCKETS,
             registry=registry,
@@ -67,74 +66,74 @@ class Metrics:
             "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=registry
         )
         self._keys: set[str] = set()
-        self.queue = self._histogram("queue", "From the body of a request to its turn.")
+        self.queue = self._histogram("queue", "Time that a request waited for a thread or a slot.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
         self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
         self._confidence = Histogram(
             "goldfish_confidence",
-            "Probability of the class that was found most probable.",
-            buckets=CONFIDENCE,
+            "Probability of the best class.",
+            buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
         self._predictions = Counter(
-            "goldfish_predictions", "Images by the class that was found.", ["label"], registry=registry
+            "goldfish_predictions", "Images by best class.", ["label"], registry=registry
         )
         self._labels = frozenset(labels)
         for label in labels:
             self._predictions.labels(label)
         identity = {"name": pin.name, "version": str(pin.version), "digest": pin.digest}
-        Gauge("goldfish_model_info", "Which model answers.", [*identity], registry=registry).labels(
+        Gauge("goldfish_model_info", "Identity of the served model.", [*identity], registry=registry).labels(
             **identity
         ).set(1)
 
-    def watch(self, admission: Admission, bodies: Bodies, restarts: Restarts) -> None:
-        """Shows how full the server is, as it is when somebody looks."""
-        for name, text, read in (
-            ("queue_depth", "Requests that wait for a slot.", lambda: admission.depth),
+    def observe_server(
+        self, admission: AdmissionControl, body_reader: BodyReader, restarts: RestartCounter
+    ) -> None:
+        """Adds gauges and counters that are read from the server's objects when the metrics are rendered."""
+        for name, text, read_gauge in (
+            ("queue_depth", "Requests that wait for a slot.", lambda: admission.queue_length),
             ("slots_busy", "Requests that are being decoded and classified.", lambda: admission.busy),
             ("slots", "Requests that may be decoded and classified at once.", lambda: admission.slots),
-            ("body_bytes", "Bytes of all bodies that are held.", lambda: bodies.held),
+            ("body_bytes", "Bytes of all request bodies in memory.", lambda: body_reader.held_bytes),
         ):
-            Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read)
-        self._registry.register(
-            Counted("worker_restarts", "Workers that took another's place.", lambda: restarts.count)
-        )
-        self._registry.register(
-            Counted("log_lines_dropped", "Lines of the log that nobody took.", lambda: output().dropped)
-        )
-        self._registry.register(
-            Counted("workers_stuck", "Those of them after a slot was held for ever.", lambda: restarts.stuck)
-        )
+            Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read_gauge)
+        for name, text, read_counter in (
+            ("worker_restarts", "Worker processes that replaced another one.", lambda: restarts.count),
+            ("log_lines_dropped", "Log lines that could not be written.", lambda: standard_output().dropped),
+            ("workers_stuck", "Workers replaced because of a request without end.", lambda: restarts.stuck),
+        ):
+            self._registry.register(CallbackCounter(name, text, read_counter))
 
-    def request(self, route: str, status: int, seconds: float, code: str | None) -> None:
-        """Counts a request that was answered."""
+    def count_request(self, route: str, status: int, seconds: float, code: str | None) -> None:
+        """Counts a request that was answered; `code` is that of its error."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         if code is not None:
             self._refusals.labels(code).inc()
 
-    def key(self, name: str, status: int) -> None:
-        """Counts a request that came with a key."""
-        if len(self._keys) < KEYS:
+    def count_key_request(self, name: str, status: int) -> None:
+        """Counts a request by the name of its API key."""
+        if len(self._keys) < MAX_KEY_SERIES:
             self._keys.add(name)
-        self._key_requests.labels(name if name in self._keys else OTHERS, str(status)).inc()
+        self._key_requests.labels(name if name in self._keys else OTHER_KEYS, str(status)).inc()
 
-    def answer(self, label: str, score: float) -> None:
-        """Counts an image that was classified, by its best class."""
+    def count_prediction(self, label: str, score: float) -> None:
+        """Counts a classified image by its best class."""
         self._confidence.observe(score)
         if label in self._labels:
             self._predictions.labels(label).inc()
 
-    def text(self, asked: float) -> bytes:
-        """All series, as Prometheus reads them and as they were at a monotonic moment or later.
+    def render(self, requested_at: float) -> bytes:
+        """All metrics in Prometheus' text format, rendered at `requested_at` (monotonic) or later.
 
-        Whoever asked before the last reading began gets that one, so many collectors cost no more than one.
+        Requests that arrived before the last rendering began share its text, so many scrapers cost no more
+        than one.
         """
-        with holding(self._reading):
-            if self._read < asked:
-                with aside():
-                    time.sleep(max(0.0, self._read + PAUSE - time.monotonic()))
-                self._read = time.monotonic()
+        with acquire_yielding_slot(self._render_lock):
+            if self._rendered_at < requested_at:
+                with yield_slot():
+                    time.sleep(max(0.0, self._rendered_at + RENDER_INTERVAL - time.monotonic()))
+                self._rendered_at = time.monotonic()
                 self._text = generate_latest(self._registry)
             return self._text
 

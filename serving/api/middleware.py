@@ -1,18 +1,18 @@
-"""What stands between proxies and routes: a prefix, schemes that are none, a port for the figures alone."""
+"""WSGI environment fixes between the proxy and the routes: path prefix, forwarded scheme, metrics port."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from serving.api.body_reader import Environ
+from serving.api.client_connection import Environ
 
 METRICS = "/metrics"
-# What the port for figures answers besides, for whoever watches only that.
+# Paths that the metrics port serves as well, for monitoring that reaches only that port.
 HEALTH = ("/livez", "/readyz")
 SCHEMES = ("http", "https")
 
 
-def take_off(environ: Environ, prefix: str) -> None:
-    """Takes the prefix off the path, if no proxy has done so yet. Links have it in any case."""
+def strip_prefix(environ: Environ, prefix: str) -> None:
+    """Removes the prefix from the path, unless a proxy has done so. Generated links always have it."""
     if prefix:
         path = environ["PATH_INFO"]
         environ["SCRIPT_NAME"] = prefix
@@ -20,8 +20,8 @@ def take_off(environ: Environ, prefix: str) -> None:
             environ["PATH_INFO"] = path[len(prefix) :] or "/"
 
 
-def at_its_port(environ: Environ, metrics_port: int) -> bool:
-    """Does a path belong to the port where it was asked for?"""
+def is_on_its_port(environ: Environ, metrics_port: int) -> bool:
+    """Is the path served on the port of the request? With a metrics port, /metrics is only there."""
     if not metrics_port:
         return True
     path = environ["PATH_INFO"]
@@ -30,15 +30,15 @@ def at_its_port(environ: Environ, metrics_port: int) -> bool:
     return bool(path != METRICS)
 
 
-class KnownSchemes:
-    """Passes over what a proxy says of the scheme if it is not one that this server knows."""
+class ForwardedSchemeFilter:
+    """Ignores an X-Forwarded-Proto other than http and https. Goes inside a `ProxyFix`."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """To be put into a `ProxyFix`, which leaves what was there before."""
-        said = environ["wsgi.url_scheme"].lower()
-        before: Environ = environ["werkzeug.proxy_fix.orig"]
-        environ["wsgi.url_scheme"] = said if said in SCHEMES else before["wsgi.url_scheme"]
+        """Restores the original scheme, which `ProxyFix` has kept, if the forwarded one is unknown."""
+        scheme = environ["wsgi.url_scheme"].lower()
+        original: Environ = environ["werkzeug.proxy_fix.orig"]
+        environ["wsgi.url_scheme"] = scheme if scheme in SCHEMES else original["wsgi.url_scheme"]
         return self._app(environ, start_response)

@@ -1,7 +1,7 @@
-"""What the server answers to: two names for one model, its version, and the label of what is pinned.
+"""The model repository: the names, version and label under which the protocols address the served model.
 
-`<name>` takes encoded images, `<name>_tensor` pixels. There is one version, because the pin names one, and
-one label: what is pinned is what the registry calls `champion`. Nobody asks the registry while serving.
+`<name>` takes encoded images, `<name>_tensor` takes pixels. There is one version, the pinned one, and one
+label: the pinned version has the alias `champion` in the registry. The registry is not queried while serving.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from serving.artifact.bundle import Label
 from serving.artifact.pin import Pin
 
 ALIAS = "champion"
-SUFFIX = "_tensor"
-# What a model's input and output are called.
+TENSOR_SUFFIX = "_tensor"
+# Names of the model's input and output.
 INPUT, OUTPUT = "image", "probabilities"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One name. `pixels`: does it take uint8 [N,S,S,3] and not encoded images? `size` is S."""
+class ModelEntry:
+    """One name of the model. With `pixels` it takes uint8 [N,S,S,3], else encoded images; `size` is S."""
 
     name: str
     pixels: bool
@@ -31,16 +31,16 @@ class Entry:
         return str(self.pin.version)
 
 
-class Catalogue:
-    """The entries by name."""
+class ModelRepository:
+    """The entries, found by name."""
 
     def __init__(self, pin: Pin, size: int, labels: tuple[Label, ...]) -> None:
-        self.images = Entry(pin.name, False, pin, size, labels)
-        self.tensors = Entry(pin.name + SUFFIX, True, pin, size, labels)
+        self.images = ModelEntry(pin.name, False, pin, size, labels)
+        self.tensors = ModelEntry(pin.name + TENSOR_SUFFIX, True, pin, size, labels)
         self.entries = (self.images, self.tensors)
 
-    def find(self, name: str, version: str | None = None, label: str | None = None) -> Entry:
-        """What a path names; raises `ModelUnknown`."""
+    def find(self, name: str, version: str | None = None, label: str | None = None) -> ModelEntry:
+        """The entry that a path addresses; raises `ModelUnknown`."""
         for entry in self.entries:
             if entry.name == name:
                 if version not in (None, entry.version):

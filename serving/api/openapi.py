@@ -1,6 +1,6 @@
-"""The OpenAPI document: the classes of `response_schemas.py` are its schemas, the error trees its refusals.
+"""The OpenAPI document. Its schemas are the classes of `response_schemas.py`, its errors the error classes.
 
-Two extensions serve the page /docs: `x-curl`, a command that works, and `x-errors`, all codes.
+Two extensions are for the page /docs: `x-curl`, an example command, and `x-errors`, the list of all codes.
 """
 
 import inspect
@@ -12,26 +12,26 @@ from serving.api.metrics import CONTENT_TYPE
 from serving.api.openapi_responses import (
     HTML,
     JSON,
-    UNREADY,
+    NOT_READY,
     Document,
-    Kind,
-    answer,
-    every_error,
-    headers,
-    key,
-    responses,
-    security,
-    sending,
+    ErrorClass,
+    all_errors,
+    curl_key_option,
+    header_components,
+    operation_responses,
+    security_requirement,
+    success_response,
+    upload_errors,
 )
 from serving.api.protocols import openapi_paths
-from serving.api.protocols.request_examples import BASE64, PHOTO, Body, many, object_of
+from serving.api.protocols.request_examples import BASE64, PHOTO, ExampleBody, array_of, object_of
 from serving.api.service import Service
 from serving.model.formats.image_file import ACCEPTED
 
-# An image in JSON, and a document that a shell makes.
-IMAGE = BASE64 | {"description": "Base64, or a data URL with it."}
+# The schema of an image in JSON, and an example document for a shell command.
+IMAGE = BASE64 | {"description": "Base64, or a data URL in base64."}
 EXAMPLE = f'{{"image": "{PHOTO}"}}'
-PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 SCHEMAS = (
     response_schemas.Outcome,
     response_schemas.Predictions,
@@ -46,49 +46,51 @@ SCHEMAS = (
 INFO = """\
 Classifies images. Send a form with the file in the field `image`, the image itself as the body, or JSON with
 base64.
-Every answer names the model that gave it in X-Model-Name, X-Model-Version and X-Model-Digest.
+Every response names the model in X-Model-Name, X-Model-Version and X-Model-Digest.
 Images are neither stored nor logged."""
 
 
-def document(service: Service) -> Document:
-    """All routes of this server, as it is set."""
+def openapi_document(service: Service) -> Document:
+    """All routes of this server with its current settings."""
     schemas, components = msgspec.json.schema_components(SCHEMAS, ref_template="#/components/schemas/{name}")
-    named = dict(zip((kind.__name__ for kind in SCHEMAS), schemas, strict=True))
+    by_name = dict(zip((kind.__name__ for kind in SCHEMAS), schemas, strict=True))
     pin = service.release.pin
-    described: Document = {
+    document: Document = {
         "openapi": "3.1.0",
         "info": {
             "title": f"Goldfish: {pin.name}",
             "version": f"{pin.version}+{pin.digest[:12]}",
             "description": INFO,
         },
-        # Relative to where the document is.
+        # Relative to the URL of the document.
         "servers": [{"url": service.settings.prefix or "/"}],
         "tags": openapi_paths.tags(),
-        "paths": _paths(service, named) | openapi_paths.paths(service, named),
-        "components": {"schemas": components, "headers": headers()},
-        "x-errors": [_row(error) for error in every_error()],
+        "paths": _paths(service, by_name) | openapi_paths.paths(service, by_name),
+        "components": {"schemas": components, "headers": header_components()},
+        "x-errors": [_error_row(error) for error in all_errors()],
     }
-    if service.access.wants_key:
-        described["components"]["securitySchemes"] = {
+    if service.access.requires_key:
+        document["components"]["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
         }
-    return described
+    return document
 
 
-def _paths(service: Service, named: Document) -> Document:
+def _paths(service: Service, by_name: Document) -> Document:
     paths = {
-        "/": {"get": _page("Is it there?", named["Outcome"], "curl {url}/")},
+        "/": {"get": _page_or_json("Is the server running?", by_name["Outcome"], "curl {url}/")},
         "/inference": {"post": _inference(service)},
-        "/predict": {"post": _predict(service, named)},
-        "/livez": {"get": _plain("Is the process alive?", named["Alive"])},
-        "/readyz": {"get": _plain("Does it answer as it was measured?", named["Ready"], *UNREADY)},
-        "/version": {"get": _version(named)},
-        "/model": {"get": _page("What is known of the model?", named["ModelCard"], "curl {url}/model")},
-        "/metrics": {"get": _other("How busy is it?", "Series for Prometheus.", CONTENT_TYPE)},
-        "/docs": {"get": _other("This documentation, to be read.", "A page.", HTML)},
-        "/openapi.json": {"get": _other("This documentation, for programs.", "An OpenAPI document.", JSON)},
+        "/predict": {"post": _predict(service, by_name)},
+        "/livez": {"get": _json_operation("Is the process alive?", by_name["Alive"])},
+        "/readyz": {"get": _json_operation("Is the server ready?", by_name["Ready"], *NOT_READY)},
+        "/version": {"get": _version(by_name)},
+        "/model": {"get": _page_or_json("The model card.", by_name["ModelCard"], "curl {url}/model")},
+        "/metrics": {"get": _get_operation("Metrics.", "Metrics for Prometheus.", CONTENT_TYPE)},
+        "/docs": {"get": _get_operation("This documentation, as a page.", "A page.", HTML)},
+        "/openapi.json": {
+            "get": _get_operation("This documentation, for programs.", "An OpenAPI document.", JSON)
+        },
     }
     if service.settings.metrics_port:
         del paths["/metrics"]
@@ -105,85 +107,94 @@ def _inference(service: Service) -> Document:
     }
     return {
         "summary": "The five best classes of one image.",
-        "description": f"The image may be {ACCEPTED}; of an animation the first frame counts.",
+        "description": f"The image may be {ACCEPTED}; of an animation the first frame is used.",
         "operationId": "inference",
-        "requestBody": _image(1),
-        "responses": responses(answer(schema), sending(service)),
-        "x-curl": f"curl {key(service)}-F image=@photo.jpg {{url}}/inference",
+        "requestBody": _image_body(1),
+        "responses": operation_responses(success_response(schema), upload_errors(service)),
+        "x-curl": f"curl {curl_key_option(service)}-F image=@photo.jpg {{url}}/inference",
         "x-curl-json": _json_curl(service, "/inference"),
-        **security(service),
+        **security_requirement(service),
     }
 
 
-def _predict(service: Service, named: Document) -> Document:
+def _predict(service: Service, by_name: Document) -> Document:
     classes = len(service.predictor.labels)
     return {
-        "summary": "The best classes of one or several images, and who says so.",
-        "description": f"Up to {service.settings.max_images} images in one form; all are answered, or none.",
+        "summary": "The best classes of one or several images, with the identity of the model.",
+        "description": f"Up to {service.settings.max_images} images in one form; if one is refused, all are.",
         "operationId": "predict",
         "parameters": [
             {
                 "name": "top",
                 "in": "query",
-                "description": "How many classes of each image.",
+                "description": "Number of classes per image.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": classes, "default": min(5, classes)},
             }
         ],
-        "requestBody": _image(service.settings.max_images),
-        "responses": responses(answer(named["Predictions"]), (*sending(service), errors.ParameterInvalid)),
-        "x-curl": f"curl {key(service)}-F image=@one.jpg -F image=@two.png '{{url}}/predict?top=3'",
+        "requestBody": _image_body(service.settings.max_images),
+        "responses": operation_responses(
+            success_response(by_name["Predictions"]), (*upload_errors(service), errors.ParameterInvalid)
+        ),
+        "x-curl": (
+            f"curl {curl_key_option(service)}-F image=@one.jpg -F image=@two.png '{{url}}/predict?top=3'"
+        ),
         "x-curl-json": _json_curl(service, "/predict"),
-        **security(service),
+        **security_requirement(service),
     }
 
 
-def _image(limit: int) -> Document:
-    """A form with one or several files, JSON with one or several images in base64, or an image as it is."""
+def _image_body(limit: int) -> Document:
+    """A form with one or several files, JSON with one or several images in base64, or a raw image."""
     one = {"type": "string", "contentMediaType": "image/*", "description": f"{ACCEPTED}."}
     field = one if limit == 1 else {"type": "array", "items": one, "minItems": 1, "maxItems": limit}
     form = {"type": "object", "properties": {"image": field}, "required": ["image"]}
     content: Document = {
-        "multipart/form-data": {"schema": form, "encoding": {"image": {"contentType": ", ".join(PICTURES)}}}
+        "multipart/form-data": {
+            "schema": form,
+            "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
+        }
     }
-    content[JSON] = {"schema": _json(limit)}
-    return {"required": True, "content": content | {kind: {} for kind in PICTURES}}
+    content[JSON] = {"schema": _image_schema(limit)}
+    return {"required": True, "content": content | {media_type: {} for media_type in IMAGE_TYPES}}
 
 
-def _json(limit: int) -> Document:
-    """The one form of each path that examples show best; both are taken at both."""
+def _image_schema(limit: int) -> Document:
+    """Only the variant that fits the path best, for the examples; both paths accept both."""
     if limit == 1:
         return object_of("image", IMAGE) | {"description": "One image; `images` is a list of one."}
-    return object_of("images", many(IMAGE, limit)) | {
+    return object_of("images", array_of(IMAGE, limit)) | {
         "description": "Several images; `image` is a single one."
     }
 
 
 def _json_curl(service: Service, path: str) -> str:
-    return Body({}, EXAMPLE).curl(key(service)) + f" {{url}}{path}"
+    return ExampleBody({}, EXAMPLE).curl(curl_key_option(service)) + f" {{url}}{path}"
 
 
-def _plain(summary: str, schema: Document, *refusals: Kind) -> Document:
-    return {"summary": summary, "responses": responses(answer(schema), refusals)}
+def _json_operation(summary: str, schema: Document, *error_classes: ErrorClass) -> Document:
+    return {"summary": summary, "responses": operation_responses(success_response(schema), error_classes)}
 
 
-def _version(named: Document) -> Document:
-    described = _plain("Who answers?", named["Version"])
-    content = described["responses"]["200"]["content"]
-    content["text/plain"] = {"schema": {"type": "string", "description": "To MLflow's clients: its version."}}
-    return described
+def _version(by_name: Document) -> Document:
+    operation = _json_operation("Which model and runtime are served?", by_name["Version"])
+    content = operation["responses"]["200"]["content"]
+    content["text/plain"] = {
+        "schema": {"type": "string", "description": "For MLflow's clients: the version of MLflow."}
+    }
+    return operation
 
 
-def _page(summary: str, schema: Document, curl: str) -> Document:
+def _page_or_json(summary: str, schema: Document, curl: str) -> Document:
     content = {JSON: {"schema": schema}, HTML: {"schema": {"type": "string"}}}
-    described = {"description": "JSON; to a browser a page.", "content": content}
-    return {"summary": summary, "responses": responses(described, ()), "x-curl": curl}
+    response = {"description": "JSON, or a page if the client prefers HTML.", "content": content}
+    return {"summary": summary, "responses": operation_responses(response, ()), "x-curl": curl}
 
 
-def _other(summary: str, description: str, kind: str) -> Document:
-    schema = {"type": "object"} if kind == JSON else {"type": "string"}
-    answer = {"description": description, "content": {kind: {"schema": schema}}}
-    return {"summary": summary, "responses": responses(answer, ())}
+def _get_operation(summary: str, description: str, media_type: str) -> Document:
+    schema = {"type": "object"} if media_type == JSON else {"type": "string"}
+    response = {"description": description, "content": {media_type: {"schema": schema}}}
+    return {"summary": summary, "responses": operation_responses(response, ())}
 
 
-def _row(error: Kind) -> Document:
+def _error_row(error: ErrorClass) -> Document:
     return {"code": error.code, "status": error.status, "description": inspect.getdoc(error)}

@@ -1,29 +1,29 @@
-"""What people see: the page at `/`, the documentation, and the document that it is made from."""
+"""Routes of the pages for people (`/` and `/docs`) and of the OpenAPI document."""
 
 from flask import Blueprint, Response, make_response, render_template
 
-from serving.api.openapi import document
-from serving.api.responses import json
+from serving.api.openapi import openapi_document
+from serving.api.responses import json_response
 from serving.api.service import Service
-from serving.api.status_routes import outcome, wants_page
+from serving.api.status_routes import outcome_response, prefers_html
 from serving.model.decoder import FORMATS, MAX_BYTES
 from serving.model.formats.image_file import ACCEPTED
 
-# What a form adds to the file in it: boundaries, headers, the file's name.
+# Bytes that a form adds to the file: boundaries, headers and the file name.
 FORM_BYTES = 2**10
-# What a file dialog offers. A phone converts its HEIC photos where it is told that JPEG is wanted.
-KINDS = ",".join(f"image/{name.lower()}" for name in FORMATS)
+# Types for the file dialog. A phone that does not find HEIC among them converts its photos to JPEG.
+ACCEPT = ",".join(f"image/{name.lower()}" for name in FORMATS)
 
 
 def routes(service: Service) -> Blueprint:
-    """The pages. Their scripts and styles come from this server alone."""
+    """The pages. Their scripts and styles are loaded from this server only."""
     blueprint = Blueprint("pages", __name__)
-    described = document(service)
+    document = openapi_document(service)
 
     @blueprint.get("/")
     def home() -> Response:
-        if not wants_page():
-            return outcome()
+        if not prefers_html():
+            return outcome_response()
         release = service.release
         return make_response(
             render_template(
@@ -31,19 +31,19 @@ def routes(service: Service) -> Blueprint:
                 pin=release.pin,
                 metrics=release.metrics,
                 accepted=ACCEPTED,
-                kinds=KINDS,
+                file_types=ACCEPT,
                 classes=len(service.predictor.labels),
-                wants_key=service.access.wants_key,
-                max_image=min(MAX_BYTES, service.settings.max_body - FORM_BYTES),
+                requires_key=service.access.requires_key,
+                max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),
             )
         )
 
     @blueprint.get("/docs")
     def docs() -> Response:
-        return make_response(render_template("docs.html", document=described))
+        return make_response(render_template("docs.html", document=document))
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
-        return json(described)
+        return json_response(document)
 
     return blueprint

@@ -1,4 +1,4 @@
-"""`POST /inference`, which keeps the tutorial's promise, and `POST /predict`, which says more."""
+"""Routes of this server's own predictions: `POST /inference`, as in the tutorial, and `POST /predict`."""
 
 import re
 from dataclasses import asdict
@@ -7,14 +7,14 @@ from flask import Blueprint, Response, g, request
 
 from serving.api.errors import ParameterInvalid
 from serving.api.response_schemas import ClassScore, Model, Predictions, Timing
-from serving.api.responses import json
+from serving.api.responses import json_response
 from serving.api.service import Service
 from serving.model.predictor import Score
 
-# As many classes as /inference names.
+# Number of classes in a response of /inference, and the default of /predict.
 TOP = 5
-TOP_FORM = re.compile(r"[0-9]{1,6}")
-# Digits of a probability that an answer shows.
+TOP_PATTERN = re.compile(r"[0-9]{1,6}")
+# Decimal places of a probability in a response.
 DIGITS = 6
 
 
@@ -25,36 +25,37 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.post("/inference")
     def inference() -> Response:
-        (scores,) = _ask(service, 1, TOP)
-        return json({score.label: round(score.score, DIGITS) for score in scores})
+        (scores,) = _classify(service, 1, TOP)
+        return json_response({score.label: round(score.score, DIGITS) for score in scores})
 
     @blueprint.post("/predict")
     def predict() -> Response:
-        top = _top(len(service.predictor.labels))
-        answers = _ask(service, service.settings.max_images, top)
-        return json(
+        top = _parse_top(len(service.predictor.labels))
+        by_image = _classify(service, service.settings.max_images, top)
+        return json_response(
             Predictions(
-                [[ClassScore(s.label, s.id, round(s.score, DIGITS)) for s in scores] for scores in answers],
+                [[ClassScore(s.label, s.id, round(s.score, DIGITS)) for s in scores] for scores in by_image],
                 model,
-                Timing(**g.trace.milliseconds()),
-                g.trace.request_id,
+                Timing(**g.context.milliseconds()),
+                g.context.request_id,
             )
         )
 
     return blueprint
 
 
-def _ask(service: Service, limit: int, top: int) -> list[list[Score]]:
-    with service.images(request, limit) as images:
-        answers = service.classify(request, images)
-    return [service.predictor.top(answer, top) for answer in answers]
+def _classify(service: Service, limit: int, top: int) -> list[list[Score]]:
+    """The best classes of each image of the request."""
+    with service.read_images(request, limit) as images:
+        predictions = service.classify(request, images)
+    return [service.predictor.top(probabilities, top) for probabilities in predictions]
 
 
-def _top(classes: int) -> int:
-    # Without a query, as mostly, it need not be taken apart.
+def _parse_top(classes: int) -> int:
+    # Most requests have no query; then parsing it is skipped.
     text = request.args.get("top") if request.query_string else None
     if text is None:
         return min(TOP, classes)
-    if not TOP_FORM.fullmatch(text) or not 1 <= int(text) <= classes:
+    if not TOP_PATTERN.fullmatch(text) or not 1 <= int(text) <= classes:
         raise ParameterInvalid("top", f"a whole number from 1 to {classes}, the number of classes")
     return int(text)

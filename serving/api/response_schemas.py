@@ -1,4 +1,4 @@
-"""The documents that the server answers with. `/openapi.json` is made from these classes."""
+"""The JSON documents of responses. The schemas in `/openapi.json` are generated from these classes."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,25 +7,25 @@ from msgspec import Meta, Struct
 Share = Annotated[float, Meta(ge=0, le=1)]
 Milliseconds = Annotated[float, Meta(ge=0)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bundle's manifest.")]
-Precision = Annotated[Literal["int8", "float32"], Meta(description="What the model computes with.")]
+Precision = Annotated[Literal["int8", "float32"], Meta(description="Number format of the model's weights.")]
 
 
 class Outcome(Struct):
-    """The server is there."""
+    """The server is running."""
 
     outcome: Literal["endpoint working successfully"]
 
 
 class ClassScore(Struct):
-    """One class of an answer."""
+    """One class of a prediction."""
 
     label: Annotated[str, Meta(description="Unique among the classes of the model.")]
-    id: Annotated[str, Meta(description="What the data set calls it; for ImageNet the WordNet id.")]
+    id: Annotated[str, Meta(description="Its id in the data set; for ImageNet the WordNet id.")]
     score: Annotated[float, Meta(ge=0, le=1, description="Probability.")]
 
 
 class Model(Struct):
-    """Who answered."""
+    """The identity of the model."""
 
     name: str
     version: int
@@ -33,7 +33,7 @@ class Model(Struct):
 
 
 class Timing(Struct):
-    """Where the time went."""
+    """Milliseconds spent in each phase."""
 
     queue: Milliseconds
     decode: Milliseconds
@@ -50,33 +50,33 @@ class Predictions(Struct):
 
 
 class Alive(Struct):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"]
 
 
 class Ready(Struct):
-    """The golden images were answered as evaluation recorded them."""
+    """The predictions of the golden images are those that evaluation recorded."""
 
     status: Literal["ready"]
     golden_images: Annotated[int, Meta(ge=1)]
-    tolerance: Annotated[float, Meta(description="How far a probability may be from the recorded one.")]
-    difference: Annotated[float, Meta(description="The largest one that was found at the start.")]
+    tolerance: Annotated[float, Meta(description="Largest accepted difference from a recorded probability.")]
+    difference: Annotated[float, Meta(description="Largest difference that was found at the start.")]
 
 
 class Version(Struct):
-    """Identity of the model and of what it runs on."""
+    """Identity of the model and versions of its runtime."""
 
     name: str
     version: int
     digest: Digest
     precision: Precision
-    pin_commit: Annotated[str | None, Meta(description="The git commit that pinned this version.")]
+    pin_commit: Annotated[str | None, Meta(description="Git commit that pinned this version.")]
     runtime: dict[str, str]
 
 
 class ModelCard(Struct):
-    """What is known of the model: identity, input, classes, and what evaluation found out."""
+    """The model card: identity, input, classes and metrics."""
 
     name: str
     version: int
@@ -84,11 +84,11 @@ class ModelCard(Struct):
     precision: Precision
     pin_commit: str | None
     runtime: dict[str, str]
-    input: Annotated[str, Meta(description="What the network sees of an image.")]
+    input: Annotated[str, Meta(description="The part of an image that is classified, and its size.")]
     classes: int
     labels: list[str]
     metrics: Annotated[
-        dict[str, Any] | None, Meta(description="The pipeline's metrics.json, if it is of this digest.")
+        dict[str, Any] | None, Meta(description="The pipeline's metrics.json, if it belongs to this digest.")
     ]
 
 
@@ -101,11 +101,11 @@ class ProblemDetails(Struct):
     detail: str
     code: str
     request_id: str | None = None
-    index: Annotated[int | None, Meta(description="Which of several images it is about, from 0.")] = None
+    index: Annotated[int | None, Meta(description="Index of the image, from 0, if there are several.")] = None
 
 
 class ErrorDocument(Struct):
-    """An error, as most protocols of other servers have it, with this server's code beside it."""
+    """An error in the format of most other protocols, with this server's code."""
 
     error: str
     code: str
@@ -114,7 +114,7 @@ class ErrorDocument(Struct):
 
 
 class MlflowError(Struct):
-    """An error as MLflow has it."""
+    """An error in MLflow's format, with this server's code."""
 
     error_code: str
     message: str

@@ -1,4 +1,4 @@
-"""Everything that the routes share, made once when the worker starts."""
+"""The objects that all routes share, created once when the worker starts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,46 +12,47 @@ from typing import Self
 from flask import Request, g
 
 from serving.api import request_images
-from serving.api.access_control import Access
-from serving.api.admission import Admission
-from serving.api.body_reader import Bodies, Held, gone, turn
+from serving.api.access_control import AccessControl
+from serving.api.admission_control import AdmissionControl
+from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier
+from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
-from serving.api.model_repository import Catalogue
-from serving.api.model_statistics import Tally
+from serving.api.model_repository import ModelRepository
+from serving.api.request_statistics import RequestStatistics
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor, Probabilities
 from serving.server.drain import Drain
-from serving.server.restart_counter import Restarts
+from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
 
-# What answers depend on besides the bundle.
+# Packages whose versions, besides the bundle, can change predictions.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
 
 
 @dataclass(frozen=True)
 class Service:
-    """`difference` is how far the golden answers were from what was recorded."""
+    """`golden_difference`: largest difference between the golden predictions and the recorded ones."""
 
     settings: Settings
     release: Release
     predictor: Predictor
-    difference: float
+    golden_difference: float
     golden_images: int
     tolerance: float
     drain: Drain
-    restarts: Restarts
+    restarts: RestartCounter
     watchdog: Watchdog
-    access: Access
+    access: AccessControl
     cors: Cors
-    bodies: Bodies
+    body_reader: BodyReader
     metrics: Metrics
     classifier: Classifier
-    catalogue: Catalogue
+    models: ModelRepository
     runtime: dict[str, str]
 
     @classmethod
@@ -61,72 +62,74 @@ class Service:
         release: Release,
         slots: int,
         drain: Drain,
-        restarts: Restarts | None = None,
+        restarts: RestartCounter | None = None,
     ) -> Self:
-        """Loads the model and has it answer the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.of(release.bundle)
-        golden = predictor.bundle.golden()
+        """Loads the model and checks it on the golden images; raises a `ServingError` if that fails."""
+        predictor = Predictor.from_bundle(release.bundle)
+        golden = predictor.bundle.golden_images()
         difference = predictor.check_golden()
-        admission = Admission(slots, settings.queue)
-        bodies = Bodies(settings)
+        admission = AdmissionControl(slots, settings.queue)
+        body_reader = BodyReader(settings)
         names = tuple(label.name for label in predictor.labels)
-        few = len(names) <= settings.metrics_classes
-        metrics = Metrics(release.pin, names if few else ())
-        restarts = restarts or Restarts()
-        metrics.watch(admission, bodies, restarts)
+        count_by_label = len(names) <= settings.metrics_classes
+        metrics = Metrics(release.pin, names if count_by_label else ())
+        restarts = restarts or RestartCounter()
+        metrics.observe_server(admission, body_reader, restarts)
+        statistics = RequestStatistics(), RequestStatistics()
         return cls(
             settings=settings,
             release=release,
             predictor=predictor,
-            difference=difference,
+            golden_difference=difference,
             golden_images=len(golden),
             tolerance=min(entry.tolerance for entry in golden),
             drain=drain,
             restarts=restarts,
-            watchdog=Watchdog(admission.held, settings.deadline),
-            access=Access(settings.api_keys, settings.rate_limit, settings.api_keys_file),
+            watchdog=Watchdog(admission.held_seconds, settings.deadline),
+            access=AccessControl(settings.api_keys, settings.rate_limit, settings.api_keys_file),
             cors=Cors(settings.cors_origins),
-            bodies=bodies,
+            body_reader=body_reader,
             metrics=metrics,
-            classifier=Classifier(predictor, admission, metrics, settings.deadline, Tally(), Tally(), Lock()),
-            catalogue=Catalogue(release.pin, predictor.preprocessing.size, predictor.labels),
+            classifier=Classifier(predictor, admission, metrics, settings.deadline, *statistics, Lock()),
+            models=ModelRepository(release.pin, predictor.preprocessing.size, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
 
     @property
-    def unready(self) -> NotReady | WorkerStuck | None:
-        """Why nobody should be sent here, if so.
+    def readiness_error(self) -> NotReady | WorkerStuck | None:
+        """Why a load balancer should send no requests here; None if the server is ready.
 
-        The golden images were answered before the first request: a worker that fails them never gets here.
+        The golden images need no check here: a worker that fails them does not start.
         """
         if self.drain.begun:
             return NotReady()
-        return WorkerStuck(self.watchdog.longest) if self.watchdog.unready else None
+        return WorkerStuck(self.watchdog.longest_held) if self.watchdog.unready else None
 
     def check_ready(self) -> None:
-        """Raises `NotReady` or `WorkerStuck` if nobody should be sent here."""
-        if reason := self.unready:
-            raise reason
+        """Raises `NotReady` or `WorkerStuck` if the server is not ready."""
+        if error := self.readiness_error:
+            raise error
 
     @contextmanager
-    def body(self, request: Request, refusal: RequestError | None = None) -> Iterator[Held]:
-        """The body of a request that may ask, and for which there is a place.
+    def read_body(self, request: Request, error: RequestError | None = None) -> Iterator[BufferedBody]:
+        """Checks access and capacity, then reads the body.
 
-        `refusal` is raised to whoever may ask: nobody shall send a body to hear what the head has shown.
+        `error` is one that the request's head has shown. It is raised after the access check and before the
+        body is read: no client has to send a body that is not used.
         """
         client = self.access.check(request)
-        if refusal:
-            raise refusal
-        # Before the body is read, and again when its turn is asked for.
-        self.classifier.admission.check(turn(request.environ).crowded)
-        with self.bodies.read(request.environ, client) as held:
-            yield held
+        if error:
+            raise error
+        # The queue is checked before the body is read, and again when a slot is acquired.
+        self.classifier.admission.check_capacity(queue_timing(request.environ).queue_full)
+        with self.body_reader.read(request.environ, client) as body:
+            yield body
 
     @contextmanager
-    def images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
-        """The images of a form, or the body as the only one; at most `limit`."""
-        with self.body(request) as held:
-            yield request_images.images(request.content_type or "", held.take(), limit)
+    def read_images(self, request: Request, limit: int) -> Iterator[list[bytes]]:
+        """The encoded images in the body of a request, at most `limit`."""
+        with self.read_body(request) as body:
+            yield request_images.parse_images(request.content_type or "", body.take(), limit)
 
     def classify(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Probabilities]:
         """Probabilities, float32 [K], for each image of a request, encoded or uint8 [S,S,3]."""
@@ -134,4 +137,4 @@ class Service:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:
             raise ImagesTooMany(len(images), self.settings.max_images)
-        return self.classifier.classify(images, g.trace, partial(gone, request.environ))
+        return self.classifier.classify(images, g.context, partial(client_disconnected, request.environ))

@@ -1,36 +1,38 @@
-"""For whoever runs the server: is it alive, is it ready, what does it serve, how busy is it?"""
+"""Routes for operators: liveness, readiness, version, model card and metrics."""
 
 from dataclasses import asdict
 
 from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.metrics import CONTENT_TYPE
-from serving.api.protocols.mlflow_scoring import VERSION as MLFLOW
+from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
 from serving.api.response_schemas import Alive, ModelCard, Outcome, Ready, Version
-from serving.api.responses import json
+from serving.api.responses import json_response
 from serving.api.service import Service
 
 
 def routes(service: Service) -> Blueprint:
-    """The routes that need no slot."""
+    """The routes, none of which needs a slot."""
     blueprint = Blueprint("operations", __name__)
     pin = service.release.pin
 
     @blueprint.get("/livez")
     def livez() -> Response:
-        return json(Alive("alive"))
+        return json_response(Alive("alive"))
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
         service.check_ready()
-        return json(Ready("ready", service.golden_images, service.tolerance, service.difference))
+        return json_response(
+            Ready("ready", service.golden_images, service.tolerance, service.golden_difference)
+        )
 
     @blueprint.get("/version")
     def version() -> Response:
         if request.accept_mimetypes["text/plain"] > request.accept_mimetypes["application/json"]:
-            # MLflow's servers tell here which MLflow they are.
-            return Response(MLFLOW, mimetype="text/plain")
-        return json(
+            # In MLflow's scoring protocol this path returns the version of MLflow.
+            return Response(MLFLOW_VERSION, mimetype="text/plain")
+        return json_response(
             Version(
                 **asdict(pin),
                 precision=service.predictor.bundle.manifest.precision,
@@ -41,30 +43,30 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/model")
     def model() -> Response:
-        card = _card(service)
-        if wants_page():
+        card = _model_card(service)
+        if prefers_html():
             return Response(render_template("card.html", card=card))
-        return json(card)
+        return json_response(card)
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.text(g.trace.turn.came), content_type=CONTENT_TYPE)
+        return Response(service.metrics.render(g.context.timing.arrived), content_type=CONTENT_TYPE)
 
     return blueprint
 
 
-def wants_page() -> bool:
-    """Does a browser ask? Programs that take anything get JSON."""
-    kinds = request.accept_mimetypes
-    return kinds["text/html"] > kinds["application/json"]
+def prefers_html() -> bool:
+    """Does the client prefer HTML, as browsers do? Clients that accept anything get JSON."""
+    accepted = request.accept_mimetypes
+    return accepted["text/html"] > accepted["application/json"]
 
 
-def outcome() -> Response:
-    """The tutorial's answer at `/`."""
-    return json(Outcome("endpoint working successfully"))
+def outcome_response() -> Response:
+    """The tutorial's response at `/`."""
+    return json_response(Outcome("endpoint working successfully"))
 
 
-def _card(service: Service) -> ModelCard:
+def _model_card(service: Service) -> ModelCard:
     manifest = service.predictor.bundle.manifest
     shape = manifest.input_shape
     crop = service.predictor.preprocessing.crop

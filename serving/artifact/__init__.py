@@ -1,1 +1,1 @@
-"""The bundle that is served: its format, the pin that names it, and where it is found or pulled from."""
+"""The artifact that is served: the bundle's format, the pin, and how the bundle is found or pulled."""

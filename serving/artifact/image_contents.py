@@ -1,7 +1,7 @@
-"""Collects what an image needs of one model: `python -m serving.artifact.image_contents DIR`.
+"""Collects the files of one model for the container image: `python -m serving.artifact.image_contents DIR`.
 
-Reads the pin, and the bundle of the workspace or of the registry, as the server itself does.
-Writes `DIR/pins/`, `DIR/models/` with the bundle's serving files, `DIR/reports/` if they are of its digest.
+Finds pin and bundle as the server does. Writes `DIR/pins/`, `DIR/models/` with the bundle's serving files,
+and `DIR/reports/` if there are metrics of its digest.
 """
 
 import sys
@@ -9,14 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from serving.artifact.bundle import MANIFEST, SERVING, Bundle
-from serving.artifact.release import Release, find
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import write_file
+from serving.artifact.manifest import MANIFEST, SERVING
+from serving.artifact.release import Release, find_release
 from serving.config import Settings
 from serving.errors import ServingError
 
 
 class LabelWrong(ServingError):
-    """The image was to be labelled with another identity than that of the pin."""
+    """The image's labels name another version than the pin."""
 
     code = "label_wrong"
 
@@ -24,39 +26,34 @@ class LabelWrong(ServingError):
         super().__init__(f"The labels say {given}, but pinned is {pinned}: build with `make image`.")
 
 
-def bake(release: Release, folder: Path) -> None:
-    """Copies the files that serve, each after its SHA-256 was found right."""
+def copy_release(release: Release, folder: Path) -> None:
+    """Copies the serving files, each after its SHA-256 was checked, with pin and metrics."""
     bundle, name = release.bundle, release.pin.name
     target = folder / "models" / name / "bundle"
     for file, entry in bundle.manifest.files.items():
         if entry.role == SERVING:
-            _write(target / file, bundle.read(file))
-    _write(target / MANIFEST, bundle.manifest.to_bytes())
+            write_file(target / file, bundle.read(file))
+    write_file(target / MANIFEST, bundle.manifest.to_bytes())
     Bundle.open(target).verify(whole=False)
-    _write(folder / "pins" / f"{name}.json", release.pin.to_bytes())
+    write_file(folder / "pins" / f"{name}.json", release.pin.to_bytes())
     if release.metrics is not None:
-        _write(folder / "reports" / name / "metrics.json", msgspec.json.encode(release.metrics))
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+        write_file(folder / "reports" / name / "metrics.json", msgspec.json.encode(release.metrics))
 
 
 def main(arguments: list[str]) -> int:
-    """`DIR [LABEL]`: LABEL is `<name> <version> <digest>`, as the image will say; gives the exit code."""
+    """`DIR [LABEL]`: LABEL is `<name> <version> <digest>` as in the image's labels. Returns the exit code."""
     folder, *labels = arguments
     try:
-        release = find(Settings.read())
+        release = find_release(Settings.read())
         pin = release.pin
         identity = f"{pin.name} {pin.version} {pin.digest}"
         if labels and labels != [identity]:
             raise LabelWrong(" ".join(labels), identity)
-        bake(release, Path(folder))
+        copy_release(release, Path(folder))
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"baked {identity}")
+    print(f"copied {identity}")
     return 0
 
 

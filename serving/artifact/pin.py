@@ -1,23 +1,24 @@
-"""`pins/<model>.json`: which version is served, and with which digest. The server starts from it."""
+"""`pins/<model>.json`: the version and digest that are served. The server starts from it."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from serving.artifact.bundle import read, to_json
+from serving.artifact.files import read_file, to_json
 from serving.errors import FileUnreadable, PinInvalid, PinMissing
 
-# A pin has about 120 bytes. MLflow numbers versions from 1, in a column of 32 bits; 0 stands for a bundle
-# that no registry has numbered (`make bundle STAND_IN=yes`).
-PIN_BYTES, VERSIONS = 4096, range(2**31)
-# What git begins both sides with.
-CONFLICT = b"<<<<<<< "
+# A pin has about 120 bytes.
+MAX_PIN_BYTES = 4096
+# MLflow numbers versions from 1, in a 32-bit column. 0 is a bundle without a registered version
+# (`make bundle STAND_IN=yes`).
+VERSIONS = range(2**31)
+CONFLICT_MARKER = b"<<<<<<< "
 
 
 @dataclass(frozen=True)
 class Pin:
-    """The served version. The digest is its identity; the number is what its registry called it."""
+    """The served version. The digest identifies it; the number is its label in the registry."""
 
     name: str
     version: int
@@ -25,9 +26,9 @@ class Pin:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The pin as it is in the workspace; `PinMissing` when nothing is pinned."""
+        """Reads a pin from the workspace. Raises `PinMissing` if there is none, or `PinInvalid`."""
         try:
-            data = read(path, PIN_BYTES)
+            data = read_file(path, MAX_PIN_BYTES)
         except FileUnreadable as error:
             raise PinInvalid(path, error.reason) from None
         if data is None:
@@ -37,14 +38,14 @@ class Pin:
 
     @classmethod
     def parse(cls, data: bytes, path: Path) -> Self:
-        """Reads a pin; `PinInvalid` for whatever `to_bytes` would not have written."""
-        if CONFLICT in data:
+        """Parses a pin. Raises `PinInvalid` for any bytes that `to_bytes` would not write."""
+        if CONFLICT_MARKER in data:
             raise PinInvalid(path, "it has the marks of a merge conflict, which nobody has resolved")
         try:
             document = json.loads(data)
             pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))
             rewritten = pin.to_bytes()
-        # The last one is of an infinite number: 1e400 is JSON.
+        # OverflowError: 1e400 is valid JSON and parses to infinity.
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise PinInvalid(path, f"{type(error).__name__}: {error}") from None
         if rewritten != data:

@@ -1,7 +1,7 @@
 """The bundle as an MLflow `python_function`: encoded images in, the five best classes out.
 
-MLflow finds this module in the bundle's own `code/` folder, so it works from any directory. That also means
-that MLflow runs what lies there before anything can be checked; SECURITY.md says how to check it first.
+MLflow imports this module from the folder `code/` of the bundle, so it works anywhere. That code runs
+before its digest can be checked; SECURITY.md describes how to check it first.
 """
 
 import base64
@@ -17,64 +17,65 @@ from serving.artifact.bundle import Bundle
 from serving.errors import ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor, Probabilities
 
-# What PNG can store without loss; other images are made RGB, as the decoder does.
-STORED = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-# One image where a list of them is asked for.
-SINGLE = (bytes, bytearray, memoryview, str, Image.Image)
+# Modes that PNG stores without loss; other images are converted to RGB, as in the decoder.
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+# Types of a single image, which is accepted in place of a list.
+SINGLE_IMAGE_TYPES = (bytes, bytearray, memoryview, str, Image.Image)
 
 
 class ImageClassifier:
-    """What `mlflow.pyfunc.load_model(...)` wraps."""
+    """The model that `mlflow.pyfunc.load_model(...)` wraps."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
     def predict(self, images: Any) -> list[list[dict[str, Any]]]:  # noqa: ANN401  (a pandas object)
-        """Classifies images; the i-th answer lists label, id and score, best first.
+        """Classifies images. Item i of the result lists label, id and score of image i, best first.
 
-        `images` is what MLflow makes of a list or a DataFrame under the model's signature: a DataFrame with
-        one column. A plain list does as well. An image is its file's bytes, the same as base64 or as a data
-        URL, or an image of Pillow; anything else is an `InputUnsupported`. Paths and URLs are not opened:
-        behind a server they would come from strangers.
+        `images` is a DataFrame with one column, which MLflow makes of a list or a DataFrame under the model's
+        signature, or a plain list. An image is the bytes of its file, the same as base64 or as a data URL, or
+        an image of Pillow; anything else raises `InputUnsupported`. Paths and URLs are not opened, because
+        behind a server they would come from clients.
         """
         return [
-            [asdict(score) for score in self.predictor.top(self._answer(image))] for image in _listed(images)
+            [asdict(score) for score in self.predictor.top(self._classify(image))]
+            for image in _to_iterable(images)
         ]
 
-    def _answer(self, image: object) -> Probabilities:
-        data = _encoded(image)
+    def _classify(self, image: object) -> Probabilities:
+        data = _to_bytes(image)
         try:
-            return self.predictor.answer(data)
+            return self.predictor.classify(data)
         except ImageUnrecognised:
-            # Names of files may be valid base64, of nothing.
+            # A file name may happen to be valid base64.
             if isinstance(image, str):
                 raise InputUnsupported("text that is not an image in base64") from None
             raise
 
 
-def _listed(images: Any) -> Iterable[object]:  # noqa: ANN401
-    if isinstance(images, SINGLE):
+def _to_iterable(images: Any) -> Iterable[object]:  # noqa: ANN401
+    if isinstance(images, SINGLE_IMAGE_TYPES):
         return [images]
     if hasattr(images, "columns"):
         column: Iterable[object] = images.iloc[:, 0]
         return column
     if isinstance(images, dict) or not isinstance(images, Iterable):
-        raise InputUnsupported(_kind(images))
+        raise InputUnsupported(_type_name(images))
     return images
 
 
-def _encoded(image: object) -> bytes:
-    """An encoded image, in whichever of the accepted ways it was given."""
+def _to_bytes(image: object) -> bytes:
+    """The encoded image, from any of the accepted types."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str):
-        return _from_base64(image)
+        return _decode_base64(image)
     if isinstance(image, Image.Image):
-        return _png(image)
-    raise InputUnsupported(_kind(image))
+        return _encode_png(image)
+    raise InputUnsupported(_type_name(image))
 
 
-def _from_base64(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(";base64,")[2]
     try:
@@ -86,24 +87,24 @@ def _from_base64(text: str) -> bytes:
     return data
 
 
-def _png(image: Image.Image) -> bytes:
-    """The pixels of an image of Pillow, upright, as a file that the decoder reads."""
-    written = io.BytesIO()
+def _encode_png(image: Image.Image) -> bytes:
+    """The pixels of an image of Pillow, turned upright by its EXIF orientation, as a PNG file."""
+    buffer = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)
-        stored = upright if upright.mode in STORED else upright.convert("RGB")
-        stored.save(written, "PNG", compress_level=1)
-    # Pillow reads the file only now: it may be closed, or broken.
+        storable = upright if upright.mode in PNG_MODES else upright.convert("RGB")
+        storable.save(buffer, "PNG", compress_level=1)
+    # Pillow reads the file only here; it may be closed or damaged.
     except (OSError, ValueError, SyntaxError) as error:
         raise InputUnsupported(f"an image of Pillow that cannot be read ({error})") from None
-    return written.getvalue()
+    return buffer.getvalue()
 
 
-def _kind(found: object) -> str:
-    return f"an object of the type {type(found).__name__}"
+def _type_name(value: object) -> str:
+    return f"an object of the type {type(value).__name__}"
 
 
 def _load_pyfunc(path: str) -> ImageClassifier:
-    """MLflow's entry point; `path` is the bundle's folder. Every file is checked before one is opened."""
+    """MLflow's entry point; `path` is the bundle's folder. All files are verified before any is parsed."""
     Bundle.open(Path(path)).verify()
     return ImageClassifier(Predictor.open(Path(path)))

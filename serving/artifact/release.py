@@ -1,4 +1,4 @@
-"""Which bundle is served: the one with the pinned digest, from the workspace or from the registry."""
+"""Finds the bundle to serve: the one with the pinned digest, from the workspace or from the registry."""
 
 import sys
 from contextlib import suppress
@@ -8,18 +8,20 @@ from typing import Any
 
 import msgspec
 
-from serving.artifact.bundle import MANIFEST, Bundle, read
+from serving.artifact.bundle import Bundle
+from serving.artifact.download import default_destination, pull_bundle
+from serving.artifact.files import read_file
+from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
 from serving.config import Settings
 from serving.errors import BundleError, BundleMissing, ServingError
-from serving.pull import place, pull
 
-# The metrics of a thousand classes have some hundred kB.
-REPORT_BYTES = 16 * 2**20
+# The metrics of a thousand classes have a few hundred kB.
+MAX_METRICS_BYTES = 16 * 2**20
 
 
 class DigestNotPinned(ServingError):
-    """What was to be served is not what is pinned."""
+    """The bundle to serve has another digest than the pin."""
 
     code = "digest_not_pinned"
 
@@ -31,7 +33,7 @@ class DigestNotPinned(ServingError):
 
 
 class PinnedMissing(ServingError):
-    """The pinned bundle is neither in the workspace nor to be had from the registry."""
+    """The pinned bundle is not in the workspace and could not be pulled from the registry."""
 
     code = "pinned_missing"
 
@@ -44,10 +46,10 @@ class PinnedMissing(ServingError):
 
 @dataclass(frozen=True)
 class Release:
-    """The pinned bundle, verified, and what is known of it besides its bytes.
+    """The pinned bundle, verified, with its pin and its evaluation metrics.
 
-    `find` has the files that answer in memory, once for all processes that are forked later: a worker that is
-    started again answers with the same bytes, whatever lies in the folder by then.
+    `find_release` loads the serving files into memory, once for all processes that are forked later: a
+    restarted worker serves the same bytes even if the folder has changed.
     """
 
     bundle: Bundle
@@ -56,39 +58,43 @@ class Release:
     metrics: dict[str, Any] | None
 
 
-def find(settings: Settings) -> Release:
-    """Finds the pinned bundle, pulls it if the workspace has another one, and checks every byte of it."""
-    file = settings.pins / f"{settings.model}.json"
-    pin = Pin.read(file)
-    bundle = _bundle(settings, pin, file)
-    # Of the bytes that this manifest was read from, which no other process can change any more.
+def find_release(settings: Settings) -> Release:
+    """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it."""
+    pin_path = settings.pins / f"{settings.model}.json"
+    pin = Pin.read(pin_path)
+    bundle = _find_bundle(settings, pin, pin_path)
+    # Compares the digest of the bytes that were parsed, which no other process can change any more.
     if bundle.digest != pin.digest:
-        raise DigestNotPinned(bundle.path, bundle.digest, file, pin.digest)
+        raise DigestNotPinned(bundle.path, bundle.digest, pin_path, pin.digest)
     bundle.check_name(pin.name)
-    return Release(bundle.in_memory(), pin, settings.pin_commit or None, _metrics(settings, pin))
+    return Release(
+        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, pin)
+    )
 
 
-def _bundle(settings: Settings, pin: Pin, file: Path) -> Bundle:
+def _find_bundle(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
     if settings.bundle is not None:
         return Bundle.open(settings.bundle)
     workspace = settings.models / settings.model / "bundle"
-    # After a rollback, say, the workspace has a newer one.
+    # The workspace may hold another version, for example after a rollback.
     with suppress(BundleMissing):
-        if (found := Bundle.open(workspace)).digest == pin.digest:
-            return found
+        if (bundle := Bundle.open(workspace)).digest == pin.digest:
+            return bundle
     try:
-        to = place(settings.models, pin)
-        return Bundle.open(pull(pin, settings.registry, to, credentials=settings.credentials, log=sys.stderr))
+        destination = default_destination(settings.models, pin)
+        return Bundle.open(
+            pull_bundle(pin, settings.registry, destination, credentials=settings.credentials, log=sys.stderr)
+        )
     except (ServingError, OSError) as error:
-        raise PinnedMissing(workspace, file, error) from error
+        raise PinnedMissing(workspace, pin_path, error) from error
 
 
-def _metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
-    """What evaluation found out about this very digest, if its report is here."""
-    file = settings.reports / settings.model / "metrics.json"
+def _read_metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
+    """The evaluation metrics of the pinned digest; None without a readable report of this digest."""
+    path = settings.reports / settings.model / "metrics.json"
     try:
-        metrics = msgspec.json.decode(read(file, REPORT_BYTES) or b"", type=dict[str, Any])
-    # A report is worth showing, and not worth failing for.
+        metrics = msgspec.json.decode(read_file(path, MAX_METRICS_BYTES) or b"", type=dict[str, Any])
+    # The report is optional: a damaged one must not stop the server.
     except (BundleError, msgspec.DecodeError, RecursionError):
         return None
     return metrics if metrics.get("digest") == pin.digest else None

@@ -1,1 +1,1 @@
-"""From encoded bytes to pixels (the decoder) and from pixels to probabilities (the predictor)."""
+"""The model: decoding images to pixels, and predicting probabilities from pixels."""

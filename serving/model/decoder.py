@@ -1,7 +1,7 @@
-"""Encoded bytes in, pixels out: the one decoder that trains, measures and serves.
+"""Decodes images to pixels. Training, evaluation and serving use this same decoder.
 
-The bytes may come from anybody. What a file says of itself is checked before a pixel of it is
-decoded, and nothing of its metadata leaves this module.
+The bytes are untrusted. The dimensions that a file declares are checked before any pixel is decoded, and none
+of its metadata leaves this module.
 """
 
 import io
@@ -25,55 +25,57 @@ from serving.errors import (
     ImageUnrecognised,
 )
 from serving.model.formats import detection
-from serving.model.formats.image_file import ACCEPTED, READS_HEIC, PictureFile
+from serving.model.formats.image_file import ACCEPTED, HEIC_SUPPORTED, ImageFile
 
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if READS_HEIC else []))
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if HEIC_SUPPORTED else []))
 
-# A camera's JPEG has 3 to 15 MB.
+# JPEG files of cameras have 3 to 15 MB.
 MAX_BYTES = 20 * 2**20
-# Decoded in full. Pillow holds a pixel in four bytes: 25 megapixels cost 100 MB, and 200 MB where
-# transparent parts are laid over white.
+# Limit for images that are decoded at full size. Pillow stores a pixel in four bytes: 25 megapixels take
+# 100 MB, and 200 MB with transparency.
 MAX_PIXELS = 25_000_000
-# These are decoded by way of more copies: twelve megapixels cost up to 250 MB.
-MAX_PIXELS_COPIED = {"WEBP": 12_000_000, "AVIF": 12_000_000}
-# A JPEG in one scan decodes at 1/2, 1/4 or 1/8 of its size, so 50 to 200 megapixels of phones cost no more.
+# The decoders of these formats hold more copies: twelve megapixels take up to 250 MB.
+MAX_PIXELS_BY_FORMAT = {"WEBP": 12_000_000, "AVIF": 12_000_000}
+# A JPEG with one scan is decoded at 1/2, 1/4 or 1/8 of its size, so the 50 to 200 megapixels of phones take
+# no more memory.
 MAX_PIXELS_SCALED = 200_000_000
-# Pixels times passes: a progressive picture of 25 megapixels may have 40 scans, and usually has 10.
-MAX_PASSED_PIXELS = 1_000_000_000
-# The decoder of HEIC takes a second for 24 megapixels in 10 MB; phones write a third of that.
+# Pixels times scans: a progressive JPEG of 25 megapixels may have 40 scans, and usually has 10.
+MAX_SCANNED_PIXELS = 1_000_000_000
+# The HEIC decoder takes a second for 24 megapixels in 10 MB; photos of phones have a third of that.
 MAX_BYTES_HEIC = 10 * 2**20
-# Keeps a picture of 65,000 x 16 pixels, whose centre says nothing, from passing as a photo.
-MAX_ASPECT = 50
+# Longer side divided by the shorter one. Rejects images such as 65,000 x 16 pixels, whose central square
+# shows nothing of the rest.
+MAX_ASPECT_RATIO = 50
 MIN_SIDE = 8
-# Rows of a transparent picture that are laid over white at a time.
-STRIP = 256
+# Rows of a transparent image that are composited over white at a time.
+STRIP_ROWS = 256
 
-# Pillow's own limit is the second line behind ours: it raises above twice this number, and warns before.
+# Pillow's own limit, as a second check: it raises above twice this number, and warns above it.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS_SCALED
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Each slot of the server has a core; these decoders would start threads of their own.
+# By default these decoders start threads of their own; each slot of the server already has a core.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-if READS_HEIC:
+if HEIC_SUPPORTED:
     import pillow_heif
 
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
-# What people send by mistake and their software can convert: by the brand in an ISO media file (bytes 8 to
-# 12), or by the bytes at the start.
-BRANDS = {
+# Other image formats, for the error message: by the major brand of an ISO media file (bytes 8 to 12), or by
+# the file's first bytes.
+ISO_BRANDS = {
     b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF",
     b"msf1": "HEIF", b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw",
 }  # fmt: skip
-STARTS = {
+SIGNATURES = {
     b"%PDF": "PDF", b"<svg": "SVG", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"II+\x00": "TIFF",
     b"MM\x00+": "TIFF", b"\x00\x00\x01\x00": "ICO", b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL",
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
 }  # fmt: skip
 
-# How stored pixels become upright ones, by EXIF orientation (1 and unknown values: as they are).
-UPRIGHT = {
+# The transposition that turns stored pixels upright, by EXIF orientation. 1 and unknown values need none.
+TRANSPOSE_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -86,9 +88,9 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture of any size becomes the model's input.
+    """Parameters that turn an image of any size into the model's input.
 
-    The central square that holds `crop` of the short side is resized to `size` x `size` pixels.
+    The central square with `crop` times the shorter side is resized to `size` x `size` pixels.
     """
 
     size: int
@@ -96,14 +98,14 @@ class Preprocessing:
     interpolation: Literal["bicubic"] = "bicubic"
 
     def __post_init__(self) -> None:
-        whole = type(self.size) is int and type(self.crop) in (int, float)
-        if not whole or self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
+        numeric = type(self.size) is int and type(self.crop) in (int, float)
+        if not numeric or self.size < 1 or not 0 < self.crop <= 1 or self.interpolation != "bicubic":
             raise ValueError(f"{self} is not a preprocessing: size >= 1, 0 < crop <= 1, bicubic")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded image: its pixels as the model wants them, and what the file was like."""
+class DecodedImage:
+    """The pixels as the model's input, and the format and dimensions of the file."""
 
     pixels: Pixels
     format: str
@@ -114,111 +116,111 @@ class Picture:
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
     """Decodes one image to uint8 [S,S,3], RGB, upright, transparent parts over white.
 
-    Raises an `ImageError` that says what is wrong. Nothing but a `MemoryError` comes besides.
+    Raises an `ImageError`, or a `MemoryError`; no other exception.
     """
-    return picture(data, preprocessing).pixels
+    return decode_image(data, preprocessing).pixels
 
 
-def picture(data: bytes, preprocessing: Preprocessing) -> Picture:
-    """Decodes like `decode`, and tells format and size of the file too."""
+def decode_image(data: bytes, preprocessing: Preprocessing) -> DecodedImage:
+    """Decodes like `decode`, and returns format and dimensions of the file too."""
     if not data:
         raise ImageEmpty
     if len(data) > MAX_BYTES:
         raise ImageTooLarge(len(data), MAX_BYTES)
     try:
-        name = detection.find(data)
+        name = detection.detect(data)
         if name not in FORMATS:
-            raise _unknown(data)
-        file = detection.read(name, data)
-        _check(file)
-        # Pillow's plugin for HEIC is called after the container.
+            raise _unsupported(data)
+        file = detection.parse(name, data)
+        _check_limits(file)
+        # Pillow's plugin for HEIC is registered under the name of the container, HEIF.
         with Image.open(io.BytesIO(file.data), formats=["HEIF" if name == "HEIC" else name]) as image:
             width, height = image.size
-            # Less where the decoder of HEIC cuts off what fills up the last blocks.
+            # It may be smaller: the HEIC decoder crops the padding of the last blocks.
             if width * height > file.width * file.height:
                 raise ImageDamaged(f"it states {file.width} x {file.height} and {width} x {height} pixels")
-            pixels = _pixels(image, file.orientation, preprocessing)
-        return Picture(pixels, file.format, width, height)
-    # Memory that this machine lacks is no fault of the image.
+            pixels = _crop_and_resize(image, file.orientation, preprocessing)
+        return DecodedImage(pixels, file.format, width, height)
+    # MemoryError: the machine lacks memory; the image is not damaged.
     except (ImageError, MemoryError):
         raise
-    # Pillow's plugins raise whatever broken bytes lead them to: OSError, SyntaxError, ValueError,
-    # struct.error, KeyError, ... None of it may pass as a fault of the server.
+    # Pillow's plugins raise many types for damaged files: OSError, SyntaxError, ValueError, struct.error,
+    # KeyError, ... They are errors of the client, not of the server.
     except Exception as error:  # noqa: BLE001
-        raise _broken(error) from None
+        raise _damaged(error) from None
 
 
-def _check(file: PictureFile) -> None:
-    """Refuses what must not be decoded."""
+def _check_limits(file: ImageFile) -> None:
+    """Raises an `ImageError` for an image that is too expensive to decode, or too small."""
     width, height = file.width, file.height
     if file.format == "HEIC" and len(file.data) > MAX_BYTES_HEIC:
         raise ImageTooLarge(len(file.data), MAX_BYTES_HEIC)
-    limit = MAX_PIXELS_SCALED if file.scaled else MAX_PIXELS_COPIED.get(file.format, MAX_PIXELS)
-    if max(width * height, file.pixels) > limit:
+    limit = MAX_PIXELS_SCALED if file.decodes_scaled else MAX_PIXELS_BY_FORMAT.get(file.format, MAX_PIXELS)
+    if max(width * height, file.decoded_pixels) > limit:
         raise ImageTooManyPixels(f"{width} x {height} pixels", f"{limit:,} in all")
-    if file.passes * width * height > MAX_PASSED_PIXELS:
-        passes = f"{file.passes} scans over {width} x {height} pixels"
-        raise ImageTooManyPixels(passes, f"{MAX_PASSED_PIXELS:,} in all")
+    if file.scans * width * height > MAX_SCANNED_PIXELS:
+        found = f"{file.scans} scans over {width} x {height} pixels"
+        raise ImageTooManyPixels(found, f"{MAX_SCANNED_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmall(width, height, MIN_SIDE)
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageTooManyPixels(f"{width} x {height} pixels", f"sides of at most {MAX_ASPECT} to 1")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise ImageTooManyPixels(f"{width} x {height} pixels", f"sides of at most {MAX_ASPECT_RATIO} to 1")
 
 
-def _broken(error: Exception) -> ImageError:
-    """Tells a file that ends too soon from one that is wrong inside."""
+def _damaged(error: Exception) -> ImageError:
+    """`ImageTruncated` or `ImageDamaged`, by Pillow's message."""
     reason = str(error) or type(error).__name__
     return ImageTruncated() if "truncated" in reason.lower() else ImageDamaged(reason)
 
 
-def _unknown(data: bytes) -> ImageError:
-    """Tells an image of another format from what is no image at all."""
+def _unsupported(data: bytes) -> ImageError:
+    """`ImageFormatUnsupported` for a known image format, else `ImageUnrecognised`."""
     head = data[:512].lstrip()
-    name = BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
-    name = name or next((name for start, name in STARTS.items() if head.startswith(start)), None)
+    name = ISO_BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+    name = name or next((name for signature, name in SIGNATURES.items() if head.startswith(signature)), None)
     if name is None and head.startswith(b"<?xml") and b"<svg" in head:
         name = "SVG"
     return ImageFormatUnsupported(name, ACCEPTED) if name else ImageUnrecognised(ACCEPTED)
 
 
-def _pixels(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
+def _crop_and_resize(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
     size, crop = preprocessing.size, preprocessing.crop
-    # JPEG: the smallest decoding that still has as many pixels as the resize needs.
+    # JPEG: the smallest decoding scale that still has as many pixels as the resize needs.
     short = round(size / crop)
     scale = short / min(image.size)
     image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
     image.load()
-    plain = _plain(image)
-    side = crop * min(plain.size)
-    left, top = (plain.width - side) / 2, (plain.height - side) / 2
-    small = plain.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    # The central square stays itself when turned, so the small picture is turned, not the large one.
-    if orientation in UPRIGHT:
-        small = small.transpose(UPRIGHT[orientation])
+    rgb = _to_rgb_or_grey(image)
+    side = crop * min(rgb.size)
+    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+    small = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    # The crop is a central square, so it may be turned after resizing, which is cheaper.
+    if orientation in TRANSPOSE_BY_ORIENTATION:
+        small = small.transpose(TRANSPOSE_BY_ORIENTATION[orientation])
     return np.asarray(small.convert("RGB"))
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, or to 8-bit grey, also where `convert("RGB")` alone would give a wrong picture."""
+def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
+    """Converts any mode to RGB or 8-bit grey, also where `convert("RGB")` alone would give wrong pixels."""
     if image.mode.startswith("I"):
-        # 16-bit grey: convert() clips at 255, which makes most of the picture white.
+        # 16-bit grey: convert() clips at 255, which makes most of the image white.
         deep: npt.NDArray[Any] = np.asarray(image)
         high = np.empty(deep.shape, dtype=np.uint8)
         np.right_shift(deep, 8, out=high, casting="unsafe")
         image = Image.fromarray(high)
     if image.has_transparency_data:
-        return _over_white(image)
+        return _composite_over_white(image)
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    """Lays a picture over white: convert() would show the colours that hide under transparent pixels.
+def _composite_over_white(image: Image.Image) -> Image.Image:
+    """Composites an image over white; convert() would show the hidden colours of transparent pixels.
 
-    Strip by strip, because whole pictures would be copied three times.
+    It works in strips, because the intermediate results of the whole image would take three copies.
     """
     opaque = Image.new("RGB", image.size)
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+    for top in range(0, image.height, STRIP_ROWS):
+        strip = image.crop((0, top, image.width, min(top + STRIP_ROWS, image.height))).convert("RGBA")
         white = Image.new("RGBA", strip.size, "white")
         opaque.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
     return opaque

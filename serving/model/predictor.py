@@ -1,7 +1,7 @@
-"""Pixels in, probabilities out. The predictor that measures is the one that serves.
+"""Predicts probabilities from pixels with ONNX Runtime. Evaluation and serving use this same predictor.
 
-An 8-bit graph computes with integers up to the last layer, so every CPU finds the same bits there. The
-softmax after it is float32, and its last digit (3e-7) the CPU's own. `tests/pipeline/onnx/test_eight_bits.py`
+An 8-bit graph computes with integers up to the last layer, so all CPUs give the same bits there. The softmax
+after it is float32, and its last digit (3e-7) depends on the CPU. `tests/pipeline/onnx/test_eight_bits.py`
 compares two CPUs.
 """
 
@@ -14,9 +14,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from serving.artifact.bundle import GRAPH, MANIFEST, Bundle, Label
+from serving.artifact.bundle import Bundle, Label
+from serving.artifact.manifest import GRAPH, MANIFEST
 from serving.errors import ContractBroken, GoldenMismatch
-from serving.model.cpu_features import saturates
+from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 Probabilities = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Score:
-    """One class of an answer; `score` is its probability, 0 to 1."""
+    """One class of a prediction; `score` is its probability, 0 to 1."""
 
     label: str
     id: str
@@ -33,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model that is ready to answer. `predict` may be called from several threads at once."""
+    """A loaded model. `predict` may be called from several threads at once."""
 
     bundle: Bundle
     labels: tuple[Label, ...]
@@ -42,23 +43,23 @@ class Predictor:
 
     @classmethod
     def open(cls, path: Path, threads: int = 1, graph: str = GRAPH) -> Self:
-        """Opens a bundle whose every byte is what was released, or raises a `BundleError`.
+        """Opens and verifies a bundle. Raises a `BundleError`.
 
-        `threads` is what one call of `predict` may use. One is best when several calls run at once,
-        and makes the answers independent of the number of cores. `graph` is the file that answers;
-        evaluation also asks `FLOAT_GRAPH`.
+        `threads` is the number of threads of one `predict` call. One is best when several calls run at once,
+        and makes the results independent of the number of cores. `graph` is the ONNX file to load;
+        evaluation also loads `FLOAT_GRAPH`.
         """
         bundle = Bundle.open(path)
-        # A server is content with the files that answer; `pipeline verify` asks for all of them.
+        # The serving files are enough here; `pipeline verify` requires all files.
         bundle.verify(whole=False)
-        return cls.of(bundle, threads, graph)
+        return cls.from_bundle(bundle, threads, graph)
 
     @classmethod
-    def of(cls, bundle: Bundle, threads: int = 1, graph: str = GRAPH) -> Self:
-        """The same for a bundle that was verified. Every file is checked as it is read."""
+    def from_bundle(cls, bundle: Bundle, threads: int = 1, graph: str = GRAPH) -> Self:
+        """The same for a verified bundle. The SHA-256 of every file is checked again when it is read."""
         path, data = bundle.path / graph, bundle.read(graph)
         try:
-            session = load(data, threads, exact=saturates())
+            session = create_session(data, threads, avoid_saturation=int8_may_saturate())
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
             raise ContractBroken(path, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}") from None
         predictor = cls(bundle, bundle.labels(), bundle.preprocessing(), session)
@@ -66,38 +67,38 @@ class Predictor:
         return predictor
 
     def predict(self, images: Pixels) -> Probabilities:
-        """Classifies uint8 [N,S,S,3]; gives float32 [N,K], each row with sum 1."""
+        """Classifies uint8 [N,S,S,3]. Returns float32 [N,K]; each row sums to 1."""
         size = self.preprocessing.size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
-            raise ValueError(f"predict wants uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
+            raise ValueError(f"predict expects uint8 [N,{size},{size},3], not {images.dtype} {images.shape}")
         try:
             (probabilities,) = self.session.run(["probabilities"], {"image": images})
         except RuntimeException as error:
-            # ONNX Runtime has no class of its own for it.
+            # ONNX Runtime has no exception class for failed allocations.
             if "llocat" in str(error) or "bad_alloc" in str(error):
                 raise MemoryError(str(error)) from None
             raise
         return np.asarray(probabilities, dtype=np.float32)
 
-    def answer(self, data: bytes) -> Probabilities:
+    def classify(self, data: bytes) -> Probabilities:
         """Decodes and classifies one encoded image: float32 [K]. Raises an `ImageError`."""
         probabilities: Probabilities = self.predict(decode(data, self.preprocessing)[np.newaxis])[0]
         return probabilities
 
     def top(self, probabilities: Probabilities, k: int = 5) -> list[Score]:
-        """The `k` most probable classes of one row, best first; equals in the order of the labels."""
+        """The `k` most probable classes of one row, best first; ties in the order of the labels."""
         best = np.argsort(-probabilities, kind="stable")[:k]
         return [Score(self.labels[i].name, self.labels[i].id, float(probabilities[i])) for i in best]
 
     def check_golden(self) -> float:
-        """Answers the golden images and gives the largest difference to what was recorded.
+        """Classifies the golden images. Returns the largest difference to a recorded probability.
 
-        Raises `GoldenMismatch` if it is more than the bundle tolerates.
+        Raises `GoldenMismatch` if a difference exceeds the bundle's tolerance.
         """
         largest = 0.0
-        for golden in self.bundle.golden():
-            difference = float(np.abs(self.answer(golden.data) - golden.probabilities).max())
-            # Not `>`, which does not hold for an answer that is no number.
+        for golden in self.bundle.golden_images():
+            difference = float(np.abs(self.classify(golden.data) - golden.probabilities).max())
+            # `not <=` rather than `>`, because NaN must fail.
             if not difference <= golden.tolerance:
                 raise GoldenMismatch(self.bundle.path / golden.file, difference, golden.tolerance)
             largest = max(largest, difference)
@@ -107,28 +108,28 @@ class Predictor:
         size, manifest = self.preprocessing.size, self.bundle.manifest
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         outputs = [(o.name, o.type, o.shape[1:]) for o in self.session.get_outputs()]
-        if any(isinstance(end.shape[0], int) for end in self.session.get_inputs() if end.shape):
+        if any(isinstance(tensor.shape[0], int) for tensor in self.session.get_inputs() if tensor.shape):
             raise ContractBroken(graph, "it takes batches of one size only")
-        wanted = [("image", "tensor(uint8)", [size, size, 3])]
-        if inputs != wanted:
-            raise ContractBroken(graph, f"its input is {inputs}, not {wanted}")
+        expected_inputs = [("image", "tensor(uint8)", [size, size, 3])]
+        if inputs != expected_inputs:
+            raise ContractBroken(graph, f"its input is {inputs}, not {expected_inputs}")
         if manifest.input_shape != (size, size, 3):
-            stated = f"it says that the input is {list(manifest.input_shape)}, and it is {wanted[0][2]}"
-            raise ContractBroken(self.bundle.path / MANIFEST, stated)
-        wanted_out = [("probabilities", "tensor(float)", [len(self.labels)])]
-        if outputs != wanted_out:
-            raise ContractBroken(graph, f"its output is {outputs}, not {wanted_out}")
+            reason = f"it says that the input is {list(manifest.input_shape)}, and it is {[size, size, 3]}"
+            raise ContractBroken(self.bundle.path / MANIFEST, reason)
+        expected_outputs = [("probabilities", "tensor(float)", [len(self.labels)])]
+        if outputs != expected_outputs:
+            raise ContractBroken(graph, f"its output is {outputs}, not {expected_outputs}")
 
 
-def load(graph: bytes, threads: int, exact: bool) -> ort.InferenceSession:
-    """A session for a graph. `exact`: are sums of 8-bit products to be kept whole by slower kernels?
+def create_session(graph: bytes, threads: int, avoid_saturation: bool) -> ort.InferenceSession:
+    """A session for a graph. `avoid_saturation` selects slower 8-bit kernels, see `cpu_features`.
 
-    Where the CPU keeps them whole by itself, the slower ones give the same bits in more than twice the time.
+    On CPUs that do not saturate, these give the same bits in more than twice the time.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if exact:
+    if avoid_saturation:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

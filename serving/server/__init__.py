@@ -1,1 +1,1 @@
-"""The HTTP server: Gunicorn with a worker of its own, its connections, thread pools and shutdown."""
+"""The HTTP server: Gunicorn with its own worker, connection handling, thread pools and graceful stop."""

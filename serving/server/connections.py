@@ -1,8 +1,7 @@
-"""The connections of a worker: who has how many, what they hold, and who has to go when that is too much.
+"""A worker's connections, counted by client, and the choice of the one to close when resources run out.
 
-Nothing is shared out beforehand, so a single client may have all that there is. Only when connections or
-memory run out does one of them end, and it is one of the client that has most of what is short: whoever has
-less than others keeps all of it.
+No share is reserved, so a single client may use everything. Only when connections or memory run out is one
+closed, and it belongs to the client that uses most of what is short. Clients that use less are not affected.
 """
 
 import re
@@ -10,152 +9,147 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from gunicorn.workers.gthread import TConn
+from serving.server.gunicorn_seam import GunicornConnection
 
-from serving.server.client_socket import PatientSocket, PatientUnreader
-
-# Read at once of a head: what lies in Gunicorn's buffer is copied whenever some of it is taken.
-HEAD_PIECE = 8192
-# No client that means well sends more; Gunicorn's parser would take 800 kB.
+# Bytes per `recv` of a head: Gunicorn copies its buffer whenever a part of it is taken.
+HEAD_READ_BYTES = 8192
+# Far above any legitimate head; Gunicorn's parser would take 800 kB.
 HEAD_BYTES = 64 * 1024
 HEAD_END = b"\r\n\r\n"
-# RFC 9112, 2.2: empty lines before a request are passed over.
+# RFC 9112, 2.2: empty lines before a request are ignored.
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")
-# The end of a line that is none. A head that has one would never be complete.
+# An LF without CR does not end a line. A head with one would never be complete.
 BARE_LF = re.compile(rb"[^\r]\n")
 
 
-class Connection(TConn):  # type: ignore[misc]
-    """A client's connection, and the head of its next request as far as it has come."""
+class Connection(GunicornConnection):
+    """A client's connection, with the part of its next request's head that has arrived."""
 
     def __init__(self, cfg: Any, client: socket.socket, owner: str, *peers: object) -> None:  # noqa: ANN401
-        super().__init__(cfg, PatientSocket(client), *peers)
-        # Who counts as the client.
+        super().__init__(cfg, client, *peers)
+        # The client that the connection is counted for.
         self.owner = owner
         self.head = bytearray()
-        # Has all of the head come? And can it still become one?
-        self.complete, self.plausible = False, True
-        # Bytes that count as held for it.
-        self.held = 0
-        # Where it waits for its client.
-        self.line: Line | None = None
-        self.data_ready = True  # no thread shall wait for it
+        self.head_complete = False
+        # False once no further byte can make the head valid.
+        self.head_valid = True
+        # Bytes of memory that are counted for the connection.
+        self.held_bytes = 0
+        # The list in which it waits for its client, if it does.
+        self.wait_list: WaitList | None = None
 
-    def take(self, data: bytes) -> None:
-        """Adds to the head."""
+    def add_to_head(self, data: bytes) -> None:
+        """Appends data to the head and checks it, without looking at earlier data again."""
         seen = max(0, len(self.head) - len(HEAD_END) + 1)
         self.head += data
         if self.head.startswith(b"\r"):
             del self.head[: EMPTY_LINES.match(self.head).end()]  # type: ignore[union-attr]
             seen = 0
-        self.complete = self.complete or self.head.find(HEAD_END, seen) >= 0
-        if not self.complete:
+        self.head_complete = self.head_complete or self.head.find(HEAD_END, seen) >= 0
+        if not self.head_complete:
             begins = not self.head or self.head == b"\r" or b"A" <= self.head[:1] <= b"Z"
-            self.plausible = self.plausible and begins and not BARE_LF.search(self.head, seen)
+            self.head_valid = self.head_valid and begins and not BARE_LF.search(self.head, seen)
 
     def receive(self) -> bool:
-        """Adds to the head what has come, without waiting for it. Is the client still there?"""
+        """Appends received data to the head without blocking; False if the client has closed."""
         try:
-            data = self.sock.recv(HEAD_PIECE)
+            data = self.sock.recv(HEAD_READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
-        self.take(data)
+        self.add_to_head(data)
         return bool(data)
 
     @property
-    def waits(self) -> bool:
-        """Can the head neither be answered nor be refused yet?"""
-        return not self.complete and self.plausible and len(self.head) <= HEAD_BYTES
+    def head_pending(self) -> bool:
+        """Whether more data is needed to either answer or refuse the request."""
+        return not self.head_complete and self.head_valid and len(self.head) <= HEAD_BYTES
 
-    def hand_over(self, body_seconds: float) -> None:
-        """Gives the head to the parser; called by the thread that answers."""
-        if not isinstance(self.parser.unreader, PatientUnreader):
-            self.parser.unreader = PatientUnreader(self.sock)
-        body = len(self.head) - self.head.find(HEAD_END) - len(HEAD_END)
-        self.parser.unreader.begin(body_seconds, body)
-        self.parser.unreader.unread(bytes(self.head))
+    def pass_head_to_parser(self, body_seconds: float) -> None:
+        """Hands the complete head to the parser; called in the thread that runs the request."""
+        body_received = len(self.head) - self.head.find(HEAD_END) - len(HEAD_END)
+        self.start_parser(bytes(self.head), body_seconds, body_received)
         self.head = bytearray()
-        self.complete, self.plausible = False, True
+        self.head_complete, self.head_valid = False, True
 
 
-# Connections that wait for the same, in the order of their deadlines.
-Line = dict[Connection, None]
+# Connections that wait for the same kind of event, in the order of their deadlines.
+WaitList = dict[Connection, None]
 
 
 @dataclass
-class _Holding:
-    """What one client has."""
+class _ClientUsage:
+    """What one client uses."""
 
     connections: int = 0
-    held: int = 0
-    # Those that wait for their client, the longest first.
-    idle: Line = field(default_factory=dict)
+    held_bytes: int = 0
+    # Its connections that wait for the client, the longest waiting first.
+    waiting: WaitList = field(default_factory=dict)
 
 
-class Connections:
-    """All open connections by client; for the event loop alone."""
+class ConnectionTable:
+    """All open connections, by client. Used by the event loop only, so it needs no lock."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, _Holding] = {}
-        self._all: set[Connection] = set()
-        # Bytes of heads and of answers that clients have not taken.
-        self.held = 0
+        self._clients: dict[str, _ClientUsage] = {}
+        self._connections: set[Connection] = set()
+        # Bytes of all incomplete heads and all unsent responses.
+        self.held_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._connections)
 
     def add(self, conn: Connection) -> None:
-        """Counts a connection."""
-        self._all.add(conn)
-        self._clients.setdefault(conn.owner, _Holding()).connections += 1
+        """Counts a new connection."""
+        self._connections.add(conn)
+        self._clients.setdefault(conn.owner, _ClientUsage()).connections += 1
 
     def discard(self, conn: Connection) -> None:
-        """Forgets a connection, if it is known."""
-        if conn not in self._all:
+        """Removes a connection, if it is in the table."""
+        if conn not in self._connections:
             return
-        self.hold(conn, 0)
-        self._all.remove(conn)
-        holding = self._clients[conn.owner]
-        holding.idle.pop(conn, None)
-        holding.connections -= 1
-        if not holding.connections:
+        self.set_held_bytes(conn, 0)
+        self._connections.remove(conn)
+        usage = self._clients[conn.owner]
+        usage.waiting.pop(conn, None)
+        usage.connections -= 1
+        if not usage.connections:
             del self._clients[conn.owner]
 
-    def hold(self, conn: Connection, size: int) -> None:
-        """Says how many bytes are kept for a connection."""
-        self.held += size - conn.held
-        self._clients[conn.owner].held += size - conn.held
-        conn.held = size
+    def set_held_bytes(self, conn: Connection, size: int) -> None:
+        """Records how many bytes are held for a connection."""
+        self.held_bytes += size - conn.held_bytes
+        self._clients[conn.owner].held_bytes += size - conn.held_bytes
+        conn.held_bytes = size
 
-    def park(self, conn: Connection, line: Line) -> None:
-        """Puts a connection where it waits for its client."""
-        conn.line = line
-        line[conn] = self._clients[conn.owner].idle[conn] = None
+    def start_waiting(self, conn: Connection, wait_list: WaitList) -> None:
+        """Records that a connection waits for its client."""
+        conn.wait_list = wait_list
+        wait_list[conn] = self._clients[conn.owner].waiting[conn] = None
 
-    def unpark(self, conn: Connection) -> None:
-        """Takes it out again, if it waits."""
-        if conn.line is not None:
-            del conn.line[conn]
-            conn.line = None
-            self._clients[conn.owner].idle.pop(conn, None)
+    def stop_waiting(self, conn: Connection) -> None:
+        """Records that a connection does not wait any more."""
+        if conn.wait_list is not None:
+            del conn.wait_list[conn]
+            conn.wait_list = None
+            self._clients[conn.owner].waiting.pop(conn, None)
 
-    def longest_idle(self) -> Connection | None:
-        """Of the client with most connections the one that has waited for longest."""
-        idle = [holding for holding in self._clients.values() if holding.idle]
-        if not idle:
+    def longest_waiting(self) -> Connection | None:
+        """The longest waiting connection of the client with the most connections, if any waits."""
+        clients = [usage for usage in self._clients.values() if usage.waiting]
+        if not clients:
             return None
-        return next(iter(max(idle, key=lambda holding: holding.connections).idle))
+        return next(iter(max(clients, key=lambda usage: usage.connections).waiting))
 
-    def heaviest_idle(self) -> Connection | None:
-        """Of the client for which most bytes are kept the connection with most, if any of them waits."""
-        heavy = [conn for conn in self._most_held().idle if conn.held]
-        return max(heavy, key=lambda conn: conn.held, default=None)
+    def heaviest_waiting(self) -> Connection | None:
+        """The waiting connection with the most held bytes, of the client with the most held bytes."""
+        heavy = [conn for conn in self._most_held().waiting if conn.held_bytes]
+        return max(heavy, key=lambda conn: conn.held_bytes, default=None)
 
     def holds_most(self, owner: str) -> bool:
-        """Are for no client more bytes kept?"""
-        return self._clients[owner].held >= self._most_held().held
+        """Whether no client holds more bytes than this one."""
+        return self._clients[owner].held_bytes >= self._most_held().held_bytes
 
-    def _most_held(self) -> _Holding:
-        return max(self._clients.values(), key=lambda holding: holding.held)
+    def _most_held(self) -> _ClientUsage:
+        return max(self._clients.values(), key=lambda usage: usage.held_bytes)

@@ -1,4 +1,4 @@
-"""The word that the server is about to stop: said by the master process on SIGTERM, heard by its worker."""
+"""The drain window: set by the master process on SIGTERM, read by its worker through shared memory."""
 
 import mmap
 import struct
@@ -8,13 +8,13 @@ _FORMAT = "d"
 
 
 class Drain:
-    """A moment (monotonic seconds) that processes share which were forked after it was made."""
+    """The end of the drain window (monotonic seconds), shared by processes forked after it was made."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, struct.calcsize(_FORMAT))
 
     def begin(self, seconds: float) -> None:
-        """From now on the server is not ready, and after `seconds` it stops."""
+        """Makes the server not ready now, and lets it stop after `seconds`."""
         struct.pack_into(_FORMAT, self._memory, 0, time.monotonic() + seconds)
 
     @property

@@ -1,102 +1,118 @@
-"""Gunicorn, told how to serve one model: one process, many threads, few of them at work."""
+"""Gunicorn's configuration: one worker process that serves one model with many threads."""
 
 import math
 import resource
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from serving.api.admission_control import AdmissionControl
+from serving.api.errors import RequestError
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.errors import ServingError
 from serving.log import GunicornLog
-from serving.nonblocking_output import Output
+from serving.nonblocking_output import NonblockingOutput
 from serving.server.drain import Drain
 from serving.server.master import Master
-from serving.server.memory import give_back, keep, limit
-from serving.server.restart_counter import Restarts
-from serving.server.watchdog import patience
+from serving.server.memory import configure_malloc, freeze_objects, limit_memory
+from serving.server.restart_counter import RestartCounter
+from serving.server.watchdog import Watchdog, stuck_seconds
 
-# Threads besides those that have a slot, wait for a body, or are told that they have waited too long.
+# Threads for inference requests besides those that hold a slot, wait in the queue or wait for a body: they
+# refuse requests whose deadline has passed in the queue.
 SPARE_THREADS = 8
-# Threads for what needs no model and for health checks, at most.
-LIGHT_AND_PROBES = 80
-# Connections at most, at least, and descriptors that are for other things.
-MAX_CONNECTIONS, MIN_CONNECTIONS, SPARE_DESCRIPTORS = 4096, 100, 100
-# Seconds beyond those for work in flight, in which the worker tells whom it could not answer and ends.
-END_SECONDS = 2
-MEMORY = Path("/dev/shm")  # noqa: S108
+# Upper bound of the threads of all other pools.
+OTHER_THREADS = 80
+# Limits of the number of connections, and descriptors reserved for everything else.
+MAX_CONNECTIONS, MIN_CONNECTIONS, RESERVED_DESCRIPTORS = 4096, 100, 100
+# Seconds beyond the grace period in which the worker refuses unfinished requests and ends.
+SHUTDOWN_SECONDS = 2
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
-class Server(BaseApplication):  # type: ignore[misc]
-    """The master process. Its worker loads the model, after the fork: engines may start threads."""
+class WorkerApplication(Protocol):
+    """The WSGI application as the worker uses it, besides calling it."""
+
+    admission: AdmissionControl
+    watchdog: Watchdog
+    restarts: RestartCounter
+    # Set at a graceful stop: every response closes its connection.
+    closing: bool
+
+    def error_response(self, error: RequestError) -> bytes:
+        """A complete response to what never became a request, counted and logged."""
+
+
+class GunicornApp(BaseApplication):  # type: ignore[misc]
+    """The master process. Its worker loads the model, after the fork: ONNX Runtime may start threads."""
 
     def __init__(self, settings: Settings, release: Release, slots: int) -> None:
         self.settings, self.release, self.slots = settings, release, slots
-        self.drain, self.restarts = Drain(), Restarts()
+        self.drain, self.restarts = Drain(), RestartCounter()
         super().__init__()
 
     def load_config(self) -> None:
-        """Every setting that is not Gunicorn's default, with its reason."""
+        """Every setting that differs from Gunicorn's default, with its reason."""
         settings = self.settings
-        chosen: dict[str, Any] = {
-            "bind": [settings.at(port) for port in settings.ports],
-            # One process: a second one gives no more answers (benchmarks/sweep.json), would hold the model
-            # twice, and metrics would need files.
+        config: dict[str, Any] = {
+            "bind": [settings.address_at(port) for port in settings.ports],
+            # A second process would not raise the throughput (benchmarks/sweep.json), would hold the model
+            # twice, and would need files to share its metrics.
             "workers": 1,
-            "worker_class": "serving.server.worker.PatientWorker",
+            "worker_class": "serving.server.worker.Worker",
             "threads": self.slots + settings.queue + settings.uploads + SPARE_THREADS,
             # Each costs a file descriptor, and little else until the head of a request is complete.
-            "worker_connections": max(MIN_CONNECTIONS, _descriptors() - SPARE_DESCRIPTORS),
+            "worker_connections": max(MIN_CONNECTIONS, _raise_descriptor_limit() - RESERVED_DESCRIPTORS),
             "keepalive": settings.keepalive,
-            # The worker's heartbeat comes from its event loop, which no request holds up. Gunicorn looks for
-            # it after the first one, so loading a model may take longer.
-            "timeout": math.ceil(patience(settings.deadline)),
-            # The worker takes `grace`; this is when it is killed.
-            "graceful_timeout": settings.grace + END_SECONDS,
-            # The heartbeat's file; on a read-only disk this is what can be written.
-            "worker_tmp_dir": str(MEMORY) if MEMORY.is_dir() else None,
+            # The heartbeat comes from the worker's event loop, which no request blocks. Gunicorn checks it
+            # only after the first one, so loading a model may take longer.
+            "timeout": math.ceil(stuck_seconds(settings.deadline)),
+            # The worker stops within `grace`; after this time it is killed.
+            "graceful_timeout": settings.grace + SHUTDOWN_SECONDS,
+            # For the heartbeat's file: writable even where the disk is read-only.
+            "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             # It would be a socket in the home directory, which a container may not have.
             "control_socket_disable": True,
-            # Answers leave in one piece, so a file in one is read like everything else.
+            # Responses are sent in one call, so files are read into them.
             "sendfile": False,
-            # X-Forwarded-* headers are for ProxyFix alone, which is told how many proxies there are.
+            # Only ProxyFix reads X-Forwarded-* headers: it is given the number of proxies.
             "forwarded_allow_ips": "",
             "proc_name": f"goldfish-{settings.model}",
             "logger_class": GunicornLog,
         }
-        for name, value in chosen.items():
+        for name, value in config.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Any:  # noqa: ANN401  (a WSGI application)
-        """Called in the worker: loads the model, has it prove itself, and makes the application."""
-        # Not before: the master needs neither ONNX Runtime nor Flask, and stays small.
-        from serving.api.app import application
+    def load(self) -> WorkerApplication:
+        """Called in the worker: loads the model, checks its golden predictions, makes the application."""
+        # Imported here because the master process needs neither ONNX Runtime nor Flask, and stays small.
+        from serving.api.app import load_application
 
-        give_back()
+        configure_malloc()
         try:
-            app = application(self.settings, self.release, self.slots, self.drain, self.restarts)
+            app = load_application(self.settings, self.release, self.slots, self.drain, self.restarts)
         except ServingError as error:
-            told = Output(sys.stderr.fileno())
-            told.write(f"{error}\n".encode())
-            told.flush()
+            stderr = NonblockingOutput(sys.stderr.fileno())
+            stderr.write(f"{error}\n".encode())
+            stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
-        keep()
-        limit(self.slots, self.settings.bodies, self.cfg.threads + LIGHT_AND_PROBES)
+        freeze_objects()
+        limit_memory(self.slots, self.settings.body_budget_bytes, self.cfg.threads + OTHER_THREADS)
         return app
 
     def run(self) -> None:
-        """Serves until a signal ends it, and ends the process."""
+        """Serves until a signal stops it; ends the process."""
         Master(self).run()
 
 
-def _descriptors() -> int:
-    """How many descriptors a process may have, after asking for as many as are needed and granted."""
+def _raise_descriptor_limit() -> int:
+    """The number of descriptors that the process may have, raised as far as needed and granted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
+    wanted = MAX_CONNECTIONS + RESERVED_DESCRIPTORS
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < granted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))

@@ -1,8 +1,11 @@
-"""The master process: it keeps one worker, and does what signals ask of it.
+"""The master process: keeps one worker process running and handles signals.
 
-Gunicorn's own master adds and removes workers, runs a second master and reads its configuration again when it
-is told to by signals. Here one process serves one pinned version, so such signals are logged and ignored.
-`docs/serving.md` has a table of all of them.
+By default Gunicorn's master adds and removes workers, starts a second master or reads its configuration again
+on certain signals. Here one process serves one pinned version, so these signals are logged and ignored.
+`docs/serving.md` has a table of all signals.
+
+Overridden methods of `Arbiter`: `init_signals`, `spawn_worker`, `handle_hup` and the handlers of the ignored
+signals. Used: `kill_workers`, `signal` (queues a signal for the main loop), `pid`, `app`.
 """
 
 import os
@@ -15,30 +18,30 @@ from gunicorn.arbiter import Arbiter
 
 from serving.log import LOG
 
-IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH)
+IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH)
 
 
 class Master(Arbiter):  # type: ignore[misc]
-    """`app` is the `Server`; what it shares with its worker is in `app.drain` and `app.restarts`."""
+    """`app` is the `GunicornApp`; it shares `app.drain` and `app.restarts` with the worker process."""
 
     def init_signals(self) -> None:
         super().init_signals()
         signal.signal(signal.SIGALRM, self._stop)
-        signal.signal(signal.SIGTERM, self._drain)
-        for number in IGNORED:
+        signal.signal(signal.SIGTERM, self._drain_then_stop)
+        for number in IGNORED_SIGNALS:
             signal.signal(number, self._ignore)
 
     def spawn_worker(self) -> Any:  # noqa: ANN401  (Gunicorn's own)
-        """Counts, for the metrics of the worker that is started."""
-        self.app.restarts.started()
+        """Counts the start, for the metrics."""
+        self.app.restarts.count_start()
         return super().spawn_worker()
 
     def handle_hup(self) -> None:
-        """Replaces the worker. Nothing is read again: the next one serves the same bytes."""
+        """Replaces the worker. Nothing is loaded anew: the next one serves the same bytes."""
         self.kill_workers(signal.SIGTERM)
 
     def _log_ignored(self, name: str) -> None:
-        # Only the first of its kind comes here.
+        # Only called for the first signal of its kind.
         fields = {"signal": name, "code": "signal_ignored"}
         LOG.warning("this signal does nothing here, and is ignored from now on", extra={"fields": fields})
 
@@ -49,15 +52,15 @@ class Master(Arbiter):  # type: ignore[misc]
     handle_winch = partialmethod(_log_ignored, "SIGWINCH")
 
     def _ignore(self, number: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
-        # By the system from now on. SIGTTOU comes whenever something is written to a terminal that others
-        # use, so the line that tells of it would cause the next one.
+        # The system ignores it from now on. SIGTTOU is sent on every write to a terminal that another process
+        # group uses, so the log line about it would cause the next one.
         signal.signal(number, signal.SIG_IGN)
         self.signal(number, frame)
 
-    def _drain(self, *_: object) -> None:
-        """On SIGTERM: readiness goes false, and only after the drain window Gunicorn hears of it."""
+    def _drain_then_stop(self, *_: object) -> None:
+        """SIGTERM: /readyz fails at once, and Gunicorn stops after the drain window."""
         if os.getpid() != self.pid:
-            # A worker that has no handlers of its own yet, and no requests.
+            # A worker that has not set its own handlers yet, and has no requests.
             sys.exit(0)
         drain, seconds = self.app.drain, self.app.settings.drain
         # A second SIGTERM skips the drain window.

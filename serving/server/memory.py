@@ -1,4 +1,4 @@
-"""Keeps the memory of a process with many threads near what it uses, and below what it may ever need."""
+"""Keeps the memory of a process with many threads close to what it uses, and limits it to the worst case."""
 
 import ctypes
 import gc
@@ -9,70 +9,71 @@ from pathlib import Path
 
 # glibc's parameters (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE, SPARE = 2**18, 2**23
-# Of a thread. The default of 8 MB would count in full for each of a hundred threads.
-STACK = 2**20
-# Decoding and classifying one picture, at most: tests/serving/model/test_costs.py tries all kinds.
-PICTURE = 250 * 2**20
-# What the interpreter may grow by beyond that: metrics, documents, fragments of freed blocks.
-GROWTH = 128 * 2**20
-# Of a container's limit, what is left to the master process and to the kernel's buffers.
-SHARE = 0.85
+# Blocks from this size on are returned when they are freed; the heap is trimmed when more than this is free.
+MMAP_THRESHOLD_BYTES, TRIM_THRESHOLD_BYTES = 2**18, 2**23
+# Stack of a thread. The default of 8 MB would count in full for each of a hundred threads.
+STACK_BYTES = 2**20
+# Upper bound for one image to decode and classify: tests/serving/model/test_decoding_cost.py tries all kinds.
+IMAGE_BYTES = 250 * 2**20
+# Growth of the interpreter beyond that: metrics, JSON documents, fragmentation.
+INTERPRETER_BYTES = 128 * 2**20
+# Share of a container's limit; the rest is for the master process and the kernel's buffers.
+CGROUP_SHARE = 0.85
 STATUS, CGROUP = Path("/proc/self/status"), Path("/sys/fs/cgroup")
 
 
-def give_back() -> None:
-    """Has glibc return large blocks to the system when they are free. Other systems are left as they are.
+def configure_malloc() -> None:
+    """Makes glibc return large blocks to the system when they are freed. Has no effect on other systems.
 
-    By itself it learns from the first large picture to keep blocks of up to 32 MB, in each of many arenas:
-    a server that had seen all kinds of requests for two minutes held 84 MB more than before.
+    By default it learns from the first large image to keep blocks of up to 32 MB, in each of many arenas:
+    after two minutes of mixed requests a server held 84 MB more.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-        libc.mallopt(M_TRIM_THRESHOLD, SPARE)
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
 
 
-def keep() -> None:
-    """Has the collector leave alone what is there now and stays: looking through all of it takes 10 ms.
+def freeze_objects() -> None:
+    """Freezes long-lived objects so that the garbage collector skips them: to scan them all takes 10 ms.
 
-    Called before a fork, it also keeps pages shared that the collector would write to.
+    Before a fork it also keeps pages shared that the collector would write to.
     """
     gc.collect()
     gc.freeze()
 
 
-def limit(slots: int, bodies: int, threads: int, cgroup: Path = CGROUP) -> int | None:
-    """Has allocations fail beyond the worst case that the documentation names.
+def limit_memory(slots: int, body_bytes: int, threads: int, cgroup: Path = CGROUP) -> int | None:
+    """Makes allocations fail beyond the documented worst case. Called when the model is loaded.
 
-    `slots` pictures are decoded at once, `bodies` bytes of requests are held (those of a form twice for a
-    moment) and `threads` run. A control group that grants less than that counts instead. Gives the limit in
-    bytes, None where the system has none (other than Linux). Called when the model is loaded.
+    `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a moment)
+    and `threads` run. A lower limit of the control group takes precedence. Returns the limit in bytes, None
+    where it cannot be set (other than Linux).
     """
-    used = _data()
+    used = _data_bytes()
     if used is None:
         return None
-    threading.stack_size(STACK)
-    allowed = used + slots * PICTURE + 2 * bodies + threads * STACK + GROWTH
-    allowed = int(min(allowed, max(used + PICTURE, SHARE * _granted(cgroup))))
+    threading.stack_size(STACK_BYTES)
+    limit = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
+    limit = int(min(limit, max(used + IMAGE_BYTES, CGROUP_SHARE * _cgroup_limit(cgroup))))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
-        allowed = min(allowed, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
-    return allowed
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit
 
 
-def _data() -> int | None:
-    """Bytes of what counts against the limit: heap, stacks and large blocks, used or not."""
+def _data_bytes() -> int | None:
+    """Bytes that count against RLIMIT_DATA: heap, stacks and large blocks, used or not."""
     if not STATUS.exists():
         return None
-    found = re.search(r"VmData:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
-    return 1024 * int(found[1]) if found else None
+    match = re.search(r"VmData:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+    return 1024 * int(match[1]) if match else None
 
 
-def _granted(cgroup: Path) -> float:
-    """Bytes that the control group may use, by version 2 or 1."""
+def _cgroup_limit(cgroup: Path) -> float:
+    """The memory limit of the control group in bytes, version 2 or 1; infinite if there is none."""
     for file in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
         if file.exists() and (text := file.read_text(encoding="ascii").strip()) != "max":
             return float(text)

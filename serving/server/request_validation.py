@@ -1,7 +1,7 @@
-"""What a request must look like beyond what Gunicorn's parser asks for, as RFC 9112 and RFC 9110 have it.
+"""Validates requests beyond Gunicorn's parser, as RFC 9112 and RFC 9110 require.
 
-A proxy in front and this server must agree where a request ends and whom it is for; where a message is
-ambiguous they may not, and one request becomes two. So nothing is repaired or guessed.
+A proxy in front and this server must agree on where a request ends and which host it is for. If they read an
+ambiguous message differently, one request becomes two (request smuggling). So nothing is repaired or guessed.
 """
 
 import re
@@ -15,14 +15,14 @@ from gunicorn.http.errors import (
 )
 
 VERSIONS = ((1, 0), (1, 1))
-# RFC 9112, 3.2.1 and 3.2.2: an absolute path, or a URL with one; a fragment is never sent. Of what RFC 3986
-# does not allow either, browsers and curl send some marks and letters beyond ASCII, which do no harm.
+# RFC 9112, 3.2.1 and 3.2.2: an absolute path, or a URL with one, without a fragment. RFC 3986 allows fewer
+# characters; browsers and curl also send some punctuation and non-ASCII letters, which are harmless.
 ORIGIN = re.compile(r"/[!\"$-~\x80-\xff]*")
 ABSOLUTE = re.compile(r"https?://([^/?#]+)(?:[/?][!\"$-~\x80-\xff]*)?", re.IGNORECASE)
-# RFC 9110, 7.2: a name, an address or an IPv6 one in brackets, and a port. A name has no marks that would
-# have to be escaped elsewhere.
+# RFC 9110, 7.2: a name, an IPv4 address or an IPv6 address in brackets, and a port. A name has no characters
+# that would have to be escaped elsewhere.
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]*)(?::[0-9]{0,5})?")
-# RFC 9112, 7.1: of a chunk its size, and what its extensions say.
+# RFC 9112, 7.1: the size of a chunk and its extensions.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 CHUNK = re.compile(
@@ -30,9 +30,9 @@ CHUNK = re.compile(
     rb"(?:[ \t]*;[ \t]*" + TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + TOKEN + rb"|" + QUOTED + rb"))?)*"
 )
 FIELD = re.compile(rb"(" + TOKEN + rb"):[\t -~\x80-\xff]*")
-# RFC 9110, 6.5.1: what frames or routes a message, says who asks, or how to read it, comes before the body.
-# `Trailer` itself is passed over like the fields that it announces.
-NO_TRAILERS = frozenset(
+# RFC 9110, 6.5.1: fields for framing, routing, authentication or content must come before the body. `Trailer`
+# itself is ignored like the fields that it announces.
+FORBIDDEN_TRAILERS = frozenset(
     b"authorization cache-control connection content-encoding content-length content-range content-type "
     b"cookie expect forwarded host keep-alive max-forwards pragma proxy-authorization proxy-connection range "
     b"set-cookie te transfer-encoding upgrade www-authenticate x-api-key x-forwarded-for x-forwarded-host "
@@ -41,7 +41,7 @@ NO_TRAILERS = frozenset(
 
 
 def check(request: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
-    """Raises one of Gunicorn's errors if the head of a request is not as it must be."""
+    """Raises one of Gunicorn's parser errors if the head of a request is invalid."""
     if request.version not in VERSIONS:
         raise InvalidHTTPVersion(request.version)
     hosts, codings, lengths = [], [], 0
@@ -58,7 +58,7 @@ def check(request: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
 
 
 def _check_host(request: Any, hosts: list[str]) -> None:  # noqa: ANN401
-    """RFC 9112, 3.2: one Host, which a URL in the request line must not contradict."""
+    """RFC 9112, 3.2: exactly one Host, equal to the host of a URL in the request line."""
     if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
         raise InvalidHeader("HOST", req=request)
     if hosts and not HOST.fullmatch(hosts[0]):
@@ -72,7 +72,7 @@ def _check_host(request: Any, hosts: list[str]) -> None:  # noqa: ANN401
 
 
 def _check_codings(request: Any, codings: list[str], lengths: int) -> None:  # noqa: ANN401
-    """RFC 9112, 6.1 and 6.3: the one coding is chunked, and nothing else says how long the body is."""
+    """RFC 9112, 6.1 and 6.3: the only transfer coding is chunked, and there is no Content-Length."""
     names = [name.strip(" \t").lower() for value in codings for name in value.split(",")]
     if lengths or request.version < (1, 1) or not all(names) or "chunked" in names[:-1]:
         raise InvalidHeader("TRANSFER-ENCODING", req=request)
@@ -80,13 +80,13 @@ def _check_codings(request: Any, codings: list[str], lengths: int) -> None:  # n
         raise UnsupportedTransferCoding(", ".join(names))
 
 
-def chunk_size(line: bytes) -> int | None:
-    """How long a chunk is, as its first line says; None if it is no such line."""
+def parse_chunk_size(line: bytes) -> int | None:
+    """The size in the first line of a chunk; None if the line is malformed."""
     chunk = CHUNK.fullmatch(line)
     return int(chunk[1], 16) if chunk else None
 
 
-def is_trailer(line: bytes) -> bool:
-    """May a line come behind a body in chunks?"""
+def is_allowed_trailer(line: bytes) -> bool:
+    """Whether a line is a field that may follow a chunked body."""
     field = FIELD.fullmatch(line)
-    return field is not None and field[1].lower() not in NO_TRAILERS
+    return field is not None and field[1].lower() not in FORBIDDEN_TRAILERS

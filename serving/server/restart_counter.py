@@ -1,37 +1,37 @@
-"""How often the worker was started: counted in memory that the processes share, so the count outlives it."""
+"""Counts worker starts in memory that the master shares with its workers, so the counts outlive a worker."""
 
 import mmap
 import struct
 
-# Each number is written by one process at a time: the master, and its only worker.
+# Offsets. Each number is written by one process only: the first by the master, the second by its worker.
 _STARTS, _STUCK = 0, 8
 
 
-class Restarts:
-    """Counters that processes share which were forked after they were made."""
+class RestartCounter:
+    """Counters shared by all processes that are forked after it was made."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 16)
 
-    def started(self) -> None:
-        """Counts a worker; called by the master."""
-        self._add(_STARTS)
+    def count_start(self) -> None:
+        """Counts the start of a worker; called by the master."""
+        self._increment(_STARTS)
 
-    def found_stuck(self) -> None:
-        """Counts a worker that is replaced because a request holds a slot; called by that worker."""
-        self._add(_STUCK)
+    def count_stuck(self) -> None:
+        """Counts a worker that ends because a request holds a slot for ever; called by that worker."""
+        self._increment(_STUCK)
 
     @property
     def count(self) -> int:
-        """How many workers took the place of another one."""
+        """The number of workers that replaced another one."""
         return max(0, self._read(_STARTS) - 1)
 
     @property
     def stuck(self) -> int:
-        """How many were replaced because a request held a slot for too long."""
+        """The number of workers that were replaced because a request held a slot for ever."""
         return self._read(_STUCK)
 
-    def _add(self, offset: int) -> None:
+    def _increment(self, offset: int) -> None:
         struct.pack_into("Q", self._memory, offset, self._read(offset) + 1)
 
     def _read(self, offset: int) -> int:

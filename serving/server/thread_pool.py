@@ -1,10 +1,10 @@
-"""Threads that answer requests, few of them at once, because all of them share one interpreter.
+"""A thread pool that runs at most `size` tasks at a time; more would only compete for the GIL.
 
-Each thread with something to do in Python takes the interpreter from the others. With a thread for every
-request the cores stood idle for a fifth of the time, while threads that held a slot waited behind others that
-had none. Here the next request begins when one is done, in the same thread, without a change of threads.
-Whoever waits for a client steps aside meanwhile: a slow network holds up nobody else. Each client has a line
-of its own, and they take turns: one that asks much waits for itself.
+With a thread for every request the cores were idle for a fifth of the time, because threads that held an
+inference slot waited for the GIL behind threads that had none. Here a thread that finishes a task takes the
+next one from the queue itself, without a context switch. While a thread blocks on a client's socket it gives
+up its slot, so slow clients do not delay others. Each client has a queue of its own and the queues are served
+in turn (round robin), so one client's many requests delay only that client.
 """
 
 import threading
@@ -21,216 +21,225 @@ Task = Callable[[], object]
 
 
 class Job(NamedTuple):
-    """A task, whose it is, and when it came."""
+    """A task, the client that it belongs to, and when it was submitted (monotonic seconds)."""
 
     client: str
     task: Task
-    came: float
+    submitted: float
 
 
-class NoThread(RuntimeError):
-    """The system gives not a single thread."""
+class ThreadUnavailable(RuntimeError):
+    """The pool has no thread and the system does not grant one."""
 
 
-class Crew:
-    """Up to `size` tasks are at work, the others wait in line; `most`: threads, those aside included."""
+class ThreadPool:
+    """At most `size` tasks run, further ones are queued.
 
-    def __init__(self, name: str, size: int, most: int) -> None:
-        self._name, self._size, self._most = name, size, most
-        # Reentrant: a signal may end the process while its main thread is in here.
+    `max_threads` also counts the threads that have given up their slot. Threads start on demand.
+    """
+
+    def __init__(self, name: str, size: int, max_threads: int) -> None:
+        self._name, self._size, self._max_threads = name, size, max_threads
+        # Reentrant: a signal handler may call `shutdown` while the main thread holds the lock.
         self._lock = threading.RLock()
-        # What waits, by client. The first client is the next.
-        self._lines: dict[str, deque[Job]] = {}
-        # How many jobs each client has that are not done.
-        self._jobs: Counter[str] = Counter()
-        # How many tasks wait.
+        # Queued jobs by client, in round-robin order: the first client is the next.
+        self._queues: dict[str, deque[Job]] = {}
+        # Unfinished jobs by client, queued or running.
+        self._unfinished: Counter[str] = Counter()
+        # Number of queued jobs.
         self.waiting = 0
-        self._idle: list[_Member] = []
-        self._members = 0
-        # How many tasks are at work: begun, not aside, not all but done.
-        self.working = 0
+        self._idle: list[PoolThread] = []
+        self._threads = 0
+        # Number of slots in use: started tasks that have not yielded or released their slot.
+        self.running = 0
         self._closed = False
 
     @property
     def full(self) -> bool:
-        """Would a task that comes now have to wait?"""
-        return self.working >= self._size
+        """Whether every slot is in use, so that a new task would be queued."""
+        return self.running >= self._size
 
     def submit(self, task: Task, client: str = "") -> None:
-        """Has a task done in its client's turn; raises `NoThread` if that would be never."""
+        """Runs a task, at once or when its client's turn comes; raises `ThreadUnavailable`."""
         job = Job(client, task, time.monotonic())
         with self._lock:
-            # Behind those that wait, even if a place is free: whoever left it takes the first of them.
-            if self.waiting or self.full or not self._begin(job):
-                if not self._members:
-                    raise NoThread
-                self._lines.setdefault(client, deque()).append(job)
+            # Behind queued jobs even if a slot is free: the thread that freed it takes the first of them.
+            if self.waiting or self.full or not self._start(job):
+                if not self._threads:
+                    raise ThreadUnavailable
+                self._queues.setdefault(client, deque()).append(job)
                 self.waiting += 1
-            self._jobs[client] += 1
+            self._unfinished[client] += 1
 
-    def displace(self, client: str) -> Task | None:
-        """Takes out the newest task of the client with most of them, if one more is less than these."""
+    def evict_newest(self, client: str) -> Task | None:
+        """Removes and returns the newest queued task of the client with the most unfinished jobs.
+
+        None if that client would not have more jobs than `client` with one more. The caller refuses the task.
+        """
         with self._lock:
-            most = max(self._lines, key=self._jobs.__getitem__, default=client)
-            if self._jobs[most] <= self._jobs[client] + 1:
+            busiest = max(self._queues, key=self._unfinished.__getitem__, default=client)
+            if self._unfinished[busiest] <= self._unfinished[client] + 1:
                 return None
-            job = self._lines[most].pop()
-            if not self._lines[most]:
-                del self._lines[most]
+            job = self._queues[busiest].pop()
+            if not self._queues[busiest]:
+                del self._queues[busiest]
             self.waiting -= 1
-            self._done(job)
+            self._count_finished(job)
             return job.task
 
-    def hurry(self, seconds: float) -> None:
-        """Begins what has been in the line for so long, as far as there are threads."""
+    def start_overdue(self, seconds: float) -> None:
+        """Starts jobs that have been queued for `seconds`, beyond `size` but within `max_threads`."""
         with self._lock:
             while self.waiting:
-                first = min((line[0] for line in self._lines.values()), key=attrgetter("came"))
-                if first.came + seconds > time.monotonic() or not self._begin_first(first.client):
+                oldest = min((queue[0] for queue in self._queues.values()), key=attrgetter("submitted"))
+                if oldest.submitted + seconds > time.monotonic() or not self._start_next(oldest.client):
                     return
 
     @contextmanager
-    def aside(self, member: "_Member") -> Iterator[None]:
-        """Another task may go on while a thread waits for what is not the processor."""
+    def yield_slot(self, thread: "PoolThread") -> Iterator[None]:
+        """Frees the thread's slot during the block, and starts the next job in it."""
         with self._lock:
-            counted = member.counted
-            self._count(member, False)
+            held = thread.holds_slot
+            self._set_slot(thread, False)
             if self.waiting and not self.full:
-                self._begin_first(self._next_client)
+                self._start_next(self._next_client)
         try:
             yield
         finally:
             with self._lock:
-                self._count(member, counted)
+                self._set_slot(thread, held)
 
-    def leave(self, member: "_Member") -> None:
-        """What a thread does is all but done, and a place is free for what comes now."""
+    def release_slot(self, thread: "PoolThread") -> None:
+        """Frees the slot of a thread whose task is all but finished."""
         with self._lock:
-            self._count(member, False)
+            self._set_slot(thread, False)
 
     def shutdown(self, wait: bool = True) -> None:
-        """Ends each thread once it has nothing to do. Gunicorn calls it, and does not `wait`."""
+        """Ends each thread once it has no job left. Gunicorn calls it with `wait=False`."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-            self._members -= len(idle)
-        for member in idle:
-            member.bell.release()
-        for member in idle if wait else ():
-            member.join()
+            self._threads -= len(idle)
+        for thread in idle:
+            thread.wake.release()
+        for thread in idle if wait else ():
+            thread.join()
 
-    def next(self, member: "_Member", done: Job) -> Job | None:
-        """What a thread does when it is done: the next in the line, or what comes while it sleeps."""
+    def next_job(self, thread: "PoolThread", finished: Job) -> Job | None:
+        """The thread's next job, for which it sleeps if the queue is empty; None to end the thread."""
         with self._lock:
-            self._count(member, False)
-            self._done(done)
+            self._set_slot(thread, False)
+            self._count_finished(finished)
             if self.waiting and not self.full:
-                self._count(member, True)
-                return self._take(self._next_client)
+                self._set_slot(thread, True)
+                return self._dequeue(self._next_client)
             if self._closed or len(self._idle) >= self._size:
-                self._members -= 1
+                self._threads -= 1
                 return None
-            member.job = None
-            self._idle.append(member)
-        member.bell.acquire()
-        return member.job
+            thread.job = None
+            self._idle.append(thread)
+        thread.wake.acquire()
+        return thread.job
 
-    def _count(self, member: "_Member", works: bool) -> None:
-        self.working += works - member.counted
-        member.counted = works
+    def _set_slot(self, thread: "PoolThread", holds: bool) -> None:
+        self.running += holds - thread.holds_slot
+        thread.holds_slot = holds
 
     @property
     def _next_client(self) -> str:
-        return next(iter(self._lines))
+        return next(iter(self._queues))
 
-    def _done(self, job: Job) -> None:
-        self._jobs[job.client] -= 1
-        if not self._jobs[job.client]:
-            del self._jobs[job.client]
+    def _count_finished(self, job: Job) -> None:
+        self._unfinished[job.client] -= 1
+        if not self._unfinished[job.client]:
+            del self._unfinished[job.client]
 
-    def _take(self, client: str) -> Job:
-        """The first job of a client, whose next one comes after those of all others."""
-        line = self._lines.pop(client)
+    def _dequeue(self, client: str) -> Job:
+        """Takes a client's first job and moves the client to the end of the round."""
+        queue = self._queues.pop(client)
         self.waiting -= 1
-        job = line.popleft()
-        if line:
-            self._lines[client] = line
+        job = queue.popleft()
+        if queue:
+            self._queues[client] = queue
         return job
 
-    def _begin_first(self, client: str) -> bool:
-        """Is there a thread for the first job of a client?"""
-        if begun := self._begin(self._lines[client][0]):
-            self._take(client)
-        return begun
+    def _start_next(self, client: str) -> bool:
+        """Starts a client's first queued job, if there is a thread for it."""
+        if started := self._start(self._queues[client][0]):
+            self._dequeue(client)
+        return started
 
-    def _begin(self, job: Job) -> bool:
-        """Is there a thread for it?"""
+    def _start(self, job: Job) -> bool:
+        """Hands a job to an idle thread or a new one, if there is one."""
         if self._idle:
-            # The one that was busy last: its stack is still in the cache.
-            member = self._idle.pop()
-            member.job = job
-            self._count(member, True)
-            member.bell.release()
-        elif self._members < self._most:
-            member = _Member(self, job, self._name)
+            # The most recently busy thread: its stack is still in the cache.
+            thread = self._idle.pop()
+            thread.job = job
+            self._set_slot(thread, True)
+            thread.wake.release()
+        elif self._threads < self._max_threads:
+            thread = PoolThread(self, job, self._name)
             try:
-                member.start()
+                thread.start()
             except RuntimeError:
                 return False
-            self._members += 1
-            self._count(member, True)
+            self._threads += 1
+            self._set_slot(thread, True)
         else:
             return False
         return True
 
 
-class _Member(threading.Thread):
-    """A thread of a crew."""
+class PoolThread(threading.Thread):
+    """A thread of a `ThreadPool`."""
 
-    def __init__(self, crew: Crew, job: Job, name: str) -> None:
+    def __init__(self, pool: ThreadPool, job: Job, name: str) -> None:
         super().__init__(name=name)
-        self.crew = crew
+        self.pool = pool
         self.job: Job | None = job
-        self.counted = False
-        # Shut until there is something to do.
-        self.bell = threading.Lock()
-        self.bell.acquire()
+        self.holds_slot = False
+        # Held while the thread is idle; released to wake it.
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
     def run(self) -> None:
-        """One job after another."""
+        """Runs one job after another."""
         job = self.job
         while job is not None:
             try:
                 job.task()
-            # A thread less would be missing for ever.
+            # An exception that ended the thread would cost the pool one thread for good.
             except Exception:  # noqa: BLE001
                 LOG.exception("a task failed")
-            job = self.crew.next(self, job)
+            job = self.pool.next_job(self, job)
 
 
 @contextmanager
-def aside() -> Iterator[None]:
-    """The thread waits for a client. If it is one of a crew, another one may go on."""
+def yield_slot() -> Iterator[None]:
+    """Gives up the current thread's slot during the block, which waits for a client or sleeps.
+
+    Has no effect outside a pool.
+    """
     thread = threading.current_thread()
-    if isinstance(thread, _Member):
-        with thread.crew.aside(thread):
+    if isinstance(thread, PoolThread):
+        with thread.pool.yield_slot(thread):
             yield
     else:
         yield
 
 
-def leave() -> None:
-    """The thread has all but done its task. If it is one of a crew, another task may begin."""
+def release_slot() -> None:
+    """Gives up the current thread's slot for good: its task is all but finished."""
     thread = threading.current_thread()
-    if isinstance(thread, _Member):
-        thread.crew.leave(thread)
+    if isinstance(thread, PoolThread):
+        thread.pool.release_slot(thread)
 
 
 @contextmanager
-def holding(lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
-    """Holds a lock that others may hold for long; whoever has to wait for it steps aside."""
+def acquire_yielding_slot(lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
+    """Holds a lock during the block, and gives up the thread's slot while it waits for the lock."""
     if not lock.acquire(blocking=False):
-        with aside():
+        with yield_slot():
             lock.acquire()
     try:
         yield

@@ -1,42 +1,42 @@
-"""Finds out that a request holds a slot for ever: the deadline ends no computation that has begun.
+"""Detects requests that hold a slot for ever: a deadline cannot end a computation that has begun.
 
-A thread cannot be ended from outside, so its process is. First the server says that it is not ready, and a
-load balancer sends its requests elsewhere; then the worker is replaced.
+A thread cannot be ended from outside, so its process is replaced. Before that /readyz fails, so that a load
+balancer sends its requests elsewhere.
 """
 
 from collections.abc import Callable
 
-# Deadlines after which the server is not ready, and after which its worker is replaced. An honest request may
-# take one deadline and its last image.
-UNREADY, REPLACED = 2, 3
-# Seconds at the least for the second, whatever the deadline: a busy machine may stand still for a moment.
-LEAST = 4.0
+# How long a slot may be held, in deadlines, before the server is not ready and before its worker is replaced.
+# A legitimate request may take one deadline and its last image.
+UNREADY_DEADLINES, STUCK_DEADLINES = 2, 3
+# Minimum of the second in seconds, whatever the deadline: a busy machine may pause for a moment.
+MIN_STUCK_SECONDS = 4.0
 
 
-def patience(deadline: float) -> float:
+def stuck_seconds(deadline: float) -> float:
     """Seconds after which a slot, or the event loop, counts as stuck."""
-    return max(LEAST, REPLACED * deadline)
+    return max(MIN_STUCK_SECONDS, STUCK_DEADLINES * deadline)
 
 
 class Watchdog:
-    """`held` tells for how many seconds each slot has been held that is held now."""
+    """`held_seconds` returns for each slot in use how long it has been held."""
 
-    def __init__(self, held: Callable[[], list[float]], deadline: float) -> None:
-        self._held = held
-        self._replaced = patience(deadline)
-        self._unready = self._replaced * UNREADY / REPLACED
+    def __init__(self, held_seconds: Callable[[], list[float]], deadline: float) -> None:
+        self._held_seconds = held_seconds
+        self._stuck_after = stuck_seconds(deadline)
+        self._unready_after = self._stuck_after * UNREADY_DEADLINES / STUCK_DEADLINES
 
     @property
-    def longest(self) -> float:
-        """Seconds, for the slot that has been held for longest."""
-        return max(self._held(), default=0.0)
+    def longest_held(self) -> float:
+        """Seconds that the longest held slot has been held."""
+        return max(self._held_seconds(), default=0.0)
 
     @property
     def unready(self) -> bool:
-        """Shall nobody be sent here?"""
-        return self.longest > self._unready
+        """Whether the server should report that it is not ready."""
+        return self.longest_held > self._unready_after
 
     @property
-    def stuck(self) -> int:
-        """How many slots are held by what will not end; with one of them the worker is replaced."""
-        return sum(seconds > self._replaced for seconds in self._held())
+    def stuck_slots(self) -> int:
+        """The number of slots held for ever. If there is one, the worker is replaced."""
+        return sum(seconds > self._stuck_after for seconds in self._held_seconds())

@@ -1,4 +1,4 @@
-"""Whatever a contender has started is weighed with it, and ends with it."""
+"""All processes of a contender are weighed, and stopped with it."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.serving.processes import Family, family
+from benchmarks.serving.processes import ProcessTree, process_tree
 
-# A daemon, in a session of its own, whose parent has gone; it does not end when asked to.
+# An orphaned daemon in a session of its own, which ignores SIGTERM.
 DAEMON = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -26,29 +26,29 @@ time.sleep(600)
 """
 
 
-def patiently(started: Family, word: str) -> None:
-    """Waits until the log says so."""
+def wait_for_log(tree: ProcessTree, word: str) -> None:
+    """Waits until the log holds the word."""
     end = time.monotonic() + 60
-    while word not in started.log.read_text() and time.monotonic() < end:
+    while word not in tree.log.read_text() and time.monotonic() < end:
         time.sleep(0.02)
 
 
-def test_a_daemon_is_weighed_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_is_weighed_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.serving.processes.GRACE", 1.0)
     command = [sys.executable, "-c", DAEMON]
-    # Other tests may have left servers that are still in use.
+    # Fixtures of other tests may have started servers.
     before = psutil.Process().children(recursive=True)
-    with family(command, tmp_path, os.environ, tmp_path / "log") as started:
-        patiently(started, "here")
-        members = started.members
-        assert len(members) == 2
+    with process_tree(command, tmp_path, os.environ, tmp_path / "log") as started:
+        wait_for_log(started, "here")
+        processes = started.processes
+        assert len(processes) == 2
         assert 64 <= started.pss() < 128
-    assert [process for process in members if process.is_running()] == []
+    assert [process for process in processes if process.is_running()] == []
     assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "reason"),
     [
         ("print('first'); print('no such port')", "no such port"),
         ("raise OSError('no such file')\n", "OSError: no such file"),
@@ -57,21 +57,21 @@ def test_a_daemon_is_weighed_and_ended(tmp_path: Path, monkeypatch: pytest.Monke
     ],
     ids=["last line", "traceback", "cause", "nothing"],
 )
-def test_what_ended_by_itself_leaves_its_last_words(tmp_path: Path, code: str, words: str) -> None:
-    with family([sys.executable, "-c", code], tmp_path, os.environ, tmp_path / "log") as started:
-        started.leader.wait(60)
-        assert started.ended()
-        assert started.last_words() == words
-        assert started.members == []
+def test_the_reason_of_an_exit_is_read_from_the_log(tmp_path: Path, code: str, reason: str) -> None:
+    with process_tree([sys.executable, "-c", code], tmp_path, os.environ, tmp_path / "log") as started:
+        started.root.wait(60)
+        assert started.has_exited()
+        assert started.reason() == reason
+        assert started.processes == []
 
 
-def test_a_second_family_is_weighed_with_the_first_and_ends_alone(tmp_path: Path) -> None:
+def test_a_second_tree_is_weighed_with_the_first_and_stopped_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
-    with family(command, tmp_path, os.environ, tmp_path / "one") as first:
-        with family(command, tmp_path, os.environ, tmp_path / "two") as second:
-            patiently(first, "here")
-            patiently(second, "here")
-            assert {process.pid for process in second.members} == {second.leader.pid}
-            assert {process.pid for process in first.members} == {first.leader.pid, second.leader.pid}
-        assert second.ended()
-        assert not first.ended()
+    with process_tree(command, tmp_path, os.environ, tmp_path / "one") as first:
+        with process_tree(command, tmp_path, os.environ, tmp_path / "two") as second:
+            wait_for_log(first, "here")
+            wait_for_log(second, "here")
+            assert {process.pid for process in second.processes} == {second.root.pid}
+            assert {process.pid for process in first.processes} == {first.root.pid, second.root.pid}
+        assert second.has_exited()
+        assert not first.has_exited()

@@ -1,4 +1,4 @@
-"""The chain of fixtures: engine -> base image -> a clone with a pinned bundle -> its image."""
+"""Chain of fixtures: engine -> base image -> clone with a pinned bundle -> its image."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from tests.pipeline.projects import Project, copy_of_the_working_tree
 from tests.serving.servers import publish
 
 IMAGE = "goldfish-test-colours"
-# What the image was found to be, for the end of the output.
+# Key of the table with the image's size and start time, for the summary of the test run.
 SHOWN = pytest.StashKey[str]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Prints the image's size and start, if they were measured."""
+    """Prints the image's size and start time if they were measured."""
     if SHOWN in config.stash:
         terminalreporter.section("the image")
         terminalreporter.write(config.stash[SHOWN])
@@ -34,7 +34,7 @@ def base() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone with a pinned bundle in its workspace, and what must not get into an image."""
+    """A clone with a pinned bundle in its workspace, and with files that must not get into an image."""
     project = copy_of_the_working_tree(
         tmp_path_factory.mktemp("image") / "project", {"MLFLOW_TRACKING_URI": ""}
     )
@@ -48,7 +48,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def spoiled(clone: Project, tmp_path: Path) -> Project:
-    """A copy of the clone that a test may spoil."""
+    """A copy of the clone that a test may change."""
     shutil.copytree(clone.root, tmp_path / "project")
     return Project(tmp_path / "project", clone.environment)
 
@@ -68,9 +68,9 @@ def make(
     marks: tuple[str, ...] = (".created", ".serving"),
     **variables: str,
 ) -> CompletedProcess[str]:
-    """Runs a verb of the Makefile with this interpreter's environment in the place of the project's own.
+    """Runs a target of the Makefile with this interpreter's environment instead of the project's own.
 
-    `marks` say what make shall think is installed.
+    `marks` are the files by which make sees that an environment is installed.
     """
     for mark in marks:
         (project.root / ".venv").mkdir(exist_ok=True)

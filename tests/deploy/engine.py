@@ -1,4 +1,4 @@
-"""A real Docker engine, and a stand-in for the base image where no registry of images can be reached."""
+"""A real Docker engine, and a substitute for the base image where no image registry can be reached."""
 
 import os
 import re
@@ -14,14 +14,15 @@ import pytest
 
 from tests.pipeline.projects import ROOT
 
-PATIENCE = 30.0
-# The machine's own certificates: a package index behind a proxy of its own may need them.
+# Seconds that a busy machine may take to start the engine.
+TIMEOUT = 300.0
+# The certificates of this machine: a package index behind a proxy may need them.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 STAND_IN = "goldfish-base:stand-in"
 
 
 def environment() -> dict[str, str]:
-    """Debian's docker comes first: it builds with BuildKit by itself, where others want a plug-in."""
+    """Puts Debian's docker first on PATH: it contains BuildKit, which other packages have as a plug-in."""
     return os.environ | {"PATH": f"/usr/bin{os.pathsep}{os.environ['PATH']}", "DOCKER_BUILDKIT": "1"}
 
 
@@ -41,11 +42,11 @@ def docker(*arguments: str, check: bool = True, **variables: str) -> subprocess.
 
 @contextmanager
 def engine() -> Iterator[Path]:
-    """The engine that is there, or one that is started for the tests; without one they are skipped.
+    """Uses the running engine or starts one; skips the tests if neither is possible.
 
-    Gives a folder for what is made with it, which is gone afterwards.
+    Yields a temporary folder for files of the tests, which is removed afterwards.
     """
-    # Not one of pytest's, which stay: an engine leaves much behind.
+    # Not pytest's tmp_path, which is kept after the run: an engine leaves gigabytes.
     temporary = TemporaryDirectory(prefix="goldfish-docker-", ignore_cleanup_errors=True)
     with temporary as name, _running(Path(name)):
         yield Path(name)
@@ -64,7 +65,7 @@ def _running(folder: Path) -> Iterator[None]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                # Its mounts end with it; otherwise they would keep the folder from being removed.
+                # A mount namespace of its own: mounts that stay would prevent the folder's removal.
                 *("unshare", "--mount", "--propagation", "private"),
                 *("dockerd", "--host", address, "--data-root", str(folder / "data")),
                 *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
@@ -80,11 +81,11 @@ def _running(folder: Path) -> Iterator[None]:
     finally:
         del os.environ["DOCKER_HOST"]
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def base_image(folder: Path) -> str:
-    """The base that the Dockerfile names, or a stand-in where no registry of images can be reached."""
+    """The base image of the Dockerfile, or a substitute where no image registry can be reached."""
     named = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert named is not None
     if docker("pull", "--quiet", named[1], check=False).returncode == 0:
@@ -93,7 +94,7 @@ def base_image(folder: Path) -> str:
 
 
 def stand_in(folder: Path) -> str:
-    """Makes a base image of Debian's packages, about as the official one: python3 with venv, certificates."""
+    """Builds a base image of Debian packages that resembles the official one: python3, venv, certificates."""
     if docker("image", "inspect", STAND_IN, check=False).returncode == 0:
         return STAND_IN
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
@@ -115,7 +116,7 @@ def stand_in(folder: Path) -> str:
 
 
 def _answers(process: "subprocess.Popen[bytes]") -> bool:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and process.poll() is None:
         if docker("info", check=False).returncode == 0:
             return True
@@ -129,7 +130,7 @@ def _codename() -> str:
 
 
 def _mirror() -> str:
-    """Where this machine has its packages from."""
+    """The package mirror of this machine."""
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {_codename()}"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     if not found:

@@ -1,8 +1,7 @@
-"""A real registry of container images on loopback, Debian's, and what tests ask of it."""
+"""A real container image registry on loopback (Debian's package), and a client for it."""
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -14,7 +13,10 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 20.0
+from tests.serving.servers import free_port
+
+# Seconds that a busy machine may take to start the registry.
+TIMEOUT = 300.0
 CONFIGURATION = """\
 version: 0.1
 log: {{accesslog: {{disabled: true}}, level: error}}
@@ -25,7 +27,7 @@ http: {{addr: "{address}"}}
 
 @dataclass(frozen=True)
 class ImageRegistry:
-    """Host and port of a registry."""
+    """A registry at a host and port."""
 
     address: str
 
@@ -33,7 +35,7 @@ class ImageRegistry:
         return sorted(self._ask(f"{repository}/tags/list")["tags"])
 
     def digest(self, repository: str, tag: str) -> str:
-        """The digest of the manifest that a tag stands for."""
+        """The digest of the manifest of a tag."""
         request = urllib.request.Request(
             f"http://{self.address}/v2/{repository}/manifests/{tag}",
             headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
@@ -48,12 +50,10 @@ class ImageRegistry:
 
 @contextmanager
 def image_registry(folder: Path) -> Iterator[ImageRegistry]:
-    """Starts a registry that keeps its images in a folder."""
+    """Starts a registry that stores its images in a folder."""
     if shutil.which("docker-registry") is None:
         pytest.skip("there is no registry of images: `apt-get install docker-registry`")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     file = folder / "registry.yml"
     file.write_text(CONFIGURATION.format(folder=folder / "images", address=address))
     with (folder / "log").open("wb") as log:
@@ -63,11 +63,11 @@ def image_registry(folder: Path) -> Iterator[ImageRegistry]:
         yield ImageRegistry(address)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def _wait(address: str, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         try:
             urllib.request.urlopen(f"http://{address}/v2/", timeout=1).close()

@@ -1,4 +1,4 @@
-"""The image of the composition's MLflow: built from its lock, and at work with what it is granted there."""
+"""The MLflow image of the Compose file: built from its lock, run with the privileges of its service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 
 from tests.deploy.composition.document import DEPLOY, document
 from tests.deploy.engine import docker
+
+# Slow: it installs 1 GB of packages. tests/deploy/composition runs the same entry point without an engine.
+pytestmark = pytest.mark.slow
 
 IMAGE = "goldfish-test-mlflow"
 SERVICE = document()["services"]["mlflow"]
@@ -19,7 +22,7 @@ GRANTED = (
 
 @pytest.fixture(scope="module")
 def image(base: str) -> Iterator[str]:
-    """The image, from the folder that the composition names."""
+    """The image, built from the folder that the Compose file names."""
     options = ("--network", "host", "--build-arg", f"BASE={base}", "--tag", IMAGE)
     docker("build", *options, str(DEPLOY / SERVICE["build"]["context"]))
     yield IMAGE
@@ -28,14 +31,14 @@ def image(base: str) -> Iterator[str]:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """The file with the password, as people write it."""
+    """A file with a password and a final newline, as editors write it."""
     file = tmp_path / "db_password"
     file.write_text(r"pass:w\ord" + "\n")
     return file
 
 
 def inside(image: str, secret: Path, *command: str) -> str:
-    """What a command prints in a container, after the entry point has done its work."""
+    """The output of a command that the entry point starts in a container."""
     name = SERVICE["environment"]["DB_PASSWORD_FILE"]
     password = ("--volume", f"{secret}:{name}:ro", "--env", f"DB_PASSWORD_FILE={name}")
     return docker("run", "--rm", *GRANTED, *password, image, *command).stdout.strip()

@@ -1,4 +1,4 @@
-"""What is published is what was tried and what git pins, under names that say so."""
+"""`make push` publishes the tested image of the committed pin, under tags for its commit and its model."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.smoke import address, ask, seconds_until_ready, started
+from deploy.smoke import container_address, request_json, running_container, wait_until_ready
 from serving.artifact.pin import Pin
 from tests.deploy.conftest import IMAGE, make
 from tests.deploy.engine import docker
@@ -16,6 +16,8 @@ from tests.pipeline.projects import Project
 
 PIN = Path("pins/colours.json")
 REPOSITORY = "owner/goldfish"
+# Slow: more calls of `make push`, some seconds each. Other tests here publish, and refuse to.
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +42,19 @@ def test_it_is_published_under_its_commit_and_its_model(
     tags = [f"colours-v3-{pin.digest[:8]}", f"sha-{commit}"]
     assert registry.tags(REPOSITORY) == tags
     assert {registry.digest(REPOSITORY, tag) for tag in tags} == {told["digest"]}
-    with started(f"{told['name']}@{told['digest']}") as container:
-        seconds_until_ready(container, address(container))
-        assert ask(address(container), "/version")["digest"] == pin.digest
+    with running_container(f"{told['name']}@{told['digest']}") as container:
+        wait_until_ready(container, container_address(container))
+        assert request_json(container_address(container), "/version")["digest"] == pin.digest
     docker("image", "rm", f"{told['name']}@{told['digest']}")
     assert image == IMAGE
 
 
+@slow
 @pytest.mark.usefixtures("image")
 def test_on_a_fresh_machine_it_prints_the_same_two_lines(
     spoiled: Project, base: str, registry: ImageRegistry
 ) -> None:
-    """What make installs before is no part of what CI reads."""
+    """The output of the installation goes to stderr: CI reads stdout."""
     (spoiled.root / ".venv/.serving").unlink()
     repository = f"{registry.address}/{REPOSITORY}"
     done = make(spoiled, base, "push", marks=(".created",), REPOSITORY=repository)
@@ -59,6 +62,7 @@ def test_on_a_fresh_machine_it_prints_the_same_two_lines(
     assert re.fullmatch(rf"digest=sha256:[0-9a-f]{{64}}\nname={re.escape(repository)}\n", done.stdout)
 
 
+@slow
 def test_it_leaves_no_names_behind(image: str, clone: Project, base: str, registry: ImageRegistry) -> None:
     before = docker("image", "ls", "--quiet", "--no-trunc").stdout
     assert push(clone, base, registry).returncode == 0
@@ -90,6 +94,7 @@ def test_a_pin_that_is_not_committed_is_not_published(
     assert "pins/colours.json is not as committed" in done.stderr
 
 
+@slow
 @pytest.mark.usefixtures("image")
 def test_an_image_of_other_code_is_not_published(
     spoiled: Project, base: str, registry: ImageRegistry

@@ -1,4 +1,4 @@
-"""Clones of this project, with a model that is built in seconds, for tests that run the real thing."""
+"""Git clones of this project with a model that is built in seconds, for tests that run whole commands."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.pipeline.pictures import class_folders
+from tests.pipeline.sample_images import write_class_folders
 
 ROOT = Path(__file__).parents[2]
 
-# Few images, one epoch, no floors: what is shown is that the parts fit, not that the model is good.
+# Few images, one epoch, no thresholds: tests show that the parts fit, not that the model is good.
 TINY = """\
 models: [tiny]
 
@@ -43,30 +43,33 @@ tiny:
   register: {description: A model for tests.}
 """
 
-# Commits need somebody who makes them, on machines too that know nobody.
+# Commits need an author, also on machines without a git configuration.
 AUTHOR = {
     f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
 
+# Environment of a project that commits and has its registry in mlflow.db.
+EMBEDDED_REGISTRY = {**AUTHOR, "MLFLOW_TRACKING_URI": ""}
+
 
 @dataclass(frozen=True)
 class Project:
-    """A git clone of the working tree, and how commands are run in it."""
+    """A git repository, and commands that are run in it."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command; output and exit code are the caller's to judge."""
+        """Runs a command; the caller checks output and exit code."""
         environment = {**os.environ, **self.environment, **variables}
-        # Stages are started as `python`, which must be the one that runs the tests.
+        # DVC starts stages as `python`, which must be the interpreter that runs the tests.
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         return subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
 
     def succeed(self, *command: str, **variables: str) -> str:
-        """Runs a command that must end well; gives what it printed."""
+        """Runs a command that must succeed; returns its output."""
         done = self.run(*command, **variables)
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -75,7 +78,7 @@ class Project:
         return self.run(sys.executable, "-m", "pipeline", *arguments, **variables)
 
     def repro(self, *arguments: str) -> list[str]:
-        """Runs `dvc repro`; gives the stages that ran."""
+        """Runs `dvc repro`; returns the stages that ran."""
         printed = self.succeed("dvc", "repro", *arguments)
         return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
 
@@ -84,17 +87,17 @@ class Project:
         self.succeed("git", "commit", "-q", "--allow-empty", "-m", message)
 
     def changes(self) -> str:
-        """What git calls changed, a line each."""
+        """The changed and untracked files, one per line, as git lists them."""
         return self.succeed("git", "status", "--porcelain")
 
     def clone(self, target: Path) -> "Project":
-        """A clean clone of what is committed, without data, models or registry."""
+        """A clone of the commits, without data, models or registry."""
         self.succeed("git", "clone", "-q", str(self.root), str(target))
         return Project(target, self.environment)
 
 
 def copy_of_the_working_tree(target: Path, variables: Mapping[str, str] = {}) -> Project:
-    """The files that git tracks or would track, as a repository of their own with one commit."""
+    """A new repository with one commit of the files that git tracks or would track here."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -119,7 +122,7 @@ def tiny_project(target: Path) -> Project:
     for name in ("dvc.lock", "pins/digits.json"):
         (target / name).unlink(missing_ok=True)
     shutil.rmtree(target / "reports", ignore_errors=True)
-    class_folders(target / "data/raw/tiny", images=12)
+    write_class_folders(target / "data/raw/tiny", images=12)
     # Photos are not for git; here they are, so that a clone has them.
     project.succeed("git", "add", "-f", "data/raw/tiny")
     project.commit("a model that is built in seconds")

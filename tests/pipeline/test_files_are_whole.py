@@ -1,4 +1,4 @@
-"""Whatever goes wrong while writing, what was there before is still there, and nothing half-written is."""
+"""Failed writes keep the old file or folder and leave nothing half-written."""
 
 import contextlib
 import subprocess
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import replacing, sha256_of, write
+from pipeline.files import replace_folder, sha256_of, write
 
-# A limit on the size of a file fails in the middle of a write as a full disk does, and needs no root.
+# A file size limit makes a write fail half-way, as a full disk does, and needs no root.
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from pipeline.files import replacing, write
+from pipeline.files import replace_folder, write
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 target = Path(sys.argv[1])
 if sys.argv[2] == "file":
     write(target, b"new" * 1000)
 else:
-    with replacing(target) as folder:
+    with replace_folder(target) as folder:
         write(folder / "small", b"new")
         write(folder / "large", b"new" * 1000)
 """
@@ -39,15 +39,15 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with replacing(tmp_path / "folder") as folder:
+        with replace_folder(tmp_path / "folder") as folder:
             write(folder / content, content.encode())
     assert names(tmp_path) == ["folder", "new"]
 
 
 def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
-    with replacing(tmp_path / "folder") as folder:
+    with replace_folder(tmp_path / "folder") as folder:
         write(folder / "old", b"old")
-    with contextlib.suppress(RuntimeError), replacing(tmp_path / "folder") as folder:
+    with contextlib.suppress(RuntimeError), replace_folder(tmp_path / "folder") as folder:
         write(folder / "new", b"new")
         raise RuntimeError
     assert names(tmp_path) == ["folder", "old"]
@@ -59,7 +59,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
     if kind == "file":
         write(target, b"old")
     else:
-        with replacing(target) as folder:
+        with replace_folder(target) as folder:
             write(folder / "old", b"old")
     before = {path: sha256_of(path) for path in tmp_path.rglob("*") if path.is_file()}
     done = subprocess.run(

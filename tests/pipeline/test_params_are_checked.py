@@ -1,4 +1,4 @@
-"""params.yaml is checked as a whole before any work, and the error names section and key."""
+"""params.yaml is checked completely before any work, and errors name section and key."""
 
 from pathlib import Path
 
@@ -8,20 +8,21 @@ from dvc.utils.serialize import parse_yaml
 
 from pipeline import params
 from pipeline.errors import ModelNameInvalid, ModelUnknown, ParamsInvalid
-from pipeline.project.run import STARTER, describe
+from pipeline.model_names import is_model_name, suggest_model_name
+from pipeline.project.starter_params import STARTER_SECTION, add_to_params
 from tests.pipeline.projects import ROOT, TINY
 
 
 def test_those_of_the_project_are_good() -> None:
     loaded = params.load(ROOT / "params.yaml")
     assert set(loaded.models) <= set(loaded.sections)
-    assert isinstance(loaded.of("imagenet").build, params.Pretrained)
+    assert isinstance(loaded.for_model("imagenet").build, params.Pretrained)
 
 
 def test_the_starter_section_is_good(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"models": ["mine"], "mine": yaml.safe_load(STARTER)}))
-    assert isinstance(params.load(path).of("mine").build, params.Finetune)
+    path.write_text(yaml.safe_dump({"models": ["mine"], "mine": yaml.safe_load(STARTER_SECTION)}))
+    assert isinstance(params.load(path).for_model("mine").build, params.Finetune)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
         assert words in str(error.value)
 
 
-# What DVC makes of it, and how PyYAML would differ: text, octal 15, 90 seconds, true, false.
+# Numbers as DVC parses them; PyYAML would read some of them as strings or as octal.
 @pytest.mark.parametrize(
     ("written", "number"),
     [
@@ -82,7 +83,7 @@ def test_a_mistake_is_named(tmp_path: Path, before: str, after: str, named: list
 def test_a_number_is_what_dvc_takes_it_for(tmp_path: Path, written: str, number: float) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TINY.replace("learning_rate: 0.001", f"learning_rate: {written}"))
-    build = params.load(path).of("tiny").build
+    build = params.load(path).for_model("tiny").build
     assert isinstance(build, params.Scratch)
     assert build.training.learning_rate == number
     seen = parse_yaml(path.read_text(), path)
@@ -137,7 +138,7 @@ def test_what_yaml_takes_for_something_else_is_told(
 def test_a_word_is_a_word(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TINY.replace("A model for tests.", text))
-    assert params.load(path).of("tiny").register_.description == text
+    assert params.load(path).for_model("tiny").register_.description == text
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_model_is_told_how_to_become_known() -> None:
     with pytest.raises(ModelUnknown, match="data/raw/unicorns"):
-        params.load(ROOT / "params.yaml").of("unicorns")
+        params.load(ROOT / "params.yaml").for_model("unicorns")
 
 
 def test_fractions_that_leave_nothing_are_refused(tmp_path: Path) -> None:
@@ -191,8 +192,8 @@ def test_a_name_that_is_not_allowed_gets_one_that_is(
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
     Path("data/raw").mkdir(parents=True)
-    assert params.is_name(params.suggested(name))
-    for act in (describe, params.load().of):
+    assert is_model_name(suggest_model_name(name))
+    for act in (add_to_params, params.load().for_model):
         with pytest.raises(ModelNameInvalid) as error:
             act(name)
         for words in ("a to z, 0 to 9, - and _", f"Call it {suggested}:", f"make run MODEL={suggested}`"):
@@ -207,7 +208,7 @@ def test_photos_under_a_name_that_is_not_allowed_are_moved(
     Path("params.yaml").write_text(TINY)
     Path("data/raw/My Pets/cat").mkdir(parents=True)
     with pytest.raises(ModelNameInvalid, match="`mv 'data/raw/My Pets' data/raw/my-pets` and `make run"):
-        describe("My Pets")
+        add_to_params("My Pets")
 
 
 def test_a_section_with_such_a_name_is_told_the_same(tmp_path: Path) -> None:
@@ -236,6 +237,6 @@ def test_photos_under_almost_its_name_are_told(
     path.parent.mkdir(parents=True)
     path.touch() if "/" not in there else path.mkdir()
     with pytest.raises(ModelUnknown) as error:
-        describe("pets")
+        add_to_params("pets")
     assert ("is there" in str(error.value)) is (words is not None)
     assert words is None or words in str(error.value)

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import hostile, image, protocols, soak, stops
-from benchmarks.documents import section
+from benchmarks.documents import PERFORMANCE, README, section
 from benchmarks.serving import plot, tables
-from benchmarks.serving.results import MANUAL, PICTURE, README, RESULTS
-from pipeline.__main__ import VERBS
+from benchmarks.serving.__main__ import RESULTS
+from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
 from tests.repo.imports import ROOT
@@ -28,7 +28,7 @@ from tests.repo.stages import STAGES
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-COMMANDS = {verb.__name__.removeprefix("_") for verb in VERBS}
+COMMANDS = {command.__name__.removeprefix("_") for command in COMMAND_FUNCTIONS}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def section_of(text: str, title: str) -> str:
 
 
 def test_the_protocol_that_version_tells_is_that_of_the_mlflow_that_is_tested() -> None:
-    assert version("mlflow") == mlflow_scoring.VERSION
+    assert version("mlflow") == mlflow_scoring.MLFLOW_VERSION
 
 
 def test_the_server_tells_its_own_version() -> None:
@@ -176,11 +176,11 @@ def benchmark() -> dict[str, Any]:
 
 
 def test_the_readme_shows_what_the_benchmark_measured(benchmark: dict[str, Any]) -> None:
-    assert section(README, "bench") == tables.table(benchmark["full"])
-    assert section(README, "bench-quick") == tables.sentence(benchmark["quick"])
-    assert section(MANUAL, "growth") == tables.growth(benchmark["full"])
+    assert section(README, "bench") == tables.contender_table(benchmark["full"])
+    assert section(README, "bench-quick") == tables.quick_summary(benchmark["quick"])
+    assert section(PERFORMANCE, "growth") == tables.scaling_tables(benchmark["full"])
 
 
 def test_the_picture_is_of_the_same_run(benchmark: dict[str, Any]) -> None:
-    with Image.open(PICTURE) as picture:
-        assert picture.info[plot.NUMBERS] == plot.numbers(benchmark["full"])
+    with Image.open(plot.CHART) as picture:
+        assert picture.info[plot.HASH_KEY] == plot.figures_hash(benchmark["full"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.__main__ import VERBS
+from pipeline.__main__ import COMMAND_FUNCTIONS
 from tests.repo.imports import ROOT
 
 
@@ -30,7 +30,7 @@ def test_the_tests_that_it_names_exist(document: str) -> None:
 
 
 def test_its_commands_exist(text: str) -> None:
-    verbs = {verb.__name__.removeprefix("_") for verb in VERBS}
+    verbs = {command.__name__.removeprefix("_") for command in COMMAND_FUNCTIONS}
     assert set(re.findall(r"python -m pipeline (\w+)", text)) <= verbs
     for module in re.findall(r"python -m ((?:serving|benchmarks)[\w.]*)", text):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()

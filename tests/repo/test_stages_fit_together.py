@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.registry.mlflow_model import code
+from pipeline.registry.mlflow_model import packaged_code
 from tests.repo.imports import HALVES, ROOT, closure, dependencies
 from tests.repo.stages import PARAMS, STAGES
 
@@ -43,7 +43,7 @@ def test_depends_on_all_code_that_it_runs(stage: str) -> None:
 
 
 def test_bundle_takes_all_code_that_answers() -> None:
-    assert [path.relative_to(ROOT) for path in code()] == sorted(closure(SERVED))
+    assert [path.relative_to(ROOT) for path in packaged_code()] == sorted(closure(SERVED))
 
 
 @pytest.mark.parametrize("stage", STAGES)

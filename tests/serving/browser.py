@@ -1,4 +1,4 @@
-"""A real Chromium without a window, and what tests do with a page and ask of it."""
+"""Headless Chromium, and the actions and queries that tests use on a page."""
 
 import base64
 import re
@@ -26,16 +26,16 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Nothing but this machine has an address.
+    # No host but this machine resolves.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-# What the page has to say at last, or until people do something.
+# The states in which the page is done or waits for an action.
 SETTLED = (
     "[data-state=result]:not([hidden]), [data-state=waiting]:not([hidden]), #key:not([hidden]), #refusal > *"
 )
 
-# Hands files to the page as dropping or pasting them does: event, then [name, type, base64 or size] of each.
-GIVE = """
+# Drops or pastes files: the event, then [name, type, base64 or size] of each file.
+TRANSFER_FILES = """
 const [kind, ...files] = arguments;
 const transfer = new DataTransfer();
 for (const [name, type, data] of files) {
@@ -50,7 +50,7 @@ document.querySelector("h1").dispatchEvent(event);
 return event.defaultPrevented;
 """
 
-# Each text that is seen: what it says, its colour, what lies behind it, its size in px, its weight.
+# Each visible text: text, colour, background colour, size in px, weight.
 TEXTS = """
 const behind = element => {
   for (; element; element = element.parentElement) {
@@ -65,7 +65,7 @@ return [...document.querySelectorAll("body *")]
   .map(([e, s]) => [e.textContent.trim(), s.color, behind(e), parseFloat(s.fontSize), Number(s.fontWeight)]);
 """
 
-# Where the focus is: what it is called, and whether it, or the label that stands for it, has a ring.
+# The focused element: its id or link, and whether it, or its visible label, has a focus ring.
 FOCUSED = """
 const element = document.activeElement;
 const seen = element.matches(".unseen") ? element.labels[0] : element;
@@ -77,7 +77,7 @@ return [element.id || element.getAttribute("href") || element.localName, ring];
 
 @contextmanager
 def chromium() -> Iterator[Chrome]:
-    """Starts a browser; the test is skipped where the system has none, for Selenium shall not fetch one."""
+    """Starts a browser. The test is skipped if none is installed; Selenium must not download one."""
     browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip("chromium or chromedriver is missing: `apt-get install chromium chromium-driver`")
@@ -95,7 +95,7 @@ def chromium() -> Iterator[Chrome]:
 
 @dataclass
 class Page:
-    """What a browser shows of a server."""
+    """A page of a server in the browser."""
 
     browser: Chrome
     url: str
@@ -110,7 +110,7 @@ class Page:
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        """What a visible element says; "" while it is hidden."""
+        """The text of an element; "" while it is hidden."""
         return self.find(selector).text
 
     def texts(self, selector: str) -> list[str]:
@@ -121,56 +121,56 @@ class Page:
         return any(element.is_displayed() for element in found)
 
     def expect(self, selector: str) -> WebElement:
-        """Waits until something is shown."""
+        """Waits until an element is visible."""
         WebDriverWait(self.browser, PATIENCE, 0.02).until(lambda _: self.shows(selector), selector)
         return self.find(selector)
 
     def choose(self, folder: Path, name: str, data: bytes) -> None:
-        """Chooses a file in the dialog, and waits until the page has something to say."""
+        """Chooses a file in the dialog and waits until the page is done or waits for an action."""
         (folder / name).write_bytes(data)
         self.find("#file").send_keys(str(folder / name))
         self.expect(SETTLED)
 
     def give(self, way: str, *files: tuple[str, str, bytes | int]) -> bool:
-        """Drops or pastes files: name, type, and bytes or how many. Did the page take the event?"""
+        """Drops or pastes files: name, type, and bytes or their number. Did the page handle the event?"""
         encoded = [(n, k, d if isinstance(d, int) else base64.b64encode(d).decode()) for n, k, d in files]
-        return bool(self.run(GIVE, way, *encoded))
+        return bool(self.run(TRANSFER_FILES, way, *encoded))
 
     def tab(self) -> tuple[str, bool]:
-        """Presses the tabulator; gives the id or link that has the focus now, and whether that is seen."""
+        """Presses the Tab key; returns the focused element's id or link, and whether the focus is visible."""
         ActionChains(self.browser).send_keys(Keys.TAB).perform()
         name, ring = self.run(FOCUSED)
         return name, ring
 
     def screen(self, width: int, height: int, touch: bool = False) -> None:
-        """Pretends to be a device."""
+        """Emulates a device."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
         self.command("Emulation.setDeviceMetricsOverride", **size)
         self.command("Emulation.setTouchEmulationEnabled", enabled=touch)
 
     def prefer(self, **features: str) -> None:
-        """Pretends that people prefer something: color_scheme="dark"."""
+        """Emulates user preferences, such as color_scheme="dark"."""
         listed = [{"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()]
         self.command("Emulation.setEmulatedMedia", features=listed)
 
     def command(self, name: str, **arguments: object) -> None:
         self.browser.execute_cdp_cmd(name, arguments)
 
-    def complaints(self) -> list[str]:
-        """What the console holds since it was last asked, besides Chromium's note of each refused request."""
+    def console_messages(self) -> list[str]:
+        """New console messages, except Chromium's notes of failed requests."""
         entries = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries if entry["source"] != "network"]
 
     def loaded(self) -> list[str]:
-        """The addresses of all that the page has asked for."""
+        """The URLs of all resources that the page has loaded."""
         return list(self.run("return performance.getEntriesByType('resource').map(entry => entry.name)"))
 
     def hosts(self) -> set[str]:
-        """Whom it has asked. What it shows from memory has none."""
+        """The hosts that it has sent requests to."""
         return {urlsplit(address).netloc for address in self.loaded() if not address.startswith("blob:")}
 
-    def faint(self) -> list[tuple[str, float]]:
-        """The texts that contrast less with what is behind them than WCAG AA asks for."""
+    def low_contrast_texts(self) -> list[tuple[str, float]]:
+        """The texts with less contrast to their background than WCAG AA requires."""
         found = []
         for text, colour, behind, pixels, weight in self.run(TEXTS):
             large = pixels >= 24 or (pixels >= 18.66 and weight >= 700)
@@ -193,6 +193,6 @@ def _luminance(rgb: tuple[int, ...]) -> float:
 
 
 def _rgb(colour: str) -> tuple[int, ...]:
-    """Only opaque colours can be compared."""
+    """Parses a colour, which must be opaque."""
     assert colour.startswith("rgb("), colour
     return tuple(int(value) for value in re.findall(r"\d+", colour))

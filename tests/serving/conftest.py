@@ -1,4 +1,4 @@
-"""The chains of fixtures: bundle -> predictor, and a server that tests share which leave it as it was."""
+"""Fixtures: bundle -> predictor, a shared server for tests that do not change it, and a cost meter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,20 +7,20 @@ import pytest
 
 from serving.model.predictor import Predictor
 from tests.serving.bundles import write_bundle
-from tests.serving.costs import Meter
-from tests.serving.pictures import CORPUS
+from tests.serving.decoding_cost import CostMeter
+from tests.serving.images import CORPUS
 from tests.serving.servers import Server, publish, running
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """The folder of a whole bundle, which the test may spoil."""
+    """The folder of a complete bundle, which the test may change."""
     return write_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture
 def predictor(bundle: Path) -> Predictor:
-    """A predictor that is ready to answer."""
+    """The predictor of that bundle."""
     return Predictor.open(bundle)
 
 
@@ -32,10 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def meter() -> Iterator[Meter]:
-    """A process that decodes one picture after the other, and tells what each costs."""
-    with Meter() as started:
-        # Whatever is loaded for a first picture.
+def meter() -> Iterator[CostMeter]:
+    """A subprocess that decodes images and measures what each takes."""
+    with CostMeter() as started:
+        # Decoders allocate memory once for the first image of a format.
         for data, _ in CORPUS.values():
-            started.cost(data)
+            started.measure(data)
         yield started

@@ -1,17 +1,17 @@
-"""Files with mistakes in them, for as long as one wants: `python -m tests.serving.fuzz [SECONDS]`.
+"""Fuzzes the decoder with mutated image files: `python -m tests.serving.fuzz [SECONDS]`.
 
-Prints what costs more than a picture may cost, with the number that makes the same file again.
+Prints the files that exceed the limits of memory or time, with the seed that reproduces them.
 """
 
 import random
 import sys
 import time
 
-from tests.serving.costs import Meter
-from tests.serving.pictures import CORPUS
+from tests.serving.decoding_cost import CostMeter
+from tests.serving.images import CORPUS
 
-# Numbers where decoders go wrong: nothing, all, the sign, lengths of one's own header.
-ODD = (
+# Integers that decoders often mishandle: zero, the largest, the sign bit, one.
+EDGE_VALUES = (
     b"\0\0\0\0",
     b"\xff\xff\xff\xff",
     b"\x7f\xff\xff\xff",
@@ -22,43 +22,43 @@ ODD = (
 )
 
 
-def mutated(valid: bytes, chance: random.Random) -> bytes:
-    """A file with some bytes changed, repeated or missing; mostly at its front, where headers are."""
+def mutate(valid: bytes, rng: random.Random) -> bytes:
+    """A copy with some bytes changed, repeated or removed, mostly at the front, where headers are."""
     data = bytearray(valid)
-    for _ in range(chance.choice([1, 1, 2, 8])):
+    for _ in range(rng.choice([1, 1, 2, 8])):
         if not data:
             break
-        at = chance.randrange(min(len(data), chance.choice([40, 100, 400, len(data)])))
-        match chance.randrange(5):
+        offset = rng.randrange(min(len(data), rng.choice([40, 100, 400, len(data)])))
+        match rng.randrange(5):
             case 0 | 1:
-                data[at] = chance.randrange(256)
+                data[offset] = rng.randrange(256)
             case 2:
-                odd = chance.choice(ODD)
-                data[at : at + len(odd)] = odd
+                value = rng.choice(EDGE_VALUES)
+                data[offset : offset + len(value)] = value
             case 3:
-                length = chance.choice([1, 4, 16, 100])
-                data[at:at] = data[at : at + length] * chance.choice([1, 1, 50])
+                length = rng.choice([1, 4, 16, 100])
+                data[offset:offset] = data[offset : offset + length] * rng.choice([1, 1, 50])
             case 4:
-                del data[at : at + chance.choice([1, 4, 16, 100])]
-    if data and chance.random() < 0.2:
-        del data[chance.randrange(len(data)) :]
+                del data[offset : offset + rng.choice([1, 4, 16, 100])]
+    if data and rng.random() < 0.2:
+        del data[rng.randrange(len(data)) :]
     return bytes(data)
 
 
 def main(seconds: float) -> int:
-    """Gives 1 if something cost more than 250 MB or 1.5 s; a crash ends it."""
-    end, seed, found = time.monotonic() + seconds, time.time_ns(), 0
-    with Meter() as meter:
-        tried = 0
+    """Returns 1 if a file took more than 250 MB or 1.5 s. A crash of the decoder ends the run."""
+    end, seed, failures = time.monotonic() + seconds, time.time_ns(), 0
+    with CostMeter() as meter:
+        files = 0
         while time.monotonic() < end:
-            tried, seed = tried + 1, seed + 1
+            files, seed = files + 1, seed + 1
             name = random.Random(seed).choice(list(CORPUS))
-            cost = meter.cost(mutated(CORPUS[name][0], random.Random(f"{seed} {name}")))
+            cost = meter.measure(mutate(CORPUS[name][0], random.Random(f"{seed} {name}")))
             if cost.megabytes > 250 or cost.seconds > 1.5:
-                found += 1
+                failures += 1
                 print(f"{name}, {seed}: {cost}", flush=True)
-    print(f"{tried:,} files, {found} too costly")
-    return 1 if found else 0
+    print(f"{files:,} files, {failures} too costly")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

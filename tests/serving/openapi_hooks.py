@@ -1,4 +1,4 @@
-"""For schemathesis: what a schema cannot say. A body of type image/png is a PNG, not just any bytes."""
+"""Hooks for schemathesis: constraints that a schema cannot express. A body of type image/png is a PNG."""
 
 import io
 from base64 import b64encode
@@ -18,14 +18,14 @@ KINDS = {
 
 
 def encoded(kind: str, colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
-    """A small picture of one colour."""
+    """A small image of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return buffer.getvalue()
 
 
-def pictures(*kinds: str) -> strategies.SearchStrategy[bytes]:
-    """Pictures of some of the kinds."""
+def images(*kinds: str) -> strategies.SearchStrategy[bytes]:
+    """A strategy for images of some formats."""
     channel, side = strategies.integers(0, 255), strategies.integers(8, 40)
     return strategies.builds(
         encoded,
@@ -37,7 +37,7 @@ def pictures(*kinds: str) -> strategies.SearchStrategy[bytes]:
 
 @schemathesis.hook
 def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
-    """Asks for tensors of one element: no schema can say that their shape is that of their data."""
+    """Restricts tensors to one element: no schema can express that the shape fits the data."""
     for path, operations in raw_schema["paths"].items():
         if path.endswith("/infer"):
             schema = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -45,7 +45,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
             tensor["shape"], tensor["data"]["maxItems"] = {"const": [1]}, 1
 
 
-# What OpenAPI calls base64: here always of a picture.
-schemathesis.openapi.format("byte", pictures(*KINDS.values()).map(lambda data: b64encode(data).decode()))
+# The format of base64 in OpenAPI; here it is always an image.
+schemathesis.openapi.format("byte", images(*KINDS.values()).map(lambda data: b64encode(data).decode()))
 for media_type, kind in KINDS.items():
-    schemathesis.openapi.media_type(media_type, pictures(kind))
+    schemathesis.openapi.media_type(media_type, images(kind))

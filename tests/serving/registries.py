@@ -1,6 +1,7 @@
-"""Real MLflow registries with a tiny bundle, and a relay before one that does what a bad network does."""
+"""Real MLflow registries with a tiny bundle, and an HTTP relay that injects faults in front of a server."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -23,19 +24,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from pipeline.params import Environment
-from pipeline.registry.mlflow_registry import Record, Registry
+from pipeline.environment import Environment
+from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.mlflow_version import VersionMetadata, get_or_create_version
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import write_bundle
 
-# What only the pipeline needs of a bundle.
-OFFLINE = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
+# No server listens here.
+UNUSED_ADDRESS = "http://127.0.0.1:9"
+# Files of a bundle that only the pipeline needs.
+PIPELINE_FILES = {"MLmodel": b"flavors: {}\n", "code/x.py": b"X = 1\n"}
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A bundle that was registered, and the folder where the registry keeps its files."""
+class RegisteredBundle:
+    """A registered bundle, and the folder where the registry stores its files."""
 
     uri: str
     pin: Pin
@@ -46,27 +50,27 @@ def connect(uri: str) -> Registry:
     return Registry.connect(Environment(uri, Path.cwd(), experiment=False))
 
 
-def register(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> Registered:
-    """Registers a bundle as the pipeline does; `folder` is where the registry keeps what it proxies."""
-    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, OFFLINE))
+def register_bundle(uri: str, folder: Path, name: str = "tiny", steepness: float = 4.0) -> RegisteredBundle:
+    """Registers a bundle as the pipeline does. `folder` holds the bundle and a server's artifact store."""
+    bundle = Bundle.open(write_bundle(folder / f"{name}-{steepness}", name, steepness, PIPELINE_FILES))
     reports = folder / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "report.txt").write_text("good")
-    record = Record({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
+    record = VersionMetadata({}, {"top1": 0.9}, {}, "d" * 64, "here", reports, "A model for tests.")
     registry = connect(uri)
-    version = registry.register(bundle, record)
+    version = get_or_create_version(registry, bundle, record)
     location = registry.client.get_model_version_download_uri(name, str(version.number))
     proxied = f"{folder / 'artifacts'}/"
     files = location.removeprefix("file://").replace("mlflow-artifacts:/", proxied)
-    return Registered(uri, Pin(name, version.number, version.digest), Path(files))
+    return RegisteredBundle(uri, Pin(name, version.number, version.digest), Path(files))
 
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """A real MLflow server on loopback that hands out the artifacts itself; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Runs an MLflow server on loopback that serves the artifacts too; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = f"""
         -m mlflow server --host 127.0.0.1 --port {port} --workers 1
         --backend-store-uri sqlite:///server.db --artifacts-destination artifacts
@@ -81,14 +85,14 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait(f"http://127.0.0.1:{port}", folder / "log")
+        _wait_until_healthy(f"http://127.0.0.1:{port}", folder / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, 15)
         process.wait(30)
 
 
-def _wait(address: str, log: Path) -> None:
+def _wait_until_healthy(address: str, log: Path) -> None:
     for _ in range(600):
         try:
             urllib.request.urlopen(f"{address}/health", timeout=1).close()
@@ -98,31 +102,31 @@ def _wait(address: str, log: Path) -> None:
     raise TimeoutError(log.read_text())
 
 
-class Exchange(BaseHTTPRequestHandler):
-    """One request to a relay."""
+class RelayRequest(BaseHTTPRequestHandler):
+    """Handles one request to a relay."""
 
     server: "Relay"
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested_paths.append(self.path)
         self.server.authorizations.append(self.headers.get("Authorization"))
-        # The client that is tested goes away when it has heard enough.
+        # The client under test closes the connection when it has read enough.
         try:
-            if not self.server.instead(self):
-                self.pass_on()
+            if not self.server.intercept(self):
+                self.forward()
         except (BrokenPipeError, ConnectionResetError):
-            self.server.hung_up.set()
+            self.server.client_disconnected.set()
 
-    def pass_on(self) -> None:
+    def forward(self) -> None:
         try:
             with urllib.request.urlopen(self.server.upstream + self.path, timeout=10) as response:
-                self.answer(response.status, response.read())
+                self.respond(response.status, response.read())
         except HTTPError as error:
             with error:
-                self.answer(error.code, error.read())
+                self.respond(error.code, error.read())
 
-    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
-        """`length` is what the answer says that it has, right or wrong."""
+    def respond(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+        """`length`: the Content-Length to declare, by default the right one."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
@@ -131,32 +135,32 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Tests are quiet."""
+        """Logs nothing."""
 
 
-Instead = Callable[[Exchange], bool]
+Intercept = Callable[[RelayRequest], bool]
 
 
 class Relay(ThreadingHTTPServer):
-    """Passes requests on to a server, unless `instead` has answered; notes what was asked, and by whom."""
+    """Forwards requests to a server unless `intercept` returns True; records paths and credentials."""
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, instead: Instead) -> None:
-        super().__init__(("127.0.0.1", 0), Exchange)
-        self.upstream, self.instead = upstream, instead
-        self.asked: list[str] = []
+    def __init__(self, upstream: str, intercept: Intercept) -> None:
+        super().__init__(("127.0.0.1", 0), RelayRequest)
+        self.upstream, self.intercept = upstream, intercept
+        self.requested_paths: list[str] = []
         self.authorizations: list[str | None] = []
-        self.hung_up = Event()
+        self.client_disconnected = Event()
         self.uri = f"http://127.0.0.1:{self.server_port}"
 
 
 @contextmanager
 def relay(
-    upstream: str, instead: Instead = lambda _: False, certificate: Path | None = None
+    upstream: str, intercept: Intercept = lambda _: False, certificate: Path | None = None
 ) -> Iterator[Relay]:
-    """A relay on loopback for as long as a block runs; with a certificate it speaks TLS."""
-    with Relay(upstream, instead) as server:
+    """Runs a relay on loopback for the duration of a block; with a certificate it uses TLS."""
+    with Relay(upstream, intercept) as server:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -171,8 +175,8 @@ def relay(
             thread.join()
 
 
-def self_signed(path: Path) -> Path:
-    """Writes a key and a certificate for loopback that nobody has signed but itself."""
+def write_self_signed_certificate(path: Path) -> Path:
+    """Writes a key and a self-signed certificate for loopback."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     loopback = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
@@ -189,8 +193,8 @@ def self_signed(path: Path) -> Path:
 
 
 @contextmanager
-def flipped(path: Path) -> Iterator[None]:
-    """Changes one byte in the middle of a file, for as long as a block runs."""
+def flipped_byte(path: Path) -> Iterator[None]:
+    """Flips one bit in the middle of a file, for the duration of a block."""
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
@@ -198,3 +202,24 @@ def flipped(path: Path) -> Iterator[None]:
         yield
     finally:
         path.write_bytes(whole)
+
+
+def trickle(request: RelayRequest) -> bool:
+    """Sends a byte before every timeout, without end."""
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(b" ")
+        time.sleep(0.05)
+
+
+def copy_bundle(registered: RegisteredBundle, to: Path) -> Path:
+    """A copy of the registered bundle, as if it had been pulled before."""
+    return Path(shutil.copytree(registered.files, to))
+
+
+@contextmanager
+def expect_no_leftovers(to: Path) -> Iterator[None]:
+    """Checks that a failed pull leaves no folder, not even a hidden one."""
+    yield
+    assert list(to.parent.iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 
 AFFINITY = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -30,4 +30,4 @@ def test_quota(tmp_path: Path, name: str) -> None:
         path = tmp_path / file
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert available(tmp_path) == min(AFFINITY or 1, cores)
+    assert available_cores(tmp_path) == min(AFFINITY or 1, cores)

@@ -1,4 +1,4 @@
-"""What the environment may say: bounds of every setting, all faults at once, and no word of a secret."""
+"""Settings: the bounds of each one, all errors reported at once, and no secret in a message."""
 
 import ast
 import inspect
@@ -17,23 +17,23 @@ from tests.repo.imports import ROOT
 FIELDS = Settings.__struct_fields__
 DIGEST = "0123456789abcdef" * 4
 COMMIT = DIGEST[:40]
-# In every variable that may hold one.
+# Set in every variable that may hold a secret.
 SECRET = "hunter2"  # noqa: S105
 
 
 def read(**settings: str) -> Settings:
-    """The settings of an environment that sets some fields."""
+    """The settings of an environment that sets these fields."""
     return Settings.read({variable(name): text for name, text in settings.items()})
 
 
 def reasons(**environment: str) -> str:
-    """What is said of an environment that cannot be used."""
+    """The message for an environment that cannot be used."""
     with pytest.raises(SettingsInvalid) as caught:
         Settings.read(environment)
     return str(caught.value)
 
 
-# For every field: texts at its bounds with what they mean, and texts beyond.
+# For every field: valid texts at its bounds with their values, and invalid texts.
 WHOLE = ["x", "1.5", "1 ", "0x1", "1_0", "true", "null", "\u0663"]
 REAL = ["x", "1s", "nan", "inf", "-1", "1,5"]
 BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
@@ -79,7 +79,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     "max_body_mb": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
     "bodies_mb": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
     "max_images": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
-    # What it means is looked at where it is used: tests/serving/api/test_access_control.py.
+    # Its content is validated where it is used: tests/serving/api/test_access_control.py.
     "rate_limit": ({"": "", "60/minute": "60/minute"}, []),
     "api_keys": (
         {DIGEST: (DIGEST,), f"{DIGEST}, {DIGEST} ,": (DIGEST, DIGEST)},
@@ -88,7 +88,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
             *("", " ", ",", " , "),
         ],
     ),
-    # A file that can be read: see below.
+    # Readable files are tested below.
     "api_keys_file": ({}, ["nowhere", ".", "", " "]),
     "proxy_hops": ({"0": 0, "10": 10}, ["-1", "11", *WHOLE]),
     "prefix": (
@@ -166,9 +166,9 @@ def test_a_file_of_keys_with_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["9090", "0"])
 def test_metrics_have_a_port_of_their_own(port: str) -> None:
     sentence = reasons(PORT="9090", GOLDFISH_METRICS_PORT="9090")
-    assert "GOLDFISH_METRICS_PORT is the port that everything else has" in sentence
+    assert "GOLDFISH_METRICS_PORT is the port of all other routes" in sentence
     found = Settings.read({"PORT": port, "GOLDFISH_METRICS_PORT": "9091", "GOLDFISH_HOST": "::1"})
-    assert [found.at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
+    assert [found.address_at(each) for each in found.ports] == [f"[::1]:{port}", "[::1]:9091"]
 
 
 def test_who_needs_few_settings_does_not_fail_because_of_others() -> None:
@@ -189,13 +189,13 @@ def test_an_empty_file_is_no_open_door(tmp_path: Path) -> None:
 
 def test_nothing_set() -> None:
     assert Settings.read({}) == Settings()
-    assert Settings().max_body == 24 * 2**20
-    assert Settings().bodies == 256 * 2**20
+    assert Settings().max_body_bytes == 24 * 2**20
+    assert Settings().body_budget_bytes == 256 * 2**20
 
 
 def test_defaults_are_within_their_own_bounds() -> None:
     plain = msgspec.to_builtins(Settings(), enc_hook=str)
-    assert msgspec.convert(plain, Settings, dec_hook=config._path) == Settings()
+    assert msgspec.convert(plain, Settings, dec_hook=config._decode_path) == Settings()
 
 
 def test_variables_have_the_names_that_others_gave_them() -> None:
@@ -204,8 +204,7 @@ def test_variables_have_the_names_that_others_gave_them() -> None:
     assert len({variable(name) for name in FIELDS}) == len(FIELDS)
 
 
-# What is none of the server's business; and what Kubernetes sets where a service is called goldfish, or
-# goldfish-x.
+# Variables without the prefix, and those that Kubernetes sets for services called goldfish or goldfish-x.
 TOLERATED = {
     "PATH": "/bin", "HOSTNAME": "x", "SLOTS": "x", "goldfish_slots": "x", "MY_GOLDFISH_SLOTS": "x",
     "MLFLOW_EXPERIMENT_NAME": "x", "WEB_CONCURRENCY": "8", "GUNICORN_CMD_ARGS": "",

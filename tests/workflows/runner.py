@@ -1,7 +1,7 @@
-"""Runs a workflow without GitHub: its `run` steps for real, in a clone, in their order, with a faked event.
+"""Runs a workflow without GitHub: the `run` steps really, in a clone and in order, for a simulated event.
 
-Actions of others cannot run here. The few that are used have a stand-in that does their part here:
-a checkout is a clone, an artifact is a copy. Those that sign or publish are noted with what they were given.
+Actions cannot run here. Each one that the workflows use has a local substitute (a checkout is a clone, an
+artifact is a copy); of those that sign or publish only the inputs are recorded.
 """
 
 import shutil
@@ -22,7 +22,7 @@ HEAD = "1234567890abcdef" * 2 + "12345678"
 
 @dataclass(frozen=True)
 class Event:
-    """What happened: a push to a branch or a tag, or a pull request from a branch or a fork."""
+    """A push to a branch or a tag, or a pull request from a branch or a fork."""
 
     name: str
     ref: str
@@ -48,34 +48,36 @@ class Event:
 
 
 @dataclass
-class Done:
-    """One step that ran: which, how it ended (0 is good), and what it printed."""
+class StepResult:
+    """A step that ran: its job, name, exit code, and output (stdout, then stderr)."""
 
     job: str
     name: str
     code: int
-    printed: str
+    output: str
 
 
 @dataclass
 class Runner:
-    """One machine of GitHub's, for all jobs of a workflow."""
+    """A GitHub runner for all jobs of a workflow."""
 
     source: Project
     folder: Path
     secrets: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
-    # What steps find in their environment instead of what the workflow says.
-    instead: Mapping[str, str] = field(default_factory=dict)
-    # What a checkout of another repository gives.
-    others: Mapping[str, Path] = field(default_factory=dict)
+    # Environment variables that override those of the workflow.
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    # Folders that stand for checkouts of other repositories.
+    repositories: Mapping[str, Path] = field(default_factory=dict)
+    # Functions to call before a job starts, by the name of the job.
     before: Mapping[str, Callable[[], None]] = field(default_factory=dict)
-    done: list[Done] = field(default_factory=list)
-    given: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    results: list[StepResult] = field(default_factory=list)
+    # Name and inputs of each action that was used.
+    actions: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     summary: str = ""
 
     def run(self, workflow: str, event: Event) -> dict[str, str]:
-        """Runs all jobs of a workflow; gives how each one ended: success, failure or skipped."""
+        """Runs all jobs of a workflow; returns the result of each: success, failure or skipped."""
         document = yaml.safe_load((self.source.root / WORKFLOWS / workflow).read_text())
         needs: dict[str, dict[str, Any]] = {}
         for name, job in document["jobs"].items():
@@ -88,10 +90,10 @@ class Runner:
                 needs[name] = self._job(name, job, document.get("env", {}), contexts)
         return {name: job["result"] for name, job in needs.items()}
 
-    def step(self, name: str) -> Done:
-        """The step of this name."""
-        (found,) = [done for done in self.done if done.name == name]
-        return found
+    def step(self, name: str) -> StepResult:
+        """The result of the step with this name."""
+        (result,) = [result for result in self.results if result.name == name]
+        return result
 
     def _contexts(self, event: Event) -> dict[str, Any]:
         return {
@@ -107,7 +109,7 @@ class Runner:
         workspace, steps, good = self.folder / name, Context(), True
         for number, step in enumerate(job["steps"]):
             known = {key: fill(value, contexts, workspace) for key, value in common.items()}
-            seen = contexts | {"steps": steps, "env": Context({**known, **self.instead})}
+            seen = contexts | {"steps": steps, "env": Context({**known, **self.overrides})}
             if not holds(step.get("if", "success()"), seen, workspace, good):
                 continue
             if "uses" in step:
@@ -131,7 +133,7 @@ class Runner:
         environment: dict[str, str],
         outputs: Path,
         github: Context,
-    ) -> Done:
+    ) -> StepResult:
         summary, temporary = self.folder / "summary", self.folder / f"{job}-temporary"
         temporary.mkdir(exist_ok=True)
         for file in (outputs, summary):
@@ -142,41 +144,43 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(summary),
             "GITHUB_REPOSITORY": github.repository,
             "RUNNER_TEMP": str(temporary),
-            # No make is above it there, as `make test` may be here, whose children tell where they are.
+            # `make test` passes these to its children, whose output they change.
             "MAKEFLAGS": "",
             "MAKELEVEL": "0",
         }
         folder = workspace / step.get("working-directory", ".")
-        project = Project(folder, {**self.source.environment, **environment, **variables, **self.instead})
+        project = Project(folder, {**self.source.environment, **environment, **variables, **self.overrides})
         ran = project.run("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
         self.summary = summary.read_text()
-        self.done.append(Done(job, step.get("name", step["run"]), ran.returncode, ran.stdout + ran.stderr))
-        return self.done[-1]
+        self.results.append(
+            StepResult(job, step.get("name", step["run"]), ran.returncode, ran.stdout + ran.stderr)
+        )
+        return self.results[-1]
 
     def _use(self, step: dict[str, Any], contexts: dict[str, Any], workspace: Path) -> None:
-        """Does, or notes, what an action would do."""
+        """Executes the substitute of an action, or only records its inputs."""
         action = step["uses"].partition("@")[0]
         inputs = {key: fill(str(value), contexts, workspace) for key, value in step.get("with", {}).items()}
-        self.given.append((action, inputs))
-        if action in ACTIONS:
-            ACTIONS[action](self, inputs, workspace)
-        elif action not in NOTED:
-            raise KeyError(f"nobody has said what {action} does")
+        self.actions.append((action, inputs))
+        if action in SUBSTITUTES:
+            SUBSTITUTES[action](self, inputs, workspace)
+        elif action not in RECORDED:
+            raise KeyError(f"{action} has no substitute")
 
     def _checkout(self, inputs: dict[str, str], workspace: Path) -> None:
         if "repository" in inputs:
-            shutil.copytree(self.others[inputs["repository"]], workspace / inputs["path"])
+            shutil.copytree(self.repositories[inputs["repository"]], workspace / inputs["path"])
         else:
             self.source.clone(workspace)
 
     def _python(self, _: dict[str, str], workspace: Path) -> None:
-        """The interpreter that runs the tests has all that make would install."""
+        """Marks the environments as installed: the interpreter that runs the tests has all packages."""
         (workspace / ".venv").mkdir()
         for mark in (".created", ".serving", ".pipeline", ".dev"):
             (workspace / ".venv" / mark).touch()
 
     def _upload(self, inputs: dict[str, str], workspace: Path) -> None:
-        # What an action would have written is not there.
+        # Files of recorded actions do not exist.
         for path in (path for path in inputs["path"].split() if (workspace / path).exists()):
             _copy(workspace / path, self.folder / "artifacts" / inputs["name"] / path)
 
@@ -187,14 +191,14 @@ class Runner:
         _copy(workspace / inputs["path"], self.folder / "cache" / inputs["key"])
 
     def _restore(self, inputs: dict[str, str], workspace: Path) -> None:
-        """The newest entry that begins as one of the keys."""
+        """Restores the newest entry that starts with one of the keys; earlier keys take precedence."""
         keys = [inputs["key"], *inputs.get("restore-keys", "").split()]
         entries = sorted((self.folder / "cache").glob("*"), key=lambda entry: -entry.stat().st_mtime)
         for entry in [entry for key in keys for entry in entries if entry.name.startswith(key)][:1]:
             _copy(entry, workspace / inputs["path"])
 
 
-ACTIONS: dict[str, Callable[[Runner, dict[str, str], Path], None]] = {
+SUBSTITUTES: dict[str, Callable[[Runner, dict[str, str], Path], None]] = {
     "actions/checkout": Runner._checkout,
     "actions/setup-python": Runner._python,
     "actions/setup-node": lambda *_: None,
@@ -203,7 +207,7 @@ ACTIONS: dict[str, Callable[[Runner, dict[str, str], Path], None]] = {
     "actions/cache/restore": Runner._restore,
     "actions/cache/save": Runner._save,
 }
-NOTED = ("docker/login-action", "anchore/sbom-action", "actions/attest")
+RECORDED = ("docker/login-action", "anchore/sbom-action", "actions/attest")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -215,5 +219,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _pairs(file: Path) -> dict[str, str]:
-    """What a step has written to GITHUB_OUTPUT, in which GitHub takes no other lines."""
+    """The outputs in a step's GITHUB_OUTPUT; GitHub allows no lines of another form."""
     return dict(line.split("=", 1) for line in file.read_text().splitlines())

@@ -1,9 +1,8 @@
-"""What every peer serves: one ONNX graph behind Pillow, from the bytes of a photo to the five best classes.
+"""The classifier that every peer serves: encoded photo → Pillow → ONNX graph → top five classes.
 
-The picture is prepared by the steps of this project's decoder, the cheap decoding of large JPEGs included,
-so that what differs between the contenders is the server. None of them gathers requests into batches, as
-their documentation recommends for GPUs: on a core of a Zen 5 a photo takes 4.5 ms alone, and 5.2 in a batch
-of eight.
+Preprocessing follows this project's decoder, JPEG draft mode included, so that the contenders differ only in
+the server. None of them batches requests, which their documentation recommends for GPUs: on a core of a Zen 5
+a photo takes 4.5 ms alone and 5.2 ms in a batch of eight.
 """
 
 import io
@@ -19,7 +18,7 @@ from PIL import Image
 
 
 class Classifier:
-    """Opened from the files that the environment names; `top` may be called from several threads."""
+    """Opens the files that environment variables name. `top` is thread-safe."""
 
     def __init__(self) -> None:
         self.labels = json.loads(Path(os.environ["CLASSIFIER_LABELS"]).read_text(encoding="utf-8"))
@@ -27,7 +26,7 @@ class Classifier:
             Path(os.environ["CLASSIFIER_PREPROCESSING"]).read_text(encoding="utf-8")
         )
         options = ort.SessionOptions()
-        # Two workers or threads answer at once; each of them on both cores would be slower.
+        # Two workers or threads predict at once; it would be slower if each used both cores.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         graph = os.environ["CLASSIFIER_GRAPH"]
         self.session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

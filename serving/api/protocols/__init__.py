@@ -1,1 +1,1 @@
-"""The protocols of other servers, each in a module that parses and renders; what answers is the same."""
+"""The protocols of other model servers. Each module parses requests and renders responses of one of them."""

@@ -1,42 +1,42 @@
-"""The binary form of tensors in the Open Inference Protocol: little-endian, row by row, without padding."""
+"""Binary tensors of the Open Inference Protocol: little-endian, row-major, without padding."""
 
 import re
 from collections.abc import Iterable
 
 from serving.api.errors import DocumentMalformed, TensorInvalid
 
-# How many bytes of a body are the JSON document; the tensors follow it.
-HEADER = "Inference-Header-Content-Length"
+# The header with the length of the JSON document at the start of a body; the tensors follow it.
+LENGTH_HEADER = "Inference-Header-Content-Length"
 LENGTH = re.compile(r"[0-9]{1,12}")
-# Before each element of the type BYTES.
-PREFIX = 4
+# Bytes of the length before each element of the type BYTES.
+LENGTH_BYTES = 4
 
 
-def split(body: bytes, header: str | None) -> tuple[bytes, memoryview]:
-    """The document and what follows it; raises `DocumentMalformed`."""
+def split_body(body: bytes, header: str | None) -> tuple[bytes, memoryview]:
+    """The JSON document and the binary data after it; raises `DocumentMalformed`."""
     if header is None:
         return body, memoryview(b"")
     if not LENGTH.fullmatch(header) or int(header) > len(body):
         raise DocumentMalformed(
-            f"{HEADER} must be a number up to the {len(body):,} bytes of the (unpacked) body"
+            f"{LENGTH_HEADER} must be a number up to the {len(body):,} bytes of the (unpacked) body"
         )
     return body[: int(header)], memoryview(body)[int(header) :]
 
 
-def elements(tensor: memoryview, count: int) -> list[bytes]:
+def parse_elements(tensor: memoryview, count: int) -> list[bytes]:
     """The `count` elements of a tensor of the type BYTES; raises `TensorInvalid`."""
-    found: list[bytes] = []
-    while len(found) < count:
-        size = int.from_bytes(tensor[:PREFIX], "little")
-        if len(tensor) < PREFIX + size or len(tensor) < PREFIX:
-            raise TensorInvalid(f"it ends within element {len(found)} of {count}")
-        found.append(bytes(tensor[PREFIX : PREFIX + size]))
-        tensor = tensor[PREFIX + size :]
+    elements: list[bytes] = []
+    while len(elements) < count:
+        size = int.from_bytes(tensor[:LENGTH_BYTES], "little")
+        if len(tensor) < LENGTH_BYTES + size or len(tensor) < LENGTH_BYTES:
+            raise TensorInvalid(f"it ends within element {len(elements)} of {count}")
+        elements.append(bytes(tensor[LENGTH_BYTES : LENGTH_BYTES + size]))
+        tensor = tensor[LENGTH_BYTES + size :]
     if tensor:
         raise TensorInvalid(f"{len(tensor):,} bytes follow its last element")
-    return found
+    return elements
 
 
-def joined(found: Iterable[bytes]) -> bytes:
-    """Elements of the type BYTES as one tensor."""
-    return b"".join(len(element).to_bytes(PREFIX, "little") + element for element in found)
+def join_elements(elements: Iterable[bytes]) -> bytes:
+    """Elements as one tensor of the type BYTES."""
+    return b"".join(len(element).to_bytes(LENGTH_BYTES, "little") + element for element in elements)

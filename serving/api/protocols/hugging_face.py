@@ -1,4 +1,4 @@
-"""Hugging Face's image classification, as `InferenceClient().image_classification(model=url)` asks."""
+"""Hugging Face's image classification, for `InferenceClient().image_classification(model=url)`."""
 
 from typing import Annotated, Literal
 
@@ -6,20 +6,20 @@ from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
 from serving.api.json_images import looks_like_json
-from serving.api.protocols.json_documents import check, in_turn, parse
-from serving.api.responses import json
+from serving.api.protocols.json_documents import check_document, one_large_body_at_a_time, parse
+from serving.api.responses import json_response
 from serving.api.service import Service
 
 PREFIX = "/hf"
-# As their pipelines do unless told otherwise.
+# The default of Hugging Face's pipelines.
 TOP = 5
 
 
 class ClassificationParameters(Struct):
-    """How many classes; fewer if there are not so many."""
+    """The number of classes; the response has fewer if the model has fewer."""
 
     top_k: Annotated[int, Meta(ge=1)] | None = None
-    # The probabilities are what the model gives; nothing else is computed from them.
+    # The model's output is a softmax; no other function is available.
     function_to_apply: Literal["softmax"] | None = None
 
 
@@ -31,32 +31,33 @@ class ClassificationRequest(Struct):
 
 
 class FoundClass(Struct):
-    """One class of the answer."""
+    """One class of a prediction."""
 
     label: str
     score: float
 
 
 def routes(service: Service) -> Blueprint:
-    """The one path; the client's `model` is its URL."""
+    """The one route; its URL is the client's `model`."""
     blueprint = Blueprint("hugging_face", __name__)
 
     @blueprint.post("/hf/classify")
     def classify() -> Response:
-        with service.body(request) as held:
-            image, top = _read(held.take())
-            (answer,) = service.classify(request, [image])
-        return json([FoundClass(best.label, best.score) for best in service.predictor.top(answer, top)])
+        with service.read_body(request) as body:
+            image, top = _parse_request(body.take())
+            (probabilities,) = service.classify(request, [image])
+        scores = service.predictor.top(probabilities, top)
+        return json_response([FoundClass(score.label, score.score) for score in scores])
 
     return blueprint
 
 
-@in_turn
-def _read(body: bytes) -> tuple[bytes, int]:
-    """The image, which is the body itself or in a document: its beginning tells."""
+@one_large_body_at_a_time
+def _parse_request(body: bytes) -> tuple[bytes, int]:
+    """The image and the number of classes. The body is JSON or the image, as its first bytes show."""
     if not looks_like_json(body):
         return body, TOP
-    check(body, 1)
-    question = parse(body, ClassificationRequest)
-    parameters = question.parameters or ClassificationParameters()
-    return question.inputs, parameters.top_k or TOP
+    check_document(body, 1)
+    document = parse(body, ClassificationRequest)
+    parameters = document.parameters or ClassificationParameters()
+    return document.inputs, parameters.top_k or TOP

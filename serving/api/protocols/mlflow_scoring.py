@@ -1,7 +1,7 @@
-"""The scoring protocol of MLflow's own server, and SageMaker's, which has its paths.
+"""The scoring protocol of MLflow's own server, and SageMaker's, which uses the same paths.
 
-Answers are those of `mlflow.pyfunc.load_model(bundle).predict` on the same images. This is the one protocol
-that decides by Content-Type, because its contract does.
+Predictions equal those of `mlflow.pyfunc.load_model(bundle).predict` on the same images. This is the only
+protocol that depends on the Content-Type, because its specification does.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.http import parse_options_header
 
 from serving.api.errors import DocumentMalformed, TypeUnknown
-from serving.api.problem import Problem
 from serving.api.protocols import sagemaker
-from serving.api.protocols.error_documents import LATE
-from serving.api.protocols.json_documents import check, in_turn, parse
+from serving.api.protocols.error_formats import DEADLINE_STATUSES
+from serving.api.protocols.json_documents import check_document, one_large_body_at_a_time, parse
 from serving.api.response_schemas import ClassScore
-from serving.api.responses import json
+from serving.api.responses import Problem, json_response
 from serving.api.service import Service
 from serving.model.predictor import Probabilities
 
-# The release of MLflow whose protocol this is, and against which it is tested.
-VERSION = "3.17.2"
+# The release of MLflow whose protocol this is and against which it is tested.
+MLFLOW_VERSION = "3.17.2"
 JSON = "application/json"
-# As the `python_function` of the bundle answers.
+# The number of classes that the bundle's `python_function` returns.
 TOP = 5
-# MLflow's names of what HTTP has numbers for.
-CODES = {
+# MLflow's error codes by HTTP status.
+ERROR_CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "ENDPOINT_NOT_FOUND",
@@ -37,16 +36,16 @@ CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 PATHS = ("/invocations", "/ping", "/health")
-FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+INPUT_MEMBERS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 Value = TypeVar("Value")
 
-# What stands for one image: base64 itself, or a row or record in which nothing else is.
+# One image: base64 itself, or a row or record that holds nothing else.
 Cell = bytes | list[bytes] | dict[str, bytes | dict[str, bytes]]
 
 
-class Split(Struct, forbid_unknown_fields=True):
-    """A table: rows with one cell, which holds the image."""
+class DataframeSplit(Struct, forbid_unknown_fields=True):
+    """A table with one column, of images."""
 
     data: list[list[bytes]]
     columns: list[str | int] | None = None
@@ -54,15 +53,15 @@ class Split(Struct, forbid_unknown_fields=True):
 
 
 class Params(Struct, forbid_unknown_fields=True):
-    """What may be asked for besides: the number of classes."""
+    """Optional parameters: the number of classes."""
 
     top: Annotated[int, Meta(ge=1)] = TOP
 
 
-class Invocation(Struct):
-    """A request has exactly one of the first four; images are in base64."""
+class InvocationRequest(Struct):
+    """A request. It has exactly one of the first four members; images are in base64."""
 
-    dataframe_split: Split | UnsetType = UNSET
+    dataframe_split: DataframeSplit | UnsetType = UNSET
     dataframe_records: list[dict[str, bytes]] | UnsetType = UNSET
     instances: list[Cell] | UnsetType = UNSET
     inputs: list[Cell] | dict[str, list[bytes]] | UnsetType = UNSET
@@ -76,87 +75,89 @@ class ScoredImages(Struct):
 
 
 def routes(service: Service) -> Blueprint:
-    """What MLflow's server has, without what would answer twice: `/version` is among the operations."""
+    """The routes of MLflow's server, except `/version`, which is in status_routes.py."""
     blueprint = Blueprint("mlflow", __name__)
 
     @blueprint.get("/ping")
     def ping() -> Response:
-        return _healthy(service)
+        return _health_response(service)
 
     @blueprint.get("/health")
     def health() -> Response:
-        return _healthy(service)
+        return _health_response(service)
 
     @blueprint.post("/invocations")
     def invocations() -> Response:
-        kind, options = parse_options_header(request.content_type or "")
-        top, image = TOP, sagemaker.is_image(kind)
-        known = image or (kind == JSON and _is_utf_8(options))
-        refusal = None if known else TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
-        with service.body(request, refusal) as held:
-            if image:
-                images = [held.take()]
+        media_type, options = parse_options_header(request.content_type or "")
+        top, is_image = TOP, sagemaker.is_image_type(media_type)
+        is_known = is_image or (media_type == JSON and _is_utf_8(options))
+        error = None if is_known else TypeUnknown(f"{JSON} in UTF-8, or {', '.join(sagemaker.TYPES)}")
+        with service.read_body(request, error) as body:
+            if is_image:
+                images = [body.take()]
             else:
-                images, top = _read(held.take(), service.settings.max_images)
-            answers = service.classify(request, images)
-        return json(ScoredImages([scores(service, answer, top) for answer in answers]))
+                images, top = _parse_request(body.take(), service.settings.max_images)
+            predictions = service.classify(request, images)
+        return json_response(ScoredImages([class_scores(service, each, top) for each in predictions]))
 
     return blueprint
 
 
-def scores(service: Service, answer: Probabilities, top: int = TOP) -> list[ClassScore]:
-    """The best classes, with all digits that there are."""
-    return [ClassScore(best.label, best.id, best.score) for best in service.predictor.top(answer, top)]
+def class_scores(service: Service, probabilities: Probabilities, top: int = TOP) -> list[ClassScore]:
+    """The best classes of an image. Scores are not rounded."""
+    scores = service.predictor.top(probabilities, top)
+    return [ClassScore(score.label, score.id, score.score) for score in scores]
 
 
-def refuse(problem: Problem, headers: dict[str, str]) -> Response:
-    """An error as MLflow has them, without a stack trace."""
-    status = LATE.get(problem.code, problem.status)
-    document = {"error_code": CODES.get(status, "BAD_REQUEST"), "message": problem.detail}
-    return json({**document, "code": problem.code, **problem.extra}, status, headers)
+def mlflow_error(problem: Problem, headers: dict[str, str]) -> Response:
+    """An error in MLflow's format, without a stack trace."""
+    status = DEADLINE_STATUSES.get(problem.code, problem.status)
+    document = {"error_code": ERROR_CODES.get(status, "BAD_REQUEST"), "message": problem.detail}
+    return json_response({**document, "code": problem.code, **problem.extra}, status, headers)
 
 
 def _is_utf_8(options: dict[str, str]) -> bool:
-    """Nothing else may stand behind the type: older forms of this protocol had their names there."""
+    """No parameter but charset is accepted: older versions of this protocol chose their format by one."""
     return set(options) <= {"charset"} and options.get("charset", "utf-8").lower() == "utf-8"
 
 
-def _healthy(service: Service) -> Response:
+def _health_response(service: Service) -> Response:
     service.check_ready()
     return Response("\n", mimetype=JSON)
 
 
-@in_turn
-def _read(body: bytes, limit: int) -> tuple[list[bytes], int]:
-    """The images of a document, and how many classes of each are wanted."""
-    check(body, limit)
-    document = parse(body, Invocation)
+@one_large_body_at_a_time
+def _parse_request(body: bytes, limit: int) -> tuple[list[bytes], int]:
+    """The images of a document and the number of classes per image."""
+    check_document(body, limit)
+    document = parse(body, InvocationRequest)
     params = document.params or Params()
-    given = [name for name in FORMS if getattr(document, name) is not UNSET]
-    if len(given) != 1:
-        raise DocumentMalformed(f"it must hold exactly one of {', '.join(FORMS)}, and holds {len(given)}")
-    return _images(getattr(document, given[0])), params.top
+    present = [name for name in INPUT_MEMBERS if getattr(document, name) is not UNSET]
+    if len(present) != 1:
+        names = ", ".join(INPUT_MEMBERS)
+        raise DocumentMalformed(f"it must hold exactly one of {names}, and holds {len(present)}")
+    return _images(getattr(document, present[0])), params.top
 
 
-def _images(given: Split | Sequence[Cell] | dict[str, list[bytes]]) -> list[bytes]:
-    if isinstance(given, Split):
-        if given.columns is not None and len(given.columns) != 1:
-            raise DocumentMalformed(f"the table has {len(given.columns)} columns; one is wanted, of images")
-        given = given.data
-    if isinstance(given, dict):
-        return _only(list(given.values()))
-    return [_image(cell) for cell in given]
+def _images(inputs: DataframeSplit | Sequence[Cell] | dict[str, list[bytes]]) -> list[bytes]:
+    if isinstance(inputs, DataframeSplit):
+        if inputs.columns is not None and len(inputs.columns) != 1:
+            raise DocumentMalformed(f"the table has {len(inputs.columns)} columns; one is wanted, of images")
+        inputs = inputs.data
+    if isinstance(inputs, dict):
+        return _single(list(inputs.values()))
+    return [_image(cell) for cell in inputs]
 
 
 def _image(cell: Cell | dict[str, bytes]) -> bytes:
-    """What a row, a record or `{"b64": ...}` holds."""
+    """The image in a row, a record or `{"b64": ...}`."""
     if isinstance(cell, bytes):
         return cell
-    inside = _only(list(cell.values()) if isinstance(cell, dict) else cell)
-    return inside if isinstance(inside, bytes) else _image(inside)
+    value = _single(list(cell.values()) if isinstance(cell, dict) else cell)
+    return value if isinstance(value, bytes) else _image(value)
 
 
-def _only(values: Sequence[Value]) -> Value:
+def _single(values: Sequence[Value]) -> Value:
     if len(values) != 1:
         raise DocumentMalformed(f"a row or record has {len(values)} values; one is wanted, the image")
     return values[0]

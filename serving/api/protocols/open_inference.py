@@ -1,104 +1,106 @@
-"""The Open Inference Protocol, version 2, over HTTP, as KServe and Triton speak it.
+"""The Open Inference Protocol, version 2, over HTTP, as KServe and Triton implement it.
 
-Nothing is decided by Content-Type, of which Triton's client sends none.
+The Content-Type is ignored: Triton's client sends none.
 """
 
 from flask import Blueprint, Response, request
 
 from serving.api.errors import LoadingRefused
+from serving.api.model_repository import ModelEntry
 from serving.api.protocols import (
     binary_tensors,
     open_inference_metadata,
     open_inference_request,
     tensorflow_metadata,
 )
-from serving.api.protocols.open_inference_response import answer
-from serving.api.responses import json
+from serving.api.protocols.open_inference_response import inference_response
+from serving.api.responses import json_response
 from serving.api.service import Service
 
 PREFIX = "/v2"
 
 
 def routes(service: Service) -> Blueprint:
-    """Health, metadata, inference, and Triton's extensions that only tell something."""
+    """Health, metadata, inference, and Triton's read-only extensions."""
     blueprint = Blueprint("open_inference", __name__)
-    catalogue, limit = service.catalogue, service.settings.max_images
-    _about_models(blueprint, service)
+    limit = service.settings.max_images
+    _add_model_routes(blueprint, service)
 
     @blueprint.get("/v2")
     def server() -> Response:
-        return json(open_inference_metadata.server())
+        return json_response(open_inference_metadata.server())
 
     @blueprint.get("/v2/health/live")
     def live() -> Response:
-        return json(open_inference_metadata.Live())
+        return json_response(open_inference_metadata.Live())
 
     @blueprint.get("/v2/health/ready")
     def ready() -> Response:
         service.check_ready()
-        return json(open_inference_metadata.ServerReady())
+        return json_response(open_inference_metadata.ServerReady())
 
-    @blueprint.post("/v2/models/<word:name>/infer")
-    @blueprint.post("/v2/models/<word:name>/versions/<word:version>/infer")
+    @blueprint.post("/v2/models/<segment:name>/infer")
+    @blueprint.post("/v2/models/<segment:name>/versions/<segment:version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
-        entry = catalogue.find(name, version)
-        with service.body(request) as held:
-            header = request.headers.get(binary_tensors.HEADER)
-            images, wanted = open_inference_request.read(held.take(), header, entry, limit)
-            answers = service.classify(request, images)
-        return answer(entry, wanted, answers)
+        entry = service.models.find(name, version)
+        with service.read_body(request) as body:
+            header = request.headers.get(binary_tensors.LENGTH_HEADER)
+            images, options = open_inference_request.parse_request(body.take(), header, entry, limit)
+            predictions = service.classify(request, images)
+        return inference_response(entry, options, predictions)
 
     @blueprint.post("/v2/repository/index")
     def index() -> Response:
-        return json(open_inference_metadata.index(catalogue.entries, service.unready is not None))
+        return json_response(
+            open_inference_metadata.index(service.models.entries, service.readiness_error is None)
+        )
 
-    @blueprint.post("/v2/repository/models/<word:name>/load")
-    @blueprint.post("/v2/repository/models/<word:name>/unload")
+    @blueprint.post("/v2/repository/models/<segment:name>/load")
+    @blueprint.post("/v2/repository/models/<segment:name>/unload")
     def load(name: str) -> Response:
-        catalogue.find(name)
+        service.models.find(name)
         raise LoadingRefused
 
     return blueprint
 
 
-def _about_models(blueprint: Blueprint, service: Service) -> None:
-    find, entries = service.catalogue.find, service.catalogue.entries
+def _add_model_routes(blueprint: Blueprint, service: Service) -> None:
+    find, entries = service.models.find, service.models.entries
 
     @blueprint.get("/v2/models")
     def models() -> Response:
-        return json(tensorflow_metadata.Names([entry.name for entry in entries]))
+        return json_response(tensorflow_metadata.Names([entry.name for entry in entries]))
 
-    @blueprint.get("/v2/models/<word:name>")
-    @blueprint.get("/v2/models/<word:name>/versions/<word:version>")
+    @blueprint.get("/v2/models/<segment:name>")
+    @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>")
     def metadata(name: str, version: str | None = None) -> Response:
-        return json(open_inference_metadata.metadata(find(name, version)))
+        return json_response(open_inference_metadata.metadata(find(name, version)))
 
-    @blueprint.get("/v2/models/<word:name>/ready")
-    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/ready")
+    @blueprint.get("/v2/models/<segment:name>/ready")
+    @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>/ready")
     def model_ready(name: str, version: str | None = None) -> Response:
         entry = find(name, version)
         service.check_ready()
-        return json(open_inference_metadata.ModelReady(entry.name))
+        return json_response(open_inference_metadata.ModelReady(entry.name))
 
-    @blueprint.get("/v2/models/<word:name>/config")
-    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/config")
+    @blueprint.get("/v2/models/<segment:name>/config")
+    @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>/config")
     def config(name: str, version: str | None = None) -> Response:
-        return json(open_inference_metadata.config(find(name, version), service.settings.max_images))
+        return json_response(open_inference_metadata.config(find(name, version), service.settings.max_images))
 
     @blueprint.get("/v2/models/stats")
     def all_statistics() -> Response:
-        return json(
-            open_inference_metadata.Statistics([_statistics(service, entry.name) for entry in entries])
-        )
+        by_model = [_statistics(service, entry) for entry in entries]
+        return json_response(open_inference_metadata.Statistics(by_model))
 
-    @blueprint.get("/v2/models/<word:name>/stats")
-    @blueprint.get("/v2/models/<word:name>/versions/<word:version>/stats")
+    @blueprint.get("/v2/models/<segment:name>/stats")
+    @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>/stats")
     def statistics(name: str, version: str | None = None) -> Response:
         entry = find(name, version)
-        return json(open_inference_metadata.Statistics([_statistics(service, entry.name)]))
+        return json_response(open_inference_metadata.Statistics([_statistics(service, entry)]))
 
 
-def _statistics(service: Service, name: str) -> open_inference_metadata.ModelStatistics:
-    entry = service.catalogue.find(name)
-    tally = service.classifier.tensors if entry.pixels else service.classifier.encoded
-    return open_inference_metadata.statistics(entry, tally.read())
+def _statistics(service: Service, entry: ModelEntry) -> open_inference_metadata.ModelStatistics:
+    classifier = service.classifier
+    statistics = classifier.tensor_statistics if entry.pixels else classifier.image_statistics
+    return open_inference_metadata.statistics(entry, statistics.read())

@@ -1,13 +1,13 @@
-"""What the Open Inference Protocol tells about the server and its models, and Triton's extensions of that."""
+"""Metadata of the Open Inference Protocol about server and models, with Triton's extensions."""
 
 from dataclasses import asdict
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from serving.api.model_repository import INPUT, OUTPUT, Entry
-from serving.api.model_statistics import Figures, Spent
+from serving.api.model_repository import INPUT, OUTPUT, ModelEntry
 from serving.api.protocols.json_pixels import CHANNELS
+from serving.api.request_statistics import StatisticsSnapshot, TotalTime
 
 SERVER, VERSION = "goldfish", "0.1.0"
 EXTENSIONS = ("classification", "binary_tensor_data", "model_configuration", "statistics")
@@ -15,7 +15,7 @@ PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 
 
 class ServerMetadata(Struct):
-    """The server, and what it can do besides the protocol."""
+    """The server, and the extensions of the protocol that it supports."""
 
     name: str
     version: str
@@ -23,27 +23,27 @@ class ServerMetadata(Struct):
 
 
 class Live(Struct):
-    """The server is there."""
+    """The server is running."""
 
     live: Literal[True] = True
 
 
 class ServerReady(Struct):
-    """The server answers as it was measured."""
+    """The server is ready."""
 
     live: Literal[True] = True
     ready: Literal[True] = True
 
 
 class ModelReady(Struct):
-    """The model answers as it was measured."""
+    """The model is ready."""
 
     name: str
     ready: Literal[True] = True
 
 
 class TensorMetadata(Struct):
-    """An input or output; -1 is any number of images."""
+    """An input or output; -1 stands for any number of images."""
 
     name: str
     datatype: str
@@ -51,7 +51,7 @@ class TensorMetadata(Struct):
 
 
 class ModelMetadata(Struct):
-    """What goes in and comes out."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -61,7 +61,7 @@ class ModelMetadata(Struct):
 
 
 class ModelConfig(Struct):
-    """The same in Triton's words. Sizes are texts, as protocol buffers have long numbers in JSON."""
+    """The same in Triton's format. Sizes are strings, as in the JSON form of protocol buffers."""
 
     name: str
     platform: str
@@ -72,7 +72,7 @@ class ModelConfig(Struct):
 
 
 class IndexEntry(Struct):
-    """A model that could be asked."""
+    """A model of the repository."""
 
     name: str
     version: str
@@ -81,7 +81,7 @@ class IndexEntry(Struct):
 
 
 class ModelStatistics(Struct):
-    """How often a model was asked and how long that took."""
+    """Counts and times of a model's requests."""
 
     name: str
     version: str
@@ -93,7 +93,7 @@ class ModelStatistics(Struct):
 
 
 class Statistics(Struct):
-    """Of one model or of all."""
+    """Statistics of one model or of all."""
 
     model_stats: list[ModelStatistics]
 
@@ -103,7 +103,7 @@ def server() -> ServerMetadata:
     return ServerMetadata(SERVER, VERSION, list(EXTENSIONS))
 
 
-def metadata(entry: Entry) -> ModelMetadata:
+def metadata(entry: ModelEntry) -> ModelMetadata:
     """One model."""
     kind, dimensions = _input(entry)
     return ModelMetadata(
@@ -115,42 +115,42 @@ def metadata(entry: Entry) -> ModelMetadata:
     )
 
 
-def config(entry: Entry, limit: int) -> ModelConfig:
-    """One model, which takes up to `limit` images at once."""
+def config(entry: ModelEntry, limit: int) -> ModelConfig:
+    """One model, which accepts up to `limit` images per request."""
     kind, dimensions = _input(entry)
-    given = {
+    model_input = {
         "name": INPUT,
         "data_type": "TYPE_STRING" if kind == "BYTES" else f"TYPE_{kind}",
         "format": "FORMAT_NHWC" if entry.pixels else "FORMAT_NONE",
         "dims": [str(size) for size in dimensions],
     }
-    found = {"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [str(len(entry.labels))]}
-    return ModelConfig(entry.name, PLATFORM, BACKEND, limit, [given], [found])
+    output = {"name": OUTPUT, "data_type": "TYPE_FP32", "dims": [str(len(entry.labels))]}
+    return ModelConfig(entry.name, PLATFORM, BACKEND, limit, [model_input], [output])
 
 
-def index(entries: tuple[Entry, ...], stops: bool) -> list[IndexEntry]:
-    """All models; `stops`: is the server about to?"""
-    if stops:
+def index(entries: tuple[ModelEntry, ...], ready: bool) -> list[IndexEntry]:
+    """All models; `ready`: is the server ready?"""
+    if not ready:
         return [IndexEntry(e.name, e.version, "UNAVAILABLE", "the server is about to stop") for e in entries]
     return [IndexEntry(e.name, e.version, "READY") for e in entries]
 
 
-def statistics(entry: Entry, figures: Figures) -> ModelStatistics:
-    """One model; images go through the network one by one, so executions are images."""
-    times: dict[str, Spent] = {
-        "success": figures.success,
-        "fail": figures.fail,
-        "queue": figures.queue,
-        "compute_input": figures.decode,
-        "compute_infer": figures.inference,
-        "compute_output": Spent(),
+def statistics(entry: ModelEntry, totals: StatisticsSnapshot) -> ModelStatistics:
+    """One model. Images are classified one by one, so executions equal images."""
+    times: dict[str, TotalTime] = {
+        "success": totals.success,
+        "fail": totals.fail,
+        "queue": totals.queue,
+        "compute_input": totals.decode,
+        "compute_infer": totals.inference,
+        "compute_output": TotalTime(),
     }
-    stats = {name: asdict(spent) for name, spent in times.items()}
-    count = figures.images
-    return ModelStatistics(entry.name, entry.version, figures.last, count, count, stats, [])
+    stats = {name: asdict(total) for name, total in times.items()}
+    count = totals.images
+    return ModelStatistics(entry.name, entry.version, totals.last, count, count, stats, [])
 
 
-def _input(entry: Entry) -> tuple[str, list[int]]:
+def _input(entry: ModelEntry) -> tuple[str, list[int]]:
     if entry.pixels:
         return "UINT8", [entry.size, entry.size, CHANNELS]
     return "BYTES", [1]

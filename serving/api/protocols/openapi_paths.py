@@ -1,7 +1,7 @@
-"""The protocols in the OpenAPI document: their routes, requests, answers and errors.
+"""The protocols' part of the OpenAPI document: routes, requests, responses and errors.
 
-Routes that a platform chooses (Vertex AI) are not in it. Requests are described in the one form of JSON that
-examples show best; the modules of the protocols take more.
+Vertex AI's routes are left out, because the platform chooses their paths. Each request is described in one of
+its JSON forms; the protocols' modules accept more.
 """
 
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from serving.api import errors, response_schemas
 from serving.api.model_repository import ALIAS
 from serving.api.openapi_responses import (
     JSON,
-    UNREADY,
+    NOT_READY,
     Document,
-    Form,
-    Kind,
-    answer,
-    key,
-    responses,
-    security,
-    sending,
+    ErrorClass,
+    ErrorSchema,
+    curl_key_option,
+    operation_responses,
+    security_requirement,
+    success_response,
+    upload_errors,
 )
 from serving.api.protocols import (
     mlflow_scoring,
@@ -27,9 +27,9 @@ from serving.api.protocols import (
     tensorflow_metadata,
 )
 from serving.api.protocols import tensorflow_serving as tensorflow
-from serving.api.protocols.error_documents import INVALID, LATE
+from serving.api.protocols.error_formats import DEADLINE_STATUSES, IMAGE_STATUSES
 from serving.api.protocols.hugging_face import FoundClass
-from serving.api.protocols.request_examples import bodies
+from serving.api.protocols.request_examples import example_bodies
 from serving.api.service import Service
 
 SCHEMAS = (
@@ -56,26 +56,27 @@ SCHEMAS = (
 
 OPEN, TENSORFLOW, MLFLOW, HUGGING = "Open Inference", "TensorFlow Serving", "MLflow", "Hugging Face"
 TAGS = {
-    OPEN: "The Open Inference Protocol, version 2, as KServe and Triton speak it; also with binary tensors.",
+    OPEN: "The Open Inference Protocol, version 2, as in KServe and Triton; also with binary tensors.",
     TENSORFLOW: "The REST API of TensorFlow Serving, and the first protocol of KServe.",
     MLFLOW: "The scoring protocol of MLflow's own server, and SageMaker's.",
     HUGGING: "Image classification, for `InferenceClient(model=url)`.",
 }
-FORMS = {
-    OPEN: Form(JSON, "ErrorDocument", INVALID),
-    TENSORFLOW: Form(JSON, "ErrorDocument", LATE),
-    MLFLOW: Form(JSON, "MlflowError", LATE),
-    HUGGING: Form(JSON, "ErrorDocument"),
+ERROR_SCHEMAS = {
+    OPEN: ErrorSchema(JSON, "ErrorDocument", IMAGE_STATUSES),
+    TENSORFLOW: ErrorSchema(JSON, "ErrorDocument", DEADLINE_STATUSES),
+    MLFLOW: ErrorSchema(JSON, "MlflowError", DEADLINE_STATUSES),
+    HUGGING: ErrorSchema(JSON, "ErrorDocument"),
 }
-# After a path: for the model as such, its version and its label.
+# Suffixes of a model's path: none, a version, a label.
 VERSIONED = ("", "/versions/{version}")
 LABELLED = (*VERSIONED, "/labels/{label}")
 
 
 class Operation(NamedTuple):
-    """What is done at one path, or at several that differ in how they name the model.
+    """An operation at one path, or at several paths that name the same model differently.
 
-    `schema`: of the answer; nothing if it has none, `None` if there never is one. `body`: which of `bodies`.
+    `schema`: name of the response's schema; "" if it has none, `None` if the operation always fails.
+    `body`: key in `example_bodies`, "" if the request has no body.
     """
 
     tag: str
@@ -83,52 +84,61 @@ class Operation(NamedTuple):
     paths: tuple[str, ...]
     summary: str
     schema: str | None
-    refusals: tuple[Kind, ...] = ()
+    error_classes: tuple[ErrorClass, ...] = ()
     body: str = ""
 
 
-def _two(after: str = "") -> tuple[str, ...]:
-    return tuple(f"/v2/models/{{name}}{which}{after}" for which in VERSIONED)
+def _v2_paths(after: str = "") -> tuple[str, ...]:
+    return tuple(f"/v2/models/{{name}}{version}{after}" for version in VERSIONED)
 
 
-def _three(after: str = "") -> tuple[str, ...]:
-    return tuple(f"/v1/models/{{name}}{which}{after}" for which in LABELLED)
+def _v1_paths(after: str = "") -> tuple[str, ...]:
+    return tuple(f"/v1/models/{{name}}{version}{after}" for version in LABELLED)
 
 
-UNKNOWN: tuple[Kind, ...] = (errors.ModelUnknown,)
-NAMED: tuple[Kind, ...] = (errors.ModelUnknown, *UNREADY)
-MALFORMED: tuple[Kind, ...] = (errors.DocumentMalformed,)
-ASKING: tuple[Kind, ...] = (errors.ModelUnknown, errors.DocumentMalformed, errors.TensorInvalid)
-SIGNED: tuple[Kind, ...] = (*ASKING, errors.SignatureWrong)
-REGRESS: tuple[Kind, ...] = (errors.ModelUnknown, errors.SignatureWrong)
+UNKNOWN_MODEL: tuple[ErrorClass, ...] = (errors.ModelUnknown,)
+MODEL_NOT_READY: tuple[ErrorClass, ...] = (errors.ModelUnknown, *NOT_READY)
+MALFORMED: tuple[ErrorClass, ...] = (errors.DocumentMalformed,)
+TENSOR_ERRORS: tuple[ErrorClass, ...] = (errors.ModelUnknown, errors.DocumentMalformed, errors.TensorInvalid)
+SIGNATURE_ERRORS: tuple[ErrorClass, ...] = (*TENSOR_ERRORS, errors.SignatureWrong)
+REGRESS_ERRORS: tuple[ErrorClass, ...] = (errors.ModelUnknown, errors.SignatureWrong)
 REPOSITORY = "/v2/repository/models/{name}"
-READY, LISTED = "Does it answer as it was measured?", "What does the server answer to?"
-SIGNATURE, ASKED = "What goes in and comes out?", "How often was it asked, and how long did it take?"
+READY, MODELS = "Is the model ready?", "The names of the models."
+SIGNATURE, STATISTICS = "The inputs and outputs.", "Counts and times of requests."
 
 OPERATIONS = (
-    Operation(OPEN, "get", ("/v2",), "Which server is it?", "ServerMetadata"),
+    Operation(OPEN, "get", ("/v2",), "The server's metadata.", "ServerMetadata"),
     Operation(OPEN, "get", ("/v2/health/live",), "Is the process alive?", "Live"),
-    Operation(OPEN, "get", ("/v2/health/ready",), READY, "ServerReady", UNREADY),
-    Operation(OPEN, "get", ("/v2/models",), LISTED, "Names"),
-    Operation(OPEN, "get", _two(), SIGNATURE, "ModelMetadata", UNKNOWN),
-    Operation(OPEN, "get", _two("/ready"), READY, "ModelReady", NAMED),
-    Operation(OPEN, "post", _two("/infer"), "Probabilities.", "InferenceResponse", ASKING, "infer"),
-    Operation(OPEN, "get", _two("/config"), "The same in Triton's words.", "ModelConfig", UNKNOWN),
-    Operation(OPEN, "get", _two("/stats"), ASKED, "Statistics", UNKNOWN),
-    Operation(OPEN, "get", ("/v2/models/stats",), ASKED, "Statistics"),
-    Operation(OPEN, "post", ("/v2/repository/index",), LISTED, "IndexEntry"),
+    Operation(OPEN, "get", ("/v2/health/ready",), READY, "ServerReady", NOT_READY),
+    Operation(OPEN, "get", ("/v2/models",), MODELS, "Names"),
+    Operation(OPEN, "get", _v2_paths(), SIGNATURE, "ModelMetadata", UNKNOWN_MODEL),
+    Operation(OPEN, "get", _v2_paths("/ready"), READY, "ModelReady", MODEL_NOT_READY),
+    Operation(
+        OPEN, "post", _v2_paths("/infer"), "Probabilities.", "InferenceResponse", TENSOR_ERRORS, "infer"
+    ),
+    Operation(
+        OPEN, "get", _v2_paths("/config"), "Inputs and outputs in Triton's format.", "ModelConfig",
+        UNKNOWN_MODEL,
+    ),
+    Operation(OPEN, "get", _v2_paths("/stats"), STATISTICS, "Statistics", UNKNOWN_MODEL),
+    Operation(OPEN, "get", ("/v2/models/stats",), STATISTICS, "Statistics"),
+    Operation(OPEN, "post", ("/v2/repository/index",), MODELS, "IndexEntry"),
     Operation(
         OPEN, "post", (f"{REPOSITORY}/load", f"{REPOSITORY}/unload"), "Always refused.", None,
         (errors.LoadingRefused, errors.ModelUnknown),
     ),
-    Operation(TENSORFLOW, "get", ("/v1/models",), LISTED, "Names"),
-    Operation(TENSORFLOW, "get", _three(), READY, "Status", NAMED),
-    Operation(TENSORFLOW, "get", _three("/metadata"), SIGNATURE, "Metadata", UNKNOWN),
-    Operation(TENSORFLOW, "post", _three(":predict"), "Probabilities.", "Rows", SIGNED, "predict"),
-    Operation(TENSORFLOW, "post", _three(":classify"), "All classes.", "Classes", SIGNED, "classify"),
-    Operation(TENSORFLOW, "post", _three(":regress"), "Always refused.", None, REGRESS),
-    Operation(MLFLOW, "get", ("/ping",), READY, "", UNREADY),
-    Operation(MLFLOW, "get", ("/health",), READY, "", UNREADY),
+    Operation(TENSORFLOW, "get", ("/v1/models",), MODELS, "Names"),
+    Operation(TENSORFLOW, "get", _v1_paths(), READY, "Status", MODEL_NOT_READY),
+    Operation(TENSORFLOW, "get", _v1_paths("/metadata"), SIGNATURE, "Metadata", UNKNOWN_MODEL),
+    Operation(
+        TENSORFLOW, "post", _v1_paths(":predict"), "Probabilities.", "Rows", SIGNATURE_ERRORS, "predict"
+    ),
+    Operation(
+        TENSORFLOW, "post", _v1_paths(":classify"), "All classes.", "Classes", SIGNATURE_ERRORS, "classify"
+    ),
+    Operation(TENSORFLOW, "post", _v1_paths(":regress"), "Always refused.", None, REGRESS_ERRORS),
+    Operation(MLFLOW, "get", ("/ping",), READY, "", NOT_READY),
+    Operation(MLFLOW, "get", ("/health",), READY, "", NOT_READY),
     Operation(
         MLFLOW, "post", ("/invocations",), "The best classes of each image.", "ScoredImages",
         (*MALFORMED, errors.TypeUnknown), "invocations",
@@ -137,74 +147,79 @@ OPERATIONS = (
         HUGGING, "post", ("/hf/classify",), "The best classes.", "FoundClass", MALFORMED, "hugging face"
     ),
 )  # fmt: skip
-LISTS = {"IndexEntry", "FoundClass"}
+# Schemas of which the response is a list.
+LIST_SCHEMAS = {"IndexEntry", "FoundClass"}
 
 
 def tags() -> list[Document]:
-    """The protocols."""
+    """One tag for each protocol."""
     return [{"name": name, "description": text} for name, text in TAGS.items()]
 
 
-def paths(service: Service, named: Document) -> Document:
-    """All their routes."""
-    found: Document = {}
+def paths(service: Service, schemas: Document) -> Document:
+    """All operations by path and method; `schemas` are the references to the schemas by name."""
+    by_path: Document = {}
     for operation in OPERATIONS:
         for path in operation.paths:
-            found.setdefault(path, {})[operation.method] = _described(operation, path, service, named)
-    return found
+            by_path.setdefault(path, {})[operation.method] = _describe(operation, path, service, schemas)
+    return by_path
 
 
-def _described(operation: Operation, path: str, service: Service, named: Document) -> Document:
-    """One operation. Those that take a body want a key."""
-    refusals = operation.refusals
+def _describe(operation: Operation, path: str, service: Service, schemas: Document) -> Document:
+    """One operation. Only those with a body require a key."""
+    error_classes = operation.error_classes
     more: Document = {}
     if operation.body:
-        body = bodies(service)[operation.body]
-        refusals = (*sending(service, ()), *refusals)
+        body = example_bodies(service)[operation.body]
+        error_classes = (*upload_errors(service, ()), *error_classes)
         more = {
             "requestBody": {"required": True, "content": body.content},
-            "x-curl": f"{body.curl(key(service))} {{url}}{_example(path, service)}",
-            **security(service),
+            "x-curl": f"{body.curl(curl_key_option(service))} {{url}}{_example_path(path, service)}",
+            **security_requirement(service),
         }
     return {
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": _parameters(path, service, bool(operation.body)),
-        "responses": responses(_good(operation, named), refusals, FORMS[operation.tag]),
+        "responses": operation_responses(
+            _success(operation, schemas), error_classes, ERROR_SCHEMAS[operation.tag]
+        ),
         **more,
     }
 
 
-def _example(path: str, service: Service) -> str:
-    entry = service.catalogue.images
+def _example_path(path: str, service: Service) -> str:
+    entry = service.models.images
     return path.replace("{name}", entry.name).replace("{version}", entry.version).replace("{label}", ALIAS)
 
 
-def _good(operation: Operation, named: Document) -> Document | None:
-    """The answer with 200, if there is one."""
+def _success(operation: Operation, schemas: Document) -> Document | None:
+    """The response with 200; None if the operation always fails."""
     if operation.schema is None:
         return None
     if not operation.schema:
         return {"description": "An empty line.", "content": {JSON: {}}}
-    schema = named[operation.schema]
-    good = answer({"type": "array", "items": schema} if operation.schema in LISTS else schema)
+    schema = schemas[operation.schema]
+    response = success_response(
+        {"type": "array", "items": schema} if operation.schema in LIST_SCHEMAS else schema
+    )
     if operation.body == "infer":
-        good["content"]["application/octet-stream"] = {}
-    return good
+        response["content"]["application/octet-stream"] = {}
+    return response
 
 
-def _parameters(path: str, service: Service, asks: bool) -> list[Document]:
-    """What stands in the path, with all that it can be."""
-    catalogue = service.catalogue
-    # Examples are of images; what takes tensors wants other bodies.
-    entries = (catalogue.images,) if asks else catalogue.entries
-    known = {
+def _parameters(path: str, service: Service, has_body: bool) -> list[Document]:
+    """The parameters in the path with all their possible values."""
+    models = service.models
+    # The example bodies hold images, which the model for tensors does not accept.
+    entries = (models.images,) if has_body else models.entries
+    parameters = {
         "name": ("The model.", [entry.name for entry in entries]),
-        "version": ("Its version in the registry.", [catalogue.images.version]),
-        "label": ("What the registry calls the version.", [ALIAS]),
+        "version": ("Its version in the registry.", [models.images.version]),
+        "label": ("The alias of the version in the registry.", [ALIAS]),
     }
     return [
         {"name": name, "in": "path", "required": True, "description": text, "schema": {"enum": values}}
-        for name, (text, values) in known.items()
+        for name, (text, values) in parameters.items()
         if f"{{{name}}}" in path
     ]

@@ -1,6 +1,6 @@
-"""What a client of each protocol sends, for the OpenAPI document: schemas and lines for curl.
+"""Example requests of each protocol for the OpenAPI document: schemas and curl commands.
 
-They are written by hand, because most requests have several forms and what fits is more than types can say.
+They are written by hand, because most requests have several forms and constraints that types cannot express.
 """
 
 from typing import NamedTuple
@@ -12,36 +12,38 @@ from serving.api.service import Service
 
 BASE64: Document = {"type": "string", "format": "byte", "contentEncoding": "base64"}
 NAMED_BASE64: Document = {"type": "object", "properties": {"b64": BASE64}, "required": ["b64"]}
-# Where a shell puts an image into a document between apostrophes.
+# A shell expression for an image in base64, within a document in single quotes.
 PHOTO = "'$(base64 -w0 photo.jpg)'"
 
 
-class Body(NamedTuple):
-    """By media type what may be sent; `document`: an example for a shell, if it is no plain image."""
+class ExampleBody(NamedTuple):
+    """`content`: schemas by media type; `document`: an example as JSON, "" if the example is a raw image."""
 
     content: Document
     document: str = ""
 
     def curl(self, options: str) -> str:
-        """The command that sends an example to what follows; a shell's own echo takes photos of any size."""
+        """The command without its URL. It pipes the document, as an argument of curl could be too long."""
         if not self.document:
             return f"curl {options}--data-binary @photo.jpg"
         return f"echo '{self.document}' | curl {options}-H 'Content-Type: {JSON}' -d @-"
 
 
-def bodies(service: Service) -> dict[str, Body]:
-    """By the last word of the path."""
+def example_bodies(service: Service) -> dict[str, ExampleBody]:
+    """The bodies, mostly by the last part of the path."""
     limit = service.settings.max_images
+    images: Document = {media_type: {} for media_type in sagemaker.IMAGE_TYPES}
     example = object_of(INPUT, NAMED_BASE64)
     return {
-        "infer": Body({JSON: {"schema": _infer(limit)}}, INFER),
-        "predict": Body({JSON: {"schema": object_of("instances", many(NAMED_BASE64, limit))}}, PREDICT),
-        "classify": Body({JSON: {"schema": object_of("examples", many(example, limit))}}, CLASSIFY),
-        "invocations": Body(
-            {JSON: {"schema": _invocations(limit)}} | {kind: {} for kind in sagemaker.PICTURES},
-            INVOCATIONS,
+        "infer": ExampleBody({JSON: {"schema": _infer(limit)}}, INFER),
+        "predict": ExampleBody(
+            {JSON: {"schema": object_of("instances", array_of(NAMED_BASE64, limit))}}, PREDICT
         ),
-        "hugging face": Body({kind: {} for kind in sagemaker.PICTURES} | {JSON: {"schema": _hugging()}}),
+        "classify": ExampleBody(
+            {JSON: {"schema": object_of("examples", array_of(example, limit))}}, CLASSIFY
+        ),
+        "invocations": ExampleBody({JSON: {"schema": _invocations(limit)}} | images, INVOCATIONS),
+        "hugging face": ExampleBody(images | {JSON: {"schema": _hugging_face()}}),
     }
 
 
@@ -52,12 +54,12 @@ INVOCATIONS = f'{{"inputs": ["{PHOTO}"]}}'
 
 
 def object_of(name: str, schema: Document) -> Document:
-    """An object with one member that it needs."""
+    """The schema of an object with one required member."""
     return {"type": "object", "properties": {name: schema}, "required": [name]}
 
 
-def many(schema: Document, limit: int) -> Document:
-    """A list of one to `limit`."""
+def array_of(schema: Document, limit: int) -> Document:
+    """The schema of an array of 1 to `limit` items."""
     return {"type": "array", "items": schema, "minItems": 1, "maxItems": limit}
 
 
@@ -66,28 +68,28 @@ def _infer(limit: int) -> Document:
         "name": {"const": INPUT},
         "shape": {"type": "array", "items": {"type": "integer"}, "description": "`[N]` or `[N,1]`."},
         "datatype": {"const": "BYTES"},
-        "data": many(BASE64, limit),
+        "data": array_of(BASE64, limit),
     }
-    given = {"type": "object", "properties": tensor, "required": list(tensor)}
-    return object_of("inputs", {"type": "array", "items": given, "minItems": 1, "maxItems": 1})
+    model_input = {"type": "object", "properties": tensor, "required": list(tensor)}
+    return object_of("inputs", {"type": "array", "items": model_input, "minItems": 1, "maxItems": 1})
 
 
 def _invocations(limit: int) -> Document:
-    """Exactly one of four forms."""
+    """One of the four forms of MLflow's protocol."""
     record = {"type": "object", "additionalProperties": BASE64, "minProperties": 1, "maxProperties": 1}
     row = {"type": "array", "items": BASE64, "minItems": 1, "maxItems": 1}
-    split = object_of("data", many(row, limit)) | {"additionalProperties": False}
+    split = object_of("data", array_of(row, limit)) | {"additionalProperties": False}
     return {
         "oneOf": [
             object_of("dataframe_split", split),
-            object_of("dataframe_records", many(record, limit)),
-            object_of("instances", many(BASE64, limit)),
-            object_of("inputs", many(BASE64, limit)),
+            object_of("dataframe_records", array_of(record, limit)),
+            object_of("instances", array_of(BASE64, limit)),
+            object_of("inputs", array_of(BASE64, limit)),
         ]
     }
 
 
-def _hugging() -> Document:
+def _hugging_face() -> Document:
     top = {"type": ["integer", "null"], "minimum": 1}
     parameters = {"type": ["object", "null"], "properties": {"top_k": top}}
     return {

@@ -1,18 +1,19 @@
-"""What SageMaker adds to `/invocations`: an image as the body, under its own Content-Type.
+"""SageMaker's addition to `/invocations`: an image as the body, with its own Content-Type.
 
-The rest of its contract is met elsewhere: `/ping` is MLflow's too, and the image takes the word `serve`.
+The rest of its contract is met elsewhere: `/ping` is also MLflow's, and the container image accepts the
+command `serve`.
 """
 
 from serving.model.decoder import FORMATS
 
-# Whatever a client calls an image, and what AWS's own image models are sent.
-PICTURES = tuple(f"image/{name.lower()}" for name in FORMATS)
+# Media types that clients use for images, and those of AWS's own image models.
+IMAGE_TYPES = tuple(f"image/{name.lower()}" for name in FORMATS)
 TYPES = (
-    *PICTURES,
+    *IMAGE_TYPES,
     *("image/jpg", "image/x-image", "application/x-image", "application/octet-stream"),
 )
 
 
-def is_image(kind: str) -> bool:
-    """Does this Content-Type stand for an encoded image? The decoder finds out of which format."""
-    return kind.lower() in TYPES
+def is_image_type(media_type: str) -> bool:
+    """Is it the type of an encoded image? The format is detected by the decoder."""
+    return media_type.lower() in TYPES

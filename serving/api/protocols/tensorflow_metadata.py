@@ -1,33 +1,33 @@
-"""What TensorFlow Serving and KServe tell about a model: its state, and what goes in and comes out."""
+"""Model status and metadata, as in TensorFlow Serving and in KServe's first protocol."""
 
 from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from serving.api.model_repository import INPUT, OUTPUT, Entry
+from serving.api.model_repository import INPUT, OUTPUT, ModelEntry
 from serving.api.protocols.json_pixels import CHANNELS
 
 DEFAULT = "serving_default"
 METHOD = "tensorflow/serving/predict"
-# An input whose name ends so holds bytes, which JSON has as {"b64": ...}.
+# Inputs whose name ends in _bytes hold bytes, which are written as {"b64": ...} in JSON.
 ENCODED = "image_bytes"
 
 
 class Names(Struct):
-    """What the server answers to."""
+    """The names of the models."""
 
     models: list[str]
 
 
 class Code(Struct):
-    """Nothing is wrong."""
+    """The status of a version without errors."""
 
     error_code: Literal["OK"] = "OK"
     error_message: Literal[""] = ""
 
 
 class VersionStatus(Struct):
-    """One version."""
+    """One version and its state."""
 
     version: str
     state: Literal["AVAILABLE"] = "AVAILABLE"
@@ -35,7 +35,7 @@ class VersionStatus(Struct):
 
 
 class Status(Struct):
-    """What KServe reads, and then what TensorFlow Serving's clients read."""
+    """The status of a model: first the members for KServe, then those for TensorFlow Serving's clients."""
 
     name: str
     ready: bool
@@ -43,7 +43,7 @@ class Status(Struct):
 
 
 class Spec(Struct):
-    """Which model it is."""
+    """The name and version of a model."""
 
     name: str
     version: str
@@ -51,19 +51,19 @@ class Spec(Struct):
 
 
 class Metadata(Struct):
-    """Inputs and outputs, as a SavedModel would name them."""
+    """Inputs and outputs, in the format of a SavedModel."""
 
     model_spec: Spec
     metadata: dict[str, Any]
 
 
-def status(entry: Entry) -> Status:
-    """The state of the one version that there is."""
+def status(entry: ModelEntry) -> Status:
+    """The status of the model's only version."""
     return Status(entry.name, True, [VersionStatus(entry.version)])
 
 
-def metadata(entry: Entry) -> Metadata:
-    """The one signature that there is."""
+def metadata(entry: ModelEntry) -> Metadata:
+    """The model's only signature."""
     if entry.pixels:
         inputs = {INPUT: _tensor(INPUT, "DT_UINT8", -1, entry.size, entry.size, CHANNELS)}
     else:

@@ -1,29 +1,29 @@
-"""TensorFlow Serving's REST API, and the first protocol of KServe, which shares its paths.
+"""TensorFlow Serving's REST API, and the first protocol of KServe, which uses the same paths.
 
-Nothing is decided by Content-Type: its documented `curl -d` says that a form is coming.
+The Content-Type is ignored: the documented `curl -d` declares JSON as a URL-encoded form.
 """
 
 from flask import Blueprint, Response, request
 from msgspec import Struct
 
-from serving.api.body_reader import Environ
+from serving.api.client_connection import Environ
 from serving.api.errors import SignatureWrong
 from serving.api.protocols import tensorflow_metadata
-from serving.api.protocols.tensorflow_requests import examples, read
-from serving.api.responses import json
+from serving.api.protocols.tensorflow_requests import parse_classify, parse_predict
+from serving.api.responses import json_response
 from serving.api.service import Service
 
 PREFIX = "/v1"
 
 
 class Rows(Struct):
-    """Probabilities of each image, in the order of the labels."""
+    """Probabilities of each image, in label order."""
 
     predictions: list[list[float]]
 
 
 class Column(Struct):
-    """The same, in answer to columns."""
+    """The same, for a request with columns."""
 
     outputs: list[list[float]]
 
@@ -35,71 +35,72 @@ class Classes(Struct):
 
 
 def routes(service: Service) -> Blueprint:
-    """Status, metadata and predictions, for the model as such, its version or its label."""
+    """Status, metadata and predictions; the path names the model and perhaps its version or label."""
     blueprint = Blueprint("tensorflow_serving", __name__)
-    find = service.catalogue.find
+    find = service.models.find
 
     @blueprint.get("/v1/models")
     def models() -> Response:
-        return json(tensorflow_metadata.Names([entry.name for entry in service.catalogue.entries]))
+        return json_response(tensorflow_metadata.Names([entry.name for entry in service.models.entries]))
 
-    @blueprint.get("/v1/models/<word:name>")
-    @blueprint.get("/v1/models/<word:name>/versions/<word:version>")
-    @blueprint.get("/v1/models/<word:name>/labels/<word:label>")
+    @blueprint.get("/v1/models/<segment:name>")
+    @blueprint.get("/v1/models/<segment:name>/versions/<segment:version>")
+    @blueprint.get("/v1/models/<segment:name>/labels/<segment:label>")
     def status(name: str, version: str | None = None, label: str | None = None) -> Response:
         entry = find(name, version, label)
         service.check_ready()
-        return json(tensorflow_metadata.status(entry))
+        return json_response(tensorflow_metadata.status(entry))
 
-    @blueprint.get("/v1/models/<word:name>/metadata")
-    @blueprint.get("/v1/models/<word:name>/versions/<word:version>/metadata")
-    @blueprint.get("/v1/models/<word:name>/labels/<word:label>/metadata")
+    @blueprint.get("/v1/models/<segment:name>/metadata")
+    @blueprint.get("/v1/models/<segment:name>/versions/<segment:version>/metadata")
+    @blueprint.get("/v1/models/<segment:name>/labels/<segment:label>/metadata")
     def metadata(name: str, version: str | None = None, label: str | None = None) -> Response:
-        return json(tensorflow_metadata.metadata(find(name, version, label)))
+        return json_response(tensorflow_metadata.metadata(find(name, version, label)))
 
-    _predicting(blueprint, service)
+    _add_prediction_routes(blueprint, service)
     return blueprint
 
 
-def _predicting(blueprint: Blueprint, service: Service) -> None:
-    find = service.catalogue.find
+def _add_prediction_routes(blueprint: Blueprint, service: Service) -> None:
+    find = service.models.find
 
-    @blueprint.post("/v1/models/<word:name>:predict")
-    @blueprint.post("/v1/models/<word:name>/versions/<word:version>:predict")
-    @blueprint.post("/v1/models/<word:name>/labels/<word:label>:predict")
+    @blueprint.post("/v1/models/<segment:name>:predict")
+    @blueprint.post("/v1/models/<segment:name>/versions/<segment:version>:predict")
+    @blueprint.post("/v1/models/<segment:name>/labels/<segment:label>:predict")
     def predict(name: str, version: str | None = None, label: str | None = None) -> Response:
         entry = find(name, version, label)
-        with service.body(request) as held:
-            images, rows = read(held.take(), entry, service.settings.max_images)
-            answers = [answer.tolist() for answer in service.classify(request, images)]
-        return json(Rows(answers) if rows else Column(answers))
+        with service.read_body(request) as body:
+            images, as_rows = parse_predict(body.take(), entry, service.settings.max_images)
+            predictions = [each.tolist() for each in service.classify(request, images)]
+        return json_response(Rows(predictions) if as_rows else Column(predictions))
 
-    @blueprint.post("/v1/models/<word:name>:classify")
-    @blueprint.post("/v1/models/<word:name>/versions/<word:version>:classify")
-    @blueprint.post("/v1/models/<word:name>/labels/<word:label>:classify")
+    @blueprint.post("/v1/models/<segment:name>:classify")
+    @blueprint.post("/v1/models/<segment:name>/versions/<segment:version>:classify")
+    @blueprint.post("/v1/models/<segment:name>/labels/<segment:label>:classify")
     def classify(name: str, version: str | None = None, label: str | None = None) -> Response:
         if find(name, version, label).pixels:
             raise SignatureWrong("This model takes tensors, and classify takes examples")
-        with service.body(request) as held:
-            images = examples(held.take(), service.settings.max_images)
-            answers = service.classify(request, images)
-        top, classes = service.predictor.top, len(service.predictor.labels)
-        return json(Classes([[[best.label, best.score] for best in top(a, classes)] for a in answers]))
+        with service.read_body(request) as body:
+            images = parse_classify(body.take(), service.settings.max_images)
+            predictions = service.classify(request, images)
+        classes = len(service.predictor.labels)
+        by_image = [service.predictor.top(each, classes) for each in predictions]
+        return json_response(Classes([[[score.label, score.score] for score in s] for s in by_image]))
 
-    @blueprint.post("/v1/models/<word:name>:regress")
-    @blueprint.post("/v1/models/<word:name>/versions/<word:version>:regress")
-    @blueprint.post("/v1/models/<word:name>/labels/<word:label>:regress")
+    @blueprint.post("/v1/models/<segment:name>:regress")
+    @blueprint.post("/v1/models/<segment:name>/versions/<segment:version>:regress")
+    @blueprint.post("/v1/models/<segment:name>/labels/<segment:label>:regress")
     def regress(name: str, version: str | None = None, label: str | None = None) -> Response:
         find(name, version, label)
         raise SignatureWrong("This model classifies and has no regression")
 
 
-def any_case(environ: Environ) -> None:
-    """Writes the words of a path in small letters, as this API takes them in any case. Names stay."""
+def normalise_case(environ: Environ) -> None:
+    """Lower-cases the fixed parts of a path, which this API accepts in any case; names are kept."""
     parts = environ["PATH_INFO"].split("/")
     if [part.lower() for part in parts[1:3]] != ["v1", "models"]:
         return
-    for place, part in enumerate(parts):
-        name, colon, verb = part.partition(":") if place in (3, 5) else ("", "", part)
-        parts[place] = name + colon + verb.lower()
+    for index, part in enumerate(parts):
+        name, colon, verb = part.partition(":") if index in (3, 5) else ("", "", part)
+        parts[index] = name + colon + verb.lower()
     environ["PATH_INFO"] = "/".join(parts)

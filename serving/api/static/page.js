@@ -1,4 +1,4 @@
-// The page at `/`: an image comes in by one of four ways, the server is asked, and its answer is shown.
+// The page at `/`: takes an image (file dialog, camera, drop or paste), sends it and shows the prediction.
 
 import { predict, Refusal } from "./ask.js";
 import * as view from "./view.js";
@@ -6,18 +6,18 @@ import * as view from "./view.js";
 const { byId } = view;
 const { predict: url, maxImage } = document.querySelector("main").dataset;
 
-// A busy server says when to come back. After so many times people decide for themselves.
+// Automatic retries while the server is busy; after that there is a button.
 const RETRIES = 3;
 
 let current = new AbortController();
-let asked = null;
+let currentFile = null;
 let apiKey = "";
 
-/** Asks about an image; what was asked before is no longer of interest. */
+/** Classifies an image. A request for an earlier image is cancelled. */
 async function ask(file) {
   current.abort();
   current = new AbortController();
-  asked = file;
+  currentFile = file;
   const { signal } = current;
   for (let attempt = 1; ; attempt++) {
     view.working();
@@ -29,32 +29,32 @@ async function ask(file) {
       if (signal.aborted) return;
       if (!(refusal instanceof Refusal)) throw refusal;
       if (!refusal.busy || attempt > RETRIES) return explain(refusal);
-      const again = await view.countdown(refusal, `${attempt} of ${RETRIES}`, signal);
+      const retry = await view.countdown(refusal, `${attempt} of ${RETRIES}`, signal);
       if (signal.aborted) return;
-      if (!again) return view.nothing();
+      if (!retry) return view.nothing();
     }
   }
 }
 
 function explain(refusal) {
-  if (refusal.wantsKey && byId("key")) {
+  if (refusal.needsKey && byId("key")) {
     view.askForKey(apiKey && refusal);
     apiKey = "";
     return;
   }
-  const title = refusal.busy ? "The server is still busy." : refusal.passing ? "That did not work." : "This was not answered.";
-  view.refused(refusal, title, refusal.passing ? () => ask(asked) : undefined);
+  const title = refusal.busy ? "The server is still busy." : refusal.retryable ? "That did not work." : "The image was refused.";
+  view.refused(refusal, title, refusal.retryable ? () => ask(currentFile) : undefined);
 }
 
 function take(files) {
-  view.picture(files[0], files.length - 1);
+  view.preview(files[0], files.length - 1);
   ask(files[0]);
 }
 
 for (const input of [byId("file"), byId("camera")]) {
   input.addEventListener("change", () => {
     if (input.files.length) take([...input.files]);
-    // So that choosing the same file again is a change too.
+    // Otherwise choosing the same file again would not fire a change event.
     input.value = "";
   });
 }
@@ -76,7 +76,7 @@ addEventListener("dragover", (event) => {
   dragging(true);
 });
 addEventListener("dragleave", (event) => {
-  // Between two elements of the page there is a next one; outside of it there is none.
+  // The event also fires between two elements of the page; relatedTarget is null only when leaving it.
   if (!event.relatedTarget) dragging(false);
 });
 addEventListener("drop", (event) => {
@@ -84,19 +84,19 @@ addEventListener("drop", (event) => {
   dragging(false);
   const files = [...event.dataTransfer.files];
   if (files.length) return take(files);
-  view.refused(new Refusal("What was dropped is a link or a text. Save the image first, then drop the file."), "There is no file in it.");
+  view.refused(new Refusal("What was dropped is a link or a text. Save the image first, then drop the file."), "There is no file in what was dropped.");
 });
 
 byId("key")?.addEventListener("submit", (event) => {
   event.preventDefault();
   apiKey = byId("key-value").value;
   byId("key-value").value = "";
-  ask(asked);
+  ask(currentFile);
 });
 
 byId("copy").addEventListener("click", async () => {
   const { digest } = document.querySelector("main").dataset;
-  // Browsers give the clipboard only to pages that came by https or from this machine.
+  // Browsers allow clipboard access only on https pages and on localhost.
   try {
     await navigator.clipboard.writeText(digest);
     byId("copied").textContent = "Copied.";

@@ -1,33 +1,33 @@
-// What people see of an image and of its answer. Each function shows one state and hides the others.
+// Shows the image and the prediction. Each function shows one state of the page and hides the others.
 
-// How sure, in words that say no more than the figure does: a probability of 0.9 is wrong one time in ten if
-// the model knows itself, and from 0.5 on a class is likelier than all others together. 0.7 parts the rest.
-const SURE = [
-  [0.9, "Very sure.", "By its own figures, at most one such answer in ten is wrong."],
-  [0.7, "Fairly sure.", "By its own figures, up to three such answers in ten are wrong."],
-  [0.5, "Leaning towards this.", "It finds this likelier than everything else together, and not by much."],
-  [0, "Not sure.", "It finds no class likelier than not: look at the others too."],
+// The confidence in words, by its lower bound: if the model is calibrated, predictions with a probability of 0.9
+// are wrong one time in ten; from 0.5 on a class is more likely than all others together; 0.7 lies between.
+const CONFIDENCE = [
+  [0.9, "Very sure.", "By the model's own estimate, at most one such answer in ten is wrong."],
+  [0.7, "Fairly sure.", "By the model's own estimate, up to three such answers in ten are wrong."],
+  [0.5, "Leaning towards this.", "It is more likely than all other classes together, but not by much."],
+  [0, "Not sure.", "No class has a probability above one half: look at the others too."],
 ];
-// Sides up to this many pixels are shown as squares, not as a blur.
+// Images up to this size are scaled up with sharp pixels.
 const TINY = 128;
 const DIGEST_SHOWN = 12;
 
 const root = document.querySelector("main");
 export const byId = (id) => document.getElementById(id);
 
-/** The picture that is asked about, if the browser can show it: it may know fewer formats than the server. */
-export function picture(file, others) {
-  const preview = byId("preview");
+/** Shows a preview of the image, if the browser supports its format; the server supports more. */
+export function preview(file, others) {
+  const element = byId("preview");
   const named = `${file.name}, ${size(file.size)}${others ? `, first of ${others + 1} files` : ""}`;
-  URL.revokeObjectURL(preview.src);
-  preview.hidden = true;
-  preview.alt = `Preview of ${file.name}`;
-  preview.onload = () => {
-    preview.classList.toggle("tiny", Math.max(preview.naturalWidth, preview.naturalHeight) <= TINY);
-    preview.hidden = false;
+  URL.revokeObjectURL(element.src);
+  element.hidden = true;
+  element.alt = `Preview of ${file.name}`;
+  element.onload = () => {
+    element.classList.toggle("tiny", Math.max(element.naturalWidth, element.naturalHeight) <= TINY);
+    element.hidden = false;
   };
-  preview.onerror = () => (byId("caption").textContent = `${named}, without a preview`);
-  preview.src = URL.createObjectURL(file);
+  element.onerror = () => (byId("caption").textContent = `${named}, without a preview`);
+  element.src = URL.createObjectURL(file);
   byId("caption").textContent = named;
   byId("caption").hidden = false;
   byId("invitation").hidden = true;
@@ -43,7 +43,7 @@ export function nothing() {
 }
 
 export function answer({ predictions: [scores], model, milliseconds }, roundTrip) {
-  const [, words, meaning] = SURE.find(([least]) => scores[0].score >= least);
+  const [, words, meaning] = CONFIDENCE.find(([least]) => scores[0].score >= least);
   byId("best").textContent = scores[0].label;
   byId("sure").textContent = words;
   byId("meaning").textContent = meaning;
@@ -51,42 +51,42 @@ export function answer({ predictions: [scores], model, milliseconds }, roundTrip
   byId("time").textContent = times(milliseconds, roundTrip);
   identity(model);
   state("result");
-  // Zero first, so that the bars grow; a style of one's own is allowed to a script, not to the markup.
+  // A layout at width zero first, so that the bars grow. The CSP forbids style attributes in the markup.
   byId("bars").getBoundingClientRect();
   byId("bars").querySelectorAll(".bar").forEach((bar, n) => (bar.style.width = `${100 * scores[n].score}%`));
   byId("answer").scrollIntoView({ block: "nearest" });
 }
 
-/** Why there is no answer; `again`, if given, is what the button does. */
-export function refused(refusal, title, again) {
+/** Shows why there is no prediction; `retry`, if given, is the action of the button. */
+export function refused(refusal, title, retry) {
   state("refused");
-  byId("refusal").append(problem(refusal, title, again));
+  byId("refusal").append(problem(refusal, title, retry));
   byId("answer").scrollIntoView({ block: "nearest" });
 }
 
-/** `wrong`, if given, is what was said of the key before. */
-export function askForKey(wrong) {
+/** Asks for an API key; `refusal`, if given, is the error for the previous one. */
+export function askForKey(refusal) {
   state("key");
-  if (wrong) byId("refusal").append(problem(wrong, "This key was not accepted."));
+  if (refusal) byId("refusal").append(problem(refusal, "This key was not accepted."));
   byId("key").hidden = false;
   byId("key-value").focus();
 }
 
-/** Counts down until it is time to ask again. Resolves to false if people, or a newer image, call it off. */
+/** Counts down to a retry. Resolves to false if it is cancelled, by the button or by a newer image. */
 export function countdown(refusal, attempt, signal) {
-  byId("waiting-title").textContent = refusal.status === 503 ? "The server is busy." : "Too many questions for now.";
+  byId("waiting-title").textContent = refusal.status === 503 ? "The server is busy." : "Too many requests.";
   byId("waiting-detail").textContent = refusal.message;
   byId("attempt").textContent = attempt;
   state("waiting");
   const ends = performance.now() + 1000 * refusal.seconds;
   return new Promise((resolve) => {
     const over = new AbortController();
-    const done = (again) => {
+    const done = (retry) => {
       clearInterval(timer);
       over.abort();
-      resolve(again);
+      resolve(retry);
     };
-    // By the clock, because timers of a hidden tab are late.
+    // Computed from the clock, because timers are delayed in hidden tabs.
     const tick = () => {
       const left = Math.ceil((ends - performance.now()) / 1000);
       byId("seconds").textContent = Math.max(left, 0);
@@ -100,7 +100,7 @@ export function countdown(refusal, attempt, signal) {
   });
 }
 
-/** Shows one state; whoever had the focus on something that vanishes finds it at the answer. */
+/** Shows one state. If the focus was inside the answer, it moves to the answer, as its element may vanish. */
 function state(name) {
   const had = byId("answer").contains(document.activeElement);
   byId("refusal").replaceChildren();
@@ -110,7 +110,7 @@ function state(name) {
   if (had) byId("answer").focus({ preventScroll: true });
 }
 
-/** The answer says whose it is. If that is not who this page was made for, its accuracy is not known here. */
+/** Shows the model of the prediction. If it is newer than the page, its accuracy is unknown here. */
 function identity({ name, version, digest }) {
   byId("model").textContent = `${name}, version ${version}`;
   if (digest === root.dataset.digest) return;
@@ -118,15 +118,15 @@ function identity({ name, version, digest }) {
   const code = byId("digest").querySelector("code");
   code.textContent = digest.slice(0, DIGEST_SHOWN);
   code.title = digest;
-  byId("accuracy").textContent = "New since this page was loaded: see its card.";
+  byId("accuracy").textContent = "New since this page was loaded: see the model card.";
 }
 
-function problem(refusal, title, again) {
+function problem(refusal, title, retry) {
   const shown = byId("problem").content.cloneNode(true);
   shown.querySelector(".strong").textContent = title;
   shown.querySelector(".detail").textContent = refusal.message;
   shown.querySelector(".code").append(...source(refusal));
-  if (again) shown.querySelector("button").addEventListener("click", again);
+  if (retry) shown.querySelector("button").addEventListener("click", retry);
   else shown.querySelector(".buttons").remove();
   return shown;
 }
@@ -138,7 +138,7 @@ function row({ label, score }) {
   return shown;
 }
 
-/** Rounding makes neither nothing nor certainty of what is neither. */
+/** Rounded, but never to 0.0% or 100.0% unless it is exactly that. */
 function percent(share) {
   const text = (100 * share).toFixed(1);
   if (text === "0.0" && share > 0) return "<0.1%";
@@ -154,7 +154,7 @@ function times({ queue, decode, inference }, roundTrip) {
 
 const ms = (value) => value.toFixed(value < 10 ? 1 : 0);
 
-/** Where the sentence comes from: the code, which leads to its line in the documentation, and the request. */
+/** Status, error code with a link to the documentation, and request id. */
 function* source({ status, code, requestId }) {
   if (!status) return;
   yield `${status} `;

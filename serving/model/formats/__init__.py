@@ -1,7 +1,7 @@
-"""What a picture's file consists of, found out before a decoder sees it.
+"""Parsers for the structure of image files, which run before a decoder does.
 
-Decoders read whatever a file holds: profiles, comments, thumbnails, further frames, any number of them. That
-costs minutes and gigabytes for files of a few kilobytes. So each format has a module here that walks over the
-pieces of a file within bounds, and keeps what the first frame is decoded from and nothing else. It also reads
-what a decoder would allocate, which need not be what the file's header says.
+Decoders read whatever a file contains: any number of profiles, comments, thumbnails and further frames. For a
+file of a few kilobytes that can take minutes and gigabytes. Each format has a parser here that walks over the
+elements of a file within bounds and keeps only what the first frame needs. It also reads the dimensions that
+the decoder will allocate, which may differ from those in the file's header.
 """

@@ -1,31 +1,31 @@
-"""Which format a file is of, and the walk over it."""
+"""Detects the format of an image file, and calls the format's parser."""
 
 from collections.abc import Callable
 
 from serving.model.formats import bmp, gif, heif, jpeg, png, webp
-from serving.model.formats.image_file import PictureFile
+from serving.model.formats.image_file import ImageFile
 
-Accepts = Callable[[bytes], bool]
-Read = Callable[[bytes], PictureFile]
-FORMATS: dict[str, tuple[Accepts, Read]] = {
-    "JPEG": (jpeg.accepts, jpeg.read),
-    "PNG": (png.accepts, png.read),
-    "WEBP": (webp.accepts, webp.read),
-    "GIF": (gif.accepts, gif.read),
-    "BMP": (bmp.accepts, bmp.read),
-    "AVIF": (heif.is_avif, heif.read),
-    "HEIC": (heif.is_heic, heif.read),
+Matches = Callable[[bytes], bool]
+Parse = Callable[[bytes], ImageFile]
+FORMATS: dict[str, tuple[Matches, Parse]] = {
+    "JPEG": (jpeg.matches, jpeg.parse),
+    "PNG": (png.matches, png.parse),
+    "WEBP": (webp.matches, webp.parse),
+    "GIF": (gif.matches, gif.parse),
+    "BMP": (bmp.matches, bmp.parse),
+    "AVIF": (heif.is_avif, heif.parse),
+    "HEIC": (heif.is_heic, heif.parse),
 }
 
 
-def find(data: bytes) -> str | None:
-    """The format that a file is meant to be of; None if it is of none that is known here."""
-    return next((name for name, (accepts, _) in FORMATS.items() if accepts(data)), None)
+def detect(data: bytes) -> str | None:
+    """The format by the first bytes; None if no format matches."""
+    return next((name for name, (matches, _) in FORMATS.items() if matches(data)), None)
 
 
-def read(name: str, data: bytes) -> PictureFile:
-    """Walks over a file of that format.
+def parse(name: str, data: bytes) -> ImageFile:
+    """Parses a file of that format.
 
-    Raises an `ImageError` if it is damaged, breaks off, or has more pieces than a picture needs.
+    Raises an `ImageError` if it is damaged, truncated, or has too many elements.
     """
     return FORMATS[name][1](data)

@@ -1,58 +1,57 @@
-"""GIF 89a: palettes, transparency and the first frame are kept; comments and application data are not."""
+"""GIF 89a: palettes, transparency and the first frame are kept, comments and application data removed."""
 
 import struct
 
 from serving.errors import ImageDamaged, ImageTruncated
-from serving.model.formats.image_file import PictureFile, Pieces, Span
+from serving.model.formats.image_file import Buffer, ElementCounter, ImageFile
 
-# Signature, size of the canvas, flags, background, aspect ratio.
-HEADER = 13
-EXTENSION, FRAME, CONTROL = b"!", b",", 0xF9
+# Bytes of signature, canvas size, flags, background and aspect ratio.
+HEADER_BYTES = 13
+EXTENSION, FRAME, GRAPHIC_CONTROL = b"!", b",", 0xF9
 
 
-def accepts(data: bytes) -> bool:
-    """Is it meant to be a GIF?"""
+def matches(data: bytes) -> bool:
+    """Does the file begin like a GIF?"""
     return data.startswith((b"GIF87a", b"GIF89a"))
 
 
-def read(data: bytes) -> PictureFile:
-    """Walks to the first frame, and leaves its data to the decoder, which stops where the frame is full."""
-    if len(data) < HEADER:
+def parse(data: bytes) -> ImageFile:
+    """Walks to the first frame. Its data are not parsed: the decoder stops where the frame is full."""
+    if len(data) < HEADER_BYTES:
         raise ImageTruncated
-    view, pieces = memoryview(data), Pieces(len(data))
-    at = HEADER + _palette(data[10])
-    kept: list[Span] = [view[:at]]
-    while (kind := data[at : at + 1]) == EXTENSION:
-        end = _end_of_blocks(data, at + 2, pieces)
-        if data[at + 1] == CONTROL:
-            kept.append(view[at:end])
-        at = end
-    if kind == FRAME and len(data) >= at + 10:
-        kept.append(view[at:])
-        return PictureFile("GIF", b"".join(kept), *_size(data, at))
-    if at >= len(data) or kind == FRAME:
+    view, counter = memoryview(data), ElementCounter(len(data))
+    offset = HEADER_BYTES + _palette_bytes(data[10])
+    kept: list[Buffer] = [view[:offset]]
+    while (block := data[offset : offset + 1]) == EXTENSION:
+        end = _end_of_sub_blocks(data, offset + 2, counter)
+        if data[offset + 1] == GRAPHIC_CONTROL:
+            kept.append(view[offset:end])
+        offset = end
+    if block == FRAME and len(data) >= offset + 10:
+        kept.append(view[offset:])
+        return ImageFile("GIF", b"".join(kept), *_size(data, offset))
+    if offset >= len(data) or block == FRAME:
         raise ImageTruncated
     raise ImageDamaged("it has no frame")
 
 
-def _palette(flags: int) -> int:
-    """Bytes of a palette, by the flags before it."""
+def _palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _end_of_blocks(data: bytes, at: int, pieces: Pieces) -> int:
-    """Where a row of blocks ends, each of which begins with its length; the last one is empty."""
-    while at < len(data) and (length := data[at]):
-        pieces.count()
-        at += 1 + length
-    pieces.count()
-    if at >= len(data):
+def _end_of_sub_blocks(data: bytes, offset: int, counter: ElementCounter) -> int:
+    """The end of a sequence of sub-blocks. Each begins with its length; an empty one ends the sequence."""
+    while offset < len(data) and (length := data[offset]):
+        counter.increment()
+        offset += 1 + length
+    counter.increment()
+    if offset >= len(data):
         raise ImageTruncated
-    return at + 1
+    return offset + 1
 
 
-def _size(data: bytes, at: int) -> tuple[int, int]:
-    """Of the canvas, which grows if the first frame does not fit."""
+def _size(data: bytes, frame: int) -> tuple[int, int]:
+    """The size of the canvas, which decoders enlarge if the first frame does not fit."""
     width, height = struct.unpack_from("<HH", data, 6)
-    left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
-    return max(width, left + across), max(height, top + down)
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, frame + 1)
+    return max(width, left + frame_width), max(height, top + frame_height)

@@ -1,61 +1,62 @@
-"""PNG (W3C): header, palette, transparency and image data are kept; text, profiles and more frames not."""
+"""PNG (W3C): header, palette, transparency and image data are kept, text, profiles and further frames not."""
 
 import struct
 import zlib
 
 from serving.errors import ImageDamaged, ImageTruncated
 from serving.model.formats import exif
-from serving.model.formats.image_file import PictureFile, Pieces, Span
+from serving.model.formats.image_file import Buffer, ElementCounter, ImageFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
-# Length and kind before the data of a chunk, a checksum behind it.
-BEFORE, AFTER = 8, 4
+KEPT_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+# Bytes of a chunk before its data (length and type) and after them (CRC).
+CHUNK_HEADER, CHUNK_CRC = 8, 4
 XMP = b"XML:com.adobe.xmp\0"
-END = b"\0\0\0\0IEND\xaeB`\x82"
-# Deflate can describe nothing at length: 20 MB of empty blocks cost seconds. Beyond the first bytes a piece
-# must give a quarter of its size; what compressors write gives all of it or more.
-UNCHECKED, PIECE, LEAST = 2**20, 2**16, 2**14
-# Of a pixel at most, with its share of a row's filter; and of the largest picture that is decoded.
-PIXEL_BYTES, MOST = 9, 2**28
+END_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
+# Deflate can encode no data in many bytes: 20 MB of empty blocks take seconds. In files above
+# `UNCHECKED_BYTES`, each block of compressed data must inflate to a quarter of its size or more; what real
+# compressors write inflates to at least its size.
+UNCHECKED_BYTES, BLOCK_BYTES, MIN_INFLATED_BYTES = 2**20, 2**16, 2**14
+# Bytes per pixel at most, including the filter byte's share; and bytes of the largest image that is decoded.
+MAX_PIXEL_BYTES, MAX_INFLATED_BYTES = 9, 2**28
 
 
-def accepts(data: bytes) -> bool:
-    """Is it meant to be a PNG?"""
+def matches(data: bytes) -> bool:
+    """Does the file begin like a PNG?"""
     return data.startswith(SIGNATURE)
 
 
-def read(data: bytes) -> PictureFile:
-    """Walks over all chunks: what tells how the picture is turned may stand behind it."""
-    view, pieces, at = memoryview(data), Pieces(len(data)), len(SIGNATURE)
-    kept: list[Span] = [SIGNATURE]
-    tagged: int | None = None
-    packet: int | None = None
-    while at + BEFORE <= len(data):
-        pieces.count()
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + BEFORE + length + AFTER
-        content = view[at + BEFORE : end - AFTER]
-        if kind in KEPT:
-            # One that breaks off is kept as it is, and the decoder says so.
-            kept.append(view[at:end])
-        elif kind == b"eXIf" and tagged is None:
-            tagged = exif.orientation(content.tobytes())
-        elif kind == b"iTXt" and packet is None and content[: len(XMP)] == XMP:
-            packet = exif.orientation_in_xmp(content.tobytes())
+def parse(data: bytes) -> ImageFile:
+    """Walks over all chunks, because the orientation may come after the image data."""
+    view, counter, offset = memoryview(data), ElementCounter(len(data)), len(SIGNATURE)
+    kept: list[Buffer] = [SIGNATURE]
+    exif_orientation: int | None = None
+    xmp_orientation: int | None = None
+    while offset + CHUNK_HEADER <= len(data):
+        counter.increment()
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        end = offset + CHUNK_HEADER + length + CHUNK_CRC
+        content = view[offset + CHUNK_HEADER : end - CHUNK_CRC]
+        if kind in KEPT_CHUNKS:
+            # A truncated chunk is kept as it is; the decoder reports it.
+            kept.append(view[offset:end])
+        elif kind == b"eXIf" and exif_orientation is None:
+            exif_orientation = exif.orientation(content.tobytes())
+        elif kind == b"iTXt" and xmp_orientation is None and content[: len(XMP)] == XMP:
+            xmp_orientation = exif.orientation_in_xmp(content.tobytes())
         elif kind == b"IEND":
-            kept.append(END)
+            kept.append(END_CHUNK)
             break
-        at = end
+        offset = end
     width, height = _size(kept)
-    if len(data) > UNCHECKED:
-        packed = b"".join(chunk[BEFORE:-AFTER] for chunk in kept if chunk[4:8] == b"IDAT")
-        _check_density(packed, min(PIXEL_BYTES * width * height, MOST))
-    return PictureFile("PNG", b"".join(kept), width, height, tagged or packet or 1)
+    if len(data) > UNCHECKED_BYTES:
+        compressed = b"".join(chunk[CHUNK_HEADER:-CHUNK_CRC] for chunk in kept if chunk[4:8] == b"IDAT")
+        _check_density(compressed, min(MAX_PIXEL_BYTES * width * height, MAX_INFLATED_BYTES))
+    return ImageFile("PNG", b"".join(kept), width, height, exif_orientation or xmp_orientation or 1)
 
 
-def _size(chunks: list[Span]) -> tuple[int, int]:
-    if len(chunks) < 2 or len(chunks[1]) < BEFORE + 13:
+def _size(chunks: list[Buffer]) -> tuple[int, int]:
+    if len(chunks) < 2 or len(chunks[1]) < CHUNK_HEADER + 13:
         raise ImageTruncated
     length, kind, width, height = struct.unpack_from(">I4sII", chunks[1])
     if kind != b"IHDR" or length != 13 or not width * height:
@@ -65,20 +66,20 @@ def _size(chunks: list[Span]) -> tuple[int, int]:
     return width, height
 
 
-def _check_density(packed: bytes, needed: int) -> None:
-    """Refuses image data that consist of next to nothing; what is broken the decoder says."""
+def _check_density(compressed: bytes, needed: int) -> None:
+    """Raises `ImageDamaged` for image data of empty blocks. The decoder reports invalid data."""
     inflater = zlib.decompressobj()
-    for start in range(0, len(packed) - PIECE + 1, PIECE):
-        given, piece = 0, packed[start : start + PIECE]
+    for start in range(0, len(compressed) - BLOCK_BYTES + 1, BLOCK_BYTES):
+        inflated, block = 0, compressed[start : start + BLOCK_BYTES]
         try:
-            while piece and needed > 0:
-                found = len(inflater.decompress(piece, 16 * PIECE))
-                given, needed = given + found, needed - found
-                piece = inflater.unconsumed_tail
+            while block and needed > 0:
+                size = len(inflater.decompress(block, 16 * BLOCK_BYTES))
+                inflated, needed = inflated + size, needed - size
+                block = inflater.unconsumed_tail
         except zlib.error:
             return
         # The decoder stops here too.
         if inflater.eof or needed <= 0:
             return
-        if given < LEAST:
+        if inflated < MIN_INFLATED_BYTES:
             raise ImageDamaged("its image data are empty blocks")

@@ -1,4 +1,4 @@
-"""Clients of the proxy, each with an address of its own, and what they may hear."""
+"""Clients of the proxy, each with its own address, and checks of the responses."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 class FromAddress(HTTPAdapter):
-    """Asks from one of this machine's many loopback addresses, as another client."""
+    """Connects from one of the loopback addresses, so that the proxy sees different clients."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -23,27 +23,29 @@ class FromAddress(HTTPAdapter):
 
 
 def client(address: str = "127.0.0.1") -> requests.Session:
-    """Keeps its connection."""
+    """A session, which keeps its connection."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, FromAddress(address))
     return session
 
 
-def ask(url: str, data: bytes | None = None, address: str = "127.0.0.1", **headers: str) -> requests.Response:
-    """Asks once, by POST if there is something to send."""
+def request(
+    url: str, data: bytes | None = None, address: str = "127.0.0.1", **headers: str
+) -> requests.Response:
+    """Sends one request: POST if there are data, otherwise GET."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     with client(address) as session:
-        return session.request("POST" if data else "GET", url, data=data, headers=named, timeout=30)
+        return session.request("POST" if data else "GET", url, data=data, headers=named, timeout=120)
 
 
 def check_problem(response: requests.Response, status: int, code: str) -> None:
-    """Asserts that an error is one as the model server has them, whoever made it."""
+    """Asserts that an error has the model server's form, also if nginx produced it."""
     assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
     assert response.headers["Cache-Control"] == "no-store"
     document = response.json()
     assert document.pop("detail").endswith(".")
-    # Python has named some statuses anew since.
+    # Newer Python versions have other names for some statuses.
     assert document.pop("title") in (HTTPStatus(status).phrase, "Content Too Large", "URI Too Long")
     assert document == {
         "type": f"/docs#{code}",
@@ -53,6 +55,6 @@ def check_problem(response: requests.Response, status: int, code: str) -> None:
     }
 
 
-def by_the_proxy(response: requests.Response) -> bool:
-    """Did nginx answer itself? The model server signs what it says."""
+def from_nginx(response: requests.Response) -> bool:
+    """Whether the response is nginx's own: those of the model server have a digest."""
     return "X-Model-Digest" not in response.headers

@@ -21,24 +21,24 @@ PROGRAMS = {
 
 
 @pytest.fixture(scope="package")
-def made() -> Iterator[Composition]:
-    """PostgreSQL, MLflow, the model server and nginx; each must end well when it is told to."""
+def stack() -> Iterator[Composition]:
+    """PostgreSQL, MLflow, the model server and nginx as processes; each must exit with 0 at the end."""
     missing = [package for name, package in PROGRAMS.items() if shutil.which(name, path=PATH) is None]
     if missing:
         pytest.skip(f"the composition needs programs: `apt-get install {' '.join(missing)}`")
-    # Not one of pytest's folders, which only their owner may enter.
+    # Not tmp_path, which only its owner may enter: the services run as other users.
     with TemporaryDirectory(prefix="goldfish-compose-") as name:
         Path(name).chmod(0o755)
-        made = Composition(Path(name))
+        stack = Composition(Path(name))
         try:
-            start_db(made)
-            start_mlflow(made)
-            pin(made)
-            start_model(made)
-            start_proxy(made)
-            await_proxy(made)
-            yield made
+            start_db(stack)
+            start_mlflow(stack)
+            pin(stack)
+            start_model(stack)
+            start_proxy(stack)
+            await_proxy(stack)
+            yield stack
         finally:
-            # As an engine does it: first who depends on others.
-            ended = {name: made.stop(name) for name in list(made.services) if name in made.processes}
-    assert ended == dict.fromkeys(made.services, 0)
+            # In the order of Compose: services that depend on others stop first.
+            ended = {name: stack.stop(name) for name in list(stack.services) if name in stack.processes}
+    assert ended == dict.fromkeys(stack.services, 0)

@@ -1,4 +1,4 @@
-"""What deploy/compose.yaml says."""
+"""The contents of deploy/compose.yaml."""
 
 import re
 from pathlib import Path
@@ -11,21 +11,21 @@ from tests.repo.imports import ROOT
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"
 UNITS = {"": 1, "s": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-# A dollar that stands for itself, or a variable with what holds if it is not set.
+# An escaped dollar sign, or a variable with its default.
 VARIABLE = re.compile(r"\$(?:\$|\{\w+:-([^}]*)\})")
 
 
 def document(file: Path = FILE) -> dict[str, Any]:
-    """All of it, with the defaults of its variables."""
-    filled: dict[str, Any] = _filled(yaml.safe_load(file.read_text(encoding="utf-8")))
+    """The whole document; variables have their defaults."""
+    filled: dict[str, Any] = _with_defaults(yaml.safe_load(file.read_text(encoding="utf-8")))
     return filled
 
 
-def _filled(value: Any) -> Any:  # noqa: ANN401  (a part of a YAML document)
+def _with_defaults(value: Any) -> Any:  # noqa: ANN401  (a part of a YAML document)
     if isinstance(value, dict):
-        return {key: _filled(part) for key, part in value.items()}
+        return {key: _with_defaults(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_filled(part) for part in value]
+        return [_with_defaults(part) for part in value]
     return VARIABLE.sub(lambda match: match[1] or "$", value) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""The services as processes, without an engine: addresses and paths differ from the file, nothing else."""
+"""The services of the Compose file as processes: only addresses and paths differ from the file."""
 
 import os
 import re
@@ -15,17 +15,18 @@ from typing import Any
 from tests.deploy.composition.document import document
 from tests.serving.servers import free_port
 
-PATIENCE = 60.0
-# PostgreSQL's programs are not on Debian's path, nginx is not on everybody's.
+# Seconds that a busy machine may take to start a service.
+TIMEOUT = 300.0
+# Debian does not put PostgreSQL's programs on PATH, nor nginx for users other than root.
 POSTGRES = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *POSTGRES[-1:], os.environ["PATH"], "/usr/sbin"])
-# Longer than all that could stand in a list of processes by chance.
+# Long enough that it cannot occur in a list of processes by chance.
 PASSWORD = "0123456789abcdef" * 4
 
 
 @dataclass
 class Composition:
-    """The services of the file as processes of this machine, in a folder of their own."""
+    """The services of the file as processes of this machine, with their files in one folder."""
 
     folder: Path
     services: dict[str, Any] = field(default_factory=lambda: document()["services"])
@@ -35,21 +36,21 @@ class Composition:
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in self.services}
         for name in self.services:
-            for folder in (self.own(name), self.own(name) / "tmp"):
+            for folder in (self.service_folder(name), self.service_folder(name) / "tmp"):
                 folder.mkdir()
-                # As a tmpfs is: whoever the process is may write.
+                # Writable for every user, like a tmpfs.
                 folder.chmod(0o1777)
         (self.folder / "pins").mkdir()
         (self.folder / "db_password").write_text(PASSWORD + "\n")
 
     @property
     def url(self) -> str:
-        """What the world asks."""
+        """The public address: the proxy."""
         return f"http://127.0.0.1:{self.ports['proxy']}"
 
     @property
     def model(self) -> str:
-        """What the proxy asks."""
+        """The address of the model server behind the proxy."""
         return f"http://127.0.0.1:{self.ports['model']}"
 
     @property
@@ -57,24 +58,28 @@ class Composition:
         return f"http://127.0.0.1:{self.ports['mlflow']}"
 
     def database(self, user: str, password: str) -> str:
-        """What a client of the database asks."""
+        """The connection string of the database."""
         return f"host=127.0.0.1 port={self.ports['db']} dbname=mlflow user={user} password={password}"
 
-    def by_socket(self) -> list[str]:
-        """Options of PostgreSQL's programs for its superuser, who is inside the container."""
-        return ["--username=postgres", f"--host={self.own('db') / 'tmp'}", f"--port={self.ports['db']}"]
+    def socket_options(self) -> list[str]:
+        """Options of PostgreSQL's programs to connect as superuser, by the socket inside the container."""
+        return [
+            "--username=postgres",
+            f"--host={self.service_folder('db') / 'tmp'}",
+            f"--port={self.ports['db']}",
+        ]
 
-    def own(self, name: str) -> Path:
+    def service_folder(self, name: str) -> Path:
         """The folder of a service."""
         return self.folder / name
 
     def log(self, name: str) -> str:
-        return (self.own(name) / "log").read_text(encoding="utf-8")
+        return (self.service_folder(name) / "log").read_text(encoding="utf-8")
 
-    def here(self, name: str, text: str) -> str:
-        """What a service's text says, on this machine."""
+    def to_local(self, name: str, text: str) -> str:
+        """Replaces addresses and paths of the file in a text of a service by those of this machine."""
         ports = {service: f"127.0.0.1:{port}" for service, port in self.ports.items()}
-        meant = {
+        local = {
             "0.0.0.0:8080": ports["proxy"],
             "127.0.0.1:8080": ports["proxy"],
             "model:5000": ports["model"],
@@ -84,31 +89,31 @@ class Composition:
             "--port=5000": f"--port={self.ports[name]}",
             "/run/secrets/": f"{self.folder}/",
             "/var/lib/mlflow": f"{self.folder}/artifacts",
-            "/tmp": f"{self.own(name)}/tmp",  # noqa: S108
+            "/tmp": f"{self.service_folder(name)}/tmp",  # noqa: S108
         }
-        # In one go: what has been put in is not looked at again.
-        return re.sub("|".join(map(re.escape, meant)), lambda match: meant[match[0]], text)
+        # In one pass, so that replacements are not replaced again.
+        return re.sub("|".join(map(re.escape, local)), lambda match: local[match[0]], text)
 
     def command(self, name: str) -> list[str]:
-        return [self.here(name, word) for word in self.services[name]["command"]]
+        return [self.to_local(name, word) for word in self.services[name]["command"]]
 
     def environment(self, name: str) -> dict[str, str]:
-        """That of the file, in one that has nothing else to say to these programs."""
-        given = {key: self.here(name, value) for key, value in self.services[name]["environment"].items()}
+        """The service's variables, and those of this process that do not configure these programs."""
+        given = {key: self.to_local(name, value) for key, value in self.services[name]["environment"].items()}
         ours = ("GOLDFISH_", "MLFLOW_", "PG", "POSTGRES_")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return inherited | {"PATH": PATH} | given
 
     def start(self, name: str, command: list[str], environment: Mapping[str, str], user: str = "") -> None:
-        """Starts a process; as `user` without capabilities if this is root."""
-        log = self.own(name) / "log"
+        """Starts a process; as `user` and without capabilities if this is root."""
+        log = self.service_folder(name) / "log"
         log.touch()
-        # A process that is somebody else opens it again, as /dev/stdout.
+        # A process of another user opens it again, as /dev/stdout.
         log.chmod(0o666)
         with log.open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [*restricted(user), *command],
-                cwd=self.own(name),
+                cwd=self.service_folder(name),
                 env=dict(environment),
                 stdout=output,
                 stderr=output,
@@ -116,27 +121,27 @@ class Composition:
             )
 
     def await_healthy(self, name: str, check: list[str], environment: Mapping[str, str]) -> None:
-        """Waits until a command succeeds, as an engine does."""
-        end = time.monotonic() + PATIENCE
+        """Waits until a health check succeeds, as a container engine does."""
+        end = time.monotonic() + TIMEOUT
         while subprocess.run(check, env=dict(environment), capture_output=True, check=False).returncode:
             assert self.processes[name].poll() is None, self.log(name)
             assert time.monotonic() < end, f"{name} is not healthy: {self.log(name)}"
             time.sleep(0.1)
 
     def stop(self, name: str) -> int:
-        """Ends a service as the file says; gives its exit code."""
+        """Stops a service with the signal of the file; returns its exit code."""
         process = self.processes.pop(name)
         process.send_signal(signal.Signals[self.services[name].get("stop_signal", "SIGTERM")])
         try:
-            return process.wait(PATIENCE)
+            return process.wait(TIMEOUT)
         finally:
-            # What it has started, if it did not end that.
+            # Child processes that it has not ended.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def restricted(user: str) -> list[str]:
-    """As the file has it: another user, without capabilities. Only root can become one."""
+    """The start of a command that runs as another user without capabilities. Empty unless this is root."""
     if not user or os.geteuid() != 0:
         return []
     uid, _, gid = user.partition(":")

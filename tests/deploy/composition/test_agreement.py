@@ -1,4 +1,4 @@
-"""nginx, MLflow and the composition agree with the model server on limits, times, errors and settings."""
+"""nginx, MLflow and the Compose file agree with the model server on limits, times, errors and settings."""
 
 import json
 import re
@@ -14,46 +14,50 @@ from tests.deploy.composition.document import DEPLOY, document, number
 SERVICES = document()["services"]
 NGINX = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
 SETTINGS = Settings.read(SERVICES["model"]["environment"])
-# What Python before 3.13 calls otherwise than RFC 9110 and the image's own Python.
+# Titles of RFC 9110 and Python 3.13 that older Python versions do not have.
 TITLES = {413: "Content Too Large", 414: "URI Too Long"}
 
 
-def told(directive: str) -> list[str]:
-    """The words behind a directive of nginx that stands there once."""
+def directive(directive: str) -> list[str]:
+    """The arguments of an nginx directive that occurs once."""
     (words,) = re.findall(rf"^ *{directive} (.+);$", NGINX, re.MULTILINE)
     return str(words).split()
 
 
 def test_the_model_server_knows_its_settings() -> None:
-    # Whatever it did not know has stopped this module already.
+    # Settings.read refuses unknown ones, when this module is imported.
     assert SETTINGS.proxy_hops == 1
     assert SETTINGS.rate_limit
     assert SETTINGS.registry == "http://mlflow:5000"
 
 
-def test_services_have_the_time_that_they_need_to_end() -> None:
+def test_services_have_time_to_stop_gracefully() -> None:
     assert number(SERVICES["model"]["stop_grace_period"]) > SETTINGS.drain + SETTINGS.grace
-    assert number(SERVICES["proxy"]["stop_grace_period"]) > number(told("worker_shutdown_timeout")[0])
+    assert number(SERVICES["proxy"]["stop_grace_period"]) > number(directive("worker_shutdown_timeout")[0])
 
 
 def test_the_proxy_has_the_limits_of_the_server() -> None:
-    # Larger, so that the server itself refuses what is too large or late; but hardly.
-    assert SETTINGS.max_body < number(told("client_max_body_size")[0]) <= SETTINGS.max_body + 2**20
-    assert SETTINGS.deadline < number(told("proxy_read_timeout")[0]) <= SETTINGS.deadline + 10
-    assert number(told("client_header_timeout")[0]) == SETTINGS.head_seconds
-    pieces, size = told("large_client_header_buffers")
+    # Slightly larger, so that the server itself refuses what is too large or too late.
+    assert (
+        SETTINGS.max_body_bytes
+        < number(directive("client_max_body_size")[0])
+        <= SETTINGS.max_body_bytes + 2**20
+    )
+    assert SETTINGS.deadline < number(directive("proxy_read_timeout")[0]) <= SETTINGS.deadline + 10
+    assert number(directive("client_header_timeout")[0]) == SETTINGS.head_seconds
+    pieces, size = directive("large_client_header_buffers")
     assert int(pieces) * number(size) == HEAD_BYTES
-    # As the error says that it makes.
-    assert f"for {number(told('client_body_timeout')[0])} seconds" in NGINX
+    # The error names this time.
+    assert f"for {number(directive('client_body_timeout')[0])} seconds" in NGINX
 
 
-def test_bodies_have_room() -> None:
+def test_buffered_bodies_fit_into_the_tmpfs_and_the_memory() -> None:
     proxy = SERVICES["proxy"]
     (room,) = (number(option.partition("size=")[2].partition(",")[0]) for option in proxy["tmpfs"])
-    largest = number(told("client_max_body_size")[0])
-    buffers = int(told("worker_connections")[0]) * number(told("client_body_buffer_size")[0])
+    largest = number(directive("client_max_body_size")[0])
+    buffers = int(directive("worker_connections")[0]) * number(directive("client_body_buffer_size")[0])
     # One client alone cannot fill it.
-    assert int(told("limit_conn clients")[0]) * largest < room
+    assert int(directive("limit_conn clients")[0]) * largest < room
     assert room + buffers < number(proxy["mem_limit"])
 
 
@@ -82,12 +86,12 @@ def test_mlflow_knows_its_settings() -> None:
             assert hasattr(mlflow.environment_variables, name), name
 
 
-def test_mlflow_is_told_to_be_careful() -> None:
+def test_mlflow_is_configured_safely() -> None:
     service = SERVICES["mlflow"]
     options = dict(
         word.removeprefix("--").split("=", 1) for word in service["command"] if word.startswith("--")
     )
-    # The model server asks for it by the first name, people and pipelines on this machine by the others.
+    # The first name is for the model server, the others for people and pipelines on this machine.
     assert options["allowed-hosts"] == "mlflow:5000,127.0.0.1:5001,localhost:5001"
     assert SETTINGS.registry.removeprefix("http://") in options["allowed-hosts"].split(",")
     assert "artifacts-destination" in options

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml follows its schema, hardens every service, and shows the proxy alone to the world."""
+"""deploy/compose.yaml follows its schema, hardens every service, and publishes only the proxy."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def dockerfile(name: str) -> str:
 
 
 def valid(file: Path) -> bool:
-    """Is a file what the schema of the Compose specification allows?"""
+    """Whether a file follows the schema of the Compose specification."""
     schema = ("--builtin-schema", "vendor.compose-spec")
     command = [sys.executable, "-m", "check_jsonschema", *schema, str(file)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -56,7 +56,7 @@ def test_every_service_is_hardened(name: str) -> None:
     assert number(service["mem_limit"])
     assert service["pids_limit"] <= 256
     assert service["restart"] == "unless-stopped"
-    # Whoever can reach the engine's socket is root on the machine.
+    # Access to the engine's socket is root access to the machine.
     assert "docker.sock" not in json.dumps(service)
 
 
@@ -77,18 +77,18 @@ def test_images_are_pinned() -> None:
     images = [service["image"] for service in SERVICES.values() if "image" in service]
     files = [ROOT / "Dockerfile", DEPLOY / "mlflow/Dockerfile"]
     bases = [re.findall(r"^ARG BASE=(.+)$", file.read_text(encoding="utf-8"), re.MULTILINE) for file in files]
-    # Both from one base, so that both are renewed together.
+    # The same base, so that both are updated together.
     assert bases[0] == bases[1]
     for image in [*images, *bases[0]]:
         assert re.fullmatch(r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
 
 
-def test_the_proxy_alone_is_shown_to_the_world() -> None:
+def test_only_the_proxy_is_published() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {"proxy": ["8080:8080"], "mlflow": ["127.0.0.1:5001:5000"]}
 
 
-def test_who_may_speak_to_whom() -> None:
+def test_networks_connect_only_neighbours() -> None:
     members: dict[str, set[str]] = {}
     for name, service in SERVICES.items():
         for network in service["networks"]:
@@ -99,7 +99,7 @@ def test_who_may_speak_to_whom() -> None:
         "back": {"model", "mlflow"},
         "store": {"mlflow", "db"},
     }
-    # Those that lead outside hold one service each, so they join none.
+    # Networks with access to the outside have one service each, so they connect none.
     assert all(len(members[name]) == 1 for name in members.keys() - internal)
 
 

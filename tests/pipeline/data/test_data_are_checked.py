@@ -1,4 +1,4 @@
-"""prepare takes good images as they are, and refuses a folder with a list of what is wrong in it."""
+"""`prepare` copies valid images unchanged, and rejects a folder with a list of all problems."""
 
 import json
 import os
@@ -14,20 +14,20 @@ import yaml
 from PIL import Image
 
 from pipeline.data.folder_tree import class_names
-from pipeline.data.labelled_photos import listing
+from pipeline.data.labelled_photos import scan_folder
 from pipeline.errors import DataRefused, ModelUnknown
 from pipeline.files import sha256_of
 from pipeline.stages import prepare
-from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
+from tests.pipeline.sample_images import draw_image, write_class_folders
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
+    """data/raw/tiny with twelve valid images for each of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
-    return class_folders(tmp_path / "data/raw/tiny", images=12)
+    return write_class_folders(tmp_path / "data/raw/tiny", images=12)
 
 
 def prepared() -> set[str]:
@@ -76,9 +76,9 @@ def test_hidden_files_are_no_data(raw: Path) -> None:
     assert len(prepared()) == 37
 
 
-# What is found in folders of people's photos besides photos, and how it is told.
+# Files besides photos in users' folders: content, and the reason that is shown.
 TAKEOUT = b'{"title": "x.jpg", "photoTakenTime": {}, "geoData": {}}'
-JUNK = {
+IGNORED = {
     "Thumbs.db": (b"\xd0\xcf\x11\xe0", "Thumbs.db"),
     "red/thumbs.DB": (b"x", "Thumbs.db"),
     "red/ehthumbs.db": (b"x", "ehthumbs.db"),
@@ -112,36 +112,36 @@ JUNK = {
 }
 
 
-def beside(raw: Path, files: Iterable[str]) -> Counter[str]:
-    """Puts junk into a folder of photos; gives what should be told of it."""
+def write_ignored(raw: Path, files: Iterable[str]) -> Counter[str]:
+    """Writes ignored files into a folder of photos; returns their expected reasons."""
     for name in files:
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
-        (raw / name).write_bytes(JUNK[name][0])
-    return Counter(JUNK[name][1] for name in files)
+        (raw / name).write_bytes(IGNORED[name][0])
+    return Counter(IGNORED[name][1] for name in files)
 
 
-@pytest.mark.parametrize("name", JUNK)
-def test_junk_is_known(raw: Path, name: str) -> None:
-    beside(raw, [name])
-    assert listing(raw).passed_over == {JUNK[name][1]: 1}
+@pytest.mark.parametrize("name", IGNORED)
+def test_ignored_files_are_recognised(raw: Path, name: str) -> None:
+    write_ignored(raw, [name])
+    assert scan_folder(raw).ignored == {IGNORED[name][1]: 1}
     assert class_names(raw) == ["blue", "green", "red"]
-    assert len(listing(raw).files) == 36
+    assert len(scan_folder(raw).photos) == 36
 
 
-def test_a_folder_as_people_have_it_is_taken(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_files_do_not_change_the_result(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare.main("tiny")
     clean, report = prepared(), Path("data/prepared/tiny/report.json").read_bytes()
     capsys.readouterr()
-    counts = beside(raw, JUNK)
+    counts = write_ignored(raw, IGNORED)
     prepare.main("tiny")
     assert prepared() == clean
     assert Path("data/prepared/tiny/report.json").read_bytes() == report
     (note,) = [line for line in capsys.readouterr().out.splitlines() if "passed over" in line]
     assert note.startswith("prepare tiny: passed over, for they are no photos: 5 JSON of Takeout, 2 ")
-    assert sum(int(number) for number in re.findall(r"(\d+) ", note)) == sum(counts.values()) == len(JUNK)
+    assert sum(int(number) for number in re.findall(r"(\d+) ", note)) == sum(counts.values()) == len(IGNORED)
 
 
-def test_without_junk_there_is_no_note(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_ignored_files_there_is_no_note(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare.main("tiny")
     assert "passed over" not in capsys.readouterr().out
 
@@ -160,16 +160,16 @@ def test_without_junk_there_is_no_note(raw: Path, capsys: pytest.CaptureFixture[
         ("red/desktop.ini.txt", b"text"),
     ],
 )
-def test_what_may_be_meant_is_told_as_before(raw: Path, name: str, data: bytes) -> None:
+def test_other_files_are_rejected(raw: Path, name: str, data: bytes) -> None:
     (raw / name).write_bytes(data)
     assert set(refusals()) == {name}
 
 
 @pytest.mark.parametrize("name", ["Icon", "desktop.ini", "x.aae", "lost", "__macosx2", "~$x"])
-def test_a_class_may_be_called_almost_so(raw: Path, name: str) -> None:
+def test_a_class_may_have_a_similar_name(raw: Path, name: str) -> None:
     (raw / "red").rename(raw / name)
     assert name in class_names(raw)
-    assert {photo.label for photo in listing(raw).files} == {"blue", "green", name}
+    assert {photo.label for photo in scan_folder(raw).photos} == {"blue", "green", name}
 
 
 def test_a_repeated_picture_counts_once(raw: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_name_that_cannot_be_written_is_refused(raw: Path) -> None:
 
 
 @pytest.fixture
-def places(raw: Path) -> list[float]:
-    """Leaves one picture of each class; gives where the three lie between 0 and 1, in order."""
+def positions(raw: Path) -> list[float]:
+    """Keeps one image of each class; returns the positions (see split.py) of the three, in order."""
     for path in sorted(raw.rglob("*.*")):
         if path.stem != "001":
             path.unlink()
@@ -222,7 +222,7 @@ def places(raw: Path) -> list[float]:
 
 
 def untrained(test: float, valid: float) -> None:
-    """Describes a model that trains nothing, with such shares."""
+    """Writes params of a model without training, with these shares."""
     document = yaml.safe_load(TINY)
     document["tiny"] |= {
         "prepare": document["tiny"]["prepare"] | {"test": test, "valid": valid, "min_per_class": 1},
@@ -231,26 +231,26 @@ def untrained(test: float, valid: float) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
 
-def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(places: list[float]) -> None:
-    test = (places[1] + places[2]) / 2
+def test_where_nothing_is_trained_the_only_image_of_a_class_may_validate(positions: list[float]) -> None:
+    test = (positions[1] + positions[2]) / 2
     untrained(test, 1 - test)
     prepare.main("tiny")
     report = json.loads(Path("data/prepared/tiny/report.json").read_text())
     assert report["images"] == {"train": 0, "valid": 1, "test": 2}
 
 
-def test_not_all_images_may_validate(places: list[float]) -> None:
-    untrained(places[0] / 2, 1 - places[0] / 2)
+def test_not_all_images_may_validate(positions: list[float]) -> None:
+    untrained(positions[0] / 2, 1 - positions[0] / 2)
     assert refusals() == {"(all)": "no image is left to test; prepare.test is too small a share"}
 
 
-def test_where_something_may_train_the_only_image_is_missed(places: list[float]) -> None:
-    untrained((places[1] + places[2]) / 2, 0.0)
+def test_where_something_may_train_the_only_image_is_missed(positions: list[float]) -> None:
+    untrained((positions[1] + positions[2]) / 2, 0.0)
     found = sorted(refusals().values())
     assert found == ["no image is left to test it; add some", *2 * ["no image is left to train it; add some"]]
 
 
-def test_one_class_is_none(raw: Path) -> None:
+def test_a_single_class_is_rejected(raw: Path) -> None:
     shutil.rmtree(raw / "green")
     shutil.rmtree(raw / "blue")
     assert "two classes" in refusals()["(all)"]
@@ -268,7 +268,7 @@ def test_a_refusal_leaves_the_former_result(raw: Path) -> None:
 def test_a_new_photo_moves_no_other(raw: Path) -> None:
     prepare.main("tiny")
     before = prepared()
-    draw(raw / "red/new.png", "red", seed=77)
+    draw_image(raw / "red/new.png", "red", seed=77)
     prepare.main("tiny")
     added = prepared() - before
     assert before <= prepared()
@@ -276,13 +276,11 @@ def test_a_new_photo_moves_no_other(raw: Path) -> None:
 
 
 def test_look_alikes_across_splits_are_reported(raw: Path) -> None:
-    # Saved again, a picture has other pixels and looks the same.
+    # Saving a JPEG again changes its pixels but not its appearance.
     across, down = np.meshgrid(np.arange(90), np.arange(90))
-    picture = Image.fromarray(
-        np.stack([across * 2, down * 2, (across + down) % 180], axis=2).astype(np.uint8)
-    )
+    image = Image.fromarray(np.stack([across * 2, down * 2, (across + down) % 180], axis=2).astype(np.uint8))
     for quality in range(70, 95, 3):
-        picture.save(raw / f"red/copy{quality}.jpg", quality=quality)
+        image.save(raw / f"red/copy{quality}.jpg", quality=quality)
     prepare.main("tiny")
     report = json.loads(Path("data/prepared/tiny/report.json").read_text())
     assert report["look_alikes_across_splits"]["pairs"] > 0

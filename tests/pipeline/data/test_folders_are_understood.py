@@ -1,4 +1,4 @@
-"""Folders as people have them: a split is used, classes are counted, and what is unclear is told."""
+"""Layouts of photo folders: splits are used, classes counted, and unclear layouts explained."""
 
 import json
 import re
@@ -9,36 +9,36 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.data.folder_tree import split_of
-from pipeline.errors import DataRefused, FoldersUnclear
+from pipeline.data.folder_tree import split_from_name
+from pipeline.errors import DataRefused, FolderLayoutUnclear
 from pipeline.stages import prepare
-from tests.pipeline.pictures import class_folders, draw
 from tests.pipeline.projects import TINY
+from tests.pipeline.sample_images import draw_image, write_class_folders
 
-LINES = 24
+SCREEN_LINES = 24
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw/tiny in an otherwise empty project, with nothing in it."""
+    """An empty data/raw/tiny in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
     Path("data/raw/tiny").mkdir(parents=True)
     return Path("data/raw/tiny")
 
 
-def setting(**values: object) -> None:
+def set_prepare_params(**values: object) -> None:
     document = yaml.safe_load(TINY)
     document["tiny"]["prepare"] |= values
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
 
-def fill(folder: Path, images: int, begin: int = 0) -> None:
-    """Photos of a cat (red) and a dog (blue), of which no two show the same."""
+def write_photos(folder: Path, images: int, begin: int = 0) -> None:
+    """Writes different photos of the classes cat (red) and dog (blue)."""
     for label, colour in (("cat", "red"), ("dog", "blue")):
         for number in range(images):
             seed = {"cat": 10_000, "dog": 20_000}[label] + begin + number
-            draw(folder / label / f"{number}.png", colour, seed)
+            draw_image(folder / label / f"{number}.png", colour, seed)
 
 
 def counts() -> dict[str, dict[str, int]]:
@@ -61,17 +61,17 @@ NAMES = {
 
 @pytest.mark.parametrize(("split", "name"), [(split, name) for split in NAMES for name in NAMES[split]])
 def test_names_of_splits(split: str, name: str) -> None:
-    assert split_of(name) == split
+    assert split_from_name(name) == split
 
 
 @pytest.mark.parametrize("name", ["trains", "trainer", "latest", "contest", "value", "7", "tests pilot", ""])
 def test_names_of_classes(name: str) -> None:
-    assert split_of(name) is None
+    assert split_from_name(name) is None
 
 
 def test_folders_of_a_split_are_used(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
-    fill(raw / "Test", 4, begin=100)
+    write_photos(raw / "train", 10)
+    write_photos(raw / "Test", 4, begin=100)
     prepare.main("tiny")
     for found in counts().values():
         assert found["test"] == 4
@@ -88,19 +88,19 @@ def test_folders_of_a_split_are_used(raw: Path, capsys: pytest.CaptureFixture[st
 )
 def test_missing_splits_are_cut_from_train(raw: Path, names: tuple[str, ...]) -> None:
     for place, name in enumerate(names):
-        fill(raw / name, 8, begin=100 * place)
+        write_photos(raw / name, 8, begin=100 * place)
     prepare.main("tiny")
     for found in counts().values():
         assert min(found.values()) > 0
         assert sum(found.values()) == 8 * len(names)
-    given = {split_of(name) for name in names} - {"train"}
+    given = {split_from_name(name) for name in names} - {"train"}
     assert all(found[split] == 8 for found in counts().values() for split in given if split)
 
 
 def test_a_split_can_be_put_together_and_made_anew(raw: Path) -> None:
-    fill(raw / "train", 8)
-    fill(raw / "test", 8, begin=100)
-    setting(split="content")
+    write_photos(raw / "train", 8)
+    write_photos(raw / "test", 8, begin=100)
+    set_prepare_params(split="content")
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert {Path(name).parts[1] for name in files("train")} == {"train", "test"}
@@ -108,8 +108,8 @@ def test_a_split_can_be_put_together_and_made_anew(raw: Path) -> None:
 
 
 def test_a_picture_in_train_and_test_is_only_tested(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
-    fill(raw / "test", 6, begin=100)
+    write_photos(raw / "train", 10)
+    write_photos(raw / "test", 6, begin=100)
     shutil.copy(raw / "test/cat/3.png", raw / "train/cat/copy.png")
     prepare.main("tiny")
     assert "cat/3.png" in files("test")
@@ -118,16 +118,16 @@ def test_a_picture_in_train_and_test_is_only_tested(raw: Path, capsys: pytest.Ca
 
 
 def test_unlabelled_test_photos_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 10)
+    write_photos(raw / "train", 10)
     for number in range(5):
-        draw(raw / f"test/{number}.png", "green", number)
+        draw_image(raw / f"test/{number}.png", "green", number)
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert "5 files in test/ that are in no class folder" in capsys.readouterr().out
 
 
 def test_classes_may_be_called_like_a_split(raw: Path) -> None:
-    fill(raw, 8)
+    write_photos(raw, 8)
     (raw / "cat").rename(raw / "train")
     prepare.main("tiny")
     assert set(counts()) == {"train", "dog"}
@@ -136,17 +136,17 @@ def test_classes_may_be_called_like_a_split(raw: Path) -> None:
 def flat_of_kaggle(raw: Path) -> None:
     for label in ("cat", "dog"):
         for number in range(3):
-            draw(raw / f"train/{label}.{number}.png", "red", number)
-    draw(raw / "test1/1.png", "red", 1)
+            draw_image(raw / f"train/{label}.{number}.png", "red", number)
+    draw_image(raw / "test1/1.png", "red", 1)
 
 
 def flat(raw: Path) -> None:
     for name in ("IMG_1.png", "IMG_2.png", "b.png"):
-        draw(raw / name, "red", 1)
+        draw_image(raw / name, "red", 1)
 
 
 def with_table(raw: Path) -> None:
-    draw(raw / "images/a.png", "red", 1)
+    draw_image(raw / "images/a.png", "red", 1)
     (raw / "labels.csv").write_text("file,label\na.png,cat\n")
 
 
@@ -156,17 +156,17 @@ def flat_with_table(raw: Path) -> None:
 
 
 def too_deep(raw: Path) -> None:
-    fill(raw / "Pet Images", 1)
+    write_photos(raw / "Pet Images", 1)
 
 
 def too_deep_split(raw: Path) -> None:
-    fill(raw / "archive/train", 1)
-    fill(raw / "archive/test", 1)
+    write_photos(raw / "archive/train", 1)
+    write_photos(raw / "archive/test", 1)
 
 
 def too_deep_twice(raw: Path) -> None:
-    fill(raw / "training_set/training_set", 1)
-    fill(raw / "test_set/test_set", 1)
+    write_photos(raw / "training_set/training_set", 1)
+    write_photos(raw / "test_set/test_set", 1)
 
 
 def zipped(raw: Path) -> None:
@@ -175,30 +175,30 @@ def zipped(raw: Path) -> None:
 
 def flat_classes(raw: Path) -> None:
     for name in ("train", "test"):
-        draw(raw / name / "a.png", "red", 1)
+        draw_image(raw / name / "a.png", "red", 1)
 
 
 def twice(raw: Path) -> None:
     for name in ("train", "val", "validation"):
-        fill(raw / name, 1)
+        write_photos(raw / name, 1)
 
 
 def mixed(raw: Path) -> None:
-    fill(raw / "train", 1)
-    fill(raw / "test", 1)
-    draw(raw / "pred/1.png", "red", 1)
+    write_photos(raw / "train", 1)
+    write_photos(raw / "test", 1)
+    draw_image(raw / "pred/1.png", "red", 1)
 
 
 def images_and_annotations(raw: Path) -> None:
     for number in range(3):
         for label in ("Abyssinian", "pug"):
-            draw(raw / f"images/{label}_{number}.png", "red", number)
-            draw(raw / f"annotations/{label}_{number}.png", "blue", number)
+            draw_image(raw / f"images/{label}_{number}.png", "red", number)
+            draw_image(raw / f"annotations/{label}_{number}.png", "blue", number)
 
 
 def masks(raw: Path) -> None:
     for name in ("Images", "masks"):
-        draw(raw / name / "a.png", "red", 1)
+        draw_image(raw / name / "a.png", "red", 1)
 
 
 UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
@@ -222,7 +222,7 @@ UNCLEAR: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 def test_what_is_unclear_is_told_in_a_sentence(raw: Path, name: str) -> None:
     make, words = UNCLEAR[name]
     make(raw)
-    with pytest.raises(FoldersUnclear) as error:
+    with pytest.raises(FolderLayoutUnclear) as error:
         prepare.main("tiny")
     for word in words:
         assert word in str(error.value)
@@ -232,19 +232,19 @@ def test_what_is_unclear_is_told_in_a_sentence(raw: Path, name: str) -> None:
 def test_others_beside_a_split_are_passed_over_on_request(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(raw / "train", 8)
-    fill(raw / "test", 4, begin=100)
-    draw(raw / "pred/1.png", "red", 1)
-    setting(split="folders")
+    write_photos(raw / "train", 8)
+    write_photos(raw / "test", 4, begin=100)
+    draw_image(raw / "pred/1.png", "red", 1)
+    set_prepare_params(split="folders")
     prepare.main("tiny")
     assert set(counts()) == {"cat", "dog"}
     assert "1 files in pred/" in capsys.readouterr().out
 
 
 def test_annotations_beside_a_split_are_passed_over(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(raw / "train", 8)
+    write_photos(raw / "train", 8)
     (raw / "train/labels.csv").write_text("file,label")
-    fill(raw / "test", 4, begin=100)
+    write_photos(raw / "test", 4, begin=100)
     (raw / "annotations").mkdir()
     (raw / "annotations/1.xml").write_text("<annotation/>")
     prepare.main("tiny")
@@ -256,7 +256,7 @@ def test_annotations_beside_a_split_are_passed_over(raw: Path, capsys: pytest.Ca
 
 def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("cat", "dog"):
-        fill(raw / "later", 8)
+        write_photos(raw / "later", 8)
         for split, numbers in (("train", range(5)), ("test", range(5, 8))):
             (raw / label / split).mkdir(parents=True)
             for number in numbers:
@@ -268,15 +268,15 @@ def test_a_split_inside_the_classes_is_told(raw: Path, capsys: pytest.CaptureFix
 
 
 def test_a_split_by_folders_needs_some(raw: Path) -> None:
-    class_folders(raw, images=3)
-    setting(split="folders")
-    with pytest.raises(FoldersUnclear, match="none is called train, valid or test"):
+    write_class_folders(raw, images=3)
+    set_prepare_params(split="folders")
+    with pytest.raises(FolderLayoutUnclear, match="none is called train, valid or test"):
         prepare.main("tiny")
 
 
 @pytest.mark.parametrize("place", ["linked", "red/more"])
 def test_a_link_to_a_folder_is_refused_in_a_sentence(raw: Path, place: str) -> None:
-    class_folders(raw, images=12)
+    write_class_folders(raw, images=12)
     for target in (raw.parent.resolve(), raw.resolve() / "red"):
         (raw / place).symlink_to(target)
         with pytest.raises(DataRefused, match=rf"\n  {place}/: it is a link to a folder") as error:
@@ -287,15 +287,15 @@ def test_a_link_to_a_folder_is_refused_in_a_sentence(raw: Path, place: str) -> N
 
 def test_what_is_printed_fits_on_a_screen(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(60):
-        draw(raw / f"class {number:02d} {'x' * 80}/a.png", "red", number)
+        draw_image(raw / f"class {number:02d} {'x' * 80}/a.png", "red", number)
         (raw / f"class {number:02d} {'x' * 80}/b.tif").write_bytes(b"II*\0" + bytes(60))
         (raw / f"notes {number}.txt").write_text("x")
     with pytest.raises(DataRefused) as error:
         prepare.main("tiny")
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) <= LINES
+    assert len(printed) <= SCREEN_LINES
     assert "60 classes" in "".join(printed)
-    assert len(str(error.value).splitlines()) <= LINES - 4
+    assert len(str(error.value).splitlines()) <= SCREEN_LINES - 4
     assert max(map(len, [*printed, *str(error.value).splitlines()])) < 500
 
 
@@ -315,7 +315,7 @@ def test_what_is_printed_fits_on_a_screen(raw: Path, capsys: pytest.CaptureFixtu
 def test_classes_that_look_like_one_are_told(
     raw: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str], warned: bool
 ) -> None:
-    fill(raw, 8)
+    write_photos(raw, 8)
     for label, name in zip(("cat", "dog"), names, strict=True):
         (raw / label).rename(raw / f"{name}.new")
     for name in names:
@@ -326,14 +326,14 @@ def test_classes_that_look_like_one_are_told(
 
 
 def test_a_stratified_split_is_near_its_shares(raw: Path) -> None:
-    fill(raw, 20)
-    setting(stratify=True, test=0.2)
+    write_photos(raw, 20)
+    set_prepare_params(stratify=True, test=0.2)
     prepare.main("tiny")
     assert all(3 <= found["test"] <= 5 for found in counts().values())
 
 
 def test_every_class_is_printed_with_its_counts(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    class_folders(raw, images=12)
+    write_class_folders(raw, images=12)
     prepare.main("tiny")
     printed = capsys.readouterr().out
     for label, found in counts().items():

@@ -1,4 +1,4 @@
-"""What phones, scanners and chats leave in folders: formats, names, and pictures that were saved twice."""
+"""Photos from phones, scanners and messengers: formats, file names, and near-duplicates."""
 
 import io
 import os
@@ -14,35 +14,35 @@ import yaml
 from PIL import Image
 
 from pipeline.data import conversion
-from pipeline.data.near_duplicates import COMPARED, Look, alike
+from pipeline.data.near_duplicates import MAX_COMPARED, PerceptualHash, find_near_duplicates
 from pipeline.errors import DataRefused
 from pipeline.stages import prepare
 from serving.errors import ImageDamaged, ImageTooManyPixels
 from serving.model import decoder
 from serving.model.decoder import Preprocessing, decode
 from serving.model.formats import image_file
-from tests.pipeline.pictures import class_folders
 from tests.pipeline.projects import ROOT, TINY
+from tests.pipeline.sample_images import write_class_folders
 
-SEEN = Preprocessing(size=32, crop=1.0)
+PREPROCESSING = Preprocessing(size=32, crop=1.0)
 
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data/raw/tiny with twelve good pictures of three classes, in an otherwise empty project."""
+    """data/raw/tiny with twelve valid images for each of three classes, in an otherwise empty project."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TINY)
-    return class_folders(Path("data/raw/tiny"), images=12)
+    return write_class_folders(Path("data/raw/tiny"), images=12)
 
 
-def setting(**values: object) -> None:
+def set_prepare_params(**values: object) -> None:
     document = yaml.safe_load(TINY)
     document["tiny"]["prepare"] |= values
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
 
 def scene(seed: int, width: int = 300, height: int = 200) -> Image.Image:
-    """A smooth picture with some structure, as photos have."""
+    """A smooth image with the structure of a photo."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -105,11 +105,11 @@ FORMATS = {"TIFF": "tif", "HEIC": "heic", "AVIF": "avif"}
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats_are_converted_on_request(raw: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name == "HEIC" and not image_file.READS_HEIC:
+    if name == "HEIC" and not image_file.HEIC_SUPPORTED:
         pytest.skip("pillow-heif is not installed")
     file = f"red/IMG.{FORMATS[name]}"
     scene(1).save(raw / file, quality=95)
-    setting(convert=[name])
+    set_prepare_params(convert=[name])
     prepare.main("tiny")
     (found,) = Path("data/prepared/tiny").glob(f"*/{file}.png")
     with Image.open(found) as image:
@@ -135,9 +135,9 @@ def test_without_its_package_heic_gets_one_advice(raw: Path, monkeypatch: pytest
     formats = tuple(name for name in decoder.FORMATS if name != "HEIC")
     monkeypatch.setattr("pipeline.data.images.FORMATS", formats)
     monkeypatch.setattr(decoder, "FORMATS", formats)
-    monkeypatch.setattr(conversion, "READS_HEIC", False)
+    monkeypatch.setattr(conversion, "HEIC_SUPPORTED", False)
     for convert in ([], ["HEIC"]):
-        setting(convert=convert)
+        set_prepare_params(convert=convert)
         with pytest.raises(DataRefused) as error:
             prepare.main("tiny")
         (line,) = str(error.value).splitlines()[1:]
@@ -151,7 +151,7 @@ def tiff(image: Image.Image, **options: object) -> bytes:
 
 
 def modes() -> dict[str, Callable[[], bytes]]:
-    """TIFF files of kinds that scanners, microscopes and print shops write, all of about the same picture."""
+    """TIFF variants that scanners, microscopes and print shops write, all of about the same image."""
     grey = scene(1).convert("L")
     levels = np.asarray(grey)
     turned = Image.Exif()
@@ -173,7 +173,7 @@ def modes() -> dict[str, Callable[[], bytes]]:
 @pytest.mark.parametrize("kind", modes())
 def test_kinds_of_tiff(kind: str) -> None:
     found, expected = (
-        Image.fromarray(decode(conversion.to_png(data, "TIFF"), SEEN)).convert("L")
+        Image.fromarray(decode(conversion.to_png(data, "TIFF"), PREPROCESSING)).convert("L")
         for data in (modes()[kind](), tiff(scene(1)))
     )
     assert np.corrcoef(np.asarray(found).ravel(), np.asarray(expected).ravel())[0, 1] > 0.95
@@ -183,7 +183,7 @@ def test_what_is_converted_is_below_the_limit_of_the_decoder() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
     data = conversion.to_png(tiff(Image.fromarray(noise)), "TIFF")
     assert len(data) < decoder.MAX_BYTES
-    assert decode(data, SEEN).shape == (32, 32, 3)
+    assert decode(data, PREPROCESSING).shape == (32, 32, 3)
 
 
 def test_a_tiff_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ def test_other_photos_are_not_told(raw: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_pictures_that_all_look_alike_do_not_cost_the_square_of_their_number() -> None:
-    blank = Look(0, bytes(256))
-    found = list(alike([blank] * 5000))
-    assert 0 < len(found) <= COMPARED**2 / 2
+    blank = PerceptualHash(0, bytes(256))
+    found = list(find_near_duplicates([blank] * 5000))
+    assert 0 < len(found) <= MAX_COMPARED**2 / 2
 
 
 def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_converted_photo_replaces_no_other(raw: Path) -> None:
         shutil.rmtree(raw / label)
     scene(1).save(raw / "train/red/a.tif")
     scene(2).save(raw / "train/red/a.tif.png")
-    setting(convert=["TIFF"], valid=0.0)
+    set_prepare_params(convert=["TIFF"], valid=0.0)
     with pytest.raises(FileExistsError, match=r"a\.tif\.png"):
         prepare.main("tiny")
     assert not Path("data/prepared/tiny").exists()
@@ -251,9 +251,9 @@ def test_names_are_printed_on_terminals_that_cannot_show_them(raw: Path) -> None
 
 
 def test_the_frames_of_films_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = [Look(number % 20, bytes(256)) for number in range(2000)]
-    monkeypatch.setattr("pipeline.data.near_duplicates.MOST", 500)
-    assert len(list(alike(frames))) == 500
+    frames = [PerceptualHash(number % 20, bytes(256)) for number in range(2000)]
+    monkeypatch.setattr("pipeline.data.near_duplicates.MAX_PAIRS", 500)
+    assert len(list(find_near_duplicates(frames))) == 500
 
 
 def test_a_pipe_is_no_photo(raw: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_pipe_is_no_photo(raw: Path) -> None:
 
 
 def test_a_folder_of_a_phone_ends_in_a_sentence(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Screenshots, junk and films of photos are no problem; what is one is told by kinds."""
+    """Screenshots, ignored files and Live Photo videos are accepted; problems are grouped by kind."""
     (raw / "red/001.png").rename(raw / "red/Screenshot at 9.41\u202fAM.png")
     for number in range(40):
         scene(number).save(raw / f"red/IMG_{number}.JPG", "JPEG")

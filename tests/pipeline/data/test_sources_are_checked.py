@@ -1,4 +1,4 @@
-"""Recipes: what they promise is checked, downloads go on where they broke off, and errors say what to do."""
+"""Recipes are verified, downloads are resumed and limited, and hostile archives are rejected."""
 
 import hashlib
 import io
@@ -20,34 +20,34 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.data import archives
-from pipeline.data.sources import class_folders
-from pipeline.downloads import cached
+from pipeline.data.sources import open_source
+from pipeline.downloads import cached_download
+from pipeline.environment import Environment
 from pipeline.errors import ArchiveInvalid, SourceChanged, SourceInvalid, SourceUnavailable
-from pipeline.params import Environment
 
 CLASSES = r"(?P<class>n[0-9]+)_[^/]*\.jpg$"
-# A port where nothing listens: connections are refused at once, as on a machine without a network.
-MOST = 10**6
+MAX_BYTES = 10**6
+# A port without a listener: connections are refused at once, as on a machine without a network.
 NOWHERE = "http://127.0.0.1:9/photos.zip"
 
 
-class Files:
-    """An HTTP server on loopback with one file; `breaks` is how many bytes it sends before it gives up."""
+class FileServer:
+    """One file to serve; `breaks` are the numbers of bytes after which responses end early (0: never)."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.breaks, self.ranges = data, [0], []  # type: ignore[var-annotated]
-        self.announces = True
+        self.sends_length = True
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        asked = handler.headers.get("Range")
-        self.ranges.append(asked)
-        begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+    def respond(self, handler: BaseHTTPRequestHandler) -> None:
+        requested = handler.headers.get("Range")
+        self.ranges.append(requested)
+        begin = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
         if begin > len(self.data):
             handler.send_error(416)
             return
         rest = self.data[begin:]
-        handler.send_response(206 if asked else 200)
-        if self.announces:
+        handler.send_response(206 if requested else 200)
+        if self.sends_length:
             handler.send_header("Content-Length", str(len(rest)))
         handler.end_headers()
         sent = self.breaks.pop(0) if self.breaks else 0
@@ -55,12 +55,12 @@ class Files:
 
 
 @contextmanager
-def serving(files: Files) -> Iterator[str]:
-    """Serves on loopback; gives the address."""
+def serving(files: FileServer) -> Iterator[str]:
+    """Runs the server and yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            files.answer(self)
+            files.respond(self)
 
         def log_message(self, format: str, *args: object) -> None:
             """Keeps the tests' output clean."""
@@ -101,7 +101,7 @@ PHOTOS = (("top/n1_tench.jpg", b"one"), ("top/n2_goldfish.jpg", b"two"))
 
 
 def unpacked(raw: Path, home: Path) -> dict[str, bytes]:
-    with class_folders(raw, Environment(None, home, experiment=False)) as folder:
+    with open_source(raw, Environment(None, home, experiment=False)) as folder:
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
@@ -110,7 +110,7 @@ def unpacked(raw: Path, home: Path) -> dict[str, bytes]:
 
 
 def test_an_archive_is_downloaded_once(tmp_path: Path) -> None:
-    files = Files(archive(("top/README.md", b"text"), *PHOTOS))
+    files = FileServer(archive(("top/README.md", b"text"), *PHOTOS))
     with serving(files) as url:
         raw = recipe(tmp_path / "raw", url, content(*PHOTOS))
         for _ in range(2):
@@ -121,39 +121,39 @@ def test_an_archive_is_downloaded_once(tmp_path: Path) -> None:
 
 def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     data = bytes(range(256)) * 1000
-    files = Files(data)
+    files = FileServer(data)
     files.breaks = [100_000]
     with serving(files) as url:
         with pytest.raises(SourceUnavailable, match=r"broke off after 100,000 of 256,000 bytes"):
-            cached(url, tmp_path, "datasets", "the photos", MOST)
+            cached_download(url, tmp_path, "datasets", "the photos", MAX_BYTES)
         assert not (tmp_path / "datasets/photos.zip").exists()
-        assert cached(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == data
+        assert cached_download(url, tmp_path, "datasets", "the photos", MAX_BYTES).read_bytes() == data
     assert files.ranges == [None, "bytes=100000-"]
 
 
 def test_a_part_that_does_not_fit_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/photos.zip.part").write_bytes(b"x" * 5000)
-    with serving(Files(b"whole")) as url:
-        assert cached(url, tmp_path, "datasets", "the photos", MOST).read_bytes() == b"whole"
+    with serving(FileServer(b"whole")) as url:
+        assert cached_download(url, tmp_path, "datasets", "the photos", MAX_BYTES).read_bytes() == b"whole"
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable) as error:
-        cached(NOWHERE, tmp_path, "datasets", "the photos", MOST)
+        cached_download(NOWHERE, tmp_path, "datasets", "the photos", MAX_BYTES)
     for words in ("the photos", str(tmp_path / "datasets/photos.zip"), NOWHERE, "refused", "KERAS_HOME"):
         assert words in str(error.value)
 
 
 def test_other_images_than_promised_are_refused(tmp_path: Path) -> None:
-    with serving(Files(archive(*PHOTOS, ("top/n3_more.jpg", b"three")))) as url:
+    with serving(FileServer(archive(*PHOTOS, ("top/n3_more.jpg", b"three")))) as url:
         raw = recipe(tmp_path / "raw", url, content(*PHOTOS))
         with pytest.raises(SourceChanged, match=r"photos\.zip"):
             unpacked(raw, tmp_path / "keras")
 
 
 def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
-    with serving(Files(b"<html>log in first</html>")) as url:
+    with serving(FileServer(b"<html>log in first</html>")) as url:
         raw = recipe(tmp_path / "raw", url, "f" * 64)
         with pytest.raises(ArchiveInvalid, match=r"photos\.zip"):
             unpacked(raw, tmp_path / "keras")
@@ -170,7 +170,7 @@ def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
 def test_an_archive_that_would_lose_or_leak_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes]], classes: str, reason: str
 ) -> None:
-    with serving(Files(archive(*members))) as url:
+    with serving(FileServer(archive(*members))) as url:
         raw = recipe(tmp_path / "raw", url, "f" * 64, classes)
         with pytest.raises(ArchiveInvalid, match=re.escape(reason)):
             unpacked(raw, tmp_path / "keras")
@@ -178,11 +178,11 @@ def test_an_archive_that_would_lose_or_leak_is_refused(
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], str]]:
-    """Unpacks an archive that must be refused before anything is written or compared; gives the sentence."""
+    """Unpacks an archive that must be rejected before anything is written or hashed; returns the message."""
     (tmp_path / "temporary").mkdir()
     (tmp_path / "keras/datasets").mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(hashlib, "sha256", lambda *_: _Untouched())
+    monkeypatch.setattr(hashlib, "sha256", lambda *_: _ForbiddenHash())
 
     def refuse(data: bytes) -> str:
         (tmp_path / "keras/datasets/photos.zip").write_bytes(data)
@@ -195,22 +195,22 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-class _Untouched:
-    """In the place of a hash that must not be asked."""
+class _ForbiddenHash:
+    """Replaces SHA-256; fails the test if it is used."""
 
     def update(self, _: bytes) -> None:
         pytest.fail("something was hashed")
 
 
 def member(name: str = "n1_x.jpg", kind: int = stat.S_IFREG) -> zipfile.ZipInfo:
-    """A member of a kind that Unix knows."""
+    """A zip member with a Unix file type."""
     info = zipfile.ZipInfo(name)
     info.create_system, info.external_attr = 3, (kind | 0o777) << 16
     return info
 
 
-def lying(size: int) -> bytes:
-    """A zip file whose only member says that it has `size` bytes."""
+def with_declared_size(size: int) -> bytes:
+    """A zip file whose only member declares `size` bytes."""
     data = bytearray(archive(("n1_x.jpg", b"x" * 100)))
     directory = data.index(b"PK\x01\x02")
     for place in (22, directory + 24):
@@ -219,7 +219,7 @@ def lying(size: int) -> bytes:
 
 
 def patched(at: int, value: int, size: int = 2) -> bytes:
-    """A zip file with other bytes in the entry of its directory, and in the head of its member."""
+    """A zip file with a changed field in its central directory and in the local header."""
     data = bytearray(archive(("n1_x.jpg", b"x" * 100)))
     directory = data.index(b"PK\x01\x02")
     for place in (directory + at, at - 2):
@@ -236,8 +236,8 @@ def flat(count: int, size: int, name: str = "n{}_x.jpg") -> bytes:
     return target.getvalue()
 
 
-def sharing() -> bytes:
-    """Two members that are the same bytes of the file, as in the smallest of all zip bombs."""
+def overlapping_members() -> bytes:
+    """Two members that share the same bytes of the file, as in non-recursive zip bombs."""
     data = archive(("n1_x.jpg", bytes(range(256)) * 4))
     directory, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
     entry = data[directory:end]
@@ -249,7 +249,7 @@ def sharing() -> bytes:
 
 
 def long_directory() -> bytes:
-    """An archive that says its list of members has gigabytes."""
+    """An archive whose central directory declares gigabytes."""
     data = bytearray(archive(("n1_x.jpg", b"x")))
     end = data.index(b"PK\x05\x06")
     data[end + 12 : end + 16] = (2**31).to_bytes(4, "little")
@@ -290,11 +290,11 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "compressed by nobody knows what": (lambda: patched(10, 99), "method 99"),
     "a long name": (lambda: archive((f"n1_{'x' * 300}.jpg", b"")), "a name of more than 255 bytes"),
     "a photo that is too large": (lambda: archive(("n1_x.jpg", bytes(21 * 2**20))), "20,971,520 are allowed"),
-    "a photo that says so": (lambda: lying(2**31), "2,147,483,648 bytes"),
+    "a photo that says so": (lambda: with_declared_size(2**31), "2,147,483,648 bytes"),
     "a photo of zeros": (lambda: flat(1, 10 * 2**20), "10,485,760 bytes"),
     "many photos of zeros": (lambda: flat(300, 60_000), "18,000,000 bytes"),
     "zeros that nobody wants": (lambda: flat(1, 30 * 2**20, "{}.bin"), "31,457,280 bytes"),
-    "photos that share bytes": (sharing, "2,048 compressed"),
+    "photos that share bytes": (overlapping_members, "2,048 compressed"),
     "a list that is too long": (long_directory, "directory"),
     "a tar file": (tarred, "not a zip file"),
     "an error page": (lambda: b"<html>log in first</html>", "not a zip file"),
@@ -308,18 +308,18 @@ def test_a_hostile_archive_is_refused_before_anything_is_written(
     refused: Callable[[bytes], str], name: str
 ) -> None:
     make, reason = HOSTILE[name]
-    said = refused(make())
-    assert reason in said
-    assert len(said.splitlines()) == 1
-    assert len(said) < 1000
+    message = refused(make())
+    assert reason in message
+    assert len(message.splitlines()) == 1
+    assert len(message) < 1000
 
 
 @pytest.mark.parametrize(
     ("bound", "value", "reason"),
     [
-        ("MEMBERS", 2, "it has 3 members, 2 are allowed"),
-        ("TOTAL_BYTES", 7, "its members have 8 bytes, 7 are allowed"),
-        ("PIECE_BYTES", 100, "100 are allowed"),
+        ("MAX_MEMBERS", 2, "it has 3 members, 2 are allowed"),
+        ("MAX_TOTAL_BYTES", 7, "its members have 8 bytes, 7 are allowed"),
+        ("MAX_READ_BYTES", 100, "100 are allowed"),
     ],
 )
 def test_an_archive_has_bounds(
@@ -338,8 +338,10 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
 
 def first(path: Path) -> bytes:
     """The first photo of an archive."""
-    with archives.opened(path) as opened:
-        return archives.unpacked(opened, archives.photos(opened, path, re.compile(CLASSES), path.parent)[0])
+    with archives.open_archive(path) as opened:
+        return archives.read_photo(
+            opened, archives.select_photos(opened, path, re.compile(CLASSES), path.parent)[0]
+        )
 
 
 def test_a_photo_that_is_longer_than_it_says_is_not_unpacked_to_its_end(tmp_path: Path) -> None:
@@ -361,17 +363,17 @@ def test_a_photo_that_is_longer_than_it_says_is_not_unpacked_to_its_end(tmp_path
 def test_what_nobody_asks_for_does_no_harm(tmp_path: Path) -> None:
     beside = member("__MACOSX/top/._n1_x.jpg")
     data = with_members(member("link", kind=stat.S_IFLNK), member("top/n1_x.jpg"), beside)
-    with serving(Files(data)) as url:
+    with serving(FileServer(data)) as url:
         raw = recipe(tmp_path / "raw", url, content(("n1_x.jpg", b"data")))
         assert unpacked(raw, tmp_path / "keras") == {"n1/n1_x.jpg": b"data"}
 
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_download_has_a_bound(tmp_path: Path, announced: bool) -> None:
-    files = Files(bytes(MOST + 1))
-    files.announces = announced
+    files = FileServer(bytes(MAX_BYTES + 1))
+    files.sends_length = announced
     with serving(files) as url, pytest.raises(SourceUnavailable, match="more than 1,000,000 bytes"):
-        cached(url, tmp_path, "datasets", "the photos", MOST)
+        cached_download(url, tmp_path, "datasets", "the photos", MAX_BYTES)
     assert list((tmp_path / "datasets").iterdir()) == []
 
 
@@ -381,7 +383,7 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
         opened.writestr("n1_x.jpg", bytes(range(256)) * 50)
     data = bytearray(target.getvalue())
     data[60:80] = b"\xff" * 20
-    with serving(Files(bytes(data))) as url:
+    with serving(FileServer(bytes(data))) as url:
         raw = recipe(tmp_path / "raw", url, "f" * 64)
         with pytest.raises(ArchiveInvalid, match=r"photos\.zip"):
             unpacked(raw, tmp_path / "keras")
@@ -407,11 +409,11 @@ def test_a_recipe_with_a_mistake_is_named(tmp_path: Path, text: str) -> None:
 
 def test_a_file_of_another_kind_is_not_fetched(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="neither https nor http"):
-        cached("file:///etc/photos.zip", tmp_path, "datasets", "the photos", MOST)
+        cached_download("file:///etc/photos.zip", tmp_path, "datasets", "the photos", MAX_BYTES)
 
 
 def test_a_folder_without_a_recipe_is_the_data(tmp_path: Path) -> None:
-    with class_folders(tmp_path, Environment(None, tmp_path, experiment=False)) as folder:
+    with open_source(tmp_path, Environment(None, tmp_path, experiment=False)) as folder:
         assert folder == tmp_path
 
 
@@ -429,7 +431,7 @@ def test_photos_beside_a_recipe_are_not_ignored(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("name", ["README.md", ".DS_Store", "__MACOSX/1.jpg", ".git/x", "photos.zip"])
 def test_what_is_no_photo_may_lie_beside_a_recipe(tmp_path: Path, name: str) -> None:
-    with serving(Files(archive(*PHOTOS))) as url:
+    with serving(FileServer(archive(*PHOTOS))) as url:
         raw = recipe(tmp_path / "raw", url, content(*PHOTOS))
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""What evaluation keeps of a bundle's answers: little of each image, and the same as the bundle says."""
+"""Batch prediction keeps a few bytes of each image, and they equal what the predictor returns."""
 
 import os
 from pathlib import Path
@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.batch_prediction import WHOLE, ask
-from pipeline.evaluation.keras_agreement import batch, measure
-from serving.artifact.bundle import FLOAT_GRAPH
+from pipeline.evaluation.batch_prediction import SAMPLE_SIZE, Predictions, predict_folder
+from pipeline.evaluation.keras_agreement import batch_size, measure_agreement
+from serving.artifact.manifest import FLOAT_GRAPH
 from serving.errors import ImageError
 from serving.model.predictor import Predictor
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
 
-# So many that not all of them are kept whole, and that the last block of a thread is not full.
-IMAGES = 2 * WHOLE + 3
+# More than the images whose probabilities are all kept, and the last block of a thread is not full.
+IMAGES = 2 * SAMPLE_SIZE + 3
 COLOURS = ((255, 90, 0), (90, 255, 0), (90, 90, 255))
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    """The tiny bundle, which tells red, green and blue apart."""
+    """The predictor of the tiny bundle, which classifies red, green and blue."""
     return Predictor.open(write_bundle(tmp_path_factory.mktemp("bundle") / "bundle", "tiny"))
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Many small pictures; a third of them are in the folder of another colour."""
+    """Many small images; a third of them are in the folder of another colour."""
     folder = tmp_path_factory.mktemp("images")
     for number in range(IMAGES):
         path = folder / f"c{number % 3}" / f"{number:05d}.png"
@@ -38,32 +38,37 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_kept_is_what_the_bundle_answers(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
+@pytest.fixture(scope="module")
+def answers(predictor: Predictor, images: Path) -> Predictions:
+    """The predictions for all of them."""
+    return predict_folder(predictor, images)
+
+
+def test_what_is_kept_is_what_the_bundle_answers(
+    predictor: Predictor, images: Path, answers: Predictions
+) -> None:
     assert answers.files == sorted(images.rglob("*.png"))
-    assert answers.classes == 3
-    assert round(answers.right.mean(), 2) == 0.67
+    assert answers.class_count == 3
+    assert round(answers.correct.mean(), 2) == 0.67
     for row in range(0, IMAGES, 97):
-        said = predictor.answer(answers.files[row].read_bytes())
+        said = predictor.classify(answers.files[row].read_bytes())
         order = list(np.argsort(-said, kind="stable"))
         assert answers.predicted[row] == order[0]
         assert answers.confidence[row] == said.max()
         assert answers.ranks[row] == order.index(answers.actual[row])
 
 
-def test_few_answers_are_kept_whole_evenly_over_the_images(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
-    assert list(answers.whole) == list(range(0, IMAGES, 3))
-    for row, probabilities in answers.whole.items():
+def test_few_answers_are_kept_whole_evenly_over_the_images(answers: Predictions) -> None:
+    assert list(answers.sampled_probabilities) == list(range(0, IMAGES, 3))
+    for row, probabilities in answers.sampled_probabilities.items():
         assert probabilities.shape == (3,)
         assert probabilities.argmax() == answers.predicted[row]
 
 
-def test_of_each_image_a_few_bytes_are_kept(predictor: Predictor, images: Path) -> None:
-    answers = ask(predictor, images)
+def test_of_each_image_a_few_bytes_are_kept(answers: Predictions) -> None:
     kept = (answers.actual, answers.predicted, answers.confidence, answers.ranks)
     assert sum(column.nbytes for column in kept) == 28 * IMAGES
-    assert len(answers.whole) <= WHOLE
+    assert len(answers.sampled_probabilities) <= SAMPLE_SIZE
 
 
 def test_a_file_that_is_no_image_stops_it(predictor: Predictor, images: Path, tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_a_file_that_is_no_image_stops_it(predictor: Predictor, images: Path, tm
         os.link(path, tmp_path / f"c0/{number:02d}.png")
     (tmp_path / "c0/20.txt").write_text("no picture")
     with pytest.raises(ImageError):
-        ask(predictor, tmp_path)
+        predict_folder(predictor, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -80,19 +85,19 @@ def test_a_file_that_is_no_image_stops_it(predictor: Predictor, images: Path, tm
     [(953, 224, 8), (330, 48, 165), (100, 48, 100), (3, 1000, 1), (1, 224, 1)],
 )
 def test_a_batch_is_bounded_in_pixels(images: int, size: int, expected: int) -> None:
-    assert batch(images, size) == expected
+    assert batch_size(images, size) == expected
 
 
 def test_keras_agrees_also_in_a_last_batch_that_is_not_full(built: Project, tmp_path: Path) -> None:
     bundle = built.root / "models/tiny/bundle"
     floats = Predictor.open(bundle, graph=FLOAT_GRAPH)
     files = sorted(path for path in (built.root / "data/prepared/tiny/test").rglob("*") if path.is_file())
-    total = 1 + batch(10**6, floats.preprocessing.size)
+    total = 1 + batch_size(10**6, floats.preprocessing.size)
     for number in range(total):
         path = files[number % len(files)]
         (tmp_path / path.parent.name).mkdir(exist_ok=True)
         os.link(path, tmp_path / path.parent.name / f"{number:04d}{path.suffix}")
-    agreed = measure(floats, bundle / "data/model.keras", ask(floats, tmp_path))
-    assert total % batch(total, floats.preprocessing.size) != 0
+    agreed = measure_agreement(floats, bundle / "data/model.keras", predict_folder(floats, tmp_path))
+    assert total % batch_size(total, floats.preprocessing.size) != 0
     assert (agreed.predict, agreed.eager) == (1.0, 1.0)
-    assert 0 <= agreed.difference < 1e-4
+    assert 0 <= agreed.max_difference < 1e-4

@@ -10,19 +10,21 @@ from ruamel.yaml import YAML
 
 from pipeline.errors import DataRefused
 from pipeline.evaluation import gate, metrics
-from pipeline.evaluation.batch_prediction import Answers, ask, latency
-from pipeline.evaluation.gate import Comparison
-from pipeline.evaluation.quantisation_loss import Loss
+from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
+from pipeline.evaluation.example_selection import select_examples
+from pipeline.evaluation.gate import PinnedComparison
+from pipeline.evaluation.metrics_summary import summarise, terminal_lines
+from pipeline.evaluation.pinned_comparison import compare_with_pinned
+from pipeline.evaluation.quantisation_loss import QuantisationLoss
+from pipeline.files import write
 from pipeline.params import Evaluate
-from pipeline.project.run import STARTER
-from pipeline.registry import pins
+from pipeline.project.starter_params import STARTER_SECTION
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
-from pipeline.registry.registration import ensure
-from pipeline.stages.evaluate import against_pinned, figures, said, shown
+from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
 from serving.model.predictor import Predictor
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 
 SETTINGS = Evaluate(
@@ -44,7 +46,7 @@ GOOD = {
     "chance": 0.0,
     "agreement": {"keras_predict": 1.0, "keras_eager": 1.0},
 }
-STARTER_SETTINGS = Evaluate(**YAML(typ="safe").load(STARTER)["evaluate"])
+STARTER_SETTINGS = Evaluate(**YAML(typ="safe").load(STARTER_SECTION)["evaluate"])
 
 
 @pytest.mark.parametrize(
@@ -66,18 +68,18 @@ STARTER_SETTINGS = Evaluate(**YAML(typ="safe").load(STARTER)["evaluate"])
     ],
 )
 def test_floors(changed: dict[str, object], milliseconds: float, failed: str | None) -> None:
-    checks = gate.floors(GOOD | changed, milliseconds, SETTINGS)
+    checks = gate.check_floors(GOOD | changed, milliseconds, SETTINGS)
     assert [check.name for check in checks if not check.passed] == ([failed] if failed else [])
-    assert gate.verdict(checks)["passed"] is (failed is None)
+    assert gate.decide(checks)["passed"] is (failed is None)
 
 
-def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Answers:
+def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Predictions:
     """Answers to images, by winner; the other classes follow in their order."""
     winners, truth = np.array(predicted), np.array(actual)
     ranks = np.where(winners == truth, 0, truth + (truth < winners))
     files = [Path(f"{number}.png") for number in range(len(truth))]
     sure = np.full(len(truth), 0.9, dtype=np.float32)
-    return Answers(classes, files, truth, winners, sure, ranks, {})
+    return Predictions(classes, files, truth, winners, sure, ranks, {})
 
 
 @pytest.mark.parametrize(
@@ -93,19 +95,19 @@ def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> An
     ],
 )
 def test_each_example_is_shown_once(right: int, wrong: int, expected: tuple[list[int], list[int]]) -> None:
-    assert shown(answers([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
+    assert select_examples(answers([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
 
 
-def refused(given: Answers, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
+def refused(given: Predictions, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
     """The checks that refuse a model with these answers."""
-    metrics = figures(given, [f"c{number}" for number in range(given.classes)])
-    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, settings)
+    metrics = summarise(given, [f"c{number}" for number in range(given.class_count)])
+    checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, settings)
     return [check.name for check in checks if not check.passed]
 
 
 def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> None:
     actual = [0] * 72 + [1] * 2
-    metrics = figures(answers([0] * 74, actual, 2), ["cat", "dog"])
+    metrics = summarise(answers([0] * 74, actual, 2), ["cat", "dog"])
     assert (metrics["top1"], metrics["recall_macro"]) == (0.97297, 0.5)
     assert metrics["majority"] == {"class": "cat", "share": 0.97297}
     assert refused(answers([0] * 74, actual, 2)) == ["recall", "majority"]
@@ -116,21 +118,21 @@ def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> 
 
 
 def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -> None:
-    candidate()
+    write_candidate()
     for label, count in (("c0", 36), ("c1", 1)):
         for number in range(count):
             path = LAYOUT.test / label / f"{number:02d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (20, 20), (255, 90, number)).save(path)
-    given = ask(Predictor.open(LAYOUT.bundle), LAYOUT.test)
-    assert given.right.mean() == 36 / 37
+    given = predict_folder(Predictor.open(LAYOUT.bundle), LAYOUT.test)
+    assert given.correct.mean() == 36 / 37
     assert refused(given) == ["recall", "majority"]
 
 
 def test_the_terminal_shows_the_baseline_and_what_is_never_answered() -> None:
-    metrics = figures(answers([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
-    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
-    first, missed, refusal = said(metrics | {"gate": gate.verdict(checks)}, ["dog"])
+    metrics = summarise(answers([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
+    checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
+    first, missed, refusal = terminal_lines(metrics | {"gate": gate.decide(checks)}, ["dog"])
     assert first == ("top-1 97.3%, mean recall 50.0% on 74 images; always answering 'cat' has top-1 97.3%")
     assert missed == "never answered: dog"
     assert "majority: top-1 0.9730 is below 0.9784" in refusal
@@ -159,19 +161,19 @@ def test_few_images_are_enough_for_a_model_without_a_mistake() -> None:
 @pytest.mark.parametrize(("classes", "measured"), [(2, False), (5, False), (6, True)])
 def test_top_5_is_asked_only_where_there_are_more_than_five_classes(classes: int, measured: bool) -> None:
     actual = list(range(classes)) * 5
-    metrics = figures(answers(actual, actual, classes), [str(number) for number in range(classes)])
+    metrics = summarise(answers(actual, actual, classes), [str(number) for number in range(classes)])
     assert ("top5" in metrics) is ("top5_interval" in metrics) is measured
-    checks = gate.floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, SETTINGS)
+    checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, SETTINGS)
     assert ("top5" in [check.name for check in checks]) is measured
 
 
 def test_a_refusal_says_what_always_the_same_answer_has_right_and_how_to_do_without() -> None:
-    checks = gate.floors(GOOD | {"majority": {"class": "cat", "share": 0.952}}, 5.0, SETTINGS)
+    checks = gate.check_floors(GOOD | {"majority": {"class": "cat", "share": 0.952}}, 5.0, SETTINGS)
     reason = next(check.reason for check in checks if check.name == "majority")
     assert "top-1 0.9500 is below 0.9760" in reason
     assert "always answering the commonest class is right on 0.9520" in reason
     assert "evaluate.min_over_majority: 0" in reason
-    assert "the commonest" not in str(gate.floors(GOOD, 5.0, SETTINGS_WITHOUT)[3])
+    assert "the commonest" not in str(gate.check_floors(GOOD, 5.0, SETTINGS_WITHOUT)[3])
 
 
 @pytest.mark.parametrize(
@@ -190,9 +192,9 @@ def test_a_refusal_says_what_always_the_same_answer_has_right_and_how_to_do_with
     ],
 )
 def test_little_may_be_lost_to_8_bits(images: int, lost: int, gained: int, passed: bool) -> None:
-    check = gate.quantisation(Loss(images, lost, gained), SETTINGS)
+    check = gate.check_quantisation(QuantisationLoss(images, lost, gained), SETTINGS)
     assert check.passed is passed
-    low, high = metrics.paired_interval(lost, gained, images)
+    low, high = metrics.paired_difference_interval(lost, gained, images)
     assert f"{100 * (lost - gained) / images:.2f} points of top-1 lost" in check.reason
     assert f"95 % interval {100 * low:.2f} to {100 * high:.2f}" in check.reason
     assert ("export.precision: float32" in check.reason) is not passed
@@ -203,7 +205,7 @@ def test_little_may_be_lost_to_8_bits(images: int, lost: int, gained: int, passe
     [(0, 0, True), (4, 0, True), (5, 0, False), (10, 9, True), (9, 20, True), (20, 8, False)],
 )
 def test_a_loss_counts_when_it_is_significant(lost: int, gained: int, passed: bool) -> None:
-    check = gate.regression(Comparison("f" * 64, 330, lost, gained), SETTINGS)
+    check = gate.check_regression(PinnedComparison("f" * 64, 330, lost, gained), SETTINGS)
     assert check.passed is passed
     if not passed:
         assert f"of 330 images {lost} were right with the pinned ffffffffffff" in check.reason
@@ -211,7 +213,9 @@ def test_a_loss_counts_when_it_is_significant(lost: int, gained: int, passed: bo
 
 def test_a_met_condition_reads_the_same_whatever_was_compared() -> None:
     # It stands in git: a clone in which this version is pinned must write the same bytes.
-    assert gate.regression(None, SETTINGS) == gate.regression(Comparison("f" * 64, 330, 3, 5), SETTINGS)
+    assert gate.check_regression(None, SETTINGS) == gate.check_regression(
+        PinnedComparison("f" * 64, 330, 3, 5), SETTINGS
+    )
 
 
 @pytest.fixture
@@ -225,32 +229,32 @@ def images(project: Project) -> Path:
     return LAYOUT.test
 
 
-def compared(images: Path) -> tuple[Comparison | None, str]:
+def compared(images: Path) -> tuple[PinnedComparison | None, str]:
     predictor = Predictor.open(LAYOUT.bundle)
-    return against_pinned(LAYOUT, predictor, ask(predictor, images))
+    return compare_with_pinned(LAYOUT, predictor, predict_folder(predictor, images))
 
 
 def test_nothing_pinned_is_nothing_to_compare(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     assert compared(images) == (None, "nothing is pinned to compare with")
 
 
 def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, images: Path) -> None:
-    candidate(steepness=4.0)
-    promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    write_candidate(steepness=4.0)
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     assert compared(images) == (None, "this is the pinned version")
     # A negative steepness names the colour that a picture has least of: all wrong.
-    bad = candidate(steepness=-4.0)
+    bad = write_candidate(steepness=-4.0)
     comparison, text = compared(images)
-    assert comparison == Comparison(Pin.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
+    assert comparison == PinnedComparison(Pin.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
     assert "40 images lost" in text
-    assert not gate.regression(comparison, SETTINGS).passed
+    assert not gate.check_regression(comparison, SETTINGS).passed
     assert bad.digest != comparison.pinned
 
 
 def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, images: Path) -> None:
-    candidate()
-    pins.save(LAYOUT.pin, Pin("tiny", 3, "e" * 64))
+    write_candidate()
+    write(LAYOUT.pin, Pin("tiny", 3, "e" * 64).to_bytes())
     comparison, text = compared(images)
     assert comparison is None
     assert text.startswith("NOT compared")
@@ -258,19 +262,21 @@ def test_a_pinned_version_that_is_not_here_is_said_loudly(registry: Registry, im
 
 
 def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry, images: Path) -> None:
-    candidate()
-    promote(LAYOUT, registry, ensure(LAYOUT, registry))
-    candidate(steepness=5.0)
+    write_candidate()
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
+    write_candidate(steepness=5.0)
     (images / "c0").rename(images / "zebra")
     predictor = Predictor.open(LAYOUT.bundle)
-    answers = ask(predictor, images, strict=False)
-    assert against_pinned(LAYOUT, predictor, answers)[0] == Comparison(Pin.read(LAYOUT.pin).digest, 40, 0, 0)
-    assert answers.right.sum() == 20
+    answers = predict_folder(predictor, images, strict=False)
+    assert compare_with_pinned(LAYOUT, predictor, answers)[0] == PinnedComparison(
+        Pin.read(LAYOUT.pin).digest, 40, 0, 0
+    )
+    assert answers.correct.sum() == 20
 
 
 def test_figures_of_known_answers(project: Project, images: Path) -> None:
-    candidate()
-    found = figures(ask(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
+    write_candidate()
+    found = summarise(predict_folder(Predictor.open(LAYOUT.bundle), images), ["red", "green", "blue"])
     assert (found["images"], found["classes"], found["top1"]) == (40, 3, 1.0)
     assert found["majority"] == {"class": "red", "share": 0.5}
     assert found["top1_interval"] == [pytest.approx(0.912, abs=0.001), 1.0]
@@ -278,13 +284,13 @@ def test_figures_of_known_answers(project: Project, images: Path) -> None:
 
 
 def test_a_folder_that_is_no_class_is_refused(project: Project, images: Path) -> None:
-    candidate()
+    write_candidate()
     (images / "c0").rename(images / "zebra")
     with pytest.raises(DataRefused, match="zebra/: the model has no such class"):
-        ask(Predictor.open(LAYOUT.bundle), images)
+        predict_folder(Predictor.open(LAYOUT.bundle), images)
 
 
 def test_latency_is_in_milliseconds(project: Project, images: Path) -> None:
-    candidate()
-    measured = latency(Predictor.open(LAYOUT.bundle), sorted(images.rglob("*.png"))[:3])
+    write_candidate()
+    measured = measure_latency(Predictor.open(LAYOUT.bundle), sorted(images.rglob("*.png"))[:3])
     assert 0 < measured["total_ms_p50"] <= measured["total_ms_p95"] < 1000

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.evaluation import example_grid, model_card
 from pipeline.evaluation.example_grid import Example
-from pipeline.evaluation.plotting import canvas, drawable
+from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs
 
 # One name for each script that people are likely to label their photos in.
 SCRIPTS = {
@@ -47,14 +47,14 @@ SCRIPTS = {
 def drawn(path: Path, name: str) -> bytes:
     """A picture of an example of a class with this name."""
     example = Example(np.zeros((8, 8, 3), np.uint8), name, name, 0.5)
-    example_grid.grid(path, "title", [example], [])
+    example_grid.draw_grid(path, "title", [example], [])
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_there_are_glyphs(script: str) -> None:
     seen = "".join(sign for sign in SCRIPTS[script] if unicodedata.category(sign) != "Cf")
-    assert drawable(SCRIPTS[script]).replace("\u200c", "") == seen
+    assert replace_missing_glyphs(SCRIPTS[script]).replace("\u200c", "") == seen
 
 
 def test_they_are_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -67,8 +67,8 @@ def test_they_are_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_sign_that_no_font_has_is_told_by_its_number(tmp_path: Path) -> None:
-    assert drawable("\U00012000 x") == "U+12000 x"
-    assert drawable("\U000e0041\ufffe") == "U+FFFE"
+    assert replace_missing_glyphs("\U00012000 x") == "U+12000 x"
+    assert replace_missing_glyphs("\U000e0041\ufffe") == "U+FFFE"
     assert drawn(tmp_path / "a.png", "\U00012000") != drawn(tmp_path / "b.png", "\U00012001")
 
 
@@ -87,7 +87,7 @@ def test_fonts_are_left_as_they_were(tmp_path: Path) -> None:
     import matplotlib
 
     before = matplotlib.rcParams["font.family"]
-    with canvas(tmp_path / "x.png", (1, 1)):
+    with png_figure(tmp_path / "x.png", (1, 1)):
         assert matplotlib.rcParams["font.family"] != before
     assert matplotlib.rcParams["font.family"] == before
 
@@ -136,7 +136,7 @@ def rendered(name: str) -> str:
     """The card of a model in which a class has this name."""
     metrics = METRICS | {"majority": {"class": name, "share": 0.5}}
     classes = [{"name": name, "images": 10, "recall": 0.5, "precision": 0.5}]
-    return model_card.render(
+    return model_card.render_card(
         "tiny", metrics, DATA, classes, [{"actual": name, "predicted": name, "images": 3}]
     )
 
@@ -161,8 +161,8 @@ def test_the_card_names_what_is_never_answered() -> None:
         {"name": "ant", "images": 0, "recall": 0.0, "precision": 0.0},
     ]
     confused = [{"actual": "dog", "predicted": "owl", "images": 1}]
-    assert model_card.never_answered(rows, confused) == ["dog"]
-    text = model_card.render("tiny", METRICS, DATA, rows, confused)
+    assert model_card.never_predicted(rows, confused) == ["dog"]
+    text = model_card.render_card("tiny", METRICS, DATA, rows, confused)
     assert "Never answered: `dog`." in text
     assert "| `dog` | 1 | 0.0 % | 0.0 % | `owl`, 1 times |" in text
     assert "| `cat` | 10 | 100.0 % | 90.0 % |  |" in text
@@ -173,7 +173,7 @@ def test_the_card_names_what_is_never_answered() -> None:
 @pytest.mark.parametrize("measured", [True, False])
 def test_the_card_has_top_5_where_it_was_measured(measured: bool) -> None:
     metrics = {key: value for key, value in METRICS.items() if measured or not key.startswith("top5")}
-    assert ("| top-5 |" in model_card.render("tiny", metrics, DATA, [], [])) is measured
+    assert ("| top-5 |" in model_card.render_card("tiny", metrics, DATA, [], [])) is measured
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,16 +1,18 @@
-"""A model that answers in 8 bits, from params to the card: measured beside float32 on the test images."""
+"""An 8-bit model is measured beside float32 on the test images, from params.yaml to the model card."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.artifact.bundle import FLOAT_GRAPH, GRAPH, Bundle
-from tests.pipeline.pictures import draw
+from pipeline.errors import PipelineError
+from pipeline.stages import export
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from tests.pipeline.projects import Project
+from tests.pipeline.sample_images import draw_image
 
 METRICS, BUNDLE = "reports/tiny/metrics.json", "models/tiny/bundle"
 
@@ -21,16 +23,13 @@ def metrics(project: Project) -> dict[str, Any]:
 
 
 @pytest.fixture
-def copy(built: Project, tmp_path: Path) -> Project:
-    """A clone of the built project that need not train again, and may be spoiled."""
+def copy(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A clone of the built project with all artifacts, as the current directory; a test may change it."""
     clone = built.clone(tmp_path / "project")
+    monkeypatch.chdir(clone.root)
     for folder in ("data/prepared", "models", ".dvc/cache"):
         shutil.copytree(built.root / folder, clone.root / folder, dirs_exist_ok=True)
     return clone
-
-
-def stage(project: Project, name: str) -> str:
-    return project.succeed(sys.executable, "-m", f"pipeline.stages.{name}", "tiny")
 
 
 def set_params(project: Project, before: str, after: str) -> None:
@@ -71,12 +70,12 @@ def test_the_server_needs_the_served_graph_only(built: Project) -> None:
 def test_test_images_do_not_calibrate(copy: Project) -> None:
     before = (copy.root / BUNDLE / GRAPH).read_bytes()
     for number, path in enumerate(sorted((copy.root / "data/prepared/tiny/test").rglob("*.*"))):
-        draw(path, path.parent.name, seed=4000 + number)
-    stage(copy, "export")
+        draw_image(path, path.parent.name, seed=4000 + number)
+    export.main("tiny")
     assert (copy.root / BUNDLE / GRAPH).read_bytes() == before
     for path in sorted((copy.root / "data/prepared/tiny/valid").rglob("*.*"))[:1]:
-        draw(path, path.parent.name, seed=4000)
-    stage(copy, "export")
+        draw_image(path, path.parent.name, seed=4000)
+    export.main("tiny")
     assert (copy.root / BUNDLE / GRAPH).read_bytes() != before
 
 
@@ -84,9 +83,8 @@ def test_without_images_to_calibrate_nothing_is_exported(copy: Project) -> None:
     before = Bundle.open(copy.root / BUNDLE).digest
     for split in ("train", "valid"):
         shutil.rmtree(copy.root / "data/prepared/tiny" / split)
-    done = copy.run(sys.executable, "-m", "pipeline.stages.export", "tiny")
-    assert done.returncode == 1
-    assert "set export.precision to float32" in done.stderr
+    with pytest.raises(PipelineError, match=r"set export\.precision to float32"):
+        export.main("tiny")
     assert Bundle.open(copy.root / BUNDLE).digest == before
 
 

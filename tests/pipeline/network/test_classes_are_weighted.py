@@ -1,4 +1,4 @@
-"""Class weights: none unless asked for; with them a rare class is learned, and both are said."""
+"""Class weights are off by default; with them a rare class is learned, and imbalance is reported."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.network import training
 from pipeline.network.backend import keras
-from pipeline.network.training import Images
+from pipeline.network.training import Dataset
 from pipeline.params import Scratch
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
 
@@ -15,12 +15,12 @@ BALANCED = SETTINGS.model_copy(update={"class_weights": "balanced"})
 SIDE = 4
 
 
-def images(*counts: int) -> Images:
-    """So many images of each class; the brighter, the higher the number, and none far from the others."""
+def images(*counts: int) -> Dataset:
+    """A dataset with these numbers of images per class; brightness grows with the class, with overlap."""
     random = np.random.default_rng(3)
     classes = np.repeat(np.arange(len(counts)), counts)
     light = random.normal(100 + 50 * classes, 30).clip(0, 255).astype(np.uint8)
-    return Images(np.tile(light[:, None, None, None], (1, SIDE, SIDE, 3)), classes)
+    return Dataset(np.tile(light[:, None, None, None], (1, SIDE, SIDE, 3)), classes)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def test_all_classes_count_alike(counts: tuple[int, ...], expected: dict[int, fl
     ],
 )
 def test_unbalanced_classes_are_said(counts: tuple[int, ...], settings: Scratch, words: list[str]) -> None:
-    said = training.balance(images(*counts), ["cat", "dog"], settings)
-    assert bool(said) is bool(words)
+    line = training.describe_imbalance(images(*counts), ["cat", "dog"], settings)
+    assert bool(line) is bool(words)
     for word in words:
-        assert word in said
+        assert word in line
 
 
 @pytest.mark.parametrize(("settings", "found"), [(SETTINGS, False), (BALANCED, True)])
@@ -55,12 +55,12 @@ def test_a_rare_class_is_learned_with_weights(settings: Scratch, found: bool, tm
     keras.utils.set_random_seed(1)
     image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
-    answer = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(scaled))
-    network = keras.Model(image, answer)
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(scaled))
+    network = keras.Model(image, outputs)
     fast = settings.training.model_copy(update={"epochs": 8, "learning_rate": 0.03})
-    given = images(200, 10)
+    dataset = images(200, 10)
     settings = settings.model_copy(update={"training": fast, "batch": 32})
-    training.fit(network, settings, given, Images(given.pixels[:0], given.classes[:0]), tmp_path)
-    winners = network.predict_on_batch(given.pixels).argmax(axis=1)
-    recall = (winners[given.classes == 1] == 1).mean()
+    training.fit(network, settings, dataset, Dataset(dataset.pixels[:0], dataset.classes[:0]), tmp_path)
+    winners = network.predict_on_batch(dataset.pixels).argmax(axis=1)
+    recall = (winners[dataset.classes == 1] == 1).mean()
     assert bool(recall > 0.6) is found

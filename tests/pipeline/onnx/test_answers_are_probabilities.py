@@ -1,4 +1,4 @@
-"""A model that answers with anything but probabilities gets neither a bundle nor metrics."""
+"""A model whose outputs are not probabilities is neither exported nor evaluated."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import onnx
 import pytest
 
 from pipeline.errors import NotProbabilities
-from pipeline.evaluation.batch_prediction import ask
-from pipeline.onnx import probability_check
+from pipeline.evaluation.batch_prediction import predict_folder
+from pipeline.onnx.probability_check import check_probabilities
 from pipeline.stages.export import write_golden
-from serving.artifact.bundle import GRAPH
+from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, filled, graph, write_bundle
+from tests.serving.bundles import COLOURS, one_colour_png, onnx_graph, write_bundle
 
 
 def ending(with_operator: str, folder: Path) -> Path:
-    """The tiny bundle, whose graph ends with another operator than Softmax."""
-    model = onnx.load_from_string(graph())
+    """The tiny bundle with another final operator than Softmax."""
+    model = onnx.load_from_string(onnx_graph())
     last = model.graph.node[-1]
     last.op_type = with_operator
     del last.attribute[:]
@@ -26,11 +26,11 @@ def ending(with_operator: str, folder: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A picture of each class."""
+    """An image of each class."""
     for number, rgb in enumerate(COLOURS.values()):
         path = tmp_path / f"test/c{number}/0.png"
         path.parent.mkdir(parents=True)
-        path.write_bytes(filled(rgb))
+        path.write_bytes(one_colour_png(rgb))
     return tmp_path / "test"
 
 
@@ -53,10 +53,10 @@ def images(tmp_path: Path) -> Path:
 def test_values_from_0_to_1_that_add_up_to_1(answer: list[float], right: bool) -> None:
     row = np.array(answer, dtype=np.float32)
     if right:
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
         return
     with pytest.raises(NotProbabilities, match=r"cat/1\.png.*softmax"):
-        probability_check.check(row, Path("cat/1.png"))
+        check_probabilities(row, Path("cat/1.png"))
 
 
 @pytest.mark.parametrize("operator", ["Identity", "Sigmoid", "Relu", "LogSoftmax"])
@@ -65,6 +65,6 @@ def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Pa
     with pytest.raises(NotProbabilities, match="add up to"):
         write_golden(bundle, sorted(images.rglob("*.png")), 2)
     with pytest.raises(NotProbabilities, match="add up to"):
-        ask(Predictor.open(bundle), images)
-    # What was pinned once can still be compared with.
-    assert len(ask(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)
+        predict_folder(Predictor.open(bundle), images)
+    # A version that was pinned earlier can still be compared with.
+    assert len(predict_folder(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)

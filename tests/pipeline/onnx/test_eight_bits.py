@@ -1,4 +1,4 @@
-"""The 8-bit graph: the same bytes wherever it is made, the same answers everywhere, near those of float32."""
+"""The 8-bit graph: the same bytes and predictions on every machine, and predictions close to float32."""
 
 import hashlib
 import os
@@ -16,57 +16,59 @@ import pytest
 from pipeline.network import architectures
 from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
-from pipeline.onnx.quantisation import quantised, rounded
+from pipeline.onnx.quantisation import quantise, round_limit
 from serving.model.decoder import Preprocessing, decode
-from serving.model.predictor import load
+from serving.model.predictor import create_session
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
-from tests.pipeline.pictures import COLOURS, draw
+from tests.pipeline.sample_images import COLOURS, draw_image
 from tests.repo.imports import ROOT
 
 QUANTISE = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.onnx.quantisation import quantised
+from pipeline.onnx.quantisation import quantise
 folder = Path(sys.argv[1])
-made = quantised((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
+made = quantise((folder / "float.onnx").read_bytes(), np.load(folder / "pictures.npy"))
 Path(sys.argv[2]).write_bytes(made)
 """
 ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from serving.model.predictor import load
+from serving.model.predictor import create_session
 folder, exact = Path(sys.argv[1]), sys.argv[2] == "exact"
-session = load((folder / "int8.onnx").read_bytes(), 1, exact)
+session = create_session((folder / "int8.onnx").read_bytes(), 1, exact)
 np.save(folder / f"{sys.argv[2]}.npy", session.run(None, {"image": np.load(folder / "pictures.npy")})[0])
 """
-# The oldest CPU that ONNX Runtime has its own 8-bit kernels for; it lacks VNNI.
+# The oldest CPU for which ONNX Runtime has 8-bit kernels; it has no VNNI instructions.
 OLD_CPU = ("qemu-x86_64", "-cpu", "Haswell")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network in float32 and in 8 bits, and the pictures that it was shown."""
+    """A folder with a network in float32 and in 8 bits, and the images for calibration."""
     path = tmp_path_factory.mktemp("graphs")
-    files = [draw(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)]
+    files = [
+        draw_image(path / f"{colour}{seed}.png", colour, seed) for colour in COLOURS for seed in range(8)
+    ]
     pictures = np.stack([decode(file.read_bytes(), Preprocessing(32, 1.0)) for file in files])
     keras.utils.set_random_seed(1)
-    model = architectures.scratch(SETTINGS, classes=len(COLOURS))
-    # Random weights in 52 layers would tell the pictures apart by little more than what 8 bits add.
+    model = architectures.build_scratch(SETTINGS, classes=len(COLOURS))
+    # With random weights the differences between images would be as small as the quantisation error.
     model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
     model.fit(pictures, np.repeat(np.arange(len(COLOURS)), 8), epochs=20, batch_size=24, verbose=0)
     for _ in range(40):
         model(pictures, training=True)
     (path / "float.onnx").write_bytes(keras_to_onnx.to_bytes(model))
     np.save(path / "pictures.npy", pictures)
-    (path / "int8.onnx").write_bytes(quantised((path / "float.onnx").read_bytes(), pictures))
+    (path / "int8.onnx").write_bytes(quantise((path / "float.onnx").read_bytes(), pictures))
     return path
 
 
 def answers(path: Path, exact: bool = False) -> npt.NDArray[np.float32]:
-    """What a graph says of the pictures beside it."""
-    session = load(path.read_bytes(), 1, exact)
+    """The predictions of a graph for the images in its folder."""
+    session = create_session(path.read_bytes(), 1, exact)
     pictures = np.load(path.with_name("pictures.npy"))
     found: npt.NDArray[np.float32] = session.run(None, {"image": pictures})[0]
     return found
@@ -81,7 +83,7 @@ def python(*arguments: str, before: tuple[str, ...] = (), **variables: str) -> N
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_bytes_depend_on_graph_and_images_alone(folder: Path, tmp_path: Path, seed: str) -> None:
-    # The quantiser keeps names in sets, whose order changes with the seed.
+    # The quantiser iterates over sets of names, whose order depends on the hash seed.
     one_core = ("taskset", "-c", "0") if sys.platform == "linux" else ()
     python(QUANTISE, str(folder), str(tmp_path / "made"), before=one_core, PYTHONHASHSEED=seed)
     made, expected = (file.read_bytes() for file in (tmp_path / "made", folder / "int8.onnx"))
@@ -94,7 +96,7 @@ def test_graph_has_the_contract_of_the_bundle(folder: Path) -> None:
     assert (image.name, probabilities.name) == ("image", "probabilities")
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim] == ["batch", 32, 32, 3]
-    # Nothing of ONNX Runtime's own: any runtime may read it.
+    # No operators of ONNX Runtime's own domain, so that every runtime can load it.
     assert {entry.domain for entry in model.opset_import} == {""}
     assert len({node.name for node in model.graph.node}) == len(model.graph.node)
 
@@ -109,7 +111,7 @@ def test_layers_are_in_eight_bits_and_their_ends_are_not(folder: Path) -> None:
     assert Counter(made for names in inputs for made in names) == {"DequantizeLinear": 3 * len(inputs)}
     kernels = [t for t in tensors.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
     assert len(kernels) == len(inputs)
-    # Per channel: as many scales as a kernel has outputs.
+    # Per channel: a kernel has as many scales as outputs.
     assert sum(len(t.dims) == 1 for t in tensors.values() if t.data_type == onnx.TensorProto.FLOAT) > len(
         inputs
     )
@@ -121,7 +123,7 @@ def test_answers_are_near_those_of_float32(folder: Path) -> None:
     exact, near = answers(folder / "float.onnx"), answers(folder / "int8.onnx")
     assert np.corrcoef(np.log(exact).ravel(), np.log(near).ravel())[0, 1] > 0.98
     assert np.abs(exact - near).mean() < 0.1
-    # Not in steps of 1/255, which would add up to something else.
+    # The softmax is not quantised: in steps of 1/255 the sum would not be 1.
     np.testing.assert_allclose(near.sum(axis=1), 1, atol=1e-5)
     assert np.ptp(near, axis=0).max() > 0.1
 
@@ -138,17 +140,21 @@ needs_emulator = pytest.mark.skipif(
 )
 
 
+# Slow: Python and ONNX Runtime take half a minute on an emulated CPU. The test above uses the kernels
+# that older CPUs need.
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     for way in ("exact", "fast"):
         python(ANSWER, str(folder), way, before=OLD_CPU)
     here = answers(folder / "int8.onnx")
-    # The softmax is float32, and its last digit the CPU's own.
+    # The softmax is computed in float32, whose last digit depends on the CPU.
     np.testing.assert_allclose(np.load(folder / "exact.npy"), here, atol=1e-6)
-    # This is what `exact` prevents there.
+    # The saturation that `exact` avoids.
     assert np.abs(np.load(folder / "fast.npy") - here).max() > 1e-3
 
 
+@pytest.mark.slow
 @needs_emulator
 def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     python(QUANTISE, str(folder), str(tmp_path / "made"), before=OLD_CPU)
@@ -157,7 +163,7 @@ def test_a_cpu_without_vnni_makes_the_same_bytes(folder: Path, tmp_path: Path) -
 
 def test_ranges_are_rounded_a_little() -> None:
     values = np.random.default_rng(5).normal(0, 10, 1000).astype(np.float32)
-    assert np.abs(rounded(values) / values - 1).max() <= 2**-8
-    # The last digit, which is the CPU's own, rarely decides.
-    assert (rounded(values) == rounded(np.nextafter(values, np.float32(np.inf)))).mean() > 0.99
-    assert rounded(np.array([0.0, 6.0, -1.0, 1e-30], np.float32)).tolist()[:3] == [0.0, 6.0, -1.0]
+    assert np.abs(round_limit(values) / values - 1).max() <= 2**-8
+    # A difference in the last digit between CPUs rarely changes the result.
+    assert (round_limit(values) == round_limit(np.nextafter(values, np.float32(np.inf)))).mean() > 0.99
+    assert round_limit(np.array([0.0, 6.0, -1.0, 1e-30], np.float32)).tolist()[:3] == [0.0, 6.0, -1.0]

@@ -1,4 +1,4 @@
-"""A project that is no git repository, as a zip download is, is told how to become one."""
+"""Outside a git repository, as in an unpacked zip file, the error says how to create one."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.pipeline.projects import AUTHOR, ROOT, TINY, Project
 
 @pytest.fixture
 def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A folder with params and photos that git does not know."""
+    """A folder with params and photos that is not a git repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     Path("params.yaml").write_text(TINY)
@@ -28,11 +28,11 @@ def test_run_says_git_init_and_changes_nothing(download: Project) -> None:
     assert (download.root / "params.yaml").read_text() == TINY
 
 
-def test_what_it_says_helps(download: Project) -> None:
+def test_the_commands_of_the_error_work(download: Project) -> None:
     with pytest.raises(RepositoryMissing, match="git init"):
         require_repository()
     download.succeed("git", "init", "-q")
-    with pytest.raises(RepositoryMissing, match=r"Once: `git add -A && git commit"):
+    with pytest.raises(RepositoryMissing, match=r"Run once: `git add -A && git commit"):
         require_repository()
     download.succeed("sh", "-c", 'git add -A && git commit -q -m "Begin"')
     require_repository()
@@ -45,7 +45,7 @@ def test_without_git_it_says_so(download: Project, monkeypatch: pytest.MonkeyPat
 
 
 def test_make_hands_a_name_with_spaces_over_whole() -> None:
-    """Otherwise it is an argument too many, and what is said is of no use."""
+    """An unquoted name would become two arguments, and the error would not mention the name."""
     shown = subprocess.run(
         ["make", "-n", "run", "MODEL=my pets"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,19 +1,34 @@
-"""The tutorial's model on real weights and real photos, and fine-tuning from them; from Keras's cache."""
+"""The tutorial's model with real weights on real photos, and fine-tuning; both come from Keras's cache.
+
+What takes minutes is slow: building the model (two minutes), fine-tuning it (one). Short tests of the same
+networks, in this process, represent them.
+"""
 
 import json
 import os
 import shutil
 from pathlib import Path
+from textwrap import indent
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import yaml
 
-from pipeline.evaluation.batch_prediction import ask
-from serving.artifact.bundle import FLOAT_GRAPH
-from serving.model.predictor import Predictor
-from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, needs_photos, needs_weights, predictions
-from tests.pipeline.pictures import class_folders
-from tests.pipeline.projects import Project, copy_of_the_working_tree
+from pipeline import params
+from pipeline.environment import Environment
+from pipeline.evaluation.batch_prediction import predict_folder
+from pipeline.network import architectures
+from pipeline.network.backend import keras
+from pipeline.network.imagenet import fetch_labels as imagenet_labels
+from pipeline.onnx import keras_to_onnx
+from pipeline.project.starter_params import STARTER_SECTION
+from serving.artifact.manifest import FLOAT_GRAPH
+from serving.model.decoder import Preprocessing, decode
+from serving.model.predictor import Predictor, create_session
+from tests.imagenet import GOLDFISH, LAYOUT, OFFLINE, PHOTOS, needs_photos, needs_weights, predictions
+from tests.pipeline.projects import ROOT, Project, copy_of_the_working_tree
+from tests.pipeline.sample_images import write_class_folders
 from tests.serving.servers import running
 
 
@@ -23,6 +38,46 @@ def copy(tmp_path: Path) -> Project:
     return copy_of_the_working_tree(tmp_path / "project", OFFLINE)
 
 
+@pytest.fixture(scope="module")
+def photos() -> dict[str, bytes]:
+    """A few of ImageNet's photos by the id of their class, the goldfish among them."""
+    with ZipFile(PHOTOS) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))
+        return {Path(name).name.partition("_")[0]: archive.read(name) for name in names[1::100]}
+
+
+@needs_weights
+@needs_photos
+def test_published_weights_recognise_a_few_photos_in_keras_and_in_onnx(photos: dict[str, bytes]) -> None:
+    settings = params.load(ROOT / "params.yaml").for_model("imagenet").build
+    assert isinstance(settings, params.Pretrained)
+    network = architectures.build_pretrained(settings)
+    preprocessing = Preprocessing(settings.size, settings.crop)
+    images = np.stack([decode(data, preprocessing) for data in photos.values()])
+    expected = network.predict(images, verbose=0)
+    session = create_session(keras_to_onnx.to_bytes(network), 1, False)
+    np.testing.assert_allclose(session.run(None, {"image": images})[0], expected, atol=1e-4)
+    labels = imagenet_labels(Environment.read())
+    found = [labels[row.argmax()].id for row in expected]
+    assert "n01443537" in found
+    assert sum(one == other for one, other in zip(found, photos, strict=True)) >= len(photos) - 2
+
+
+@needs_weights
+def test_fine_tuning_starts_from_the_published_weights(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(f"models: [pets]\npets:\n{indent(STARTER_SECTION, '  ')}")
+    settings = params.load(tmp_path / "params.yaml").for_model("pets").build
+    assert isinstance(settings, params.Finetune)
+    network = architectures.build_finetune(settings, classes=3)
+    assert network.output_shape == (None, 3)
+    published = keras.applications.MobileNetV2(weights="imagenet", alpha=settings.alpha).get_weights()
+    begun = network.get_weights()
+    assert len(begun) == len(published)
+    for one, other in zip(begun[:-2], published[:-2], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
 @needs_weights
 @needs_photos
 def test_photos_of_a_thousand_classes_are_recognised(imagenet: Project) -> None:
@@ -48,6 +103,7 @@ def test_photos_of_a_thousand_classes_are_recognised(imagenet: Project) -> None:
     assert text.count("#") == (Path(__file__).parents[3] / "params.yaml").read_text().count("#")
 
 
+@pytest.mark.slow
 @needs_weights
 @needs_photos
 def test_keras_float32_and_8_bits_agree_on_photos(imagenet: Project) -> None:
@@ -60,10 +116,14 @@ def test_keras_float32_and_8_bits_agree_on_photos(imagenet: Project) -> None:
     assert metrics["quantisation"]["top1_lost"] <= 0.005
     served = Predictor.open(root / LAYOUT.bundle)
     floats = Predictor.open(root / LAYOUT.bundle, graph=FLOAT_GRAPH)
-    agreed = ask(served, root / LAYOUT.test).predicted == ask(floats, root / LAYOUT.test).predicted
+    agreed = (
+        predict_folder(served, root / LAYOUT.test).predicted
+        == predict_folder(floats, root / LAYOUT.test).predicted
+    )
     assert agreed.mean() >= 0.98
 
 
+@pytest.mark.slow
 @needs_weights
 @needs_photos
 def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -> None:
@@ -78,9 +138,10 @@ def test_what_was_measured_is_what_is_served_photo_by_photo(imagenet: Project) -
         assert server.get("/model").json()["metrics"]["images"] == len(measured)
 
 
+@pytest.mark.slow
 @needs_weights
 def test_a_folder_of_photos_is_fine_tuned(copy: Project) -> None:
-    class_folders(copy.root / "data/raw/colours", images=24, side=100)
+    write_class_folders(copy.root / "data/raw/colours", images=24, side=100)
     described = copy.pipeline("run", "colours", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "described colours" in described.stdout
     # The registry is down, but everything up to it was done, and is kept.

@@ -1,4 +1,4 @@
-"""A fork of a project with `dvc add`ed photos, and without its remote, has only DVC's record of them."""
+"""A fork of a project with `dvc add`ed photos, and without its remote, has only their .dvc file."""
 
 from pathlib import Path
 
@@ -40,12 +40,12 @@ def test_what_has_changed_says_whose_photos_it_needs(fork: Project) -> None:
     finally:
         path.write_text(before)
     assert done.returncode != 0
-    assert "error: tiny cannot be built here: of data/raw/tiny there is only DVC's record." in done.stderr
+    assert "error: tiny cannot be built here: only the .dvc file of data/raw/tiny is here." in done.stderr
     assert "`dvc pull`" in done.stderr
 
 
 def test_run_says_so_too(fork: Project) -> None:
     done = fork.pipeline("run", "tiny")
     assert done.returncode == 1
-    assert "of data/raw/tiny there is only DVC's record" in done.stderr
+    assert "only the .dvc file of data/raw/tiny is here" in done.stderr
     assert "`make run` builds one" not in done.stderr

@@ -1,4 +1,4 @@
-"""pipeline.yml, run here: what a pull request changes is run and reported, what is on main is registered."""
+"""Runs pipeline.yml: it runs and reports what a pull request changes, and registers what is on main."""
 
 import os
 import shutil
@@ -17,20 +17,20 @@ from tests.workflows.runner import HEAD, Event, Runner
 MAIN = Event("push", "refs/heads/main")
 PULL, FORK = (Event("pull_request", "refs/pull/1/merge", fork=fork) for fork in (False, True))
 
-# CML and gh themselves want GitHub. What is tested is what they are told, and that they send the same bytes:
-# what is appended to a report here is what CML 0.20.6 appends.
+# Substitutes for CML, gh and npm, which need GitHub or the network. They record their arguments and what
+# would be posted; the appended mark is that of CML 0.20.6.
 CML = f"""\
 const fs = require("fs");
-const given = process.env;
-const told = [given.REPO_TOKEN, given.PUBLISH, given.NODE_OPTIONS, ...process.argv.slice(2)];
-const report = fs.readFileSync(told[told.length - 1], "utf-8");
+const env = process.env;
+const args = [env.REPO_TOKEN, env.PUBLISH, env.NODE_OPTIONS, ...process.argv.slice(2)];
+const report = fs.readFileSync(args[args.length - 1], "utf-8");
 const mark = `![](https://cml.dev/watermark.png#{HEAD} "CML watermark goldfish")`;
-fs.writeFileSync(given.RUNNER_TEMP + "/told", told.join("\\n") + "\\n");
-fs.writeFileSync(given.RUNNER_TEMP + "/sent", report + "\\n\\n" + mark);
+fs.writeFileSync(env.RUNNER_TEMP + "/arguments", args.join("\\n") + "\\n");
+fs.writeFileSync(env.RUNNER_TEMP + "/sent", report + "\\n\\n" + mark);
 """
 GH = """\
 #!/bin/sh
-printf '%s\\n' "$GH_TOKEN" "$@" > "$RUNNER_TEMP/told"
+printf '%s\\n' "$GH_TOKEN" "$@" > "$RUNNER_TEMP/arguments"
 cat > "$RUNNER_TEMP/sent"
 """
 NPM = """\
@@ -48,7 +48,7 @@ def command(path: Path, text: str) -> None:
 
 @pytest.fixture
 def runner(built: Project, tmp_path: Path) -> Runner:
-    """A machine of GitHub's for the built project; main has run before, so DVC's cache is kept."""
+    """A GitHub runner for the built project; an earlier run on main has saved DVC's cache."""
     source = built.clone(tmp_path / "source")
     command(tmp_path / "cml/bin/cml.js", CML)
     for name, text in (("gh", GH), ("npm", NPM)):
@@ -56,44 +56,44 @@ def runner(built: Project, tmp_path: Path) -> Runner:
     machine = Runner(
         source,
         tmp_path / "runner",
-        instead={"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"},
-        others={"iterative/cml": tmp_path / "cml"},
+        overrides={"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        repositories={"iterative/cml": tmp_path / "cml"},
     )
     shutil.copytree(built.root / ".dvc/cache", tmp_path / "runner/cache/dvc-of-main")
     return machine
 
 
-def sent(runner: Runner) -> bytes:
-    """What was posted as the comment."""
+def posted(runner: Runner) -> bytes:
+    """The comment that was posted."""
     return (runner.folder / "comment-temporary/sent").read_bytes()
 
 
-def told(runner: Runner) -> list[str]:
-    """What the program that posts was told."""
-    return (runner.folder / "comment-temporary/told").read_text().splitlines()
+def arguments(runner: Runner) -> list[str]:
+    """The token and the arguments of the program that posts."""
+    return (runner.folder / "comment-temporary/arguments").read_text().splitlines()
 
 
 @pytest.fixture
 def tracking(tmp_path: Path) -> Iterator[str]:
-    """An MLflow server with nothing in it."""
+    """An empty MLflow server."""
     (tmp_path / "mlflow").mkdir()
     with mlflow_server(tmp_path / "mlflow") as server:
         yield server
 
 
 def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None:
-    """A parameter was changed in the browser: nobody has run anything."""
+    """A parameter was changed on GitHub's page, so no stage has run."""
     runner.source.succeed("git", "switch", "-q", "-c", "change")
     params = runner.source.root / "params.yaml"
     params.write_text(params.read_text().replace("dropout: 0.1", "dropout: 0.2"))
     runner.source.commit("more dropout")
     ended = runner.run("pipeline.yml", PULL)
     assert runner.step("Is dvc.lock what code, params and data say?").code != 0
-    # The check is red, and the report is there all the same.
-    assert ended == {"evaluate": "failure", "register": "skipped", "comment": "success"}, runner.done
-    ran = runner.step("Run what has changed").printed
-    assert "Running stage 'build@tiny'" in ran
-    assert "Stage 'prepare@tiny' didn't change" in ran
+    # The check fails, and the report is posted nevertheless.
+    assert ended == {"evaluate": "failure", "register": "skipped", "comment": "success"}, runner.results
+    output = runner.step("Run what has changed").output
+    assert "Running stage 'build@tiny'" in output
+    assert "Stage 'prepare@tiny' didn't change" in output
     for words in (
         "**tiny: passed",
         "The committed `dvc.lock` is out of date",
@@ -103,11 +103,11 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None
     ):
         assert words in runner.summary
     assert "](report/" not in runner.summary
-    assert told(runner) == [
+    assert arguments(runner) == [
         *("a-token", "false", ""),
         *("comment", "update", "--target=pr", "--watermark-title=goldfish", "--publish=false", "comment.md"),
     ]
-    assert sent(runner).decode().startswith(runner.summary)
+    assert posted(runner).decode().startswith(runner.summary)
     assert (runner.folder / "comment-temporary/installed").read_text() == "ci\ncml\n"
     kept = runner.folder / "artifacts/report"
     assert "](report/tiny-" in (kept / "report.md").read_text()
@@ -116,40 +116,42 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None
 
 def test_gh_sends_the_same_bytes_as_cml(runner: Runner) -> None:
     evaluated = {"evaluate": "success", "register": "skipped", "comment": "success"}
-    assert runner.run("pipeline.yml", PULL) == evaluated, runner.done
-    by_cml = sent(runner)
+    assert runner.run("pipeline.yml", PULL) == evaluated, runner.results
+    by_cml = posted(runner)
     for job in ("evaluate", "comment"):
         shutil.rmtree(runner.folder / job)
     shutil.rmtree(runner.folder / "comment-temporary")
     (runner.folder / "summary").unlink()
-    runner.variables, runner.others = {"COMMENT_WITH": "gh", "PUBLISH_PICTURES": "true"}, {}
-    assert runner.run("pipeline.yml", PULL) == evaluated, runner.done
-    assert sent(runner) == by_cml
-    assert told(runner) == [
+    runner.variables, runner.repositories = {"COMMENT_WITH": "gh", "PUBLISH_PICTURES": "true"}, {}
+    assert runner.run("pipeline.yml", PULL) == evaluated, runner.results
+    assert posted(runner) == by_cml
+    assert arguments(runner) == [
         *("a-token", "pr", "comment", "7", "--repo", "Owner/Goldfish"),
         *("--edit-last", "--create-if-none", "--body-file", "-"),
     ]
-    # Without CML nothing of it is fetched.
+    # Without CML, npm is not called.
     assert not (runner.folder / "comment-temporary/installed").exists()
 
 
+# Slow: 10 s for one option; the run with gh sets it too.
+@pytest.mark.slow
 def test_pictures_are_published_where_that_is_wanted(runner: Runner) -> None:
     runner.variables = {"PUBLISH_PICTURES": "true"}
-    assert runner.run("pipeline.yml", PULL)["comment"] == "success", runner.done
-    assert told(runner)[1:3] == ["true", "--no-experimental-fetch"]
-    assert told(runner)[-2:] == ["--publish=true", "report.md"]
+    assert runner.run("pipeline.yml", PULL)["comment"] == "success", runner.results
+    assert arguments(runner)[1:3] == ["true", "--no-experimental-fetch"]
+    assert arguments(runner)[-2:] == ["--publish=true", "report.md"]
 
 
 def test_main_is_registered_and_fills_the_cache(runner: Runner, tracking: str) -> None:
     runner.secrets = {"MLFLOW_TRACKING_URI": tracking}
     ended = runner.run("pipeline.yml", MAIN)
-    assert ended == {"evaluate": "success", "register": "success", "comment": "skipped"}, runner.done
-    # All that was built before is in the cache.
-    assert "Running stage" not in runner.step("Run what has changed").printed
-    assert "Running stage 'e" not in runner.step("Register").printed
+    assert ended == {"evaluate": "success", "register": "success", "comment": "skipped"}, runner.results
+    # All outputs are in the restored cache.
+    assert "Running stage" not in runner.step("Run what has changed").output
+    assert "Running stage 'e" not in runner.step("Register").output
     pin = Pin.read(runner.source.root / "pins/tiny.json")
-    assert connect(tracking).get("tiny", pin.digest).number == 1
-    (saved,) = [given for action, given in runner.given if action == "actions/cache/save"]
+    assert connect(tracking).get_by_digest("tiny", pin.digest).number == 1
+    (saved,) = [inputs for action, inputs in runner.actions if action == "actions/cache/save"]
     assert (runner.folder / "cache" / saved["key"] / "files/md5").is_dir()
     assert "**tiny: passed" in runner.summary
 

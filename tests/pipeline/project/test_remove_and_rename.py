@@ -1,4 +1,4 @@
-"""`remove` and `rename` take everything along that belongs to a model, and nothing of any other one."""
+"""`remove` and `rename` change everything that belongs to a model, and nothing of other models."""
 
 import json
 import re
@@ -10,11 +10,11 @@ import yaml
 
 from pipeline import params
 from pipeline.__main__ import main
-from pipeline.project import text_edits
+from pipeline.project import yaml_edits
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
-from pipeline.registry.registration import ensure
-from tests.pipeline.candidates import LAYOUT, candidate
+from pipeline.registry.registration import ensure_registered
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import ROOT, TINY, Project
 
 PARAMS = (ROOT / "params.yaml").read_text()
@@ -32,10 +32,10 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"photo")
     shutil.copytree("data/raw/tiny", "data/raw/other")
-    lock = text_edits.renamed_stages(LOCK, "digits", "tiny")
+    lock = yaml_edits.rename_stages(LOCK, "digits", "tiny")
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
-    candidate()
-    promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    write_candidate()
+    promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     project.commit("all there is")
     return project
 
@@ -64,7 +64,7 @@ def test_nothing_is_removed_without_consent(
         assert words in said.out
     assert "python -m pipeline remove tiny --yes" in said.err
     assert everything() == before
-    assert len(registry.versions("tiny")) == 1
+    assert len(registry.list_versions("tiny")) == 1
 
 
 def test_all_that_belongs_to_a_model_is_removed(
@@ -84,13 +84,13 @@ def test_all_that_belongs_to_a_model_is_removed(
     }
     assert not [path for path in everything() if "tiny" in Path(path).parts or path == "pins/tiny.json"]
     assert Path("data/raw/other/red/0.jpg").exists()
-    assert registry.versions("tiny") == []
-    # Again there is nothing; and the name is free.
+    assert registry.list_versions("tiny") == []
+    # A second call finds no model, and the name can be used again.
     assert main(["remove", "tiny", "--yes"]) == 1
     assert "no model 'tiny'" in capsys.readouterr().err
     Path("params.yaml").write_text(TINY)
-    candidate()
-    assert ensure(LAYOUT, registry).number == 1
+    write_candidate()
+    assert ensure_registered(LAYOUT, registry).number == 1
 
 
 @pytest.mark.parametrize("name", ["..", "../data", "models", "", ".", "tiny/../other"])
@@ -133,7 +133,7 @@ def test_a_renamed_model_keeps_what_does_not_depend_on_its_name(
 
 
 def test_dvc_agrees(built: Project, tmp_path: Path) -> None:
-    """Nothing is prepared or trained again under the new name, and without any model DVC is content."""
+    """DVC does not prepare or train again under the new name, and accepts a project without models."""
     copy = Project(tmp_path / "copy", built.environment)
     shutil.copytree(built.root, copy.root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
     assert copy.pipeline("rename", "tiny", "pets").returncode == 0
@@ -180,22 +180,22 @@ def test_a_name_that_cannot_be_taken_changes_nothing(
 
 
 def test_the_lock_is_that_of_the_new_name() -> None:
-    renamed = text_edits.renamed_stages(LOCK, "digits", "numbers")
-    # Only the name is another one: the same text, once it has the old name again.
+    renamed = yaml_edits.rename_stages(LOCK, "digits", "numbers")
+    # Only the name differs.
     assert re.sub(r"\bnumbers\b", "digits", renamed) == LOCK
-    # What the description says stays.
+    # The description in the params is not changed.
     assert re.findall(r".*\bdigits\b.*", renamed) == re.findall(r".* digits 0 to 9.*", LOCK)
-    assert text_edits.renamed_stages(LOCK, "digit", "x") == LOCK
-    assert yaml.safe_load(text_edits.without_stages(LOCK, "digits"))["stages"] == {}
+    assert yaml_edits.rename_stages(LOCK, "digit", "x") == LOCK
+    assert yaml.safe_load(yaml_edits.remove_stages(LOCK, "digits"))["stages"] == {}
 
 
 def test_other_sections_keep_their_comments() -> None:
     for model, other in (("digits", "imagenet"), ("imagenet", "digits")):
-        text = text_edits.without_section(PARAMS, model)
+        text = yaml_edits.remove_section(PARAMS, model)
         kept = [line for line in text.splitlines() if line.strip()]
         assert set(kept) - set(PARAMS.splitlines()) <= {"models: []"}
         sections = yaml.safe_load(text)
         assert sections.pop("models") == ([] if model == "digits" else ["digits"])
         assert sections == {other: yaml.safe_load(PARAMS)[other]}
-    assert "# The tutorial's model" in text_edits.without_section(PARAMS, "digits")
-    assert "# A small MobileNetV2" not in text_edits.without_section(PARAMS, "digits")
+    assert "# The tutorial's model" in yaml_edits.remove_section(PARAMS, "digits")
+    assert "# A small MobileNetV2" not in yaml_edits.remove_section(PARAMS, "digits")

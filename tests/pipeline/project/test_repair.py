@@ -1,4 +1,4 @@
-"""`repair` mends registry, alias and pin; what needs a decision or lost bytes it says, with what to do."""
+"""`repair` corrects registry, alias and pin; for the rest it prints the reason and what to do."""
 
 import shutil
 from collections.abc import Callable
@@ -6,43 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import Environment
-from pipeline.project.repair import State, repair
-from pipeline.registry.mlflow_registry import Registry, Version
+from pipeline.environment import Environment
+from pipeline.project.repair import RepairStatus, repair
+from pipeline.registry.mlflow_files import artifact_uri, verify_files
+from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from pipeline.registry.promotion import promote
-from pipeline.registry.registration import ensure
+from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 from tests.pipeline.registry.test_registry_survives import version_folder
 
 
 @pytest.fixture
-def pinned(project: Project, registry: Registry) -> Version:
-    """Version 1 is pinned and committed; its bundle is the workspace's."""
-    candidate()
-    version = ensure(LAYOUT, registry)
+def pinned(project: Project, registry: Registry) -> RegisteredVersion:
+    """Version 1 is pinned and committed; its bundle is in the workspace."""
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     promote(LAYOUT, registry, version)
     project.commit("pinned")
     return version
 
 
 def repaired() -> dict[str, str]:
-    """What `repair` says, by what became of it; the last line of each."""
-    return {str(finding.state): str(finding) for finding in repair(LAYOUT, Environment.read())}
+    """The last line that `repair` prints for each state."""
+    return {str(finding.status): str(finding) for finding in repair(LAYOUT, Environment.read())}
 
 
 def only_ok() -> bool:
-    return set(repaired()) == {State.OK}
+    return set(repaired()) == {RepairStatus.OK}
 
 
-def test_nothing_is_mended_where_nothing_is_wrong(pinned: Version) -> None:
+def test_nothing_is_mended_where_nothing_is_wrong(pinned: RegisteredVersion) -> None:
     assert only_ok()
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_copy_uses_its_own_files(
-    project: Project, pinned: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+    project: Project, pinned: RegisteredVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
     copy = tmp_path / "a copy"
     shutil.copytree(project.root, copy)
@@ -50,19 +51,19 @@ def test_a_copy_uses_its_own_files(
         shutil.rmtree(project.root / "mlartifacts")
     monkeypatch.chdir(copy)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert "mlflow.db no longer leads to" in repaired()[State.MENDED]
+    assert "mlflow.db no longer leads to" in repaired()[RepairStatus.REPAIRED]
     assert only_ok()
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     registry = Registry.connect(Environment.read())
-    added = ensure(LAYOUT, registry)
+    added = ensure_registered(LAYOUT, registry)
     for version in (pinned, added):
-        registry.verify(version)
-        assert registry.location(version).startswith((copy / "mlartifacts").as_uri())
+        verify_files(registry, version)
+        assert artifact_uri(registry, version).startswith((copy / "mlartifacts").as_uri())
     assert len(list((project.root / "mlartifacts").glob("models/*"))) == (0 if moved else 1)
 
 
 def test_what_a_copy_has_written_into_the_original_is_brought_home(
-    project: Project, pinned: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, pinned: RegisteredVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(project.root, copy, ignore=shutil.ignore_patterns("mlartifacts", "models"))
@@ -74,23 +75,25 @@ def test_what_a_copy_has_written_into_the_original_is_brought_home(
 
 
 @pytest.mark.parametrize("lost", ["everything", "a byte"])
-def test_files_come_back_from_the_workspace(project: Project, pinned: Version, lost: str) -> None:
+def test_files_come_back_from_the_workspace(project: Project, pinned: RegisteredVersion, lost: str) -> None:
     if lost == "everything":
         shutil.rmtree("mlartifacts")
     else:
         graph = version_folder(project) / "serving/model.onnx"
         graph.write_bytes(graph.read_bytes()[:-1] + b"x")
-    assert "models:/tiny/1: files put back from the workspace" in repaired()[State.MENDED]
+    assert "models:/tiny/1: files put back from the workspace" in repaired()[RepairStatus.REPAIRED]
     assert only_ok()
 
 
-def test_files_come_back_from_dvcs_cache(project: Project, pinned: Version, registry: Registry) -> None:
-    """A version that the workspace no longer has, but DVC built once."""
+def test_files_come_back_from_dvcs_cache(
+    project: Project, pinned: RegisteredVersion, registry: Registry
+) -> None:
+    """The version is no longer in the workspace, but in DVC's cache."""
     project.succeed("dvc", "init", "-q")
     (project.root / ".gitignore").unlink()
     project.succeed("dvc", "add", "-q", str(LAYOUT.bundle))
-    candidate(steepness=5.0)
-    ensure(LAYOUT, registry)
+    write_candidate(steepness=5.0)
+    ensure_registered(LAYOUT, registry)
     shutil.rmtree("mlartifacts")
     findings = [str(finding) for finding in repair(LAYOUT, Environment.read())]
     assert "mended     models:/tiny/1: files put back from DVC's cache" in findings
@@ -98,11 +101,13 @@ def test_files_come_back_from_dvcs_cache(project: Project, pinned: Version, regi
     assert only_ok()
 
 
-def test_bytes_that_nobody_has_are_said(project: Project, pinned: Version, registry: Registry) -> None:
+def test_bytes_that_nobody_has_are_said(
+    project: Project, pinned: RegisteredVersion, registry: Registry
+) -> None:
     project.succeed("dvc", "init", "-q")
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     shutil.rmtree("mlartifacts")
-    said = repaired()[State.LEFT]
+    said = repaired()[RepairStatus.NOT_REPAIRED]
     assert said.startswith(
         "NOT mended models:/tiny/1 is not what was registered: there are no files at file:"
     )
@@ -112,17 +117,17 @@ def test_bytes_that_nobody_has_are_said(project: Project, pinned: Version, regis
     assert said in done.stdout
 
 
-def test_the_alias_follows_the_pin(pinned: Version, registry: Registry) -> None:
-    candidate(steepness=5.0)
-    registry.set_alias(ensure(LAYOUT, registry), "champion")
-    assert "the alias champion is version 1, no longer version 2" in repaired()[State.MENDED]
+def test_the_alias_follows_the_pin(pinned: RegisteredVersion, registry: Registry) -> None:
+    write_candidate(steepness=5.0)
+    registry.set_alias(ensure_registered(LAYOUT, registry), "champion")
+    assert "the alias champion is version 1, no longer version 2" in repaired()[RepairStatus.REPAIRED]
     registry.client.delete_registered_model_alias("tiny", "champion")
-    assert "the alias champion is version 1, no longer nothing" in repaired()[State.MENDED]
+    assert "the alias champion is version 1, no longer nothing" in repaired()[RepairStatus.REPAIRED]
     assert only_ok()
 
 
 def test_a_lost_registry_gets_the_pinned_version_again(project: Project, database: bytes) -> None:
-    bundle = candidate()
+    bundle = write_candidate()
     LAYOUT.pin.parent.mkdir()
     LAYOUT.pin.write_bytes(Pin("tiny", 7, bundle.digest).to_bytes())
     (project.root / "mlflow.db").write_bytes(database)
@@ -132,9 +137,11 @@ def test_a_lost_registry_gets_the_pinned_version_again(project: Project, databas
     assert only_ok()
 
 
-def test_a_pin_that_nobody_has_is_said(pinned: Version) -> None:
+def test_a_pin_that_nobody_has_is_said(pinned: RegisteredVersion) -> None:
     LAYOUT.pin.write_bytes(Pin("tiny", 7, "0" * 64).to_bytes())
-    assert "`python -m pipeline fetch tiny` brings or builds the bundle" in repaired()[State.LEFT]
+    assert (
+        "`python -m pipeline fetch tiny` brings or builds the bundle" in repaired()[RepairStatus.NOT_REPAIRED]
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,35 +149,35 @@ def test_a_pin_that_nobody_has_is_said(pinned: Version) -> None:
     [lambda pin: pin.unlink(), lambda pin: pin.write_text("{"), lambda pin: pin.write_bytes(b"\r\n")],
 )
 def test_a_pin_that_cannot_be_read_is_what_git_has(
-    pinned: Version, break_it: Callable[[Path], object]
+    pinned: RegisteredVersion, break_it: Callable[[Path], object]
 ) -> None:
     break_it(LAYOUT.pin)
-    assert "version 1 again, as commit" in repaired()[State.MENDED]
+    assert "version 1 again, as commit" in repaired()[RepairStatus.REPAIRED]
     assert Pin.read(LAYOUT.pin).digest == pinned.digest
     assert only_ok()
 
 
 def test_a_pin_in_conflict_is_for_somebody_to_decide(
-    project: Project, pinned: Version, registry: Registry
+    project: Project, pinned: RegisteredVersion, registry: Registry
 ) -> None:
     project.succeed("git", "switch", "-q", "-c", "other")
     for steepness, branch in ((5.0, "other"), (6.0, "main")):
         project.succeed("git", "switch", "-q", branch)
-        candidate(steepness)
-        promote(LAYOUT, registry, ensure(LAYOUT, registry))
+        write_candidate(steepness)
+        promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
         project.commit(branch)
     assert project.run("git", "merge", "-q", "other").returncode == 1
     before = LAYOUT.pin.read_bytes()
     assert b"<<<<<<<" in before
-    assert "is in conflict: `git checkout --ours -- pins/tiny.json`" in repaired()[State.LEFT]
+    assert "is in conflict: `git checkout --ours -- pins/tiny.json`" in repaired()[RepairStatus.NOT_REPAIRED]
     assert LAYOUT.pin.read_bytes() == before
 
 
 def test_an_uncommitted_pin_of_a_withdrawn_version_is_said(
-    project: Project, pinned: Version, registry: Registry
+    project: Project, pinned: RegisteredVersion, registry: Registry
 ) -> None:
-    candidate(steepness=5.0)
-    second = promote(LAYOUT, registry, ensure(LAYOUT, registry))
+    write_candidate(steepness=5.0)
+    second = promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     project.commit("second")
     promote(LAYOUT, registry, pinned)
     project.commit("back")

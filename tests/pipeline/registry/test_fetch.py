@@ -1,4 +1,4 @@
-"""The pinned bundle is had from wherever it is; another one takes its place only where that was asked for."""
+"""`fetch` gets the pinned bundle from any of its places; only `--stand-in` accepts another one."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.registry.fetch import UNREGISTERED
 from serving.artifact.bundle import Bundle
+from serving.artifact.download import default_destination
 from serving.artifact.pin import Pin
-from serving.pull import place
 from tests.pipeline.projects import Project
 
 PIN, BUNDLE = Path("pins/tiny.json"), Path("models/tiny/bundle")
@@ -15,7 +15,7 @@ PIN, BUNDLE = Path("pins/tiny.json"), Path("models/tiny/bundle")
 
 @pytest.fixture
 def clone(built: Project, tmp_path: Path) -> Project:
-    """A clone, which has no data, no models and no registry."""
+    """A clone without data, models and registry."""
     clone = built.clone(tmp_path / "clone")
     (clone.root / ".venv").mkdir()
     for mark in (".created", ".pipeline"):
@@ -36,7 +36,7 @@ def test_the_registry_is_asked(built: Project, clone: Project) -> None:
     registry = f"sqlite:///{built.root / 'mlflow.db'}"
     done = clone.pipeline("fetch", "tiny", MLFLOW_TRACKING_URI=registry)
     assert "by way of workspace and registry" in done.stdout, done.stderr
-    pulled = place(clone.root / "models", Pin.read(clone.root / PIN))
+    pulled = default_destination(clone.root / "models", Pin.read(clone.root / PIN))
     assert Bundle.open(pulled).digest == pinned(clone)
 
 
@@ -59,7 +59,7 @@ def test_it_is_built_again_or_something_else_stands_in(clone: Project) -> None:
     (clone.root / PIN).write_bytes(Pin("tiny", 1, "0" * 64).to_bytes())
     done = clone.pipeline("fetch", "tiny")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be had here. Tried:\n")
+    assert done.stderr.startswith(f"error: {PIN} names {'0' * 64}, which cannot be obtained here. Tried:\n")
     for words in ("workspace and registry: ", "DVC: ", f"building it again: {BUNDLE}/manifest.json has"):
         assert words in done.stderr
     assert "DVC_REMOTE" in done.stderr

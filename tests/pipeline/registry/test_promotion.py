@@ -7,21 +7,23 @@ import mlflow
 import pytest
 
 from pipeline.errors import HistoryShallow, RegistryUnavailable, VersionDamaged
-from pipeline.project.run import alias, pin_unless_withdrawn
-from pipeline.registry import pins
-from pipeline.registry.mlflow_registry import Registry, Version
-from pipeline.registry.promotion import promote, rollback, withdrawn
-from pipeline.registry.registration import ensure
+from pipeline.files import write
+from pipeline.project.run import pin_unless_withdrawn
+from pipeline.project.run_summary import alias_status
+from pipeline.registry import pin_history
+from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
+from pipeline.registry.promotion import promote, rollback, was_withdrawn
+from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
-from tests.serving.registries import flipped
+from tests.serving.registries import flipped_byte
 
 
-def registered(registry: Registry, steepness: float) -> Version:
-    candidate(steepness)
-    return ensure(LAYOUT, registry)
+def registered(registry: Registry, steepness: float) -> RegisteredVersion:
+    write_candidate(steepness)
+    return ensure_registered(LAYOUT, registry)
 
 
 def champion(registry: Registry) -> int:
@@ -59,7 +61,7 @@ def test_a_second_rollback_goes_further_back(project: Project, registry: Registr
         rollback(LAYOUT, registry)
     assert champion(registry) == Pin.read(LAYOUT.pin).version == 1
     # A version that is promoted on purpose leads back to where it was promoted from, as git knows it.
-    promote(LAYOUT, registry, registry.numbered("tiny", 3))
+    promote(LAYOUT, registry, registry.get_by_number("tiny", 3))
     project.commit("three after all")
     assert rollback(LAYOUT, registry).version == (1 if committed else 2)
 
@@ -78,7 +80,7 @@ def test_a_branch_whose_rollback_was_merged_is_remembered(project: Project, regi
     project.succeed("git", "switch", "-q", "feature")
     project.succeed("git", "merge", "-q", "--no-edit", "main")
     # On this branch the pin never changed; git leaves the other one out unless it is asked for all.
-    assert withdrawn(LAYOUT, versions[1])
+    assert was_withdrawn(LAYOUT, versions[1])
 
 
 def test_a_shallow_clone_pins_nothing_that_may_be_withdrawn(
@@ -98,8 +100,8 @@ def test_a_shallow_clone_pins_nothing_that_may_be_withdrawn(
     clone = Project(tmp_path / "shallow", project.environment)
     monkeypatch.chdir(clone.root)
     before = LAYOUT.pin.read_bytes()
-    assert not withdrawn(LAYOUT, versions[0])
-    for attempt in (lambda: withdrawn(LAYOUT, versions[1]), lambda: rollback(LAYOUT, registry)):
+    assert not was_withdrawn(LAYOUT, versions[0])
+    for attempt in (lambda: was_withdrawn(LAYOUT, versions[1]), lambda: rollback(LAYOUT, registry)):
         with pytest.raises(HistoryShallow, match=r"shallow clone.*`git fetch --unshallow`"):
             attempt()
     # `run` keeps the pin and the alias, and says why.
@@ -108,28 +110,28 @@ def test_a_shallow_clone_pins_nothing_that_may_be_withdrawn(
     assert "pins/tiny.json stays as it is" in said
     assert "git fetch --unshallow" in said
     clone.succeed("git", "fetch", "-q", "--unshallow")
-    assert withdrawn(LAYOUT, versions[1])
+    assert was_withdrawn(LAYOUT, versions[1])
 
 
 def test_a_repository_without_commits_has_no_history(project: Project, registry: Registry) -> None:
     shutil.rmtree(project.root / ".git")
     project.succeed("git", "init", "-q")
     promote(LAYOUT, registry, registered(registry, 4.0))
-    assert pins.history(LAYOUT.pin) == []
-    assert not withdrawn(LAYOUT, registered(registry, 5.0))
+    assert pin_history.history(LAYOUT.pin) == []
+    assert not was_withdrawn(LAYOUT, registered(registry, 5.0))
 
 
 def test_the_summary_says_what_the_alias_is(project: Project, registry: Registry) -> None:
     versions = [registered(registry, steepness) for steepness in (4.0, 5.0)]
     pin = promote(LAYOUT, registry, versions[0])
-    assert alias(registry, pin) == "alias champion"
+    assert alias_status(registry, pin) == "alias champion"
     registry.set_alias(versions[1], "champion")
-    assert "the alias champion is version 2: `python -m pipeline repair tiny`" in alias(registry, pin)
+    assert "the alias champion is version 2: `python -m pipeline repair tiny`" in alias_status(registry, pin)
     unknown = Pin("tiny", 7, "0" * 64)
-    assert alias(registry, unknown) == "which is not in this registry; its alias champion is version 2"
+    assert alias_status(registry, unknown) == "which is not in this registry; its alias champion is version 2"
     registry.client.delete_registered_model_alias("tiny", "champion")
-    assert "the alias champion is nothing" in alias(registry, pin)
-    assert alias(registry, unknown) == "which is not in this registry; no alias champion"
+    assert "the alias champion is nothing" in alias_status(registry, pin)
+    assert alias_status(registry, unknown) == "which is not in this registry; no alias champion"
 
 
 def test_rollback_undoes_a_promotion_that_is_not_committed(project: Project, registry: Registry) -> None:
@@ -144,7 +146,7 @@ def test_history_is_that_of_git(project: Project, registry: Registry) -> None:
     for steepness in (4.0, 5.0):
         promote(LAYOUT, registry, registered(registry, steepness))
         project.commit(f"promote {steepness}")
-    entries = pins.history(LAYOUT.pin)
+    entries = pin_history.history(LAYOUT.pin)
     assert [entry.pin.version for entry in entries] == [2, 1]
     assert entries[0].commit == project.succeed("git", "rev-parse", "HEAD").strip()
     assert {entry.author for entry in entries} == {"test@example.org"}
@@ -153,10 +155,10 @@ def test_history_is_that_of_git(project: Project, registry: Registry) -> None:
 def test_a_pin_from_another_registry_stays(project: Project, registry: Registry) -> None:
     version = registered(registry, 4.0)
     # A colleague's registry has called the same bytes version 7.
-    pins.save(LAYOUT.pin, Pin("tiny", 7, version.digest))
+    write(LAYOUT.pin, Pin("tiny", 7, version.digest).to_bytes())
     assert promote(LAYOUT, registry, version).version == 7
     assert champion(registry) == 1
-    assert registry.get("tiny", version.digest).numbers == {1, 7}
+    assert registry.get_by_digest("tiny", version.digest).accepted_numbers == {1, 7}
 
 
 def test_a_registry_that_fails_leaves_the_pin(project: Project, registry: Registry) -> None:
@@ -173,13 +175,13 @@ def test_a_registry_that_fails_leaves_the_pin(project: Project, registry: Regist
 
 def test_a_version_that_was_replaced_is_not_pinned_by_chance(project: Project, registry: Registry) -> None:
     versions = [registered(registry, steepness) for steepness in (4.0, 5.0, 6.0)]
-    assert not withdrawn(LAYOUT, versions[0])
+    assert not was_withdrawn(LAYOUT, versions[0])
     for version in versions[:2]:
         promote(LAYOUT, registry, version)
         project.commit(f"promote {version.number}")
     rollback(LAYOUT, registry)
     # `make run` would build the second version again; the third one was never pinned.
-    assert [withdrawn(LAYOUT, version) for version in versions] == [False, True, False]
+    assert [was_withdrawn(LAYOUT, version) for version in versions] == [False, True, False]
 
 
 def test_damaged_files_are_not_pinned(project: Project, registry: Registry) -> None:
@@ -189,7 +191,7 @@ def test_damaged_files_are_not_pinned(project: Project, registry: Registry) -> N
         project.root.glob("mlartifacts/models/*/artifacts/serving/labels.json"),
         key=lambda path: path.stat().st_mtime,
     )
-    with flipped(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
+    with flipped_byte(newest), pytest.raises(VersionDamaged, match=r"models:/tiny/2.*labels\.json"):
         promote(LAYOUT, registry, version)
     assert Pin.read(LAYOUT.pin) == before
 

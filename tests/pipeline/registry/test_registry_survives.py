@@ -13,23 +13,24 @@ from threading import Thread
 import pytest
 from PIL import Image
 
-from pipeline.command_line import guarded
+from pipeline.command_line import run_and_report
+from pipeline.environment import Environment
 from pipeline.errors import (
-    RegistryDiverted,
     RegistryMoved,
     RegistryUnavailable,
-    TemporaryFull,
+    RegistryVariablesConflict,
+    TemporaryFolderFull,
     VersionDamaged,
 )
-from pipeline.evaluation.batch_prediction import ask
-from pipeline.params import Environment
-from pipeline.registry import relocation
+from pipeline.evaluation.batch_prediction import predict_folder
+from pipeline.evaluation.pinned_comparison import compare_with_pinned
+from pipeline.registry.embedded_database import EmbeddedDatabase
+from pipeline.registry.mlflow_files import artifact_uri, verify_files
 from pipeline.registry.mlflow_registry import Registry
 from pipeline.registry.promotion import promote
-from pipeline.registry.registration import ensure
-from pipeline.stages.evaluate import against_pinned
+from pipeline.registry.registration import ensure_registered
 from serving.model.predictor import Predictor
-from tests.pipeline.candidates import LAYOUT, candidate
+from tests.pipeline.candidate_bundle import LAYOUT, write_candidate
 from tests.pipeline.projects import Project
 
 
@@ -47,8 +48,8 @@ def version_folder(project: Project, number: int = 1) -> Path:
 def test_a_copied_or_moved_project_writes_nothing_into_the_old_folder(
     project: Project, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
 ) -> None:
-    candidate()
-    ensure(LAYOUT, registry)
+    write_candidate()
+    ensure_registered(LAYOUT, registry)
     copy = tmp_path / "copy of it"
     if moved:
         monkeypatch.chdir(tmp_path)
@@ -58,7 +59,7 @@ def test_a_copied_or_moved_project_writes_nothing_into_the_old_folder(
     monkeypatch.chdir(copy)
     # MLflow sets it for the whole process.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    candidate(steepness=5.0)
+    write_candidate(steepness=5.0)
     before = files_in(project.root)
     for environment in (
         Environment.read(),
@@ -66,7 +67,7 @@ def test_a_copied_or_moved_project_writes_nothing_into_the_old_folder(
         Environment("sqlite:///mlflow.db", copy, experiment=False),
     ):
         with pytest.raises(RegistryMoved, match=r"copied or moved.*project/mlartifacts.*pipeline repair"):
-            ensure(LAYOUT, Registry.connect(environment))
+            ensure_registered(LAYOUT, Registry.connect(environment))
     assert files_in(project.root) == before
     assert project.root.exists() is not moved
 
@@ -78,8 +79,10 @@ def test_a_registry_of_another_folder_keeps_its_files_there(
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "mlflow.db").write_bytes(database)
-    candidate()
-    ensure(LAYOUT, Registry.connect(Environment(f"sqlite:///{shared}/mlflow.db", shared, experiment=False)))
+    write_candidate()
+    ensure_registered(
+        LAYOUT, Registry.connect(Environment(f"sqlite:///{shared}/mlflow.db", shared, experiment=False))
+    )
     assert list(shared.glob("mlartifacts/models/*"))
     assert not Path("mlartifacts").exists()
 
@@ -98,7 +101,9 @@ def test_a_variable_that_leads_elsewhere_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(RegistryDiverted, match=rf"{name} would .*mlflow\.db.*MLFLOW_TRACKING_URI") as raised:
+    with pytest.raises(
+        RegistryVariablesConflict, match=rf"{name} would .*mlflow\.db.*MLFLOW_TRACKING_URI"
+    ) as raised:
         Registry.connect(Environment.read())
     assert "secret" not in str(raised.value)
     assert not Path("mlflow.db").exists()
@@ -121,23 +126,23 @@ def test_variables_of_other_work_change_nothing(
         "MLFLOW_ENABLE_WORKSPACES": "false",
     }.items():
         monkeypatch.setenv(name, value)
-    candidate()
+    write_candidate()
     connected = Registry.connect(Environment.read())
-    version = ensure(LAYOUT, connected)
-    connected.verify(version)
+    version = ensure_registered(LAYOUT, connected)
+    verify_files(connected, version)
     assert version.run_id is not None
     run = registry.client.get_run(version.run_id)
     assert run.data.metrics["top1"] == 0.9
     assert registry.client.get_experiment(run.info.experiment_id).name == "tiny"
-    assert registry.location(version).startswith((project.root / "mlartifacts").as_uri())
+    assert artifact_uri(registry, version).startswith((project.root / "mlartifacts").as_uri())
 
 
 def test_an_experiment_in_a_copy_asks_the_projects_registry(
     project: Project, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`dvc exp run --temp` and the queue run in a folder below .dvc/tmp; DVC says whose experiment it is."""
-    candidate()
-    version = ensure(LAYOUT, registry)
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -145,26 +150,26 @@ def test_an_experiment_in_a_copy_asks_the_projects_registry(
     monkeypatch.setenv("DVC_ROOT", str(project.root))
     for uri in ("", "sqlite:///mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert Registry.connect(Environment.read()).get("tiny", version.digest) == version
+        assert Registry.connect(Environment.read()).get_by_digest("tiny", version.digest) == version
     assert list(elsewhere.iterdir()) == []
 
 
 def test_the_description_is_the_one_of_params(project: Project, registry: Registry) -> None:
-    candidate()
-    ensure(LAYOUT, registry)
+    write_candidate()
+    ensure_registered(LAYOUT, registry)
     params = project.root / "params.yaml"
     for text in ("Another text.", "And another."):
         params.write_text(
             params.read_text().replace("A model for tests.", text).replace("Another text.", text)
         )
-        ensure(LAYOUT, registry)
+        ensure_registered(LAYOUT, registry)
         assert registry.client.get_registered_model("tiny").description == text
 
 
 @pytest.mark.parametrize("lost", ["everything", "a file", "a byte of the manifest", "nothing, one too many"])
 def test_lost_files_are_put_back_by_registering(project: Project, registry: Registry, lost: str) -> None:
-    candidate()
-    version = ensure(LAYOUT, registry)
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     folder = version_folder(project)
     if lost == "everything":
         shutil.rmtree(folder.parent)
@@ -175,19 +180,19 @@ def test_lost_files_are_put_back_by_registering(project: Project, registry: Regi
     else:
         (folder / "serving/extra.txt").write_text("extra")
     with pytest.raises(VersionDamaged, match=r"models:/tiny/1 is not .*`python -m pipeline repair tiny`"):
-        registry.verify(version)
-    assert ensure(LAYOUT, registry) == version
-    registry.verify(version)
+        verify_files(registry, version)
+    assert ensure_registered(LAYOUT, registry) == version
+    verify_files(registry, version)
 
 
 @pytest.mark.parametrize("cause", ["lost", "changed", "copied", "diverted", "not there"])
 def test_evaluation_goes_on_without_the_pinned_version(
     project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch, cause: str
 ) -> None:
-    candidate()
-    version = ensure(LAYOUT, registry)
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     promote(LAYOUT, registry, version)
-    predictor = Predictor.open(candidate(steepness=5.0).path)
+    predictor = Predictor.open(write_candidate(steepness=5.0).path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9" if cause == "not there" else "")
     if cause == "lost":
         shutil.rmtree("mlartifacts")
@@ -195,10 +200,12 @@ def test_evaluation_goes_on_without_the_pinned_version(
         with (version_folder(project) / "serving/model.onnx").open("ab") as file:
             file.write(b"x")
     elif cause == "copied":
-        relocation.relocate(project.root / "mlflow.db", project.root, Path("/somewhere/else"))
+        EmbeddedDatabase(project.root / "mlflow.db").relocate(project.root, Path("/somewhere/else"))
     elif cause == "diverted":
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///other.db")
-    comparison, said = against_pinned(LAYOUT, predictor, ask(predictor, image_folder(predictor)))
+    comparison, said = compare_with_pinned(
+        LAYOUT, predictor, predict_folder(predictor, image_folder(predictor))
+    )
     assert comparison is None
     assert said.startswith("NOT compared with the pinned version: ")
 
@@ -213,11 +220,11 @@ def image_folder(predictor: Predictor) -> Path:
 
 
 def test_a_version_without_files_says_where_they_should_be(project: Project, registry: Registry) -> None:
-    candidate()
-    version = ensure(LAYOUT, registry)
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     shutil.rmtree("mlartifacts")
     with pytest.raises(VersionDamaged, match=r"there are no files at file:.*/mlartifacts/models/") as raised:
-        registry.verify(version)
+        verify_files(registry, version)
     assert "make run" not in str(raised.value)
 
 
@@ -225,14 +232,14 @@ def test_a_full_temporary_folder_is_named(
     project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     resource = pytest.importorskip("resource")
-    candidate()
-    version = ensure(LAYOUT, registry)
+    write_candidate()
+    version = ensure_registered(LAYOUT, registry)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(TemporaryFull, match=rf"temporary files in {tmp_path}, .*TMPDIR") as raised:
-            registry.verify(version)
+        with pytest.raises(TemporaryFolderFull, match=rf"temporary files in {tmp_path}, .*TMPDIR") as raised:
+            verify_files(registry, version)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(raised.value)
@@ -250,7 +257,7 @@ def test_a_full_disk_without_a_path_says_where_room_is_missing(
             raise RegistryUnavailable("sqlite:///mlflow.db", "no answer") from full
         raise full
 
-    assert guarded(fail) == 1
+    assert run_and_report(fail) == 1
     said = capsys.readouterr().err
     for words in (f"{tmp_path} has ", f"{Path.cwd()} has ", "MB free; TMPDIR names another folder"):
         assert words in said
@@ -280,7 +287,7 @@ def silent_server() -> Iterator[int]:
 def test_a_database_server_that_cannot_be_reached_is_told_in_seconds(
     project: Project, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
-    monkeypatch.setattr("pipeline.registry.mlflow_registry.PATIENCE", 2)
+    monkeypatch.setattr("pipeline.registry.mlflow_connection.CONNECT_TIMEOUT", 2)
     with silent_server() as port:
         uri = f"postgresql+psycopg://user:secret@127.0.0.1:{port if silent else 9}/mlflow"
         begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""`python -m pipeline report` in this project: what it writes, what it prints, and what stops it."""
+"""`python -m pipeline report`: its files, its output and its errors."""
 
 import json
 import shutil
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from tests.pipeline.measurements import Measured, released, repository
+from tests.pipeline.evaluated_models import EvaluatedModel, create_released, create_repository
 from tests.pipeline.projects import Project, copy_of_the_working_tree
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """This project as it is, with a branch on which an image more is wrong."""
+    """A copy of this project with a branch on which one more prediction is wrong."""
     project = copy_of_the_working_tree(tmp_path_factory.mktemp("report") / "project")
     project.succeed("git", "switch", "-q", "-c", "change")
     path = project.root / "reports/digits/predictions.csv"
@@ -28,13 +28,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_committed_reports_can_be_read(copy: Project) -> None:
     done = copy.pipeline("report")
     assert done.returncode == 0, done.stderr
-    assert copy.changes() == "", "what it writes is not for git"
+    assert copy.changes() == "", "git ignores the report's files"
     text = (copy.root / "report.md").read_text(encoding="utf-8")
     metrics = json.loads((copy.root / "reports/digits/metrics.json").read_text())
     assert f"top-1 {metrics['top1']:.1%}".replace("%", " %") in text
     assert "1 lost, 0 gained" in text
     assert metrics["digest"] in text
-    # Nobody has measured that: dvc.lock knows what evaluate has written.
+    # dvc.lock has the digest of the file that `evaluate` wrote, so the edit is detected.
     assert "⚠️ **digits: out of date.**" in text
     assert "reports/digits/predictions.csv: modified" in text
     assert done.stdout.startswith("⚠️ digits: out of date. top-1")
@@ -50,26 +50,26 @@ def test_on_one_commit_there_is_nothing_to_compare_with(copy: Project, tmp_path:
         copy.succeed("git", "switch", "-q", "change")
     assert done.returncode == 0, done.stderr
     assert text.startswith("## Model report\n\n✅ **digits: passed.** top-1 ")
-    assert "Compared with nothing: this is `main`" in text
+    assert "Compared with nothing: HEAD is on `main`" in text
 
 
 def test_without_reports_there_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(repository(tmp_path / "project").root)
+    monkeypatch.chdir(create_repository(tmp_path / "project").root)
     assert main(["report"]) == 1
-    assert "reports/tiny/metrics.json is not there. `dvc repro register@tiny`" in capsys.readouterr().err
+    assert "reports/tiny/metrics.json does not exist. `dvc repro register@tiny`" in capsys.readouterr().err
     assert not Path("report.md").exists()
     Path("params.yaml").write_text("models: []\n")
     assert main(["report"]) == 1
     assert "params.yaml cannot be used" in capsys.readouterr().err
 
 
-def test_a_model_without_reports_keeps_no_other_from_its_report(
+def test_a_model_without_reports_does_not_stop_the_report_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(repository(tmp_path / "project", ("tiny", "other")).root)
-    Measured("first").write(Path.cwd())
+    monkeypatch.chdir(create_repository(tmp_path / "project", ("tiny", "other")).root)
+    EvaluatedModel("first").write(Path.cwd())
     assert main(["report"]) == 0
     text = Path("report.md").read_text()
     assert (
@@ -79,7 +79,7 @@ def test_a_model_without_reports_keeps_no_other_from_its_report(
 
 
 def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = released(tmp_path / "project", Measured("only")).root
+    root = create_released(tmp_path / "project", EvaluatedModel("only")).root
     for folder in (".git", ".dvc"):
         shutil.rmtree(root / folder)
     monkeypatch.chdir(root)
@@ -87,7 +87,7 @@ def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: 
     text = Path("report.md").read_text()
     assert "✅ **tiny: passed.** top-1 100.0 %" in text
     assert "Compared with nothing: this folder has no commit that git can read." in text
-    assert "`python -m pipeline stale` tells why" in text
+    assert "`python -m pipeline stale` shows why" in text
 
 
 @pytest.mark.parametrize(
@@ -107,16 +107,16 @@ def test_without_git_and_dvc_the_figures_are_there(tmp_path: Path, monkeypatch: 
 def test_damaged_reports_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, data: bytes
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
     (Path("reports/tiny") / path).write_bytes(data)
     assert main(["report"]) == 0
     assert f"**tiny: not measured.** `reports/tiny/{path} is not as it was" in Path("report.md").read_text()
-    # What cannot be read on the other side is told too.
+    # Damaged files at the commit compared with are reported too.
     project.commit("damaged")
-    Measured("new").write(project.root)
+    EvaluatedModel("new").write(project.root)
     assert main(["report", "--against", "HEAD"]) == 0
-    assert "says of this model cannot be read." in Path("report.md").read_text()
+    assert "the reports of this model cannot be read." in Path("report.md").read_text()
 
 
 CONFLICT = b"""{
@@ -143,7 +143,7 @@ CONFLICT = b"""{
 def test_a_pin_that_cannot_be_read_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, words: str, there: bool
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
     pin = Path("pins/tiny.json")
     whole = pin.read_bytes()
@@ -154,7 +154,7 @@ def test_a_pin_that_cannot_be_read_is_not_removed(
     assert main(["report", *(["--against", "HEAD"] if there else [])]) == 0
     text = Path("report.md").read_text()
     assert "⚠️ **tiny: passed, but a pin cannot be read.**" in text
-    assert "What this pins cannot be told: `pins/tiny.json` cannot be read" in text
+    assert "What this change pins is unknown: `pins/tiny.json` is invalid" in text
     assert "removes the pin" not in text
     assert "nothing was pinned before" not in text
     assert (words in text) is not there
@@ -163,8 +163,8 @@ def test_a_pin_that_cannot_be_read_is_not_removed(
 def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = Measured("old")
-    monkeypatch.chdir(released(tmp_path / "project", measured).root)
+    measured = EvaluatedModel("old")
+    monkeypatch.chdir(create_released(tmp_path / "project", measured).root)
     latency = {"decode_ms_p50": 0.1, "total_ms_p50": 1.25, "total_ms_p95": 2.5}
     said = "NOT compared with the pinned version: the registry has none"
     for digest, seen in ((measured.digest, True), ("e" * 64, False)):
@@ -177,12 +177,12 @@ def test_latency_and_what_the_gate_compared_with_are_of_this_digest(
         assert ("not measured here" in text) is not seen
 
 
-def test_a_report_that_cannot_be_made_leaves_the_last(
+def test_a_report_that_fails_leaves_the_last_one_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = released(tmp_path / "project", Measured("old"))
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
-    Measured("new", {"000/000.png": ("dog", 0.8)}).write(project.root)
+    EvaluatedModel("new", {"000/000.png": ("dog", 0.8)}).write(project.root)
     assert main(["report"]) == 0
     before = Path("report.md").read_bytes(), sorted(Path("report").iterdir())
     Path("params.yaml").write_text("models: [tiny, tiny]\n")

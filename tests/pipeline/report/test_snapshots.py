@@ -1,7 +1,7 @@
-"""What the report says of a change, as whole texts that people have read.
+"""Whole reports of typical changes, compared with reviewed snapshots.
 
-After a change of its words: `RENEW=1 python -m pytest tests/pipeline/report/test_snapshots.py`, then read
-what `git diff` shows.
+After a change of the text run `RENEW=1 python -m pytest tests/pipeline/report/test_snapshots.py`, then review
+`git diff`.
 """
 
 import os
@@ -11,44 +11,51 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from tests.pipeline.measurements import Measured, pin, released, repository
+from tests.pipeline.evaluated_models import (
+    EvaluatedModel,
+    create_released,
+    create_repository,
+    write_pin,
+)
 from tests.pipeline.projects import Project
 from tests.serving.bundles import write_bundle
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
-OLD = Measured("old", {"000/001.png": ("dog", 0.9), "000/002.png": ("owl", 0.7), "001/003.png": ("cat", 0.6)})
-BETTER = Measured("new", {"000/001.png": ("owl", 0.55), "002/007.png": ("dog", 0.81)})
-WORSE = Measured(
+OLD = EvaluatedModel(
+    "old", {"000/001.png": ("dog", 0.9), "000/002.png": ("owl", 0.7), "001/003.png": ("cat", 0.6)}
+)
+BETTER = EvaluatedModel("new", {"000/001.png": ("owl", 0.55), "002/007.png": ("dog", 0.81)})
+WORSE = EvaluatedModel(
     "bad",
     {f"00{place}/{number:03d}.png": ("owl", 0.5 + number / 40) for place in (0, 1) for number in range(12)},
 )
 
 
 def unchanged(root: Path) -> Project:
-    project = released(root, OLD)
+    project = create_released(root, OLD)
     (root / "notes.txt").write_text("of something else")
     project.commit("notes")
     return project
 
 
 def improved(root: Path) -> Project:
-    project = released(root, OLD)
-    pin(root, BETTER.write(root), 2)
+    project = create_released(root, OLD)
+    write_pin(root, BETTER.write(root), 2)
     project.commit("better, and pinned")
     return project
 
 
 def refused(root: Path) -> Project:
-    project = released(root, OLD)
-    Measured("bad", WORSE.mistakes, floor=0.8).write(root)
+    project = create_released(root, OLD)
+    EvaluatedModel("bad", WORSE.mistakes, floor=0.8).write(root)
     project.commit("worse")
     return project
 
 
 def out_of_date(root: Path) -> Project:
-    """The code has changed since, and another bundle was exported than was measured."""
-    project = released(root, OLD)
+    """The code has changed since the evaluation, and the workspace's bundle is not the evaluated one."""
+    project = create_released(root, OLD)
     (root / "evaluate.py").write_text("print('measured otherwise')\n")
     write_bundle(root / "models/tiny/bundle", "tiny")
     project.commit("code")
@@ -56,7 +63,7 @@ def out_of_date(root: Path) -> Project:
 
 
 def new_model(root: Path) -> Project:
-    project = repository(root)
+    project = create_repository(root)
     project.succeed("git", "switch", "-q", "-c", "change")
     BETTER.write(root)
     project.commit("a first model")
@@ -64,33 +71,33 @@ def new_model(root: Path) -> Project:
 
 
 def other_params_and_data(root: Path) -> Project:
-    project = released(root, OLD)
+    project = create_released(root, OLD)
     text = (root / "params.yaml").read_text()
     described = text.partition("\n")[2].replace("tiny:", "next:")
     changed = text.replace("epochs: 1", "epochs: 7").replace("crop: 1.0", "crop: 0.9")
     (root / "params.yaml").write_text(f"{changed}\n{described}")
-    Measured("new", BETTER.mistakes, (*OLD.names, "ant"), train=120).write(root)
+    EvaluatedModel("new", BETTER.mistakes, (*OLD.names, "ant"), train=120).write(root)
     project.commit("more data, another class, longer training; another model is described")
     return project
 
 
 def rolled_back(root: Path) -> Project:
-    """What the change pins is neither what main has nor what this is; git remembers it."""
-    project = released(root, OLD)
+    """The change pins a version whose results are only in git history: not on main, not in the workspace."""
+    project = create_released(root, OLD)
     project.succeed("git", "switch", "-q", "main")
-    pin(root, WORSE.write(root), 2)
+    write_pin(root, WORSE.write(root), 2)
     project.commit("worse, and pinned")
     project.succeed("git", "switch", "-q", "-c", "rollback")
-    pin(root, OLD, 1)
+    write_pin(root, OLD, 1)
     project.commit("as before")
     return project
 
 
 def pinned_elsewhere(root: Path) -> Project:
-    """Main has moved on since the pinned version was measured."""
-    project = released(root, OLD)
+    """Main has other results than the pinned version."""
+    project = create_released(root, OLD)
     project.succeed("git", "switch", "-q", "main")
-    Measured("between", {"001/001.png": ("owl", 0.8)}).write(root)
+    EvaluatedModel("between", {"001/001.png": ("owl", 0.8)}).write(root)
     project.commit("measured and not pinned")
     project.succeed("git", "switch", "-q", "-c", "later")
     BETTER.write(root)
@@ -99,8 +106,8 @@ def pinned_elsewhere(root: Path) -> Project:
 
 
 def pinned_and_forgotten(root: Path) -> Project:
-    project = released(root, OLD)
-    pin(root, Measured("of another repository"), 7)
+    project = create_released(root, OLD)
+    write_pin(root, EvaluatedModel("of another repository"), 7)
     project.commit("pinned by hand")
     return project
 
@@ -108,19 +115,19 @@ def pinned_and_forgotten(root: Path) -> Project:
 def hostile_names(root: Path) -> Project:
     names = ("a|b", "`rm -rf`", "![x](y)", "@everyone #1", "<img src=x>", "two\nlines\u202e", "", "x" * 200)
     mistakes = {f"{place:03d}/000.png": (names[place - 1], 0.9) for place in range(1, len(names))}
-    project = released(root, Measured("old", names=names))
-    Measured("new", mistakes, names).write(root)
+    project = create_released(root, EvaluatedModel("old", names=names))
+    EvaluatedModel("new", mistakes, names).write(root)
     project.commit("names that want to be more than names")
     return project
 
 
 def damaged(root: Path) -> Project:
-    """One of two models cannot be read; the other one is told about all the same."""
-    project = repository(root, ("tiny", "other"))
+    """The results of one of two models cannot be read; the other one is reported."""
+    project = create_repository(root, ("tiny", "other"))
     OLD.write(root)
     project.commit("one model")
     project.succeed("git", "switch", "-q", "-c", "change")
-    Measured("other", model="other").write(root)
+    EvaluatedModel("other", model="other").write(root)
     (root / "reports/other/classes.csv").write_text("name,images\n| a `b`,many\n")
     project.commit("another one")
     return project
@@ -147,7 +154,7 @@ def test_a_report_reads_as_before(
 
 
 def masked(project: Project) -> str:
-    """The report with commits by their subjects: their hashes hold times."""
+    """The report with commit subjects instead of hashes, which depend on the time of the commit."""
     text = (project.root / "report.md").read_text(encoding="utf-8")
     for line in project.succeed("git", "log", "--all", "--format=%H %s").splitlines():
         commit, subject = line.split(" ", 1)

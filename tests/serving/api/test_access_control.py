@@ -1,4 +1,4 @@
-"""Who may ask, and how often: keys and a rate limit, both off until a setting turns them on."""
+"""Access control: API keys and a rate limit, both off until a setting turns them on."""
 
 import hashlib
 import re
@@ -10,24 +10,24 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from serving.api.access_control import Access
+from serving.api.access_control import AccessControl
 from serving.api.errors import RateLimited
 from serving.config import SettingsInvalid
 from tests.serving.api.test_routes import check_problem
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post, read
+from tests.serving.wire import RawResponse, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 LIMIT = 3
-# Windows begin with the clock's minutes, hours and days; so long a one hardly ever begins within a test.
+# Windows are aligned to minutes, hours and days; a day hardly ever ends during a test.
 DAILY = f"{LIMIT}/day"
 KEYS = ["first-key-of-the-tests", "second-key-of-the-tests"]
 DIGESTS = [hashlib.sha256(key.encode()).hexdigest() for key in KEYS]
 
 
 def status(server: Server, *lines: str) -> int:
-    """Asks once, with more headers, on a connection of its own."""
+    """The status of one request with additional headers, on a new connection."""
     return ask(server, post("/inference", RED, *lines)).status
 
 
@@ -40,7 +40,7 @@ def test_rate_limit(tmp_path: Path) -> None:
             assert f"{LIMIT}/hour" in check_problem(response, 429, "rate_limited")
             assert re.fullmatch(r"\d+", response.headers["Retry-After"])
             assert 1 <= int(response.headers["Retry-After"]) <= 3600
-        # Whoever looks after the server, or reads about it, is not counted.
+        # Only predictions are counted.
         for path in ("/", "/docs", "/openapi.json", "/livez", "/readyz", "/version", "/model", "/metrics"):
             assert {server.get(path).status_code for _ in range(LIMIT + 1)} == {200}
         assert server.post("/nowhere").status_code == 404
@@ -61,7 +61,7 @@ def test_without_proxies_a_client_cannot_choose_its_address(tmp_path: Path) -> N
         assert [status(server, line) for line in headers] == [200] * LIMIT + [429] * 3
 
 
-# What reaches the server through one proxy, which adds the last address; all are one client.
+# Headers of requests through one proxy, which adds the last address; all come from one client.
 ONE_CLIENT = [
     ["X-Forwarded-For: 192.0.2.1"],
     ["X-Forwarded-For: 203.0.113.7, 192.0.2.1"],
@@ -75,15 +75,15 @@ ONE_CLIENT = [
 def test_behind_a_proxy_the_last_address_counts(tmp_path: Path) -> None:
     with running(publish(tmp_path), rate_limit=DAILY, proxy_hops=1) as server:
         assert [status(server, *lines) for lines in ONE_CLIENT] == [200] * LIMIT + [429] * LIMIT
-        # Somebody else, also if that one calls itself so.
+        # Another client, even if it claims the address of the first.
         assert status(server, "X-Forwarded-For: 192.0.2.1, 192.0.2.2") == 200
-        # And one customer's network.
+        # One /64 network counts as one client.
         networks = [status(server, f"X-Forwarded-For: 2001:db8::{number}") for number in range(LIMIT + 1)]
         assert networks == [200] * LIMIT + [429]
         assert status(server, "X-Forwarded-For: 2001:db8:0:1::1") == 200
 
 
-# Two addresses, and whether they are one client.
+# Two addresses, and whether they count as one client.
 ADDRESSES = [
     ("192.0.2.1", "192.0.2.1", True),
     ("192.0.2.1", "192.0.2.2", False),
@@ -94,7 +94,7 @@ ADDRESSES = [
     ("::ffff:192.0.2.1", "::ffff:192.0.2.1", True),
     ("::ffff:192.0.2.1", "::ffff:c000:201", True),
     ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-    # What is no address has one limit for all.
+    # All clients without a valid address share one limit.
     ("unknown", "", True),
     ("192.0.2.1:80", "192.0.2.1:4711", True),
     ("[2001:db8::1]:80", "2001:db8::2", True),
@@ -111,7 +111,7 @@ def asking(address: str) -> Request:
 
 @pytest.mark.parametrize(("first", "second", "same"), ADDRESSES)
 def test_what_one_client_is(first: str, second: str, same: bool) -> None:
-    access = Access((), "1/day")
+    access = AccessControl((), "1/day")
     access.check(asking(first))
     if same:
         with pytest.raises(RateLimited):
@@ -121,15 +121,15 @@ def test_what_one_client_is(first: str, second: str, same: bool) -> None:
 
 
 def test_without_a_limit_nobody_is_counted() -> None:
-    access = Access((), "")
+    access = AccessControl((), "")
     for _ in range(1000):
         access.check(asking("192.0.2.1"))
-    assert not access.wants_key
+    assert not access.requires_key
 
 
 @pytest.mark.parametrize("text", ["3/day", "3 per day", "3/1 day", "100/day; 3/month", "3/month,100/day"])
 def test_ways_to_write_a_limit(text: str) -> None:
-    access = Access((), text)
+    access = AccessControl((), text)
     for _ in range(LIMIT):
         access.check(asking("192.0.2.1"))
     with pytest.raises(RateLimited, match=text):
@@ -145,7 +145,7 @@ def test_ways_to_write_a_limit(text: str) -> None:
 )
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"GOLDFISH_RATE_LIMIT is .*60/minute"):
-        Access((), text)
+        AccessControl((), text)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +221,8 @@ def test_connection_is_good_after_a_wrong_key_and_a_large_body(guarded: Server, 
             assert next(iter(read(connection).json)) == "red"
 
 
-def test_key_comes_before_all_else_that_may_be_wrong(guarded: Server) -> None:
-    # A body that is too large to be read, a form that is none, a picture that is none.
+def test_key_is_checked_before_everything_else(guarded: Server) -> None:
+    # A body that is too large, an invalid form, an invalid image.
     with guarded.connect() as connection:
         connection.sendall(head("POST", "/inference", "Content-Length: 60000000"))
         answer = read(connection)
@@ -231,10 +231,10 @@ def test_key_comes_before_all_else_that_may_be_wrong(guarded: Server) -> None:
         assert ask(guarded, post("/inference", b"?", line)).status == 401
 
 
-def test_body_of_a_stranger_is_not_held(guarded: Server) -> None:
+def test_body_without_a_key_is_not_kept_in_memory(guarded: Server) -> None:
     with guarded.connect() as connection:
         connection.sendall(head("POST", "/inference", "Content-Length: 5000000") + bytes(4_000_000))
-        # The server reads and forgets while more is to come.
+        # The server discards the body while it receives it.
         time.sleep(0.2)
         held = ask(guarded, head("GET", "/metrics")).body
         assert b"\ngoldfish_body_bytes 0.0\n" in held
@@ -242,8 +242,8 @@ def test_body_of_a_stranger_is_not_held(guarded: Server) -> None:
         assert read(connection).status == 401
 
 
-def answers(server: Server) -> Iterator[Answer]:
-    """What a server says when keys are named in all places."""
+def answers(server: Server) -> Iterator[RawResponse]:
+    """Responses to requests with keys in every place of a request."""
     for path in ("/inference", "/nowhere", f"/{KEYS[0]}"):
         for line in (*RIGHT.values(), *(line for line, _ in WRONG.values() if line)):
             yield ask(server, post(path, RED, line))
@@ -252,7 +252,7 @@ def answers(server: Server) -> Iterator[Answer]:
         yield ask(server, head("GET", path, RIGHT["Bearer"]))
 
 
-def test_key_is_neither_told_nor_written(guarded: Server) -> None:
+def test_key_is_never_in_responses_or_log(guarded: Server) -> None:
     said = [f"{answer.headers} {answer.body.decode()}" for answer in answers(guarded)]
     said.append((guarded.folder / "log").read_text())
     for secret in (*KEYS, *DIGESTS, "guessed"):
@@ -262,7 +262,7 @@ def test_key_is_neither_told_nor_written(guarded: Server) -> None:
 def test_limit_follows_the_key_where_there_are_keys(tmp_path: Path) -> None:
     with running(publish(tmp_path), api_keys=",".join(DIGESTS), rate_limit=DAILY) as server:
         first, second = RIGHT["X-API-Key"], RIGHT["the other key"]
-        # Whoever guesses keys is counted, by address, and does not use up what is for others.
+        # Requests with wrong keys count against their address, not against valid keys.
         assert [status(server, "X-API-Key: guessed") for _ in range(LIMIT + 1)] == [401] * LIMIT + [429]
         assert [status(server, first) for _ in range(LIMIT + 1)] == [200] * LIMIT + [429]
         assert status(server, RIGHT["Bearer"]) == 429

@@ -1,4 +1,4 @@
-"""Which pages of other origins may ask, as HTTP says it and as a real browser takes it."""
+"""CORS: the headers for pages of other origins, and their effect in a real browser."""
 
 import hashlib
 import threading
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.serving.browser import Page, chromium
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post
+from tests.serving.wire import RawResponse, ask, head, post
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 KEY = "a-key-of-the-tests"
 OURS, OTHERS = "https://app.example", "http://localhost:3000"
 ALLOW, EXPOSE = "access-control-allow-origin", "access-control-expose-headers"
@@ -41,11 +41,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def listed(answer: Answer, name: str) -> set[str]:
+def listed(answer: RawResponse, name: str) -> set[str]:
     return {part.strip().lower() for part in answer.headers.get(name, "").split(",") if part}
 
 
-def preflight(server: Server, origin: str, path: str = "/predict") -> Answer:
+def preflight(server: Server, origin: str, path: str = "/predict") -> RawResponse:
     return ask(server, head("OPTIONS", path, f"Origin: {origin}", *PREFLIGHT))
 
 
@@ -71,7 +71,7 @@ def test_preflights_are_not_counted(shared: Server) -> None:
 
 
 @pytest.mark.parametrize("origin", STRANGERS)
-def test_strangers_are_told_nothing(shared: Server, origin: str) -> None:
+def test_other_origins_get_no_cors_headers(shared: Server, origin: str) -> None:
     for answer in (
         preflight(shared, origin),
         ask(shared, head("GET", "/version", f"Origin: {origin}")),
@@ -81,7 +81,7 @@ def test_strangers_are_told_nothing(shared: Server, origin: str) -> None:
         assert listed(answer, "vary") == {"accept", "origin"}
 
 
-def test_what_can_be_read(shared: Server) -> None:
+def test_exposed_headers(shared: Server) -> None:
     answer = ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}"))
     assert (answer.status, answer.headers[ALLOW]) == (200, OURS)
     assert listed(answer, EXPOSE) >= {
@@ -109,12 +109,12 @@ def test_errors_can_be_read_too(shared: Server) -> None:
     assert code(post("/predict", RED, *good)) == "rate_limited"
 
 
-def test_everybody(tmp_path: Path) -> None:
+def test_any_origin(tmp_path: Path) -> None:
     with running(publish(tmp_path), cors_origins="*") as server:
         for answer in (
             preflight(server, "https://anybody.example"),
             ask(server, post("/predict", RED, "Origin: https://anybody.example", "Cookie: a=b")),
-            # What never became a request.
+            # Not a valid HTTP request.
             ask(server, b"NONSENSE\r\n\r\n"),
         ):
             assert answer.headers[ALLOW] == "*"
@@ -122,13 +122,13 @@ def test_everybody(tmp_path: Path) -> None:
         assert ALLOW not in preflight(server, "null").headers
 
 
-def test_only_one(tmp_path: Path) -> None:
+def test_a_single_origin(tmp_path: Path) -> None:
     with running(publish(tmp_path), cors_origins=OURS) as server:
         assert ask(server, b"NONSENSE\r\n\r\n").headers[ALLOW] == OURS
         assert ALLOW not in ask(server, head("GET", "/livez")).headers
 
 
-def test_by_default_nothing_is_said_of_it(server: Server) -> None:
+def test_without_origins_there_are_no_cors_headers(server: Server) -> None:
     for answer in (preflight(server, OURS), ask(server, post("/predict", RED, f"Origin: {OURS}"))):
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert listed(answer, "vary") == {"accept"}
@@ -145,7 +145,7 @@ fetch(url, {method: "POST", body, headers: {"X-API-Key": key, "Content-Type": "i
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """Serves a folder without logging."""
 
     def log_message(self, *_: object) -> None:
         pass
@@ -153,7 +153,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def elsewhere(folder: Path) -> Iterator[str]:
-    """The origin of a web server with a page of its own."""
+    """The origin of another web server with a page."""
     (folder / "index.html").write_text("<!doctype html><title>elsewhere</title>")
     with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,4 +1,4 @@
-"""Every error of a request has a status, a code of its own and a whole sentence; all stand in the tree."""
+"""Every request error has a status, a unique code and a complete sentence, and is listed in the tree."""
 
 import importlib
 import re
@@ -14,9 +14,9 @@ from serving.errors import ImageError, ServingError
 from tests.repo.imports import modules
 from tests.serving.servers import Server
 
-# One line of the drawing: the class, its status and its code.
+# One line of the tree: class, status and code.
 LINE = re.compile(r"^    [├└]── (\w+) +(\d{3})  (\w+)$", re.MULTILINE)
-# Where errors are defined: everywhere in this half, so all of it is imported.
+# Imports all modules of serving/, because errors are defined in many of them.
 for path in modules("serving"):
     importlib.import_module(".".join(path.with_suffix("").parts))
 
@@ -35,7 +35,7 @@ EVERY = [kind for kind in descendants(ServingError) if kind.__module__.startswit
 def test_tree_is_drawn() -> None:
     drawn = [(name, int(status), code) for name, status, code in LINE.findall(errors.__doc__ or "")]
     assert drawn == [(kind.__name__, kind.status, kind.code) for kind in KINDS]
-    # No line of the drawing has another form.
+    # No line of the tree has another format.
     assert len(drawn) == len(re.findall("[├└]", errors.__doc__ or ""))
 
 
@@ -74,7 +74,7 @@ def test_type_of_an_error_leads_to_its_line(server: Server, code: str) -> None:
     assert f'id="{code}"' in server.get("/docs").text
 
 
-# One of each, what its sentence must hold, and its headers.
+# One instance of each class, a part of its sentence, and its headers.
 SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.RouteUnknown(), "/docs", {}),
     (errors.MethodNotAllowed("BREW", {"POST", "GET"}), "BREW", {"Allow": "GET, POST"}),

@@ -1,4 +1,4 @@
-"""Images in JSON, as base64 in all its forms or as a data URL; and addresses, which nobody fetches."""
+"""Images in JSON: all variants of base64, data URLs; and URLs, which the server never fetches."""
 
 import base64
 import json
@@ -10,18 +10,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 import pytest
 
-from tests.serving.api.protocols.asked import HALF_PAIRS, NO_UTF_8, ODD, ODD_VALUES, with_text, with_value
+from tests.serving.api.protocols.calls import HALF_PAIRS, NO_UTF_8, ODD, ODD_VALUES, with_text, with_value
 from tests.serving.api.test_routes import Options, best, check_problem, upload
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server
 from tests.serving.wire import ask, post
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
-# The digits of both alphabets, and an end that is padded.
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
+# An image whose base64 has the characters in which the alphabets differ, and padding.
 COLOURFUL = next(
     image
     for side in range(8, 60)
-    if (image := filled((side, 255, side)) + bytes(side % 3))
+    if (image := one_colour_png((side, 255, side)) + bytes(side % 3))
     and {"+", "/", "="} <= set(base64.b64encode(image + b"\xfb\xff\xfe").decode())
 )
 COLOURFUL += b"\xfb\xff\xfe"
@@ -80,17 +80,17 @@ def test_several_images(server: Server) -> None:
     response = server.post("/predict?top=1", json={"images": images})
     assert best(response) == ["blue", "red", "green"]
     assert best(server.post("/inference", json={"images": images[:1]})) == ["blue"]
-    # As slashes are written by some.
+    # Some encoders escape slashes.
     body = json.dumps({"images": images}).replace("/", "\\/")
     assert best(server.post("/predict", data=body, headers=JSON)) == ["blue", "red", "green"]
-    # As a form's answer, digit for digit.
+    # The same digits as for a form.
     assert (
         server.post("/predict", json={"image": images[0]}).json()["predictions"]
         == server.post("/predict", **upload(BLUE)).json()["predictions"]
     )
 
 
-# What is sent, status, code and a part of the sentence.
+# Document, status, code and a part of the sentence.
 REFUSED: dict[str, tuple[Any, int, str, str]] = {
     "nothing": ({}, 400, "document_malformed", "image or images"),
     "both": ({"image": PLAIN, "images": [PLAIN]}, 400, "document_malformed", "either image or images"),
@@ -139,7 +139,7 @@ def test_inference_takes_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml"])
-def test_json_under_another_type_is_told_what_it_lacks(server: Server, kind: str | None) -> None:
+def test_json_with_another_type_gets_a_hint(server: Server, kind: str | None) -> None:
     body = json.dumps({"image": PLAIN})
     response = server.post("/inference", data=body.encode(), headers={"Content-Type": kind})
     assert "Content-Type application/json" in check_problem(response, 400, "image_missing")
@@ -228,7 +228,7 @@ def test_an_address_besides_an_image_does_not_matter(server: Server) -> None:
 
 
 def test_large_documents_stay_within_the_memory(server: Server) -> None:
-    """Of 24 MB each, eight at once, in the form that takes most."""
+    """Eight documents of 24 MB at once, in the variant of base64 that needs most memory."""
     before, peak, ended = server.pss, [0], threading.Event()
 
     def watch() -> None:
@@ -248,5 +248,5 @@ def test_large_documents_stay_within_the_memory(server: Server) -> None:
         sender.join()
     ended.set()
     watcher.join()
-    # All bodies together may have 256 MB, and one of them at a time is taken apart.
+    # The body budget is 256 MB, and large bodies are parsed one at a time.
     assert peak[0] - before < 350

@@ -1,8 +1,6 @@
-"""The page for people, seen with a real browser: it asks as they do, and shows what the server says."""
+"""The pages in a real browser: input, predictions, errors, retries and accessibility."""
 
 import hashlib
-import math
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from flask import render_template
 from selenium.webdriver import Chrome
 
@@ -25,23 +22,34 @@ from serving.config import Settings
 from serving.errors import ImageTooLarge
 from serving.model.decoder import MAX_BYTES
 from serving.server.drain import Drain
+from tests.serving.api.blocking import occupied
 from tests.serving.browser import SETTLED, Page, chromium
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.pictures import bilevel
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.images import black_png
+from tests.serving.servers import Server, publish, running
 
 KEY = "a-key-of-the-tests"
 PAGES = ("/", "/model", "/docs")
 SCHEMES = ("light", "dark")
-RED, BLUE = filled(COLOURS["red"]), filled(COLOURS["blue"])
+RED, BLUE = one_colour_png(COLOURS["red"]), one_colour_png(COLOURS["blue"])
 ALERT, RESULT, WAITING = "#refusal", "[data-state=result]", "[data-state=waiting]"
 WRONG = {
     "note.txt": b"This is no picture.",
     "empty.png": b"",
     "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
 }
-# As many pixels as are allowed: 3 kB that keep the server busy for a while.
-HEAVY = bilevel(5000)
+# The maximum number of pixels, in 3 kB: decoding it takes a while.
+HEAVY = black_png(5000)
+# A countdown ends only when a test calls `endCountdown`, however slow the machine is.
+STOP_THE_CLOCK = """
+window.setInterval = tick => {
+  window.endCountdown = () => {
+    performance.now = () => Infinity;
+    tick();
+    delete performance.now;
+  };
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,59 +61,44 @@ def browser() -> Iterator[Chrome]:
 
 @pytest.fixture
 def page(browser: Chrome, server: Server) -> Iterator[Page]:
-    """The page of the shared server, on a desk, in daylight. Nothing may end up on the console."""
+    """The page of the shared server, on a desktop screen in the light scheme. The console must stay empty."""
     with visit(browser, server) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that answers one request at a time and lets nobody wait."""
+    """A server with one slot and no queue, whose predictions a test can block."""
     folder = publish(tmp_path_factory.mktemp("narrow"))
-    with running(folder, slots=1, queue=0, max_images=60, deadline=60) as started:
+    blocking = "tests.serving.api.blocking"
+    with running(folder, module=blocking, slots=1, queue=0, deadline=60) as started:
         yield started
 
 
 @contextmanager
 def visit(browser: Chrome, server: Server) -> Iterator[Page]:
-    """A fresh page, which has to leave the console empty and to ask nobody but its server."""
+    """A newly loaded page. It must leave the console empty and send requests to its own server only."""
     page = Page(browser, server.url)
     page.screen(1200, 900)
     page.prefer(color_scheme="light")
-    page.complaints()
+    page.console_messages()
     page.open()
     yield page
-    assert page.complaints() == []
+    assert page.console_messages() == []
     assert page.hosts() <= {f"127.0.0.1:{server.port}"}
 
 
-@contextmanager
-def occupied(server: Server, seconds: float) -> Iterator[None]:
-    """Keeps the only slot of a server busy for about so long, with one legal request of many images."""
-    one = server.post("/predict", files={"image": HEAVY}).json()["milliseconds"]
-    images = [("image", HEAVY)] * min(60, math.ceil(1000 * seconds / sum(one.values())))
-    url = f"{server.url}/predict"
-    work = threading.Thread(target=requests.post, args=(url,), kwargs={"files": images, "timeout": PATIENCE})
-    work.start()
-    try:
-        while "goldfish_slots_busy 1.0" not in server.get("/metrics").text:
-            time.sleep(0.01)
-        yield
-    finally:
-        work.join()
-
-
 def shown(answer: dict[str, Any]) -> list[str]:
-    """What the bars should say of an answer of /predict."""
+    """The texts of the bars for a response of /predict."""
     return [f"{score['label']}\n{100 * score['score']:.1f}%" for score in answer["predictions"][0]]
 
 
 def legible(page: Page) -> bool:
-    """Does every text contrast with what is behind it, by day and by night?"""
+    """Does every text have enough contrast with its background, in both colour schemes?"""
     for scheme in SCHEMES:
-        # Colours that are on their way to others are no measure.
+        # Without transitions, during which colours are not final.
         page.prefer(color_scheme=scheme, reduced_motion="reduce")
-        assert page.faint() == [], scheme
+        assert page.low_contrast_texts() == [], scheme
     return True
 
 
@@ -128,7 +121,7 @@ def test_upload_shows_what_predict_answers(page: Page, server: Server, tmp_path:
     [((255, 90, 90), "Fairly sure."), ((255, 200, 150), "Leaning towards this."), ((9, 9, 9), "Not sure.")],
 )
 def test_words_follow_the_figure(page: Page, tmp_path: Path, mixed: tuple[int, int, int], words: str) -> None:
-    page.choose(tmp_path, "mixed.png", filled(mixed))
+    page.choose(tmp_path, "mixed.png", one_colour_png(mixed))
     assert page.text("#sure") == words
 
 
@@ -154,7 +147,7 @@ def test_what_is_no_file_is_explained(page: Page, way: str) -> None:
 
 
 def test_newer_image_counts(page: Page) -> None:
-    # The older one takes longer, and would come last if it came at all.
+    # The older image takes longer, so its prediction would arrive last if the request was not cancelled.
     page.give("drop", ("heavy.png", "image/png", HEAVY))
     page.give("drop", ("blue.png", "image/png", BLUE))
     page.expect(RESULT)
@@ -172,7 +165,7 @@ def test_refusal_is_the_servers_sentence(page: Page, server: Server, tmp_path: P
     assert page.find(f"{ALERT} .code a").get_attribute("href") == f"{server.url}/docs#{problem['code']}"
     assert not page.shows("#preview")
     assert not page.shows(RESULT)
-    # The next image is answered as if nothing had been.
+    # The next image is classified as usual.
     page.choose(tmp_path, "red.png", RED)
     assert page.text("#best") == "red"
     assert page.text(ALERT) == ""
@@ -187,18 +180,22 @@ def test_too_large_is_said_before_it_is_sent(page: Page) -> None:
 
 def test_busy_server_is_asked_again(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
     with visit(browser, narrow) as page:
-        with occupied(narrow, seconds=1.5):
+        page.run(STOP_THE_CLOCK)
+        with occupied(narrow):
             page.choose(tmp_path, "red.png", RED)
             assert "The server is busy." in page.text(WAITING)
-            assert "Asking again in 1 s (1 of 3)." in page.text(WAITING)
+            seconds = narrow.post("/predict", data=RED).headers["Retry-After"]
+            assert f"Asking again in {seconds} s (1 of 3)." in page.text(WAITING)
             assert legible(page)
+        page.run("endCountdown()")
         page.expect(RESULT)
         assert page.text("#best") == "red"
 
 
-def test_people_decide_when_it_stays_busy(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
+def test_after_the_last_retry_there_is_a_button(browser: Chrome, narrow: Server, tmp_path: Path) -> None:
     with visit(browser, narrow) as page:
-        with occupied(narrow, seconds=3):
+        page.run(STOP_THE_CLOCK)
+        with occupied(narrow):
             page.choose(tmp_path, "red.png", RED)
             page.find("#cancel").click()
             assert page.shows("[data-state=nothing]")
@@ -225,7 +222,7 @@ def test_key_is_asked_for(browser: Chrome, tmp_path: Path) -> None:
         page.expect(RESULT)
         assert page.text("#best") == "red"
         assert page.run("return document.activeElement.id") == "answer"
-        # It is asked for once, and nothing keeps it.
+        # The page asks only once, and does not store the key.
         page.choose(tmp_path, "blue.png", BLUE)
         assert not page.shows("#key")
         assert page.run("return localStorage.length + sessionStorage.length + document.cookie.length") == 0
@@ -304,12 +301,12 @@ def test_text_can_be_read(page: Page, tmp_path: Path, path: str) -> None:
             assert legible(page)
 
 
-def test_nothing_moves_for_whom_that_is_unpleasant(page: Page) -> None:
+def test_no_transitions_with_reduced_motion(page: Page) -> None:
     page.prefer(reduced_motion="reduce")
     assert page.run("return getComputedStyle(document.querySelector('.drop')).transitionDuration") == "0s"
 
 
-# What a checker of accessibility would look for: the elements that break a rule.
+# Accessibility rules, with a script that finds the elements that break them.
 RULES = {
     "inputs have labels": "all('input').filter(e => !e.labels.length)",
     "pictures have a text": "all('img').filter(e => !e.hasAttribute('alt'))",
@@ -324,7 +321,7 @@ SHORT = "const all = s => [...document.querySelectorAll(s)], byId = id => docume
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_everybody_can_use_it(page: Page, path: str) -> None:
+def test_accessibility_rules(page: Page, path: str) -> None:
     page.open(path)
     found = {
         rule: page.run(f"{SHORT} return {script}.map(e => e.outerHTML)") for rule, script in RULES.items()

@@ -1,4 +1,4 @@
-"""What each route takes and answers, over HTTP: the tutorial's promise to the letter, and what is more."""
+"""Requests and responses of each route over HTTP, first those of the tutorial."""
 
 import json
 import re
@@ -16,27 +16,28 @@ import pytest
 import requests
 from PIL import Image
 
-from serving.artifact.bundle import FLOAT_GRAPH, Bundle
-from serving.artifact.release import find
+from serving.artifact.bundle import Bundle
+from serving.artifact.manifest import FLOAT_GRAPH
+from serving.artifact.release import find_release
 from serving.config import Settings
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, TOLERANCE, filled
-from tests.serving.pictures import encoded
+from tests.serving.bundles import COLOURS, TOLERANCE, one_colour_png
+from tests.serving.images import encode_image
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, chunked, head
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 MAX_IMAGES = 16
 MEGABYTE = 2**20
 
-# What `requests` takes besides the path.
+# Keyword arguments of `requests`.
 Options = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def model(server: Server) -> Predictor:
-    """The predictor of the very bundle that the server has."""
+    """The predictor of the server's bundle."""
     return Predictor.open(server.folder / "models/colours/bundle")
 
 
@@ -46,13 +47,13 @@ def upload(*images: bytes, field: str = "image") -> Options:
 
 
 def written(*parts: bytes) -> Options:
-    """A form by hand, from the parts between its boundaries."""
+    """A form made by hand from the parts between its boundaries."""
     body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
     return {"data": body, "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
 
 
 def check_problem(response: requests.Response, status: int, code: str, index: int | None = None) -> str:
-    """Asserts that an answer is an error as all are, and tells nothing of the inside; gives its sentence."""
+    """Asserts that a response is a problem document without internals; returns its sentence."""
     assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
     detail = response.json()["detail"]
     assert response.json() == {
@@ -66,12 +67,12 @@ def check_problem(response: requests.Response, status: int, code: str, index: in
     }
     assert re.fullmatch(r"[A-Z].*[.?]", detail)
     assert not re.search(r"Traceback|0x|\.py\b|Error\(", response.text)
-    # The only paths are the server's own.
+    # The only paths in it are the server's own routes.
     assert set(re.findall(r"(?<!\w)/[\w.-]+", response.text)) <= {"/docs", "/predict"}
     return str(detail)
 
 
-# What asks, by its header Accept; and whether it gets the page for people.
+# Clients by their header Accept, and whether they get the page.
 CLIENTS: dict[str, tuple[str | None, bool]] = {
     "curl": ("*/*", False),
     "a program without the header": (None, False),
@@ -99,7 +100,7 @@ def test_home(server: Server, name: str) -> None:
 
 
 def curl(*arguments: object) -> str:
-    """What the real curl prints."""
+    """The output of the real curl."""
     command = ["curl", "--silent", "--show-error", "--max-time", "20", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -116,11 +117,11 @@ def test_tutorial_home_by_curl(server: Server) -> None:
 @pytest.mark.parametrize("option", ["-F", "--data-binary"])
 def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: Path, option: str) -> None:
     photo = tmp_path / "x.jpg"
-    photo.write_bytes(encoded(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
+    photo.write_bytes(encode_image(Image.new("RGB", (64, 48), (40, 90, 220)), "JPEG"))
     given = f"image=@{photo}" if option == "-F" else f"@{photo}"
     pairs = json.loads(curl(option, given, server.url + "/inference"), object_pairs_hook=list)
     assert [name for name, _ in pairs] == ["blue", "green", "red"]
-    best = model.top(model.answer(photo.read_bytes()))
+    best = model.top(model.classify(photo.read_bytes()))
     assert [score for _, score in pairs] == pytest.approx([score.score for score in best], abs=1e-6)
     assert all(type(score) is float for _, score in pairs)
 
@@ -134,16 +135,16 @@ def test_tutorial_inference_by_requests(server: Server, tmp_path: Path) -> None:
 
 
 def noise(seed: int) -> bytes:
-    """A photo as nobody would take it, with more of some colours than of others."""
+    """Random pixels with more of some colours than of others."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, random.integers(1, 257, size=3), (60, 80, 3))
-    return encoded(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
+    return encode_image(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_answer_is_the_predictors(server: Server, model: Predictor, seed: int) -> None:
     photo = noise(seed)
-    expected = {score.label: score.score for score in model.top(model.answer(photo))}
+    expected = {score.label: score.score for score in model.top(model.classify(photo))}
     plain = server.post("/inference", data=photo).json()
     (scores,) = server.post("/predict", **upload(photo)).json()["predictions"]
     assert list(plain) == list(expected) == [score["label"] for score in scores]
@@ -165,7 +166,7 @@ def test_predict(server: Server) -> None:
 
 
 def best(response: requests.Response) -> list[str]:
-    """The best class of each image, whichever route has answered."""
+    """The best class of each image, for a response of either route."""
     document = response.json()
     if "predictions" in document:
         return [scores[0]["label"] for scores in document["predictions"]]
@@ -198,7 +199,7 @@ def test_other_fields_do_not_matter(server: Server) -> None:
     assert best(response) == ["red"]
 
 
-# Many clients name no type, or a wrong one: curl --data-binary says that it is a form.
+# Many clients send no type or a wrong one: curl --data-binary declares a form.
 TYPES = [
     None, "", "image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded",
     "application/json", "text/plain; charset=utf-8", "multipart/mixed; boundary=b", "no type", "/;;=\"",
@@ -237,8 +238,8 @@ def test_top(server: Server, top: int) -> None:
         assert scores == sorted(scores, key=lambda score: -score["score"])
 
 
-def test_inference_names_five_whatever_is_asked(server: Server) -> None:
-    # Here all of the three that there are.
+def test_inference_ignores_top(server: Server) -> None:
+    # The model has only three classes.
     assert len(server.post("/inference?top=1", data=RED).json()) == len(COLOURS)
 
 
@@ -257,7 +258,7 @@ def test_wrong_top(server: Server, top: str) -> None:
     assert "from 1 to 3" in check_problem(response, 400, "parameter_invalid")
 
 
-# Path, what is sent, status, code and a part of the sentence.
+# Path, request, status, code and a part of the sentence.
 REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     "text instead of a file": (
         *("/inference", {"files": {"image": (None, "x.jpg")}}, 400),
@@ -354,7 +355,7 @@ def test_unknown_path(server: Server, path: str, method: str) -> None:
         "/static/%00",
     ],
 )
-def test_no_file_but_those_of_the_page_is_given_out(server: Server, path: str) -> None:
+def test_only_the_static_files_of_the_page_are_served(server: Server, path: str) -> None:
     assert ask(server, head("GET", path)).json["code"] == "route_unknown"
 
 
@@ -362,7 +363,7 @@ def test_no_file_but_those_of_the_page_is_given_out(server: Server, path: str) -
     "host", ["", "..", "a b", "[::", "a:b", "x" * 300, "<script>", "\xe4", "evil.example"]
 )
 @pytest.mark.parametrize("path", ["/", "/docs", "/model"])
-def test_strange_host_is_no_fault_of_the_server(server: Server, path: str, host: str) -> None:
+def test_strange_host_causes_no_server_error(server: Server, path: str, host: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n"
     answer = ask(server, request.encode("latin-1"))
     assert answer.status in (200, 400)
@@ -382,7 +383,7 @@ def test_wrong_method(server: Server, path: str) -> None:
         response = server.session.request(method, server.url + path, data=RED, timeout=20)
         assert set(response.headers["Allow"].split(", ")) == METHODS[path]
         if method != "HEAD":
-            assert f"{method} is not for" in check_problem(response, 405, "method_not_allowed")
+            assert f"{method} is not allowed" in check_problem(response, 405, "method_not_allowed")
 
 
 @pytest.mark.parametrize("path", METHODS)
@@ -398,14 +399,14 @@ def test_head_is_get_without_the_body(server: Server, path: str, accept: str) ->
     got = server.get(path, headers={"Accept": accept})
     asked = server.session.head(server.url + path, headers={"Accept": accept}, timeout=20)
     assert (asked.status_code, asked.content) == (200, b"")
-    # What differs from one answer to the next, and the length of the metrics does too.
+    # Headers that differ between two responses; the length of the metrics does too.
     other = {"Date", "X-Request-Id"} | ({"Content-Length"} if path == "/metrics" else set())
     assert without(asked, other) == without(got, other)
     assert server.get("/livez").json() == {"status": "alive"}
 
 
 def without(response: requests.Response, names: set[str]) -> dict[str, str]:
-    """The headers, but for some."""
+    """The headers without some of them."""
     return {name: value for name, value in response.headers.items() if name not in names}
 
 
@@ -441,7 +442,7 @@ EVERY: dict[str, tuple[str, str, Options]] = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_answer_says_who_answered_and_is_safe(server: Server, name: str) -> None:
+def test_every_response_has_identity_and_security_headers(server: Server, name: str) -> None:
     method, path, options = EVERY[name]
     headers = server.session.request(method, server.url + path, timeout=20, **options).headers
     digest = Bundle.open(server.folder / "models/colours/bundle").digest
@@ -475,7 +476,7 @@ IDS = {
 
 @pytest.mark.parametrize("path", ["/livez", "/nowhere"])
 @pytest.mark.parametrize("name", IDS)
-def test_request_id_is_taken_over_if_it_is_one(server: Server, path: str, name: str) -> None:
+def test_valid_request_id_is_kept(server: Server, path: str, name: str) -> None:
     given, sane = IDS[name]
     answered = ask(server, head("GET", path, f"X-Request-Id: {given}")).headers["x-request-id"]
     assert (answered == given) == sane
@@ -510,7 +511,7 @@ def test_one_connection_takes_good_and_bad_in_turn(server: Server, path: str) ->
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that knows the commit of its pin, and what evaluation found out."""
+    """A server with the commit of its pin and the metrics of evaluation."""
     folder = publish(tmp_path_factory.mktemp("known"))
     digest = Bundle.open(folder / "models/colours/bundle").digest
     (folder / "reports/colours").mkdir(parents=True)
@@ -527,7 +528,7 @@ def test_readyz(server: Server) -> None:
     document = server.get("/readyz").json()
     difference = document.pop("difference")
     assert document == {"status": "ready", "golden_images": len(COLOURS), "tolerance": TOLERANCE}
-    # Recorded with three digits.
+    # Golden predictions are recorded with three digits.
     assert 0 < difference <= 0.0005
 
 
@@ -546,7 +547,7 @@ def test_version(server: Server, known: Server) -> None:
 
 
 def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None:
-    # An 8-bit graph has the float32 one beside it, which a server's copy of the bundle may lack.
+    # A bundle with an 8-bit graph also lists a float32 graph, which a server's copy may lack.
     folder = publish(tmp_path, extra={FLOAT_GRAPH: b"only evaluation needs it"})
     (folder / "models/colours/bundle" / FLOAT_GRAPH).unlink()
     with running(folder) as server:
@@ -577,4 +578,4 @@ def test_metrics_of_another_bundle_are_not_shown(tmp_path: Path, report: str) ->
     (tmp_path / "colours").mkdir()
     (tmp_path / "colours/metrics.json").write_text(report)
     pins, models = tmp_path / "pins", tmp_path / "models"
-    assert find(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None
+    assert find_release(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None

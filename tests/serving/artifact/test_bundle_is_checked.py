@@ -1,4 +1,4 @@
-"""A bundle with one byte, file or claim that is not as it was released is refused, naming the file."""
+"""A bundle with a changed byte, file or manifest entry is refused, with the name of the file."""
 
 import json
 import re
@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
-from serving.artifact.bundle import (
-    FORMAT,
-    GRAPH,
-    LABELS,
-    MANIFEST,
-    PREPROCESSING,
-    Bundle,
-    File,
-    Manifest,
-    to_json,
-)
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import FORMAT, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
 from serving.artifact.pyfunc import _load_pyfunc
 from serving.errors import (
     BundleMissing,
@@ -32,9 +24,17 @@ from serving.errors import (
     ManifestInvalid,
 )
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, SIZE, contents, graph, put, seal, write_bundle
+from tests.serving.bundles import (
+    COLOURS,
+    SIZE,
+    bundle_files,
+    onnx_graph,
+    write_bundle,
+    write_files,
+    write_manifest,
+)
 
-FILES = sorted(contents())
+FILES = sorted(bundle_files())
 LABEL = [{"id": f"c{number}", "name": name} for number, name in enumerate(COLOURS)]
 
 
@@ -58,7 +58,7 @@ def test_flipped_byte_of_the_manifest(bundle: Path) -> None:
     for position in range(len(whole)):
         (bundle / MANIFEST).write_bytes(whole)
         flip(bundle / MANIFEST, position)
-        # Another name or size is a manifest too, with a digest that no pin names.
+        # Some changes give a valid manifest, for example another name; its digest differs.
         with suppress(ManifestInvalid):
             assert Bundle.open(bundle).digest != released
 
@@ -70,33 +70,33 @@ def test_missing_file(bundle: Path, name: str) -> None:
         Predictor.open(bundle)
 
 
-# What only the pipeline needs, by role; the folder of a server's bundle may be without.
-OFFLINE = {"MLmodel": b"flavors: {}\n", "data/model.keras": b"a model", "code/x.py": b"X = 1\n"}
+# Files of roles that only the pipeline needs; a server's bundle may lack them.
+PIPELINE_FILES = {"MLmodel": b"flavors: {}\n", "data/model.keras": b"a model", "code/x.py": b"X = 1\n"}
 
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """The folder of a bundle that has all of its files."""
-    return write_bundle(tmp_path / "whole", extra=OFFLINE)
+    """The folder of a bundle with the files of all roles."""
+    return write_bundle(tmp_path / "whole", extra=PIPELINE_FILES)
 
 
 def test_slim_bundle_answers_under_the_same_digest(whole: Path) -> None:
     digest = Bundle.open(whole).digest
-    for name in OFFLINE:
+    for name in PIPELINE_FILES:
         (whole / name).unlink()
     assert Predictor.open(whole).bundle.digest == digest
 
 
-@pytest.mark.parametrize("absent", OFFLINE)
+@pytest.mark.parametrize("absent", PIPELINE_FILES)
 def test_pipeline_asks_for_the_whole_bundle(whole: Path, absent: str) -> None:
     (whole / absent).unlink()
     with pytest.raises(FileMissing, match=re.escape(str(whole / absent))):
         Bundle.open(whole).verify()
 
 
-@pytest.mark.parametrize("present", OFFLINE)
+@pytest.mark.parametrize("present", PIPELINE_FILES)
 def test_role_that_is_there_in_part_is_refused(whole: Path, present: str) -> None:
-    absent = OFFLINE.keys() - {present}
+    absent = PIPELINE_FILES.keys() - {present}
     for name in absent:
         (whole / name).unlink()
     named = "|".join(re.escape(str(whole / name)) for name in absent)
@@ -106,13 +106,13 @@ def test_role_that_is_there_in_part_is_refused(whole: Path, present: str) -> Non
 
 @pytest.mark.parametrize("name", FILES)
 def test_slim_bundle_has_every_file_that_answers(whole: Path, name: str) -> None:
-    for other in [*OFFLINE, name]:
+    for other in [*PIPELINE_FILES, name]:
         (whole / other).unlink()
     with pytest.raises(FileMissing, match=re.escape(str(whole / name))):
         Predictor.open(whole)
 
 
-@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("name", PIPELINE_FILES)
 def test_file_that_is_not_needed_and_is_there_is_checked(whole: Path, name: str) -> None:
     flip(whole / name, 0)
     with pytest.raises(DigestMismatch, match=re.escape(str(whole / name))):
@@ -123,7 +123,7 @@ def test_roles_are_absent_one_by_one(whole: Path) -> None:
     manifest = Bundle.open(whole).manifest
     roles = {"MLmodel": "mlflow", "data/model.keras": "keras", "code/x.py": "code"}
     files = {
-        name: File(roles.get(name, file.role), file.sha256, file.size)
+        name: ManifestFile(roles.get(name, file.role), file.sha256, file.size)
         for name, file in manifest.files.items()
     }
     (whole / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
@@ -140,7 +140,7 @@ def test_missing_bundle(tmp_path: Path, place: str) -> None:
         Predictor.open(tmp_path / place)
 
 
-@pytest.mark.parametrize("name", [*FILES, *OFFLINE])
+@pytest.mark.parametrize("name", [*FILES, *PIPELINE_FILES])
 def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
     whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
 
 @pytest.mark.parametrize("name", ["extra", ".hidden", "serving/other.onnx", "serving/registered_model_meta"])
 def test_extra_file(bundle: Path, name: str) -> None:
-    put(bundle, {name: b""})
+    write_files(bundle, {name: b""})
     with pytest.raises(FileUnexpected, match=re.escape(str(bundle / name))):
         Predictor.open(bundle)
 
@@ -172,12 +172,12 @@ def test_link(bundle: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["registered_model_meta", "code/serving/__pycache__/pyfunc.cpython-311.pyc"])
 def test_what_mlflow_and_python_leave_behind(bundle: Path, name: str) -> None:
-    put(bundle, {name: b"model_name: colours\n"})
+    write_files(bundle, {name: b"model_name: colours\n"})
     Predictor.open(bundle)
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
-    """A manifest with one change, written as manifests are."""
+    """A canonical manifest with one change."""
 
     def make(data: bytes) -> bytes:
         document = json.loads(data)
@@ -187,8 +187,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
     return make
 
 
-def naming(path: str) -> Callable[[bytes], bytes]:
-    """A manifest that also names `path`."""
+def with_file(path: str) -> Callable[[bytes], bytes]:
+    """A manifest that also lists `path`."""
     entry = {"role": "serving", "sha256": "0" * 64, "size": 1}
     return changed(lambda document: document["files"].update({path: entry}))
 
@@ -211,11 +211,11 @@ INVALID: dict[str, Callable[[bytes], bytes]] = {
     "files as a list": changed(lambda document: document.update(files=list(document["files"]))),
     "no shape": changed(lambda document: document["input"].update(shape=None)),
     "no classes": changed(lambda document: document["output"].update(shape=[None])),
-    "a path upwards": naming("../outside"),
-    "a hidden path upwards": naming("serving/../../outside"),
-    "no name": naming(""),
-    "a name with a zero byte": naming("a\0b"),
-    "an absolute path": naming(str(Path("/outside").absolute())),
+    "a path upwards": with_file("../outside"),
+    "a hidden path upwards": with_file("serving/../../outside"),
+    "no name": with_file(""),
+    "a name with a zero byte": with_file("a\0b"),
+    "an absolute path": with_file(str(Path("/outside").absolute())),
 }
 
 
@@ -229,7 +229,7 @@ def test_invalid_manifest(bundle: Path, name: str) -> None:
 
 
 def test_manifest_is_read_as_it_was_written() -> None:
-    manifest = Manifest("ünï", {"a/b": File("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
+    manifest = Manifest("ünï", {"a/b": ManifestFile("serving", "0" * 64, 1)}, (SIZE, SIZE, 3), 3)
     assert Manifest.from_bytes(manifest.to_bytes(), Path()) == manifest
 
 
@@ -251,7 +251,7 @@ def test_file_that_the_manifest_does_not_name_is_not_read(bundle: Path) -> None:
         Bundle.open(bundle).read("MLmodel")
 
 
-# A file with other contents, what the manifest says then, the file that is named and why.
+# Changed files, changed manifest values, the file named in the error, and a part of the reason.
 BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
     "a label too few": ({LABELS: to_json(LABEL[:2])}, {}, LABELS, "2 labels for 3 outputs"),
     "a label too many": (
@@ -264,13 +264,13 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
     "labels without ids": ({LABELS: to_json([{"name": name} for name in COLOURS])}, {}, LABELS, "id"),
     "labels in an object": ({LABELS: to_json(COLOURS)}, {}, LABELS, ""),
     "a label twice": ({LABELS: to_json([*LABEL[:2], {"id": "c2", "name": "red"}])}, {}, LABELS, "same name"),
-    "a graph of another size": ({GRAPH: graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
-    "a graph of floats": ({GRAPH: graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
-    "a graph with another input": ({GRAPH: graph(image="x")}, {}, GRAPH, "its input is"),
+    "a graph of another size": ({GRAPH: onnx_graph(size=2 * SIZE)}, {}, GRAPH, "its input is"),
+    "a graph of floats": ({GRAPH: onnx_graph(kind=TensorProto.FLOAT)}, {}, GRAPH, "its input is"),
+    "a graph with another input": ({GRAPH: onnx_graph(image="x")}, {}, GRAPH, "its input is"),
     "another shape in the manifest": ({}, {"shape": (16, 16, 3)}, MANIFEST, "[16, 16, 3]"),
     "no graph": ({GRAPH: b"<html>"}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "an empty graph": ({GRAPH: b""}, {}, GRAPH, "ONNX Runtime cannot load it"),
-    "half a graph": ({GRAPH: graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
+    "half a graph": ({GRAPH: onnx_graph()[:200]}, {}, GRAPH, "ONNX Runtime cannot load it"),
     "another size": (
         {PREPROCESSING: to_json({"size": 16, "crop": 1.0, "interpolation": "bicubic"})},
         {},
@@ -297,10 +297,10 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_contract(bundle: Path, name: str) -> None:
-    files, claims, blamed, reason = BROKEN[name]
-    put(bundle, files)
-    seal(bundle, **claims)
-    with pytest.raises(ContractBroken, match=re.escape(str(bundle / blamed))) as caught:
+    files, values, named, reason = BROKEN[name]
+    write_files(bundle, files)
+    write_manifest(bundle, **values)
+    with pytest.raises(ContractBroken, match=re.escape(str(bundle / named))) as caught:
         Predictor.open(bundle)
     assert reason in str(caught.value)
 
@@ -313,9 +313,9 @@ def test_broken_contract(bundle: Path, name: str) -> None:
     ],
 )
 def test_sentence_of_a_broken_contract_ends_once(bundle: Path, name: str) -> None:
-    files, claims, _, _ = BROKEN[name]
-    put(bundle, files)
-    seal(bundle, **claims)
+    files, values, _, _ = BROKEN[name]
+    write_files(bundle, files)
+    write_manifest(bundle, **values)
     with pytest.raises(ContractBroken) as caught:
         Predictor.open(bundle)
     assert re.fullmatch(r".*[^.]\.", str(caught.value))
@@ -324,6 +324,6 @@ def test_sentence_of_a_broken_contract_ends_once(bundle: Path, name: str) -> Non
 @pytest.mark.parametrize("shape", [(16, 16, 3), (SIZE, SIZE, 1)])
 def test_sentence_about_the_manifest_names_both_shapes(bundle: Path, shape: tuple[int, int, int]) -> None:
     with pytest.raises(ContractBroken) as caught:
-        Predictor.open(seal(bundle, shape=shape))
+        Predictor.open(write_manifest(bundle, shape=shape))
     for side in (shape, (SIZE, SIZE, 3)):
         assert str(list(side)) in str(caught.value)

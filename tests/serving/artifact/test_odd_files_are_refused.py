@@ -1,4 +1,4 @@
-"""What lies in a file's place and is none, and what no release would say: one sentence, and nothing hangs."""
+"""Special files, impossible values and oversized files are refused with one sentence, without blocking."""
 
 import json
 import os
@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from serving.artifact.bundle import FILE_BYTES, GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, File, Manifest, read
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import read_file
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST, MAX_FILE_BYTES, Manifest, ManifestFile
 from serving.artifact.pin import VERSIONS, Pin
 from serving.errors import (
     ContractBroken,
@@ -24,7 +26,7 @@ from serving.errors import (
 )
 from serving.model.predictor import Predictor
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, put, seal
+from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, write_files, write_manifest
 
 DIGEST = "0" * 64
 
@@ -48,7 +50,7 @@ def a_folder(path: Path) -> None:
 
 
 def a_socket(path: Path) -> None:
-    # Its path may not be long; the name stays when the socket goes.
+    # The path of a socket is limited to about 100 bytes. Its file remains after it is closed.
     with socket.socket(socket.AF_UNIX) as server:
         folder = os.open(path.parent, os.O_RDONLY)
         server.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -68,7 +70,7 @@ def a_terabyte(path: Path) -> None:
     os.truncate(path, 2**40)
 
 
-ODD = {
+SPECIAL_FILES = {
     make.__name__.replace("_", " "): make
     for make in (
         a_pipe, a_link_to_itself, a_ring_of_links, a_folder, a_socket, a_link_to_a_device,
@@ -77,33 +79,33 @@ ODD = {
 }  # fmt: skip
 
 
-def one_sentence(error: BaseException, path: Path) -> None:
-    said = str(error)
-    assert len(said.splitlines()) == 1
-    assert said.startswith(str(path))
-    assert "Errno" not in said
+def check_sentence(error: BaseException, path: Path) -> None:
+    sentence = str(error)
+    assert len(sentence.splitlines()) == 1
+    assert sentence.startswith(str(path))
+    assert "Errno" not in sentence
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", SPECIAL_FILES)
 def test_pin(tmp_path: Path, name: str) -> None:
     path = tmp_path / "colours.json"
-    ODD[name](path)
+    SPECIAL_FILES[name](path)
     with pytest.raises(PinInvalid) as caught:
         Pin.read(path)
-    one_sentence(caught.value, path)
+    check_sentence(caught.value, path)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("file", [MANIFEST, GRAPH, LABELS, GOLDEN])
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", SPECIAL_FILES)
 def test_file_of_a_bundle(bundle: Path, file: str, name: str) -> None:
     path = bundle / file
     path.unlink()
-    ODD[name](path)
+    SPECIAL_FILES[name](path)
     with pytest.raises((FileUnreadable, DigestMismatch)) as caught:
         Predictor.open(bundle)
-    one_sentence(caught.value, path)
+    check_sentence(caught.value, path)
 
 
 def test_file_that_is_longer_or_shorter_says_by_how_much(bundle: Path) -> None:
@@ -115,9 +117,9 @@ def test_file_that_is_longer_or_shorter_says_by_how_much(bundle: Path) -> None:
 
 
 def test_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
-    # Procfs gives files a size of zero, and bytes all the same.
+    # Files in procfs report a size of zero although they have content.
     with pytest.raises(FileUnreadable, match="more than 3 bytes"):
-        read(Path("/proc/self/status"), 3)
+        read_file(Path("/proc/self/status"), 3)
 
 
 def test_links_to_files_are_followed(bundle: Path) -> None:
@@ -132,23 +134,25 @@ def test_links_to_files_are_followed(bundle: Path) -> None:
 def test_file_or_folder_that_may_not_be_read(bundle: Path, file: str) -> None:
     (bundle / file).chmod(0)
     script = f"import pathlib, serving.model.predictor as p; p.Predictor.open(pathlib.Path({str(bundle)!r}))"
-    mortal = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    unprivileged = (
+        ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    )
     done = subprocess.run(
-        [*mortal, sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+        [*unprivileged, sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
     )
     (bundle / file).chmod(0o755)
     assert done.stderr.splitlines()[-1].startswith("serving.errors.FileUnreadable: "), done.stderr
     assert done.stderr.splitlines()[-1].endswith("Permission denied.")
 
 
-def written(version: str, name: str = '"colours"') -> bytes:
-    """A pin, byte by byte as it is written, with any version."""
+def pin_bytes(version: str, name: str = '"colours"') -> bytes:
+    """The bytes of a pin, with any JSON as version and name."""
     return f'{{\n "digest": "{DIGEST}",\n "name": {name},\n "version": {version}\n}}\n'.encode()
 
 
 def test_a_pin_is_written_so() -> None:
     for version in (0, 1, VERSIONS[-1]):
-        assert Pin.parse(written(str(version)), Path("colours.json")) == Pin("colours", version, DIGEST)
+        assert Pin.parse(pin_bytes(str(version)), Path("colours.json")) == Pin("colours", version, DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -158,15 +162,15 @@ def test_a_pin_is_written_so() -> None:
 )  # fmt: skip
 def test_version_of_a_pin(version: str) -> None:
     with pytest.raises(PinInvalid) as caught:
-        Pin.parse(written(version), Path("colours.json"))
-    one_sentence(caught.value, Path("colours.json"))
+        Pin.parse(pin_bytes(version), Path("colours.json"))
+    check_sentence(caught.value, Path("colours.json"))
 
 
 @pytest.mark.parametrize("name", ['"other"', '"\\ud800"', "null", "true", '["colours"]', '"colours\\u0000"'])
 def test_name_of_a_pin(name: str) -> None:
     with pytest.raises(PinInvalid) as caught:
-        Pin.parse(written("1", name), Path("colours.json"))
-    one_sentence(caught.value, Path("colours.json"))
+        Pin.parse(pin_bytes("1", name), Path("colours.json"))
+    check_sentence(caught.value, Path("colours.json"))
 
 
 NUMBERS = [1e9, 1, 0.1, -0.001, float("nan"), float("inf"), True, "0.005", None, [0.005], 10**400]
@@ -175,10 +179,10 @@ NUMBERS = [1e9, 1, 0.1, -0.001, float("nan"), float("inf"), True, "0.005", None,
 @pytest.mark.parametrize("tolerance", NUMBERS, ids=str)
 def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
     answers = json.loads((bundle / GOLDEN).read_bytes()) | {"tolerance": tolerance}
-    put(bundle, {GOLDEN: json.dumps(answers).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(answers).encode()})
     with pytest.raises(ContractBroken, match="tolerance") as caught:
-        Bundle.open(seal(bundle)).golden()
-    one_sentence(caught.value, bundle / GOLDEN)
+        Bundle.open(write_manifest(bundle)).golden_images()
+    check_sentence(caught.value, bundle / GOLDEN)
 
 
 @pytest.mark.parametrize(
@@ -188,26 +192,26 @@ def test_tolerance_of_golden_answers(bundle: Path, tolerance: object) -> None:
 )  # fmt: skip
 def test_golden_answers_are_probabilities(bundle: Path, answer: object) -> None:
     document = {"tolerance": TOLERANCE, "images": [{"file": "0.png", "probabilities": answer}]}
-    put(bundle, {GOLDEN: json.dumps(document).encode()})
+    write_files(bundle, {GOLDEN: json.dumps(document).encode()})
     with pytest.raises(ContractBroken) as caught:
-        Bundle.open(seal(bundle)).golden()
-    one_sentence(caught.value, bundle / GOLDEN)
+        Bundle.open(write_manifest(bundle)).golden_images()
+    check_sentence(caught.value, bundle / GOLDEN)
 
 
-def entry(**claims: Any) -> Callable[[dict[str, Any]], None]:  # noqa: ANN401  (whatever JSON holds)
-    """Other claims about the graph."""
-    return lambda document: document["files"][GRAPH].update(claims)
+def change_entry(**values: Any) -> Callable[[dict[str, Any]], None]:  # noqa: ANN401  (whatever JSON holds)
+    """A change of the graph's entry in the manifest."""
+    return lambda document: document["files"][GRAPH].update(values)
 
 
-CLAIMS: dict[str, Callable[[dict[str, Any]], None]] = {
-    "a size of -1": entry(size=-1),
-    "a size of 2^70": entry(size=2**70),
-    "a size above the largest": entry(size=FILE_BYTES + 1),
-    "a size of 1.5": entry(size=1.5),
-    "a size that is true": entry(size=True),
-    "a size in a text": entry(size="1"),
-    "a role in a list": entry(role=["serving"]),
-    "no SHA-256": entry(sha256=None),
+IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a size of -1": change_entry(size=-1),
+    "a size of 2^70": change_entry(size=2**70),
+    "a size above the largest": change_entry(size=MAX_FILE_BYTES + 1),
+    "a size of 1.5": change_entry(size=1.5),
+    "a size that is true": change_entry(size=True),
+    "a size in a text": change_entry(size="1"),
+    "a role in a list": change_entry(role=["serving"]),
+    "no SHA-256": change_entry(sha256=None),
     "a side of 8.0": lambda document: document["input"].update(shape=[None, 8.0, 8, 3]),
     "a side of true": lambda document: document["input"].update(shape=[None, 8, 8, True]),
     "a negative side": lambda document: document["input"].update(shape=[None, -8, 8, 3]),
@@ -216,15 +220,15 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_claims_of_a_manifest(bundle: Path, name: str) -> None:
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_values_in_a_manifest(bundle: Path, name: str) -> None:
     document = json.loads((bundle / MANIFEST).read_bytes())
-    CLAIMS[name](document)
+    IMPOSSIBLE[name](document)
     text = json.dumps(document, sort_keys=True, indent=1).replace("Infinity", "1e999")
     (bundle / MANIFEST).write_text(text + "\n")
     with pytest.raises(ManifestInvalid) as caught:
         Bundle.open(bundle).verify()
-    one_sentence(caught.value, bundle / MANIFEST)
+    check_sentence(caught.value, bundle / MANIFEST)
 
 
 def test_manifest_of_another_model(bundle: Path) -> None:
@@ -234,7 +238,7 @@ def test_manifest_of_another_model(bundle: Path) -> None:
 
 
 def test_manifest_of_an_endless_number_of_files(bundle: Path) -> None:
-    files = {f"serving/{number}": File("serving", DIGEST, 1) for number in range(10_000)}
+    files = {f"serving/{number}": ManifestFile("serving", DIGEST, 1) for number in range(10_000)}
     data = Manifest("colours", files, (SIZE, SIZE, 3), len(COLOURS)).to_bytes()
     (bundle / MANIFEST).write_bytes(data)
     with pytest.raises(FileUnreadable, match=f"it has {len(data):,} bytes, and 1,048,576 are allowed"):

@@ -1,10 +1,10 @@
-"""Which CPUs may cut off sums of 8-bit products: x86 without VNNI, and x86 of which nothing is known."""
+"""8-bit sums may saturate on x86 without VNNI, and on x86 CPUs with unknown features."""
 
 from pathlib import Path
 
 import pytest
 
-from serving.model.cpu_features import saturates
+from serving.model.cpu_features import int8_may_saturate
 
 LINES = "processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\nbugs\t\t: none\n\n"
 HASWELL = "fpu sse4_1 sse4_2 fma avx avx2 bmi2"
@@ -18,7 +18,7 @@ SKYLAKE = f"{HASWELL} avx512f avx512bw avx512vl"
         ("x86_64", SKYLAKE, True),
         ("x86_64", f"{SKYLAKE} avx512_vnni", False),
         ("x86_64", f"{HASWELL} avx_vnni", False),
-        # Not every name that has these letters in it.
+        # Flags are compared as whole words.
         ("x86_64", f"{HASWELL} avx_vnni_int8", True),
         ("AMD64", HASWELL, True),
         ("x86_64", "", True),
@@ -30,11 +30,11 @@ SKYLAKE = f"{HASWELL} avx512f avx512bw avx512vl"
 def test_by_flags(tmp_path: Path, machine: str, flags: str, expected: bool) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(2 * LINES.format(vendor="any", flags=flags))
-    assert saturates(machine, file) is expected
+    assert int8_may_saturate(machine, file) is expected
 
 
-def test_a_system_that_lists_no_flags_is_not_trusted(tmp_path: Path) -> None:
-    assert saturates("x86_64", tmp_path / "nowhere")
+def test_unknown_features_count_as_saturating(tmp_path: Path) -> None:
+    assert int8_may_saturate("x86_64", tmp_path / "nowhere")
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
-    assert saturates("x86_64", tmp_path / "cpuinfo")
-    assert not saturates("arm64", tmp_path / "nowhere")
+    assert int8_may_saturate("x86_64", tmp_path / "cpuinfo")
+    assert not int8_may_saturate("arm64", tmp_path / "nowhere")

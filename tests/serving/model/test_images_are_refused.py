@@ -1,4 +1,4 @@
-"""What is no image, or would cost too much, is refused by its own class, in one sentence and at once."""
+"""Files that are no image, damaged or too expensive are refused, each by its own error class and message."""
 
 import random
 import re
@@ -23,11 +23,11 @@ from serving.errors import (
 )
 from serving.model import decoder
 from serving.model.decoder import MAX_BYTES, Preprocessing, decode
-from tests.serving.costs import FORGET, Meter
-from tests.serving.pictures import GREY, PHOTO, bilevel, encoded, png
+from tests.serving.decoding_cost import PEAK_RESET, CostMeter
+from tests.serving.images import GREY, PHOTO, black_png, encode_image, make_png
 
 SETTINGS = Preprocessing(size=16, crop=0.875)
-linux = pytest.mark.skipif(not FORGET.exists(), reason="only Linux tells a process's peak")
+linux = pytest.mark.skipif(not PEAK_RESET.exists(), reason="only Linux reports a process's peak memory")
 NOISE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8))
 
 
@@ -37,39 +37,39 @@ def box(brand: bytes) -> bytes:
 
 
 def cut(data: bytes) -> bytes:
-    """Two thirds of a file."""
+    """The first two thirds of a file."""
     return data[: len(data) * 2 // 3]
 
 
-def holed(data: bytes) -> bytes:
-    """A file with a hole in its middle, and its whole length."""
+def overwritten(data: bytes) -> bytes:
+    """A file of the same length with 40 bytes in its middle overwritten."""
     middle = len(data) // 2
     return data[:middle] + b"\xff" * 40 + data[middle + 40 :]
 
 
-def rescanned(times: int) -> bytes:
-    """A progressive JPEG that repeats its last scan: a few bytes, and again work for the whole picture."""
-    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+def repeat_last_scan(times: int) -> bytes:
+    """A progressive JPEG that repeats its last scan: a few bytes, which take time for all pixels."""
+    data = encode_image(Image.new("L", (64, 64)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + times * scan + data[-2:]
 
 
-# File, class and a part of the sentence.
+# File, error class and a part of the message.
 REFUSED: dict[str, tuple[bytes, type[ImageError], str]] = {
     "nothing": (b"", ImageEmpty, "zero bytes"),
     "html": (b"<!doctype html><title>Not found</title>", ImageUnrecognised, "Send JPEG"),
     "random bytes": (random.Random(1).randbytes(5000), ImageUnrecognised, "Send JPEG"),
     "one byte": (b"\xff", ImageUnrecognised, "Send JPEG"),
-    "heic without a picture": (box(b"heic"), ImageFormatUnsupported, "HEIC"),
+    "heic without an image": (box(b"heic"), ImageFormatUnsupported, "HEIC"),
     "canon raw": (box(b"crx "), ImageFormatUnsupported, "Canon"),
     "heif of pixels that are not compressed": (box(b"mif1"), ImageFormatUnsupported, "HEIF"),
-    "avif without a picture": (box(b"avif"), ImageFormatUnsupported, "AVIF"),
-    "avif cut off": (cut(encoded(NOISE, "AVIF")), ImageTruncated, "breaks off"),
-    "heic cut off": (cut(encoded(NOISE, "HEIF")), ImageTruncated, "breaks off"),
-    "tiff": (encoded(PHOTO, "TIFF"), ImageFormatUnsupported, "TIFF"),
+    "avif without an image": (box(b"avif"), ImageFormatUnsupported, "AVIF"),
+    "avif cut off": (cut(encode_image(NOISE, "AVIF")), ImageTruncated, "breaks off"),
+    "heic cut off": (cut(encode_image(NOISE, "HEIF")), ImageTruncated, "breaks off"),
+    "tiff": (encode_image(PHOTO, "TIFF"), ImageFormatUnsupported, "TIFF"),
     "tiff, big end first": (b"MM\x00*" + bytes(500), ImageFormatUnsupported, "TIFF"),
-    "ico": (encoded(PHOTO, "ICO"), ImageFormatUnsupported, "ICO"),
-    "pdf": (encoded(PHOTO, "PDF"), ImageFormatUnsupported, "PDF"),
+    "ico": (encode_image(PHOTO, "ICO"), ImageFormatUnsupported, "ICO"),
+    "pdf": (encode_image(PHOTO, "PDF"), ImageFormatUnsupported, "PDF"),
     "svg": (b"\n <svg xmlns='http://www.w3.org/2000/svg'/>", ImageFormatUnsupported, "SVG"),
     "svg with a declaration": (
         b"<?xml version='1.0'?>\n<!-- drawn --><svg xmlns='http://www.w3.org/2000/svg'/>",
@@ -77,32 +77,36 @@ REFUSED: dict[str, tuple[bytes, type[ImageError], str]] = {
         "SVG",
     ),
     "photoshop": (b"8BPS\x00\x01" + bytes(500), ImageFormatUnsupported, "Photoshop"),
-    "jpeg cut off": (cut(encoded(NOISE, "JPEG")), ImageTruncated, "breaks off"),
-    "png cut off": (cut(encoded(NOISE, "PNG")), ImageTruncated, "breaks off"),
-    "webp cut off": (cut(encoded(NOISE, "WEBP")), ImageTruncated, "breaks off"),
-    "gif cut off": (cut(encoded(NOISE, "GIF")), ImageTruncated, "breaks off"),
-    "bmp cut off": (cut(encoded(NOISE, "BMP")), ImageTruncated, "breaks off"),
-    "webp lossless cut off": (cut(encoded(NOISE, "WEBP", lossless=True)), ImageTruncated, "breaks off"),
-    "jpeg with a hole": (holed(encoded(NOISE, "JPEG")), ImageDamaged, "broken data stream"),
-    "png with a hole": (holed(encoded(NOISE, "PNG")), ImageDamaged, "data stream"),
-    "gif with a hole": (holed(encoded(NOISE, "GIF")), ImageDamaged, "broken data stream"),
-    "81 megapixels in 10 kB": (bilevel(9000), ImageTooManyPixels, "9000 x 9000"),
-    "900 megapixels of header": (png(30_000, 30_000, 1, GREY, b""), ImageTooManyPixels, "pixels"),
+    "jpeg cut off": (cut(encode_image(NOISE, "JPEG")), ImageTruncated, "breaks off"),
+    "png cut off": (cut(encode_image(NOISE, "PNG")), ImageTruncated, "breaks off"),
+    "webp cut off": (cut(encode_image(NOISE, "WEBP")), ImageTruncated, "breaks off"),
+    "gif cut off": (cut(encode_image(NOISE, "GIF")), ImageTruncated, "breaks off"),
+    "bmp cut off": (cut(encode_image(NOISE, "BMP")), ImageTruncated, "breaks off"),
+    "webp lossless cut off": (cut(encode_image(NOISE, "WEBP", lossless=True)), ImageTruncated, "breaks off"),
+    "jpeg with a hole": (overwritten(encode_image(NOISE, "JPEG")), ImageDamaged, "broken data stream"),
+    "png with a hole": (overwritten(encode_image(NOISE, "PNG")), ImageDamaged, "data stream"),
+    "gif with a hole": (overwritten(encode_image(NOISE, "GIF")), ImageDamaged, "broken data stream"),
+    "81 megapixels in 10 kB": (black_png(9000), ImageTooManyPixels, "9000 x 9000"),
+    "900 megapixels of header": (make_png(30_000, 30_000, 1, GREY, b""), ImageTooManyPixels, "pixels"),
     "webp, a row too many": (
-        encoded(Image.new("L", (4000, 3001)), "WEBP", method=0),
+        encode_image(Image.new("L", (4000, 3001)), "WEBP", method=0),
         ImageTooManyPixels,
         "12,000,000 in all",
     ),
-    "png, a row too many": (encoded(Image.new("1", (5000, 5001)), "PNG"), ImageTooManyPixels, "25,000,000"),
-    "progressive jpeg, a row too many": (
-        encoded(Image.new("L", (5000, 5001)), "JPEG", progressive=True),
+    "png, a row too many": (
+        encode_image(Image.new("1", (5000, 5001)), "PNG"),
         ImageTooManyPixels,
         "25,000,000",
     ),
-    "a line": (encoded(Image.new("L", (60_000, 8)), "PNG"), ImageTooManyPixels, "50 to 1"),
-    "one pixel": (encoded(Image.new("L", (1, 1)), "PNG"), ImageTooSmall, "1 x 1"),
-    "a thousand scans": (rescanned(1000), ImageDamaged, "scan"),
-    "seven rows": (encoded(Image.new("L", (8, 7)), "PNG"), ImageTooSmall, "8 x 7"),
+    "progressive jpeg, a row too many": (
+        encode_image(Image.new("L", (5000, 5001)), "JPEG", progressive=True),
+        ImageTooManyPixels,
+        "25,000,000",
+    ),
+    "a line": (encode_image(Image.new("L", (60_000, 8)), "PNG"), ImageTooManyPixels, "50 to 1"),
+    "one pixel": (encode_image(Image.new("L", (1, 1)), "PNG"), ImageTooSmall, "1 x 1"),
+    "a thousand scans": (repeat_last_scan(1000), ImageDamaged, "scan"),
+    "seven rows": (encode_image(Image.new("L", (8, 7)), "PNG"), ImageTooSmall, "8 x 7"),
 }
 
 
@@ -115,28 +119,28 @@ def test_refused(name: str) -> None:
     sentence = str(caught.value)
     assert part in sentence
     assert re.fullmatch(r"[A-Z][^\n]*[.?]", sentence)
-    # Neither Pillow's sentences within ours nor its objects' addresses.
+    # It contains no complete sentence of Pillow and no address of an object.
     assert ".;" not in sentence
     assert " at 0x" not in sentence
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
 def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch, brand: bytes) -> None:
-    # As where `requirements/heic.txt` is not installed.
+    # As if `requirements/heic.txt` was not installed.
     monkeypatch.setattr(decoder, "FORMATS", [name for name in decoder.FORMATS if name != "HEIC"])
-    data = encoded(PHOTO, "HEIF").replace(b"ftypheic", b"ftyp" + brand, 1)
+    data = encode_image(PHOTO, "HEIF").replace(b"ftypheic", b"ftyp" + brand, 1)
     with pytest.raises(ImageFormatUnsupported, match=r"HEI[CF] is not accepted\. Export the photo as JPEG"):
         decode(data, SETTINGS)
 
 
-def test_bytes_are_counted_before_they_are_looked_at() -> None:
+def test_size_is_checked_before_the_content() -> None:
     with pytest.raises(ImageUnrecognised):
         decode(bytes(MAX_BYTES), SETTINGS)
     with pytest.raises(ImageTooLarge):
         decode(bytes(MAX_BYTES + 1), SETTINGS)
 
 
-# A plain JPEG may have more than any other, but then it takes long to make one.
+# A JPEG with one scan may have more pixels, but it takes long to encode one.
 @pytest.mark.parametrize(
     ("size", "kind"),
     [
@@ -150,32 +154,32 @@ def test_bytes_are_counted_before_they_are_looked_at() -> None:
 )
 def test_just_within_the_limits(size: tuple[int, int], kind: str) -> None:
     image = Image.new("1" if kind == "PNG" else "L", size)
-    assert decode(encoded(image, kind), SETTINGS).shape == (16, 16, 3)
+    assert decode(encode_image(image, kind), SETTINGS).shape == (16, 16, 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.99])
 def test_cut_off_anywhere_is_called_so(kind: str, part: float) -> None:
-    data = encoded(NOISE, kind)
+    data = encode_image(NOISE, kind)
     with pytest.raises(ImageTruncated):
         decode(data[: int(part * len(data))], SETTINGS)
 
 
 @linux
-def test_bomb_is_refused_without_decoding_it(meter: Meter) -> None:
-    bomb = bilevel(9000)
+def test_bomb_is_refused_without_decoding_it(meter: CostMeter) -> None:
+    bomb = black_png(9000)
     assert len(bomb) < 15_000
-    assert meter.cost(bomb).megabytes < 50
-    # What may be decoded shows in this measure, so the bomb would.
-    assert meter.cost(bilevel(4900)).megabytes > 50
+    assert meter.measure(bomb).megabytes < 50
+    # An image within the limit takes more than 50 MB, so decoding the bomb would be noticed.
+    assert meter.measure(black_png(4900)).megabytes > 50
 
 
-# Made only when their turn comes, and the MB that they may take. Pillow holds a pixel in four bytes whatever
-# its mode, so 24 megapixels are 96 MB in every copy: the decoded one, and a second one as RGB; for a WebP of
-# 12 megapixels it is four copies.
+# Functions that make large images, and the MB that decoding one may take. Pillow stores a pixel in four bytes
+# in any mode, so a copy of 24 megapixels takes 96 MB: the decoded one, and a second one as RGB. A WebP of 12
+# megapixels takes four copies.
 LARGE: dict[str, tuple[Callable[[], bytes], int]] = {
-    "png, 1 bit": (lambda: bilevel(4900), 150),
-    "png, 16 bit grey": (lambda: png(4900, 4900, 16, GREY, bytes(4900 * (1 + 2 * 4900))), 170),
+    "png, 1 bit": (lambda: black_png(4900), 150),
+    "png, 16 bit grey": (lambda: make_png(4900, 4900, 16, GREY, bytes(4900 * (1 + 2 * 4900))), 170),
     "png, transparent": (lambda: blank("RGBA", 4900, "PNG", compress_level=1), 230),
     "png, grey, transparent": (lambda: blank("LA", 4900, "PNG", compress_level=1), 230),
     "png, palette, transparent": (lambda: blank("P", 4900, "PNG", transparency=0), 230),
@@ -190,14 +194,14 @@ LARGE: dict[str, tuple[Callable[[], bytes], int]] = {
 
 
 def blank(mode: str, side: int, kind: str, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
-    """A large picture of nothing."""
-    return encoded(Image.new(mode, (side, side)), kind, **options)
+    """A large image of one colour."""
+    return encode_image(Image.new(mode, (side, side)), kind, **options)
 
 
 @linux
 @pytest.mark.parametrize("name", LARGE)
-def test_largest_pictures_cost_no_more_than_others(meter: Meter, name: str) -> None:
+def test_largest_images_stay_within_their_memory(meter: CostMeter, name: str) -> None:
     make, limit = LARGE[name]
-    cost = meter.cost(make())
+    cost = meter.measure(make())
     assert cost.outcome == "decoded"
     assert cost.megabytes < limit

@@ -1,4 +1,4 @@
-"""Pixels in, probabilities out: checked shapes, the same answer from every thread, golden answers held."""
+"""The predictor: shapes are checked, results do not depend on threads, golden images are checked."""
 
 import base64
 import io
@@ -12,26 +12,37 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from serving.artifact.bundle import GOLDEN, GRAPH, Bundle, to_json
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH
 from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor
-from tests.serving.bundles import COLOURS, SIZE, TOLERANCE, expected, filled, graph, put, seal
-from tests.serving.pictures import encoded
+from tests.serving.bundles import (
+    COLOURS,
+    SIZE,
+    TOLERANCE,
+    expected_probabilities,
+    one_colour_png,
+    onnx_graph,
+    write_files,
+    write_manifest,
+)
+from tests.serving.images import encode_image
 
 Images = npt.NDArray[np.uint8]
 
 
 def noise(count: int) -> Images:
-    """Pictures of the model's size."""
+    """Random images of the model's size."""
     return np.random.default_rng(3).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("rgb", [*COLOURS.values(), (0, 0, 0), (200, 100, 50)])
 def test_answer_is_the_models(predictor: Predictor, rgb: tuple[int, int, int]) -> None:
-    answer = predictor.answer(filled(rgb))
+    answer = predictor.classify(one_colour_png(rgb))
     assert answer.dtype == np.float32
-    assert answer == pytest.approx(expected(rgb), abs=1e-6)
+    assert answer == pytest.approx(expected_probabilities(rgb), abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
@@ -61,7 +72,7 @@ def test_row_does_not_depend_on_its_batch(predictor: Predictor) -> None:
     ids=lambda images: f"{images.dtype} {images.shape}",
 )
 def test_other_arrays_are_refused(predictor: Predictor, images: Any) -> None:  # noqa: ANN401  (wrong on purpose)
-    with pytest.raises(ValueError, match=r"predict wants uint8 \[N,8,8,3\], not"):
+    with pytest.raises(ValueError, match=r"predict expects uint8 \[N,8,8,3\], not"):
         predictor.predict(images)
 
 
@@ -101,7 +112,9 @@ def test_threads_of_one_call_do_not_change_it(bundle: Path) -> None:
     ("off", "holds"), [(0.0, True), (0.9, True), (-0.9, True), (1.2, False), (-1.2, False)]
 )
 def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
-    rewrite_golden(bundle, [float(value) + off * TOLERANCE for value in expected(COLOURS["red"])])
+    rewrite_golden(
+        bundle, [float(value) + off * TOLERANCE for value in expected_probabilities(COLOURS["red"])]
+    )
     predictor = Predictor.open(bundle)
     if holds:
         assert predictor.check_golden() == pytest.approx(abs(off) * TOLERANCE, abs=1e-6)
@@ -111,55 +124,55 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
 
 
 def test_largest_difference_is_told(predictor: Predictor) -> None:
-    # Recorded with three digits: 0.964663 as 0.965, 0.017668 as 0.018.
-    rounded = [abs(value - round(value, 3)) for value in expected(COLOURS["red"]).tolist()]
+    # They are recorded with three digits: 0.964663 as 0.965, 0.017668 as 0.018.
+    rounded = [abs(value - round(value, 3)) for value in expected_probabilities(COLOURS["red"]).tolist()]
     assert predictor.check_golden() == pytest.approx(max(rounded), abs=1e-6)
 
 
-# A model, and what is recorded of 0.png; Python's JSON reads NaN.
-UNHELD: dict[str, tuple[bytes, str]] = {
-    "another model": (graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
-    "a model that answers NaN": (graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
-    "an answer that is no number": (graph(), "[NaN, NaN, NaN]"),
-    "an answer of one number": (graph(steepness=0.0), "[0.333]"),
-    "an answer of two numbers": (graph(), "[0.5, 0.5]"),
+# A graph, and the recorded probabilities of 0.png. Python's JSON parser accepts NaN.
+MISMATCHES: dict[str, tuple[bytes, str]] = {
+    "another model": (onnx_graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
+    "a model that answers NaN": (onnx_graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
+    "an answer that is no number": (onnx_graph(), "[NaN, NaN, NaN]"),
+    "an answer of one number": (onnx_graph(steepness=0.0), "[0.333]"),
+    "an answer of two numbers": (onnx_graph(), "[0.5, 0.5]"),
 }
 
 
-@pytest.mark.parametrize("name", UNHELD)
+@pytest.mark.parametrize("name", MISMATCHES)
 def test_golden_answers_do_not_hold(bundle: Path, name: str) -> None:
-    model, answer = UNHELD[name]
+    model, answer = MISMATCHES[name]
     golden = f'{{"tolerance": 0.02, "images": [{{"file": "0.png", "probabilities": {answer}}}]}}'
-    put(bundle, {GRAPH: model, GOLDEN: golden.encode()})
-    predictor = Predictor.open(seal(bundle))
+    write_files(bundle, {GRAPH: model, GOLDEN: golden.encode()})
+    predictor = Predictor.open(write_manifest(bundle))
     with pytest.raises(BundleError):
         predictor.check_golden()
 
 
-@pytest.mark.parametrize("name", ["no golden pictures"])
+@pytest.mark.parametrize("name", ["no golden images"])
 def test_golden_answers_are_needed(bundle: Path, name: str) -> None:
-    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
-    predictor = Predictor.open(seal(bundle))
+    write_files(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": []})})
+    predictor = Predictor.open(write_manifest(bundle))
     with pytest.raises(BundleError):
         predictor.check_golden()
 
 
 def rewrite_golden(bundle: Path, answer: list[float]) -> None:
-    """Records another answer to the first picture, red."""
+    """Records other probabilities for the first image, red."""
     image = {"file": "0.png", "probabilities": answer}
-    put(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [image]})})
-    seal(bundle)
+    write_files(bundle, {GOLDEN: to_json({"tolerance": TOLERANCE, "images": [image]})})
+    write_manifest(bundle)
 
 
-def test_golden_pictures_are_in_the_bundle(bundle: Path) -> None:
-    golden = Bundle.open(bundle).golden()
-    assert [entry.data for entry in golden] == [filled(rgb) for rgb in COLOURS.values()]
+def test_golden_images_are_in_the_bundle(bundle: Path) -> None:
+    golden = Bundle.open(bundle).golden_images()
+    assert [entry.data for entry in golden] == [one_colour_png(rgb) for rgb in COLOURS.values()]
 
 
-PICTURES = [filled(rgb) for rgb in COLOURS.values()]
+PNGS = [one_colour_png(rgb) for rgb in COLOURS.values()]
 
 
-TEXTS = [base64.b64encode(data).decode() for data in PICTURES]
+TEXTS = [base64.b64encode(data).decode() for data in PNGS]
 WRAPPED = ["\n".join(text[at : at + 76] for at in range(0, len(text), 76)) + "\n" for text in TEXTS]
 PILLOW = [Image.new("RGB", (12, 10), rgb) for rgb in COLOURS.values()]
 
@@ -167,13 +180,11 @@ PILLOW = [Image.new("RGB", (12, 10), rgb) for rgb in COLOURS.values()]
 @pytest.mark.parametrize(
     "images",
     [
-        pytest.param(PICTURES, id="list"),
-        pytest.param(pd.DataFrame({"image": PICTURES}), id="DataFrame"),
-        pytest.param(pd.Series(PICTURES), id="Series"),
-        pytest.param(np.array(PICTURES, dtype=object), id="array of bytes"),
-        pytest.param(
-            [bytearray(PICTURES[0]), *(memoryview(data) for data in PICTURES[1:])], id="other bytes"
-        ),
+        pytest.param(PNGS, id="list"),
+        pytest.param(pd.DataFrame({"image": PNGS}), id="DataFrame"),
+        pytest.param(pd.Series(PNGS), id="Series"),
+        pytest.param(np.array(PNGS, dtype=object), id="array of bytes"),
+        pytest.param([bytearray(PNGS[0]), *(memoryview(data) for data in PNGS[1:])], id="other bytes"),
         pytest.param(TEXTS, id="base64"),
         pytest.param(WRAPPED, id="base64 in lines"),
         pytest.param([f"data:image/png;base64,{text}" for text in TEXTS], id="data URL"),
@@ -191,11 +202,15 @@ def test_pyfunc(bundle: Path, images: Any) -> None:  # noqa: ANN401
     assert isinstance(classifier, ImageClassifier)
     answers = classifier.predict(images)
     assert [answer[0]["label"] for answer in answers] == list(COLOURS)
-    assert answers[0][0] == {"label": "red", "id": "c0", "score": pytest.approx(expected(COLOURS["red"])[0])}
+    assert answers[0][0] == {
+        "label": "red",
+        "id": "c0",
+        "score": pytest.approx(expected_probabilities(COLOURS["red"])[0]),
+    }
     assert [len(answer) for answer in answers] == [len(COLOURS)] * len(COLOURS)
 
 
-@pytest.mark.parametrize("image", [PICTURES[2], TEXTS[2], PILLOW[2]], ids=["bytes", "base64", "Pillow"])
+@pytest.mark.parametrize("image", [PNGS[2], TEXTS[2], PILLOW[2]], ids=["bytes", "base64", "Pillow"])
 def test_pyfunc_takes_one_image_without_a_list(bundle: Path, image: object) -> None:
     assert [answer[0]["label"] for answer in _load_pyfunc(str(bundle)).predict(image)] == ["blue"]
 
@@ -205,12 +220,12 @@ def test_pyfunc_turns_an_image_of_pillow_upright_as_its_file_is(bundle: Path) ->
     image.paste(COLOURS["blue"], (0, 0, 40, 30))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    file = encoded(image, "PNG", exif=exif)
+    file = encode_image(image, "PNG", exif=exif)
     classifier = _load_pyfunc(str(bundle))
     assert classifier.predict([Image.open(io.BytesIO(file))]) == classifier.predict([file])
 
 
-CLOSED = Image.open(io.BytesIO(PICTURES[0]))
+CLOSED = Image.open(io.BytesIO(PNGS[0]))
 CLOSED.close()
 
 
@@ -232,8 +247,8 @@ CLOSED.close()
         ([float("nan")], "float"),
         ([1], "int"),
         (7, "int"),
-        ({"image": PICTURES}, "dict"),
-        ([PICTURES], "list"),
+        ({"image": PNGS}, "dict"),
+        ([PNGS], "list"),
         ([CLOSED], "Pillow that cannot be read"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A server that a proxy shows under a prefix, which all links follow; and what proxies say that is junk."""
+"""Behind a proxy: a path prefix that all links carry, and malformed X-Forwarded-* headers."""
 
 import re
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ import pytest
 
 from tests.serving.api.test_routes import upload
 from tests.serving.browser import SETTLED, Page, chromium
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_log_and_metrics import line_of
 from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, head, post
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 PREFIX = "/vision/flowers"
 BROWSER = {"Accept": "text/html"}
 PAGES = ("/", "/model", "/docs")
@@ -112,7 +112,7 @@ def test_page_works_in_a_browser(behind: Server) -> None:
         page.give("drop", ("red.png", "image/png", RED))
         page.expect(SETTLED)
         assert page.text("#best") == "red"
-        assert page.complaints() == []
+        assert page.console_messages() == []
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
-"""What Gunicorn would do to connections, and does not: promises kept, slow clients bounded in time.
+"""Connections: keep-alive, deadlines for slow clients, limits, pipelining, malformed requests.
 
-Each test bears the name of a trap that was seen in Gunicorn's or Werkzeug's own behaviour.
+Each test is named after a fault that was seen in Gunicorn's or Werkzeug's own behaviour.
 """
 
 import gzip
 import socket
-import statistics
 import time
 import zlib
 from collections.abc import Iterator
@@ -17,37 +16,37 @@ import psutil
 import pytest
 
 from serving.server.client_socket import SEND_SECONDS
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.servers import Server, publish, running
-from tests.serving.wire import ask, chunked, head, post, read
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
+from tests.serving.wire import ask, assert_responsive, chunked, head, post, read, readable
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 MEGABYTE = bytes(2**20)
-# Short enough for tests; how they come out does not depend on them.
+# Short for tests; the results do not depend on them.
 HEAD_SECONDS, BODY_SECONDS = 1.5, 1.5
+# A deadline that no test reaches: a request that another one blocks is not answered within `TIMEOUT`.
+LONG = 4 * TIMEOUT
 # Far more connections than threads.
 CROWD = 150
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that does not wait long, with a body limit of 1 MiB and few doors."""
+    """A server with short deadlines, a body limit of 1 MiB and few uploads at once."""
     settings = {"head_seconds": HEAD_SECONDS, "body_seconds": BODY_SECONDS, "max_body_mb": 1, "uploads": 4}
     with running(publish(tmp_path_factory.mktemp("strict")), **settings) as started:
         yield started
 
 
-def latency(server: Server) -> float:
-    """The median time of the health checks, in seconds; a shared machine has single outliers."""
-    times = []
-    for path in ("/livez", "/readyz", "/metrics") * 3:
-        began = time.monotonic()
-        assert ask(server, head("GET", path)).status == 200
-        times.append(time.monotonic() - began)
-    return statistics.median(times)
+@pytest.fixture(scope="module")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same with deadlines that no test reaches."""
+    settings = {"head_seconds": LONG, "body_seconds": LONG, "uploads": 4}
+    with running(publish(tmp_path_factory.mktemp("lenient")), **settings) as started:
+        yield started
 
 
-# An early answer, while a megabyte of body is still to come.
+# Responses that are sent before a megabyte of body has arrived.
 EARLY = {
     "404": (post("/nowhere", MEGABYTE), 404),
     "405": (post("/livez", MEGABYTE), 405),
@@ -70,7 +69,7 @@ def test_keep_alive_is_no_lie_after_an_early_answer(server: Server, name: str) -
         assert read(connection).status == 200
 
 
-# Bodies that nobody waits for: how long they are, or will be, is not known or is too much.
+# Bodies that the server does not read to the end: their length is unknown or too large.
 LEFT = {
     "large": post("/nowhere", bytes(5_000_000)),
     "in chunks": chunked("/nowhere", *[MEGABYTE[:65536]] * 16),
@@ -103,7 +102,7 @@ def test_too_large_a_body_is_refused_without_reading_it(strict: Server) -> None:
 
 
 def test_client_that_sends_all_of_too_large_a_body_sees_the_answer(strict: Server) -> None:
-    # `requests` sends everything before it reads; a connection that is reset would take the answer away.
+    # `requests` sends everything before it reads; a reset of the connection would lose the response.
     with strict.connect() as connection:
         connection.sendall(head("POST", "/predict", "Content-Length: 9000000"))
         with suppress(OSError):
@@ -149,82 +148,104 @@ def test_short_body_does_not_pass(server: Server, request_: bytes) -> None:
     assert (answer.status, answer.json["code"], answer.closed) == (400, "body_incomplete", True)
 
 
-@pytest.mark.parametrize(
+STALLED_HEADS = pytest.mark.parametrize(
     "sent", [b"", b"G", b"POST /predict HTTP/1.1\r\nHost: x\r\n"], ids=["none", "one", "half"]
 )
-def test_stalled_heads_do_not_starve_others(strict: Server, sent: bytes) -> None:
+FRAMINGS = pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+
+
+def send_from_crowd(server: Server, stack: ExitStack, data: bytes) -> list[socket.socket]:
+    """Many connections that have sent the same."""
+    crowd = [stack.enter_context(server.connect()) for _ in range(CROWD)]
+    for connection in crowd:
+        connection.sendall(data)
+    return crowd
+
+
+@STALLED_HEADS
+def test_stalled_heads_do_not_starve_others(lenient: Server, sent: bytes) -> None:
     with ExitStack() as stack:
-        crowd = [stack.enter_context(strict.connect()) for _ in range(CROWD)]
-        began = time.monotonic()
-        for connection in crowd:
-            connection.sendall(sent)
-        assert latency(strict) < 0.1
-        assert ask(strict, post("/inference", RED)).status == 200
-        for connection in crowd:
-            # Whoever has sent something is told why; nobody is kept.
+        crowd = send_from_crowd(lenient, stack, sent)
+        assert_responsive(lenient)
+        assert ask(lenient, post("/inference", RED)).status == 200
+        # The stalled connections still wait.
+        assert readable(crowd) == []
+
+
+@STALLED_HEADS
+def test_stalled_heads_meet_their_deadline(strict: Server, sent: bytes) -> None:
+    with ExitStack() as stack:
+        for connection in send_from_crowd(strict, stack, sent):
+            # Only a client that has sent something gets a response.
             answer = connection.recv(65536)
             assert answer.startswith(b"HTTP/1.1 408") if sent else answer == b""
-        assert time.monotonic() - began < 3 * HEAD_SECONDS
 
 
-@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
-def test_stalled_bodies_do_not_starve_others(strict: Server, framing: str) -> None:
+@pytest.mark.parametrize(
+    ("framing", "start"), [("Content-Length: 100000", b""), ("Transfer-Encoding: chunked", b"fffff\r\n")]
+)
+def test_stalled_bodies_do_not_starve_others(lenient: Server, framing: str, start: bytes) -> None:
+    # Enough for the minimum rate of an upload to allow them 45 s.
+    request = head("POST", "/inference", framing) + start + bytes(40_000)
     with ExitStack() as stack:
-        crowd = [stack.enter_context(strict.connect()) for _ in range(CROWD)]
-        began = time.monotonic()
-        for connection in crowd:
-            connection.sendall(head("POST", "/inference", framing))
-        assert latency(strict) < 0.1
+        crowd = send_from_crowd(lenient, stack, request)
+        # Only few may upload at once; the others are refused.
+        await_true(lambda: len(readable(crowd)) > CROWD // 2)
+        assert_responsive(lenient)
+        assert ask(lenient, post("/inference", RED)).status == 200
+        refused = readable(crowd)
+        assert len(refused) < CROWD
+        assert {read(connection).status for connection in refused} == {503}
+
+
+@FRAMINGS
+def test_stalled_bodies_meet_their_deadline(strict: Server, framing: str) -> None:
+    with ExitStack() as stack:
+        crowd = send_from_crowd(strict, stack, head("POST", "/inference", framing))
         statuses = [read(connection).status for connection in crowd]
-        # As many as there are doors wait for the rest of their body, the others are told to come again.
+        # The uploads that were admitted time out, the others were refused.
         assert set(statuses) == {408, 503}
         assert 0 < statuses.count(408) <= CROWD // 2
-        assert time.monotonic() - began < 3 * BODY_SECONDS
         assert ask(strict, post("/inference", RED)).status == 200
 
 
-@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+@FRAMINGS
 def test_trickling_body_meets_its_deadline(strict: Server, framing: str) -> None:
     part = b"1\r\nx\r\n" if "chunked" in framing else b"x"
     with strict.connect() as connection:
         connection.sendall(head("POST", "/inference", framing))
-        began = time.monotonic()
-        connection.settimeout(0.2)
-        answer = b""
-        while not answer and time.monotonic() - began < 4 * BODY_SECONDS:
-            connection.sendall(part)
-            with suppress(TimeoutError):
-                answer = connection.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert time.monotonic() - began < 2 * BODY_SECONDS
+        assert trickle(connection, part).startswith(b"HTTP/1.1 408")
 
 
 def test_trickling_head_meets_its_deadline(strict: Server) -> None:
     with strict.connect() as connection:
-        began = time.monotonic()
-        connection.settimeout(0.2)
-        answer = b""
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        while not answer and time.monotonic() - began < 4 * HEAD_SECONDS:
-            connection.sendall(b"X-Header: y\r\n")
-            with suppress(TimeoutError):
-                answer = connection.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert time.monotonic() - began < 2 * HEAD_SECONDS
+        assert trickle(connection, b"X-Header: y\r\n").startswith(b"HTTP/1.1 408")
+
+
+def trickle(connection: socket.socket, part: bytes) -> bytes:
+    """Sends a little again and again until there is a response, at most for `TIMEOUT`."""
+    end, answer = time.monotonic() + TIMEOUT, b""
+    connection.settimeout(0.2)
+    while not answer and time.monotonic() < end:
+        connection.sendall(part)
+        with suppress(TimeoutError):
+            answer = connection.recv(65536)
+    return answer
 
 
 def test_closed_connections_that_linger_do_not_starve_others(strict: Server) -> None:
-    # They have their answer, promised to close, and do not: Gunicorn's loop would wait 2 s for each.
+    # They have a response that announces the end, and do not close: Gunicorn's loop would wait 2 s for each.
     with ExitStack() as stack:
         crowd = [stack.enter_context(strict.connect()) for _ in range(40)]
         for connection in crowd:
             connection.sendall(head("GET", "/livez", "Connection: close"))
             assert read(connection).closed
-        assert latency(strict) < 0.1
+        assert_responsive(strict)
 
 
 def unread(server: Server, stack: ExitStack, path: str) -> socket.socket:
-    """A connection that has asked again and again, and read nothing, until the server can send no more."""
+    """A connection with many requests whose responses are not read, until the server can send no more."""
     connection = stack.enter_context(socket.socket())
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     connection.connect(("127.0.0.1", server.port))
@@ -241,17 +262,22 @@ def test_clients_that_read_nothing_do_not_starve_others(tmp_path: Path, path: st
         # More of them than there are threads, for health checks or for all others.
         for _ in range(12):
             unread(server, stack, path)
-        end = time.monotonic() + SEND_SECONDS + 5
-        while time.monotonic() < end:
-            with suppress(TimeoutError, OSError), server.connect() as connection:
-                connection.settimeout(1)
-                connection.sendall(post("/inference", RED))
-                if read(connection).status == 200:
-                    break
-        else:
-            pytest.fail("nobody is answered any more")
-        assert latency(server) < 0.2
+        await_true(lambda: predicts(server))
+        for path_ in ("/livez", "/readyz", "/metrics"):
+            began = time.monotonic()
+            assert ask(server, head("GET", path_)).status == 200
+            # Not blocked until the deadline of a response.
+            assert time.monotonic() - began < SEND_SECONDS
         assert [line for line in server.log() if "trace" in line] == []
+
+
+def predicts(server: Server) -> bool:
+    """Whether a prediction is answered within a second."""
+    with suppress(TimeoutError, OSError), server.connect() as connection:
+        connection.settimeout(1)
+        connection.sendall(post("/inference", RED))
+        return read(connection).status == 200
+    return False
 
 
 LIVEZ, VERSION, NOWHERE = (head("GET", path) for path in ("/livez", "/version", "/nowhere"))
@@ -287,7 +313,7 @@ def test_more_connections_than_allowed_do_not_hide_the_health_checks(tmp_path: P
     with running(publish(tmp_path), descriptors=300) as server, ExitStack() as stack:
         for _ in range(400):
             stack.enter_context(server.connect())
-        assert latency(server) < 0.1
+        assert_responsive(server)
         assert ask(server, post("/inference", RED)).status == 200
         assert psutil.Process(server.process.pid).children() == [server.worker]
 
@@ -306,7 +332,7 @@ def test_worker_outlives_a_lack_of_descriptors(tmp_path: Path) -> None:
         assert server.worker.pid == worker.pid
 
 
-# Chunks that are hardly anything but frames, and what is said of them.
+# Malformed or wasteful chunk framing, and a part of the error.
 FRAMES = {
     "no size": (b"no hex\r\n", "no size"),
     "a negative size": (b"-1\r\n", "no size"),
@@ -316,8 +342,8 @@ FRAMES = {
     "an endless extension": (b"1;" + b"a" * 100_000, "no end"),
     "an endless trailer": (b"0\r\n" + b"a" * 100_000, "no end"),
     "endless trailers": (b"0\r\n" + b"a: b\r\n" * 10_000, "no end"),
-    "one byte each": (b"1\r\nx\r\n" * 100_000, "frames"),
-    "extensions": ((b"1;" + b"a" * 900 + b"\r\nx\r\n") * 1000, "frames"),
+    "one byte each": (b"1\r\nx\r\n" * 100_000, "framing"),
+    "extensions": ((b"1;" + b"a" * 900 + b"\r\nx\r\n") * 1000, "framing"),
 }
 
 
@@ -331,8 +357,8 @@ def test_frames_of_chunks_are_bounded(server: Server, name: str) -> None:
         answer = read(connection)
     assert (answer.status, answer.json["code"], answer.closed) == (400, "body_malformed", True)
     assert reason in answer.json["detail"]
-    # A core for as long as the body may take is what it would cost.
-    assert server.worker.cpu_times().user - before < 2
+    # CPU time, of which an unbounded parser would use as much as the body may take: 30 s.
+    assert server.worker.cpu_times().user - before < 5
 
 
 def test_chunks_may_be_small_and_have_extensions(server: Server) -> None:
@@ -377,7 +403,7 @@ CODES = {
     431: "head_too_large",
     501: "coding_unknown",
 }
-# What is no HTTP, and what Gunicorn's parser refuses: status and a part of the sentence.
+# Requests that are no HTTP, or that Gunicorn's parser refuses, and the status.
 MALFORMED = {
     "no http": (b"hello\r\n\r\n", 400),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
@@ -405,7 +431,7 @@ def test_malformed_requests_get_the_same_json(server: Server, name: str) -> None
     assert (answer.status, answer.closed) == (status, True)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["code"] == CODES[status]
-    # It is signed, counted and logged like all others.
+    # With the same headers, metrics and log line as all other responses.
     assert answer.json["request_id"] == answer.headers["x-request-id"]
     assert {"x-model-digest", "content-security-policy", "date"} <= answer.headers.keys()
     line = server.log()[-1]

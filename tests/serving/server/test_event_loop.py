@@ -1,4 +1,4 @@
-"""Nothing that clients do, and no fault of its own, ends the worker's event loop or keeps it busy."""
+"""Neither clients nor faults of its own end the worker's event loop or keep it busy."""
 
 import time
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.servers import Server, publish, running
+from tests.serving.servers import Server, await_true, publish, running
 from tests.serving.wire import ask, head
 
 LIVEZ = head("GET", "/livez")
-# Connections beyond these end others: 300 descriptors without those for other things, and without a reserve.
+# Above this number connections are evicted: 300 descriptors without the reserved ones.
 DESCRIPTORS, LIMIT = 300, 150
 
 
@@ -21,7 +21,7 @@ def test_event_of_a_connection_that_was_closed_in_the_same_round_is_passed_over(
         for part in (b"G", b"x", LIVEZ):
             old = [stack.enter_context(server.connect()) for _ in range(LIMIT)]
             time.sleep(0.2)
-            # While it stands still more come, which end old ones, and all of these send something.
+            # While it is suspended more connect, which evicts old ones, and all of these send something.
             worker.suspend()
             for _ in range(20):
                 stack.enter_context(server.connect())
@@ -37,21 +37,21 @@ def test_event_of_a_connection_that_was_closed_in_the_same_round_is_passed_over(
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose event loop fails where a path asks for it."""
+    """A server whose event loop fails in the step that a path names."""
     folder = publish(tmp_path_factory.mktemp("failing"))
     settings = {"module": "tests.serving.failing", "head_seconds": 0.5, "keepalive": 1}
     with running(folder, **settings) as started:
         yield started
 
 
-# Where it fails, and what is sent.
+# When it fails, and what is sent.
 FAULTS = {
-    "a request begins": head("GET", "/failenqueue_req"),
-    "a request ends": head("GET", "/laterfinish_request"),
-    "the answer was sent": head("GET", "/later_go_on"),
-    "a head is too slow": b"GET /fail_too_slow",
-    "an idle connection is closed": head("GET", "/later_let_go"),
-    "a closed connection lingers": head("GET", "/later_on_lingering", "Connection: close"),
+    "a request begins": head("GET", "/faildispatch"),
+    "a request ends": head("GET", "/latercomplete_request"),
+    "the answer was sent": head("GET", "/latercontinue_connection"),
+    "a head is too slow": b"GET /failrefuse_slow_head",
+    "an idle connection is closed": head("GET", "/laterclose_if_silent"),
+    "a closed connection lingers": head("GET", "/laterdiscard_input", "Connection: close"),
 }
 
 
@@ -77,14 +77,11 @@ def failures(server: Server) -> list[dict[str, str]]:
 
 
 def test_loop_that_always_fails_does_not_spin_and_ends(tmp_path: Path) -> None:
-    # Each round fails and pauses; in the end the worker gives up, and the master starts another one.
-    settings = {"module": "tests.serving.failing", "FAILING": "murder_pending"}
+    # Each round fails and pauses; then the worker ends, and the master starts another one.
+    settings = {"module": "tests.serving.failing", "FAILING": "close_overdue"}
     with running(publish(tmp_path), **settings) as server:
         first = server.worker
         assert ask(server, LIVEZ).status == 200
-        end = time.monotonic() + 15
-        while first.is_running() and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not first.is_running()
+        await_true(lambda: not first.is_running())
         assert len(failures(server)) < 60
         assert ask(server, LIVEZ).status == 200

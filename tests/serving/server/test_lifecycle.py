@@ -1,4 +1,4 @@
-"""Starting, draining, being killed: readiness never lies, and what was let in is answered."""
+"""Start, drain window, stop and kill: /readyz is right at all times, and accepted requests are answered."""
 
 import os
 import signal
@@ -12,16 +12,17 @@ import psutil
 import pytest
 import requests
 
-from tests.serving.bundles import COLOURS, filled
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED = filled(COLOURS["red"])
-DRAIN = 1.5
+RED = one_colour_png(COLOURS["red"])
+# Longer than a test takes.
+LONG = int(4 * TIMEOUT)
 
 
-def test_readiness_is_proved(server: Server) -> None:
+def test_readiness_shows_the_golden_images(server: Server) -> None:
     answer = server.get("/readyz").json()
     assert answer["status"] == "ready"
     assert answer["golden_images"] == len(COLOURS)
@@ -29,28 +30,34 @@ def test_readiness_is_proved(server: Server) -> None:
 
 
 def test_sigterm_drains(tmp_path: Path) -> None:
-    with running(publish(tmp_path), drain=DRAIN, slots=1) as server, server.connect() as kept:
+    with running(publish(tmp_path), drain=LONG, slots=1) as server, server.connect() as kept:
         kept.sendall(head("GET", "/livez"))
         assert not read(kept).closed
         with ThreadPoolExecutor(4) as pool:
             work = [pool.submit(ask, server, post("/inference", SLOW)) for _ in range(4)]
             time.sleep(0.1)
-            told = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            # Not ready any more, and yet there for whoever has not heard of it.
-            assert (answer := ask(server, head("GET", "/readyz"))).status == 503
-            assert answer.json["code"] == "not_ready"
+            # Not ready any more, but other requests are still answered.
+            await_true(lambda: ask(server, head("GET", "/readyz")).status == 503)
+            assert ask(server, head("GET", "/readyz")).json["code"] == "not_ready"
             assert ask(server, head("GET", "/livez")).status == 200
-            # Kept connections are asked to go.
+            # Responses close kept connections.
             kept.sendall(head("GET", "/livez"))
             assert read(kept).closed
             assert ask(server, post("/inference", RED)).status == 200
             assert [done.result().status for done in work] == [200] * 4
-        assert server.process.wait(PATIENCE) == 0
-        assert DRAIN <= time.monotonic() - told < DRAIN + 5
+        assert server.process.poll() is None
+        # A second SIGTERM ends the window.
+        assert server.stop() == 0
         with pytest.raises(ConnectionRefusedError):
             server.connect()
+
+
+def test_drain_window_has_its_length(tmp_path: Path) -> None:
+    with running(publish(tmp_path), drain=1) as server:
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began >= 1
 
 
 def test_work_in_flight_outlives_the_drain_window(tmp_path: Path) -> None:
@@ -61,42 +68,37 @@ def test_work_in_flight_outlives_the_drain_window(tmp_path: Path) -> None:
         assert [done.result().status for done in work] == [200] * 6
 
 
-def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_idle_connections_do_not_delay_the_stop(tmp_path: Path) -> None:
     with (
-        running(publish(tmp_path), keepalive=60, head_seconds=60) as server,
+        running(publish(tmp_path), keepalive=LONG, head_seconds=LONG, grace=LONG) as server,
         server.connect() as idle,
         server.connect(),
     ):
         idle.sendall(head("GET", "/livez"))
         assert read(idle).status == 200
-        told = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - told < 5
 
 
-def test_clients_that_do_not_hang_up_do_not_hold_up_the_end(tmp_path: Path) -> None:
-    with running(publish(tmp_path)) as server, ExitStack() as stack:
+def test_clients_that_do_not_close_do_not_delay_the_stop(tmp_path: Path) -> None:
+    with running(publish(tmp_path), grace=LONG) as server, ExitStack() as stack:
         for _ in range(20):
             connection = stack.enter_context(server.connect())
             connection.sendall(head("GET", "/livez", "Connection: close"))
             assert read(connection).closed
-        told = time.monotonic()
         assert server.stop() == 0
-        # They would be lingered over for five seconds.
-        assert time.monotonic() - told < 4
 
 
-def test_asking_twice_ends_the_window(tmp_path: Path) -> None:
-    with running(publish(tmp_path), drain=60) as server:
+def test_second_sigterm_ends_the_window(tmp_path: Path) -> None:
+    with running(publish(tmp_path), drain=LONG) as server:
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         assert server.process.poll() is None
         assert server.stop() == 0
 
 
-def test_worker_waits_for_the_window_too_when_everybody_is_signalled(tmp_path: Path) -> None:
-    # As systemd does by default.
-    with running(publish(tmp_path), drain=DRAIN) as server:
+def test_worker_ignores_sigterm_during_the_window(tmp_path: Path) -> None:
+    # systemd by default signals all processes.
+    with running(publish(tmp_path), drain=LONG) as server:
         worker = server.worker.pid
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
@@ -104,20 +106,20 @@ def test_worker_waits_for_the_window_too_when_everybody_is_signalled(tmp_path: P
         time.sleep(0.3)
         assert server.worker.pid == worker
         assert ask(server, post("/inference", RED)).status == 200
-        assert server.process.wait(PATIENCE) == 0
+        assert server.stop() == 0
 
 
-def test_killed_worker_is_replaced_and_readiness_does_not_lie(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced_and_readiness_is_right(tmp_path: Path) -> None:
     with running(publish(tmp_path)) as server:
         first = server.worker.pid
         os.kill(first, signal.SIGKILL)
         seen: Counter[str] = Counter()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while time.monotonic() < end:
             try:
-                ready = requests.get(server.url + "/readyz", timeout=PATIENCE).status_code == 200
-                # Whoever is told "ready" is answered rightly at once.
-                answer = requests.post(server.url + "/inference", data=RED, timeout=PATIENCE)
+                ready = requests.get(server.url + "/readyz", timeout=TIMEOUT).status_code == 200
+                # After "ready" the next request succeeds.
+                answer = requests.post(server.url + "/inference", data=RED, timeout=TIMEOUT)
                 assert ready
                 assert max(answer.json(), key=answer.json().get) == "red"
                 seen["answered"] += 1

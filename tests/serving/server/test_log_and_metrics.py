@@ -1,4 +1,4 @@
-"""What a server tells of its requests: a line each and figures, and nothing of what was in them."""
+"""Log lines and metrics of requests, and that neither they nor the disk hold any of the contents."""
 
 import mmap
 import os
@@ -22,15 +22,15 @@ from PIL.PngImagePlugin import PngInfo
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.artifact.bundle import Bundle
-from serving.cpu_count import available
+from serving.cpu_count import available_cores
 from tests.serving.api.test_routes import EVERY, Options, upload
-from tests.serving.bundles import COLOURS, expected, filled
-from tests.serving.pictures import encoded
-from tests.serving.servers import PATIENCE, Server, publish, running
+from tests.serving.bundles import COLOURS, expected_probabilities, one_colour_png
+from tests.serving.images import encode_image
+from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.wire import ask, head, post, read
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
-GREY = filled((100, 100, 100))
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
+GREY = one_colour_png((100, 100, 100))
 
 MEMBERS = {
     *(
@@ -47,7 +47,7 @@ MEMBERS = {
         "digest",
     ),
 }
-# Name in EVERY, and what its line says: route, status and code.
+# Name in EVERY, with route, status and code of its line.
 LINES: dict[str, tuple[str, int, str | None]] = {
     "home": ("/", 200, None),
     "docs": ("/docs", 200, None),
@@ -59,7 +59,7 @@ LINES: dict[str, tuple[str, int, str | None]] = {
     "head": ("/", 200, None),
     "refused image": ("/predict", 415, "image_unrecognised"),
     "refused form": ("/predict", 400, "multipart_malformed"),
-    # The path could be anything, so it is not written; nor is one that is there, when asked the wrong way.
+    # An unknown path is not logged, because a client can put anything into it; nor is it for a wrong method.
     "unknown path": ("none", 404, "route_unknown"),
     "wrong method": ("none", 405, "method_not_allowed"),
 }
@@ -76,7 +76,7 @@ def test_one_line_per_request(server: Server, name: str) -> None:
     method, path, options = EVERY[name]
     route, status, code = LINES[name]
     before = len(server.log())
-    response = server.session.request(method, server.url + path, timeout=PATIENCE, **options)
+    response = server.session.request(method, server.url + path, timeout=TIMEOUT, **options)
     line = line_of(server, response.headers["X-Request-Id"])
     assert len(server.log()) == before + 1
     assert line.keys() == MEMBERS
@@ -87,8 +87,8 @@ def test_one_line_per_request(server: Server, name: str) -> None:
     assert line["ms"].keys() == {"total", "queue", "decode", "inference"}
 
 
-def test_line_tells_format_and_size_of_each_image(server: Server) -> None:
-    photo = encoded(Image.new("RGB", (640, 480)), "JPEG")
+def test_line_has_format_and_size_of_each_image(server: Server) -> None:
+    photo = encode_image(Image.new("RGB", (640, 480)), "JPEG")
     response = server.post("/predict", **upload(RED, photo))
     assert line_of(server, response.headers["X-Request-Id"])["images"] == [
         {"format": "PNG", "width": 12, "height": 10, "bytes": len(RED)},
@@ -96,19 +96,24 @@ def test_line_tells_format_and_size_of_each_image(server: Server) -> None:
     ]
 
 
-def test_line_tells_where_the_time_went(server: Server) -> None:
-    began = time.perf_counter()
-    response = server.post("/predict", data=encoded(Image.new("RGB", (3000, 2000)), "PNG"))
-    elapsed = 1000 * (time.perf_counter() - began)
-    ms = line_of(server, response.headers["X-Request-Id"])["ms"]
-    # Six megapixels take some milliseconds, eight by eight of them do not.
-    assert ms["decode"] > ms["inference"] > 0
-    assert ms["queue"] + ms["decode"] + ms["inference"] <= ms["total"] <= elapsed
-    answered = response.json()["milliseconds"]
-    assert {name: ms[name] for name in answered} == answered
+def test_line_has_the_time_of_each_step(server: Server) -> None:
+    longer = 0
+    for _ in range(5):
+        began = time.perf_counter()
+        response = server.post("/predict", data=encode_image(Image.new("RGB", (3000, 2000)), "PNG"))
+        elapsed = 1000 * (time.perf_counter() - began)
+        ms = line_of(server, response.headers["X-Request-Id"])["ms"]
+        assert min(ms["decode"], ms["inference"]) > 0
+        assert ms["queue"] + ms["decode"] + ms["inference"] <= ms["total"] <= elapsed
+        answered = response.json()["milliseconds"]
+        assert {name: ms[name] for name in answered} == answered
+        longer += ms["decode"] > ms["inference"]
+    # Six megapixels take some milliseconds to decode; inference on eight by eight pixels takes less, unless a
+    # busy machine interrupts it.
+    assert longer
 
 
-def test_images_before_the_bad_one_are_told(server: Server) -> None:
+def test_images_before_the_bad_one_are_in_the_line(server: Server) -> None:
     line = line_of(server, server.post("/predict", **upload(RED, b"?")).headers["X-Request-Id"])
     assert (line["code"], len(line["images"])) == ("image_unrecognised", 1)
 
@@ -159,18 +164,18 @@ def test_lines_of_requests_at_once_do_not_mix(server: Server) -> None:
     assert sorted(line["request_id"] for line in server.log() if line.get("request_id") in ids) == ids
 
 
-# Is in no file of this machine, until somebody writes it.
+# Occurs in no file of this machine unless the server writes it.
 MARKER = secrets.token_hex(16)
 PLACES = [Path(tempfile.gettempdir()), Path("/dev/shm")]  # noqa: S108  (looked at, not written)
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows open files so")
 
 
 def photo(kind: str, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
-    """A picture that says in its metadata what is in no other file."""
+    """An image with the marker in its metadata."""
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = exif[ExifTags.Base.Artist] = f"{MARKER}-exif"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = f"{MARKER}-gps".encode()
-    return encoded(Image.new("RGB", (40, 30)), kind, exif=exif, **options)
+    return encode_image(Image.new("RGB", (40, 30)), kind, exif=exif, **options)
 
 
 def large() -> bytes:
@@ -178,11 +183,11 @@ def large() -> bytes:
     pixels = np.random.default_rng(int(MARKER, 16)).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
     said = PngInfo()
     said.add_text("Comment", f"{MARKER}-text")
-    return encoded(Image.fromarray(pixels), "PNG", pnginfo=said, compress_level=0)
+    return encode_image(Image.fromarray(pixels), "PNG", pnginfo=said, compress_level=0)
 
 
 LARGE = large()
-# A place deep in it, of which no other file has a copy.
+# Bytes from its middle, which occur in no other file.
 DEEP = LARGE[2_000_000:2_000_064]
 FORM = f"multipart/form-data; boundary={MARKER}"
 NAMED = (f"{MARKER}-name.jpg", photo("JPEG", comment=MARKER))
@@ -192,14 +197,14 @@ MARKED = [
 
 
 def exchanges(server: Server) -> None:
-    """Sends the marker in every place where a client can put something; whatever comes back."""
+    """Sends the marker in every place where a client can put something."""
     sent: list[tuple[str, Options]] = [
         ("/inference", {"files": {"image": NAMED}}),
         ("/predict", {"files": {"image": NAMED}, "data": {"comment": MARKER, MARKER: "x"}}),
         ("/predict", {"files": {"image": (MARKER, LARGE)}}),
         ("/inference", {"data": LARGE}),
         ("/inference", {"data": photo("WEBP")}),
-        # Refused, each in its own way: the reasons must not quote what was sent.
+        # Refused for different reasons; the errors must not quote what was sent.
         ("/inference", {"data": photo("JPEG")[:-300]}),
         ("/inference", {"data": LARGE[:1_500_000]}),
         ("/inference", {"data": f"<svg>{MARKER}</svg>"}),
@@ -213,7 +218,7 @@ def exchanges(server: Server) -> None:
     ]  # fmt: skip
     for path, options in sent:
         server.post(path, **options)
-    server.session.request(MARKER.upper(), server.url + "/", timeout=PATIENCE)
+    server.session.request(MARKER.upper(), server.url + "/", timeout=TIMEOUT)
     for request in (
         post("/inference", RED, *(line.replace("X-Request-Id: ", "X-Request-Id: !") for line in MARKED)),
         f"{MARKER}\r\n\r\n".encode(),
@@ -224,9 +229,9 @@ def exchanges(server: Server) -> None:
 
 
 def written_since(moment: float, place: Path) -> Iterator[Path]:
-    """The files in a folder that changed after a moment, and in those folders below that have new ones."""
+    """The files changed after a moment, in a folder and in the folders below that have changed."""
     for folder, below, names in os.walk(place):
-        # A machine's /tmp may hold a million files; whoever adds one changes the folder that it is in.
+        # A machine's /tmp may hold a million files. A new file changes its folder.
         below[:] = [name for name in below if changed(Path(folder, name), moment)]
         yield from (Path(folder, name) for name in names if changed(Path(folder, name), moment))
 
@@ -241,7 +246,7 @@ def changed(path: Path, moment: float) -> bool:
 
 
 def open_files(server: Server) -> list[Path]:
-    """What the processes of a server have open and is on a disk or in /dev/shm, also without a name."""
+    """The regular files that the processes of a server have open, also those without a name."""
     found = []
     for process in (server.worker.pid, server.process.pid):
         for handle in Path(f"/proc/{process}/fd").iterdir():
@@ -252,17 +257,17 @@ def open_files(server: Server) -> list[Path]:
     return found
 
 
-def tells(path: Path) -> bool:
-    """Is anything of what was sent in a file?"""
+def contains_marker(path: Path) -> bool:
+    """Whether a file contains anything of what was sent."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return any(data.find(piece) >= 0 for piece in (MARKER.encode(), MARKER.upper().encode(), DEEP))
-    # An empty file, one that has gone, or one that somebody else does not show.
+    # The file is empty, deleted or not readable.
     except (ValueError, OSError):
         return False
 
 
-# In such surroundings ONNX Runtime keeps quiet by itself, so a test in CI would prove nothing.
+# With these variables ONNX Runtime sends no telemetry anyway, so a test in CI would prove nothing.
 QUIETENING = [
     *("CI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "CIRCLECI", "TRAVIS", "JENKINS_URL", "BUILDKITE"),
     *(
@@ -277,7 +282,7 @@ QUIETENING = [
 
 @pytest.fixture(scope="module")
 def discreet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for which all that is temporary, cached or at home goes to a folder of its own."""
+    """A server with a folder of its own for temporary files, caches and the home directory."""
     folder = publish(tmp_path_factory.mktemp("discreet"))
     (folder / "elsewhere").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -295,7 +300,7 @@ def test_nothing_of_what_is_sent_is_kept(discreet: Server) -> None:
     exchanges(discreet)
     recent = [path for place in PLACES for path in written_since(began, place)]
     own = [path for path in discreet.folder.rglob("*") if path.is_file()]
-    assert [path for path in {*own, *recent, *open_files(discreet)} if tells(path)] == []
+    assert [path for path in {*own, *recent, *open_files(discreet)} if contains_marker(path)] == []
     assert MARKER not in discreet.get("/metrics").text
 
 
@@ -305,19 +310,19 @@ def test_search_would_find_it(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     for name, piece in {"a": MARKER.encode(), "below/b": b"x" * 5000 + DEEP, "c": b"else"}.items():
         (tmp_path / name).write_bytes(piece)
-    found = [path.name for path in written_since(began, tmp_path) if tells(path)]
+    found = [path.name for path in written_since(began, tmp_path) if contains_marker(path)]
     rmtree(tmp_path)
     assert sorted(found) == ["a", "b"]
 
 
-def test_engine_keeps_no_notes_and_reports_to_nobody(discreet: Server) -> None:
+def test_engine_writes_no_files(discreet: Server) -> None:
     assert discreet.post("/inference", data=RED).ok
     kept = [path.relative_to(discreet.folder) for path in (discreet.folder / "elsewhere").rglob("*")]
     assert kept == []
 
 
 def on_disk(server: Server) -> set[str]:
-    """What a server has open, and what lies in its folder for all that is temporary."""
+    """The files that a server has open or has written to its temporary folder."""
     names = {str(path) for path in (server.folder / "elsewhere").rglob("*")}
     return names | {str(handle.readlink()) for handle in open_files(server)}
 
@@ -331,24 +336,21 @@ def test_body_is_in_no_file_while_it_comes(discreet: Server, form: bool) -> None
     request, before = post("/inference", body, line), on_disk(discreet)
     with discreet.connect() as connection:
         connection.sendall(request[:-1000])
-        end = time.monotonic() + PATIENCE
-        while series(discreet)["goldfish_body_bytes"] < 2_500_000:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        await_true(lambda: series(discreet)["goldfish_body_bytes"] >= 2_500_000)
         assert on_disk(discreet) == before
         connection.sendall(request[-1000:])
         assert read(connection).status == 200
     assert on_disk(discreet) == before
 
 
-def test_log_tells_no_address_of_a_client(server: Server) -> None:
+def test_log_has_no_address_of_a_client(server: Server) -> None:
     ask(server, post("/inference", RED, "X-Forwarded-For: 192.0.2.77", "Forwarded: for=192.0.2.77"))
     lines = [str(line) for line in server.log() if line["message"] == "request"]
     assert not any("127.0.0.1" in line or "192.0.2.77" in line for line in lines)
 
 
 def series(server: Server) -> dict[str, float]:
-    """All that /metrics shows now, by name and labels."""
+    """All series of /metrics, by name and labels."""
     return {
         " ".join(
             [sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))]
@@ -359,7 +361,7 @@ def series(server: Server) -> dict[str, float]:
 
 
 def grown(before: dict[str, float], after: dict[str, float], start: str) -> dict[str, float]:
-    """By how much those series have grown whose names begin so, by the rest of their names."""
+    """The growth of the series with a prefix, by the rest of their names."""
     names = [name for name in after if name.startswith(start) and after[name] != before.get(name, 0)]
     return {name.removeprefix(start).strip(): after[name] - before.get(name, 0) for name in names}
 
@@ -375,10 +377,10 @@ def test_requests_are_counted_by_route_and_status(server: Server) -> None:
     before = series(server)
     for name in LINES:
         method, path, options = EVERY[name]
-        server.session.request(method, server.url + path, timeout=PATIENCE, **options)
+        server.session.request(method, server.url + path, timeout=TIMEOUT, **options)
     after = series(server)
     expected = Counter(f"route={route} status={status}" for route, status, _ in LINES.values())
-    # The look before has counted itself after it was answered.
+    # The first request for the metrics was counted after its response.
     expected["route=/metrics status=200"] += 1
     assert grown(before, after, "goldfish_requests_total") == expected
     by_route = Counter(route for route, _, _ in LINES.values()) + Counter({"/metrics": 1})
@@ -415,7 +417,7 @@ def test_work_is_counted_by_request_and_by_image(server: Server) -> None:
     before, began = series(server), time.monotonic()
     server.post("/predict", **upload(RED, GREEN, BLUE))
     server.post("/inference", data=RED)
-    # Two that get their turn and then turn out to be none, and one that does not get so far.
+    # Two that are refused while they are decoded, and one that is refused before.
     server.post("/inference", data=b"?")
     server.post("/predict", **upload(GREY, b"?"))
     server.post("/predict", **upload(RED) | {"headers": {"Content-Type": "multipart/form-data"}})
@@ -425,7 +427,7 @@ def test_work_is_counted_by_request_and_by_image(server: Server) -> None:
     for name in ("queue_seconds", "decode_seconds", "inference_seconds"):
         assert 0 < grown(before, after, f"goldfish_{name}_sum")[""] < elapsed
     found = grown(before, after, "goldfish_predictions_total")
-    # Of equals the first one is named.
+    # Of equal scores the first class counts.
     assert found == {"label=red": 3, "label=green": 1, "label=blue": 1}
 
 
@@ -445,7 +447,7 @@ def test_confidence_is_a_histogram(server: Server) -> None:
         3,
         3,
     ]
-    sure = expected(COLOURS["red"]).max()
+    sure = expected_probabilities(COLOURS["red"]).max()
     assert grown(before, after, "goldfish_confidence_sum")[""] == pytest.approx(2 * sure + 1 / 3, abs=1e-5)
 
 
@@ -455,11 +457,11 @@ def test_model_is_named(server: Server) -> None:
     assert info == {f"goldfish_model_info digest={digest} name=colours version=3": 1}
 
 
-def test_gauges_come_back_to_rest(server: Server) -> None:
+def test_gauges_return_to_zero(server: Server) -> None:
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda _: ask(server, post("/inference", LARGE)), range(40)))
     shown = series(server)
-    assert shown["goldfish_slots"] == max(1, round(available()))
+    assert shown["goldfish_slots"] == max(1, round(available_cores()))
     for name in ("queue_depth", "slots_busy", "body_bytes"):
         assert shown[f"goldfish_{name}"] == 0
 
@@ -491,5 +493,5 @@ def test_clients_cannot_make_series(server: Server) -> None:
     for number in range(1, 30):
         wander(number)
     assert series(server).keys() == before
-    # Twenty for each of fifty routes, if all have been asked.
+    # Twenty for each of fifty routes, if all have been requested.
     assert len(before) < 1000

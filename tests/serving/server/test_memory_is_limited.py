@@ -1,4 +1,4 @@
-"""What needs more memory than was foreseen is refused; the process that answers lives on."""
+"""Requests that need more memory than the limit are refused, and the worker goes on."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from PIL import Image
 
 from serving.server import memory
 from tests.repo.imports import ROOT
-from tests.serving.pictures import PHOTO, encoded
+from tests.serving.images import PHOTO, encode_image
 from tests.serving.servers import publish, running
 
 pytestmark = pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux limits it")
@@ -19,10 +19,11 @@ MB = 2**20
 
 
 def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
-    """Sets the limit in a process of its own, prints it and what it held before, and goes on."""
+    """Sets the limit in a process of its own, prints the memory used and the limit, and runs `then`."""
     code = (
-        "import sys; from pathlib import Path; from serving import memory; print(memory._data());"
-        f"print(memory.limit(2, 24 * 2**20, 10, Path(sys.argv[1]))); {then}"
+        "import sys; from pathlib import Path; from serving.server import memory;"
+        "print(memory._data_bytes());"
+        f"print(memory.limit_memory(2, 24 * 2**20, 10, Path(sys.argv[1]))); {then}"
     )
     command = [sys.executable, "-c", code, str(cgroup)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -30,20 +31,21 @@ def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_limit_is_the_worst_case_that_is_documented(tmp_path: Path) -> None:
     used, allowed = map(int, limited(tmp_path).stdout.split())
-    assert allowed == used + 2 * memory.PICTURE + 2 * 24 * MB + 10 * memory.STACK + memory.GROWTH
+    images, bodies, stacks = 2 * memory.IMAGE_BYTES, 2 * 24 * MB, 10 * memory.STACK_BYTES
+    assert allowed == used + images + bodies + stacks + memory.INTERPRETER_BYTES
 
 
 @pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
 def test_control_group_that_grants_less_counts(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(f"{512 * MB}\n")
-    assert int(limited(tmp_path).stdout.split()[1]) == int(memory.SHARE * 512 * MB)
+    assert int(limited(tmp_path).stdout.split()[1]) == int(memory.CGROUP_SHARE * 512 * MB)
 
 
 def test_control_group_without_a_limit(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     used, allowed = map(int, limited(tmp_path).stdout.split())
-    assert allowed - used > 2 * memory.PICTURE
+    assert allowed - used > 2 * memory.IMAGE_BYTES
 
 
 def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
@@ -51,10 +53,10 @@ def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
     assert "MemoryError" in done.stderr
 
 
-def test_picture_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
-    # As if the limit had been set for pictures of another kind.
-    costly = encoded(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
-    plain = encoded(PHOTO, "JPEG")
+def test_image_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
+    # A limit below what the image needs.
+    costly = encode_image(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
+    plain = encode_image(PHOTO, "JPEG")
     with running(publish(tmp_path), slots=2, data=220 * MB) as server:
         worker = server.worker.pid
         with ThreadPoolExecutor(4) as pool:

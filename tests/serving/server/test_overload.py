@@ -1,4 +1,4 @@
-"""Few slots, a short queue, an honest 503 beyond; nobody who was let in is lost."""
+"""Admission control: few slots, a short queue, 503 beyond; every admitted request is answered."""
 
 import hashlib
 import threading
@@ -6,49 +6,67 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from serving.api.admission import Admission
+from serving.api.admission_control import AdmissionControl
 from serving.api.errors import DeadlineExceeded, ServerBusy
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.pictures import encoded
-from tests.serving.server.test_connections import latency
-from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.images import encode_image
+from tests.serving.servers import Server, await_true, publish, running
+from tests.serving.wire import RawResponse, ask, assert_responsive, head, post, read
 
-# A legal picture that takes about 0.3 s: 24 megapixels in 30 kB.
-SLOW = encoded(Image.new("RGB", (4900, 4900), "red"), "PNG")
-RED = filled(COLOURS["red"])
+# A valid image that takes about 0.3 s: 24 megapixels in 30 kB.
+SLOW = encode_image(Image.new("RGB", (4900, 4900), "red"), "PNG")
+RED = one_colour_png(COLOURS["red"])
 QUEUE = 2
 
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one slot and room for two to wait."""
+    """A server with one slot and a queue of two."""
     with running(publish(tmp_path_factory.mktemp("narrow")), slots=1, queue=QUEUE) as started:
         yield started
 
 
 def gauge(server: Server, name: str) -> float:
-    """What a gauge shows now."""
+    """The current value of a gauge."""
     lines = ask(server, head("GET", "/metrics")).body.decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
-def flood(server: Server, clients: int) -> "list[Answer]":
-    """As many clients at once, each with one slow picture."""
+def flood(server: Server, clients: int) -> "list[RawResponse]":
+    """The responses to several clients at once, each with one slow image."""
     with ThreadPoolExecutor(clients) as pool:
         return list(pool.map(lambda _: ask(server, post("/inference", SLOW)), range(clients)))
+
+
+@contextmanager
+def flooding(server: Server, clients: int) -> Iterator[None]:
+    """Several clients send slow images, one after the other, while the block runs."""
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            ask(server, post("/inference", SLOW))
+
+    with ThreadPoolExecutor(clients) as pool:
+        work = [pool.submit(send) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            over.set()
+        for done in work:
+            done.result()
 
 
 def test_beyond_the_queue_there_is_an_honest_503(narrow: Server) -> None:
     answers = flood(narrow, 20)
     statuses = Counter(answer.status for answer in answers)
-    # One at work and two that wait; more of them come in as places get free.
+    # One runs and two wait; more are admitted as they finish.
     assert 1 + QUEUE <= statuses[200] < 20
     assert statuses[200] + statuses[503] == 20
     for answer in answers:
@@ -61,18 +79,17 @@ def test_beyond_the_queue_there_is_an_honest_503(narrow: Server) -> None:
 
 
 def test_health_checks_answer_meanwhile(narrow: Server) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(flood, narrow, 20)
-        time.sleep(0.1)
-        assert latency(narrow) < 0.1
-        assert gauge(narrow, "goldfish_slots_busy") == 1
-        assert 0 < gauge(narrow, "goldfish_queue_depth") <= QUEUE
-        work.result()
+    with flooding(narrow, 8):
+        await_true(lambda: gauge(narrow, "goldfish_slots_busy") == 1)
+        await_true(lambda: 0 < gauge(narrow, "goldfish_queue_depth") <= QUEUE)
+        # In the full queue of the others they would be refused.
+        for _ in range(3):
+            assert_responsive(narrow)
     assert gauge(narrow, "goldfish_queue_depth") == gauge(narrow, "goldfish_slots_busy") == 0
     assert gauge(narrow, "goldfish_body_bytes") == 0
 
 
-def test_whoever_waits_too_long_is_told(tmp_path: Path) -> None:
+def test_requests_that_wait_too_long_are_refused(tmp_path: Path) -> None:
     with running(publish(tmp_path), slots=1, queue=10, deadline=0.2) as server:
         answers = flood(server, 6)
         late = [answer for answer in answers if answer.status != 200]
@@ -84,14 +101,13 @@ def test_whoever_waits_too_long_is_told(tmp_path: Path) -> None:
 
 def test_bodies_share_one_budget(tmp_path: Path) -> None:
     body = bytes(1_000_000)
-    with running(publish(tmp_path), bodies_mb=1, body_seconds=3) as server, server.connect() as slow:
-        # Most of a body that is not finished holds the budget, and gives it back at its end.
+    with running(publish(tmp_path), bodies_mb=1, body_seconds=60) as server, server.connect() as slow:
+        # An unfinished body holds most of the budget, until its response is sent.
         slow.sendall(head("POST", "/inference", "Content-Length: 1000000") + body[:900_000])
-        time.sleep(0.3)
-        assert gauge(server, "goldfish_body_bytes") > 500_000
+        await_true(lambda: gauge(server, "goldfish_body_bytes") > 500_000)
         assert ask(server, post("/inference", body)).json["code"] == "server_busy"
         slow.sendall(body[900_000:])
-        slow.recv(65536)
+        read(slow)
         assert gauge(server, "goldfish_body_bytes") == 0
         assert ask(server, post("/inference", body)).json["code"] == "image_unrecognised"
 
@@ -101,15 +117,12 @@ def test_work_of_clients_that_have_gone_is_not_done(tmp_path: Path) -> None:
         for _ in range(20):
             with server.connect() as connection:
                 connection.sendall(post("/inference", SLOW))
-        began = time.monotonic()
         assert ask(server, post("/inference", SLOW)).status == 200
-        # Twenty of them would take far longer than the one that was at work.
-        assert time.monotonic() - began < 3
         codes = Counter(line.get("code") for line in server.log())
         assert codes["client_gone"] > 10
 
 
-def test_strangers_without_a_key_cannot_take_all_the_doors(tmp_path: Path) -> None:
+def test_clients_without_a_key_cannot_take_all_uploads(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"key").hexdigest()
     with running(publish(tmp_path), uploads=4, api_keys=digest) as server, ExitStack() as stack:
         for path in ("/inference", "/nowhere") * 10:
@@ -119,15 +132,15 @@ def test_strangers_without_a_key_cannot_take_all_the_doors(tmp_path: Path) -> No
         assert answer.status == 200
 
 
-def hold(admission: Admission, release: threading.Event, order: list[int], number: int) -> None:
-    """Takes a slot, says so, and keeps it until it is told to go."""
+def hold(admission: AdmissionControl, release: threading.Event, order: list[int], number: int) -> None:
+    """Holds a slot until it is released, and records the order."""
     with admission.slot(time.monotonic() + 10, 10):
         order.append(number)
         release.wait(10)
 
 
 def test_the_queue_is_first_in_first_out() -> None:
-    admission, release = Admission(1, 10), threading.Event()
+    admission, release = AdmissionControl(1, 10), threading.Event()
     order: list[int] = []
     threads = []
     for number in range(8):
@@ -144,8 +157,8 @@ def test_the_queue_is_first_in_first_out() -> None:
 
 
 def test_no_slot_is_lost_when_turns_and_deadlines_meet() -> None:
-    # Deadlines of about the time that a slot is held, so that turns come just as waiting ends.
-    admission = Admission(2, 50)
+    # Deadlines of about the time that a slot is held, so that slots become free just as waits end.
+    admission = AdmissionControl(2, 50)
     outcomes: Counter[str] = Counter()
 
     def work(number: int) -> None:
@@ -166,7 +179,7 @@ def test_no_slot_is_lost_when_turns_and_deadlines_meet() -> None:
 
 
 def test_a_slot_is_given_back_after_a_fault() -> None:
-    admission = Admission(1, 0)
+    admission = AdmissionControl(1, 0)
     for _ in range(3):
         with pytest.raises(RuntimeError), admission.slot(time.monotonic() + 1, 1):
             raise RuntimeError
@@ -174,7 +187,7 @@ def test_a_slot_is_given_back_after_a_fault() -> None:
 
 
 def test_retry_after_grows_with_the_queue_and_the_work() -> None:
-    admission, release = Admission(1, 100), threading.Event()
+    admission, release = AdmissionControl(1, 100), threading.Event()
     order: list[int] = []
     for _ in range(50):
         with admission.slot(time.monotonic() + 1, 1):

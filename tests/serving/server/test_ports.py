@@ -1,4 +1,4 @@
-"""Where the server listens: figures on a port of their own, and a health check that finds it everywhere."""
+"""Ports and addresses: metrics on a port of their own, and the health check command."""
 
 import os
 import socket
@@ -12,22 +12,22 @@ import pytest
 import requests
 
 from tests.repo.imports import ROOT
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.servers import PATIENCE, Server, await_ready, command, free_port, publish, running
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.servers import TIMEOUT, Server, await_ready, free_port, publish, running, start_server
 from tests.serving.wire import ask, head
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
-    """A server at its port and at that of its figures."""
+    """The same server at its port and at its metrics port."""
     folder, port = publish(tmp_path_factory.mktemp("apart")), free_port()
     with running(folder, metrics_port=port) as started:
         yield started, Server(started.process, port, folder)
 
 
-def test_figures_are_at_their_port_alone(apart: tuple[Server, Server]) -> None:
+def test_metrics_are_at_their_port_only(apart: tuple[Server, Server]) -> None:
     everything, figures = apart
     assert everything.post("/inference", data=RED).ok
     for path in ("/metrics", "/metrics?x=y"):
@@ -43,9 +43,9 @@ def test_figures_are_at_their_port_alone(apart: tuple[Server, Server]) -> None:
     "path",
     ["/", "/docs", "/openapi.json", "/version", "/model", "/inference", "/v2", "/ping", "/static/page.js"],
 )
-def test_nothing_else_is_there(apart: tuple[Server, Server], path: str) -> None:
+def test_metrics_port_has_no_other_route(apart: tuple[Server, Server], path: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        answer = requests.request(method, apart[1].url + path, data=RED, timeout=PATIENCE)
+        answer = requests.request(method, apart[1].url + path, data=RED, timeout=TIMEOUT)
         assert (answer.status_code, answer.json()["code"]) == (404, "route_unknown")
 
 
@@ -63,17 +63,17 @@ def test_no_header_leads_from_one_port_to_the_other(apart: tuple[Server, Server]
     assert ask(everything, absolute.encode()).status in (400, 404)
 
 
-def test_a_new_worker_is_at_both(apart: tuple[Server, Server]) -> None:
+def test_new_worker_listens_on_both(apart: tuple[Server, Server]) -> None:
     everything, figures = apart
     everything.worker.kill()
     time.sleep(0.1)
     await_ready(everything)
-    assert requests.get(f"{figures.url}/metrics", timeout=PATIENCE).ok
+    assert requests.get(f"{figures.url}/metrics", timeout=TIMEOUT).ok
 
 
-def test_taken_port_is_told_in_one_sentence(apart: tuple[Server, Server], tmp_path: Path) -> None:
-    process = command(publish(tmp_path), port=free_port(), metrics_port=apart[1].port)
-    assert process.wait(PATIENCE) == 1
+def test_taken_port_is_reported_in_one_sentence(apart: tuple[Server, Server], tmp_path: Path) -> None:
+    process = start_server(publish(tmp_path), port=free_port(), metrics_port=apart[1].port)
+    assert process.wait(TIMEOUT) == 1
     said = (tmp_path / "log").read_text()
     assert said.count("\n") == 1
     assert f"Cannot listen at 127.0.0.1:{apart[1].port} (Address already in use): set another" in said
@@ -81,7 +81,7 @@ def test_taken_port_is_told_in_one_sentence(apart: tuple[Server, Server], tmp_pa
 
 
 def health(**settings: str) -> tuple[int, str]:
-    """The exit code of the health check, and what it says."""
+    """The exit code and the output of the health check."""
     ours = {name: text for name, text in os.environ.items() if not name.startswith(("GOLDFISH_", "AIP_"))}
     done = subprocess.run(
         [sys.executable, "-m", "serving.health"],
@@ -89,7 +89,7 @@ def health(**settings: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -113,14 +113,14 @@ HOSTS = [
 @pytest.mark.parametrize("host", HOSTS)
 def test_health_check_finds_the_server(tmp_path: Path, host: str) -> None:
     port = free_port()
-    process = command(publish(tmp_path), host=host, port=port, prefix="/vision", drain=0)
+    process = start_server(publish(tmp_path), host=host, port=port, prefix="/vision", drain=0)
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         environment = {"GOLDFISH_HOST": host, "PORT": str(port), "GOLDFISH_PREFIX": "/vision"}
         while health(**environment) != (0, "") and time.monotonic() < end:
             assert process.poll() is None, (tmp_path / "log").read_text()
         assert health(**environment) == (0, "")
-        # Vertex AI's port goes before another, and settings that others look at do not matter.
+        # Vertex AI's port takes precedence, and invalid other settings do not matter.
         assert health(
             GOLDFISH_HOST=host,
             PORT="1",
@@ -130,15 +130,15 @@ def test_health_check_finds_the_server(tmp_path: Path, host: str) -> None:
         ) == (0, "")
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid", "a" * 70 + ".example", "..", "x y"])
-def test_health_check_of_a_server_that_is_not_there(host: str) -> None:
+def test_health_check_without_a_server(host: str) -> None:
     assert health(GOLDFISH_HOST=host, PORT=str(free_port())) == (1, "")
 
 
-def test_health_check_says_what_is_wrong_with_a_port() -> None:
+def test_health_check_reports_an_invalid_port() -> None:
     code, said = health(PORT="http")
     assert code == 1
     assert said.startswith("The environment cannot be used: PORT is 'http'")

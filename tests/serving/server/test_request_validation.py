@@ -1,6 +1,6 @@
-"""What is not framed as RFC 9112 has it is refused and its connection closed.
+"""Requests that RFC 9112 does not allow are refused and their connection is closed.
 
-A proxy in front might read it in another way.
+A proxy in front might interpret them differently.
 """
 
 import socket
@@ -9,28 +9,30 @@ from contextlib import suppress
 
 import pytest
 
-from serving.server.request_validation import NO_TRAILERS
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post, read
+from serving.server.request_validation import FORBIDDEN_TRAILERS
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.servers import TIMEOUT, Server, publish, running
+from tests.serving.wire import RawResponse, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that would wait long for the rest of a head or a body."""
-    with running(publish(tmp_path_factory.mktemp("strict")), head_seconds=60, body_seconds=60) as started:
+    """A server with long deadlines for heads and bodies."""
+    with running(
+        publish(tmp_path_factory.mktemp("strict")), head_seconds=4 * TIMEOUT, body_seconds=4 * TIMEOUT
+    ) as started:
         yield started
 
 
 def raw(line: str, *fields: str, body: bytes = b"") -> bytes:
-    """A request whose lines are as they are written, without a Host of its own."""
+    """A request with exactly these lines, without a Host of its own."""
     return "\r\n".join([line, *fields, "", ""]).encode("latin-1") + body
 
 
 def get(target: str, *fields: str) -> bytes:
-    """A request for a target as it is written."""
+    """A request for exactly this target."""
     return raw(f"GET {target} HTTP/1.1", "Host: 127.0.0.1", *fields)
 
 
@@ -148,14 +150,13 @@ SIZES = {
 }
 TRAILERS = {
     f"the trailer {name.decode()}": b"5\r\n12345\r\n0\r\n%b: 1\r\n\r\n" % name.title()
-    for name in sorted(NO_TRAILERS)
+    for name in sorted(FORBIDDEN_TRAILERS)
 }
 
 
-def answer_to(server: Server, request: bytes) -> Answer:
-    """What is answered to bytes, whatever becomes of the connection; nothing of it may take long."""
+def answer_to(server: Server, request: bytes) -> RawResponse:
+    """The response to bytes, which may come while they are still being sent."""
     with server.connect() as connection:
-        connection.settimeout(5)
         with suppress(OSError):
             connection.sendall(request)
         return read(connection)
@@ -187,7 +188,7 @@ def test_body_that_is_cut_short_is_not_hidden(strict: Server) -> None:
         assert read(connection).status == 400
 
 
-# What clients and proxies do send, and what answers.
+# Requests that clients and proxies do send, and the status.
 FINE = {
     "the least": (raw("GET /livez HTTP/1.1", "Host: x"), 200),
     "HTTP/1.0": (raw("GET /livez HTTP/1.0"), 200),

@@ -1,6 +1,6 @@
-"""What a server has is shared between clients: one that takes all there is leaves the others theirs.
+"""Resources are shared between clients: one that takes as much as it can does not affect the others.
 
-A client is an address here; loopback has many.
+A client is an address; loopback has many.
 """
 
 import hashlib
@@ -14,23 +14,24 @@ from pathlib import Path
 
 import pytest
 
+from serving.server.client_socket import RATE_FREE_SECONDS, SEND_SECONDS
+from serving.server.connection_lifecycle import MAX_HELD_BYTES
 from serving.server.connections import HEAD_BYTES
-from serving.server.worker import HELD_BYTES
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.server.test_connections import latency
+from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.server.test_connections import trickle
 from tests.serving.server.test_overload import SLOW, gauge
 from tests.serving.server.test_ports import IPV6
-from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, chunked, head, post, read
+from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
+from tests.serving.wire import RawResponse, assert_responsive, chunked, head, post, read, readable
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 UPLOADS, MEGABYTE = 8, 2**20
 ONE_BYTE = head("POST", "/inference", "Content-Length: 1000") + b"x"
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with few places for bodies, and long deadlines."""
+    """A server with few uploads at once, little memory for bodies, and long deadlines."""
     settings = {
         "uploads": UPLOADS,
         "bodies_mb": 8,
@@ -46,18 +47,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def client(server: Server, number: int) -> socket.socket:
     """A connection of the client with a number: 127.0.0.<number>."""
     address = ("127.0.0.1", server.port)
-    return socket.create_connection(address, timeout=20, source_address=(f"127.0.0.{number}", 0))
+    return socket.create_connection(address, timeout=TIMEOUT, source_address=(f"127.0.0.{number}", 0))
 
 
-def asked(server: Server, number: int, request: bytes) -> Answer:
-    """What a client is answered, on a connection of its own."""
+def asked(server: Server, number: int, request: bytes) -> RawResponse:
+    """The response to a client, on a connection of its own."""
     with client(server, number) as connection:
         connection.sendall(request)
         return read(connection)
 
 
-def slowly(server: Server, number: int) -> Answer:
-    """Sends a picture in two parts, so that the server has to wait for the second."""
+def slowly(server: Server, number: int) -> RawResponse:
+    """Sends an image in two parts, so that the server has to wait for the second."""
     request = post("/inference", RED)
     with client(server, number) as connection:
         connection.sendall(request[:-10])
@@ -73,25 +74,25 @@ def test_stalled_bodies_of_some_leave_places_for_others(small: Server, clients: 
             for _ in range(4 * UPLOADS):
                 stack.enter_context(client(small, number)).sendall(ONE_BYTE)
         time.sleep(0.3)
-        # A body that has come needs no place, whoever sends it; others get their share of them.
+        # A body that has arrived is no upload that waits; other clients get their share of the uploads.
         assert asked(small, 10, post("/inference", RED)).status == 200
         for number in (2, 3):
             assert slowly(small, number).status == 200
-        assert latency(small) < 0.1
+        assert_responsive(small)
 
 
-def test_retry_after_is_how_long_places_are_taken(small: Server) -> None:
+def test_retry_after_is_how_long_uploads_may_take(small: Server) -> None:
     with ExitStack() as stack:
         for _ in range(UPLOADS):
             stack.enter_context(client(small, 10)).sendall(ONE_BYTE)
         time.sleep(1)
         answer = asked(small, 10, ONE_BYTE)
         assert (answer.status, answer.json["code"]) == (503, "server_busy")
-        # They may take 60 s in all.
-        assert 50 <= int(answer.headers["retry-after"]) <= 60
+        # An upload may take 60 s in all.
+        assert 30 <= int(answer.headers["retry-after"]) <= 60
 
 
-def test_slowest_body_of_who_has_most_goes(small: Server) -> None:
+def test_slowest_upload_of_the_largest_client_is_evicted(small: Server) -> None:
     with ExitStack() as stack:
         slow = stack.enter_context(client(small, 10))
         slow.sendall(ONE_BYTE)
@@ -112,14 +113,9 @@ def test_body_slower_than_the_least_rate_is_ended(small: Server) -> None:
     with client(small, 10) as connection:
         connection.sendall(ONE_BYTE)
         began = time.monotonic()
-        connection.settimeout(0.2)
-        answer = b""
-        while not answer and time.monotonic() - began < 20:
-            connection.sendall(b"x")
-            with suppress(TimeoutError):
-                answer = connection.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert 4 < time.monotonic() - began < 8
+        # Within `TIMEOUT`, half of the 60 s that a faster body may take.
+        assert trickle(connection, b"x").startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began > RATE_FREE_SECONDS - 1
 
 
 def test_memory_for_bodies_is_shared(small: Server) -> None:
@@ -128,19 +124,13 @@ def test_memory_for_bodies_is_shared(small: Server) -> None:
         connections = [stack.enter_context(client(small, number)) for number in (10, 11) * 3]
         for connection in connections:
             connection.sendall(part)
-        time.sleep(0.5)
-        # One client alone gets half of it, two of them all.
-        assert gauge(small, "goldfish_body_bytes") > 7_000_000
+        # One client alone gets half of the memory, two of them get all.
+        await_true(lambda: gauge(small, "goldfish_body_bytes") > 7_000_000)
         answer = asked(small, 2, post("/predict", bytes(1_500_000)))
         assert answer.json["code"] == "image_unrecognised"
-        statuses: Counter[int] = Counter()
-        for connection in connections:
-            connection.settimeout(0.5)
-            with suppress(TimeoutError):
-                statuses[read(connection).status] += 1
-        assert statuses[503] == sum(statuses.values()) >= 1
-    time.sleep(0.3)
-    assert gauge(small, "goldfish_body_bytes") == 0
+        await_true(lambda: bool(readable(connections)))
+        assert {read(connection).status for connection in readable(connections)} == {503}
+    await_true(lambda: gauge(small, "goldfish_body_bytes") == 0)
 
 
 def test_one_client_has_half_of_the_memory(small: Server) -> None:
@@ -148,29 +138,32 @@ def test_one_client_has_half_of_the_memory(small: Server) -> None:
     with ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(client(small, 10)).sendall(part)
+        await_true(lambda: gauge(small, "goldfish_body_bytes") > 3_000_000)
         time.sleep(0.5)
-        assert 3_000_000 < gauge(small, "goldfish_body_bytes") <= 4 * MEGABYTE
+        assert gauge(small, "goldfish_body_bytes") <= 4 * MEGABYTE
 
 
 def test_bytes_of_one_client_leave_time_for_those_of_another(small: Server) -> None:
-    stop = threading.Event()
+    stop, uploaded, connections = threading.Event(), [], 6
 
     def flood() -> None:
         while not stop.is_set():
             with client(small, 10) as connection, suppress(OSError):
                 connection.sendall(chunked("/predict", *[bytes(65536)] * 31))
-                read(connection)
+                uploaded.append(read(connection).status)
 
-    threads = [threading.Thread(target=flood) for _ in range(6)]
+    threads = [threading.Thread(target=flood) for _ in range(connections)]
     for thread in threads:
         thread.start()
     try:
-        times = []
+        await_true(lambda: len(uploaded) > connections)
+        overtaken = []
         for _ in range(5):
-            began = time.monotonic()
+            before = len(uploaded)
             assert asked(small, 2, post("/predict", bytes(1_500_000))).status == 415
-            times.append(time.monotonic() - began)
-        assert sorted(times)[2] < 1
+            overtaken.append(len(uploaded) - before)
+        # While the other client uploads once, each connection of the first does so at most twice.
+        assert sorted(overtaken)[2] <= 2 * connections
     finally:
         stop.set()
         for thread in threads:
@@ -223,12 +216,12 @@ def test_connections_of_one_client_do_not_push_out_those_of_others(tmp_path: Pat
         for connection in others:
             connection.sendall(request[9:])
             assert read(connection).status == 200
-        assert latency(server) < 0.1
+        assert_responsive(server)
 
 
-def test_heads_are_bounded_and_who_sends_most_of_them_goes_first(tmp_path: Path) -> None:
+def test_heads_are_bounded_and_the_largest_client_is_refused_first(tmp_path: Path) -> None:
     large = b"GET /livez HTTP/1.1\r\n" + b"X: " + b"y" * (HEAD_BYTES - 1000)
-    with running(publish(tmp_path), head_seconds=30) as server, ExitStack() as stack:
+    with running(publish(tmp_path), head_seconds=4 * TIMEOUT) as server, ExitStack() as stack:
         other = stack.enter_context(client(server, 2))
         other.sendall(large)
         before = server.worker.memory_info().rss
@@ -236,15 +229,15 @@ def test_heads_are_bounded_and_who_sends_most_of_them_goes_first(tmp_path: Path)
         for connection in connections:
             with suppress(OSError):
                 connection.sendall(large)
-        assert latency(server) < 0.1
+        assert_responsive(server)
         # 38 MB were sent.
-        assert server.worker.memory_info().rss - before < 2 * HELD_BYTES
+        assert server.worker.memory_info().rss - before < 2 * MAX_HELD_BYTES
         other.sendall(b"\r\nHost: x\r\n\r\n")
         assert read(other).status == 431  # by Gunicorn: one field is too large, but all of it was read
         assert read(connections[0]).status == 503
 
 
-def test_answers_that_one_client_does_not_take_hold_up_nobody(tmp_path: Path) -> None:
+def test_responses_that_one_client_does_not_read_do_not_delay_others(tmp_path: Path) -> None:
     with running(publish(tmp_path), slots=1, queue=1, uploads=1) as server, ExitStack() as stack:
         for path in ("/openapi.json", "/inference"):
             request = post(path, RED) if path == "/inference" else head("GET", path)
@@ -260,12 +253,13 @@ def test_answers_that_one_client_does_not_take_hold_up_nobody(tmp_path: Path) ->
         for path in ("/livez", "/version", "/openapi.json"):
             began = time.monotonic()
             assert asked(server, 2, head("GET", path)).status == 200
-            assert time.monotonic() - began < 1
+            # Not blocked until the deadline of a response.
+            assert time.monotonic() - began < SEND_SECONDS
         assert asked(server, 2, post("/inference", RED)).status == 200
 
 
 def place_of_another(server: Server, many: int, theirs: bytes, request: bytes, status: int = 200) -> float:
-    """How many requests of one client are answered before one of another client that comes last: 0 to 1.
+    """The share of one client's requests that are answered before the last one, of another client: 0 to 1.
 
     The worker is suspended while they are sent, so that it finds all of them at once; the order is the log's.
     """
@@ -301,7 +295,7 @@ def test_scrapes_do_not_delay_health_checks(small: Server) -> None:
 
 
 EXPECTING = ("Expect: 100-continue", "Content-Length: 1000")
-# What the head of a request shows already, and the last word on it.
+# Requests that can be refused by their heads, and the status.
 REFUSED = {
     "no key": (head("POST", "/inference", *EXPECTING), 401),
     "a wrong key": (head("POST", "/predict", *EXPECTING, "X-API-Key: x"), 401),
@@ -321,14 +315,14 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants a key, and takes few requests of it."""
+    """A server that requires a key and accepts one upload at a time."""
     settings = {"api_keys": hashlib.sha256(b"key").hexdigest(), "rate_limit": "1000/day", "uploads": 1}
     with running(publish(tmp_path_factory.mktemp("keyed")), **settings) as started:
         yield started
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_who_asks_before_sending_hears_the_last_word(keyed: Server, name: str) -> None:
+def test_expecting_client_gets_the_final_status(keyed: Server, name: str) -> None:
     request, status = REFUSED[name]
     with keyed.connect() as connection:
         connection.sendall(request)
@@ -336,7 +330,7 @@ def test_who_asks_before_sending_hears_the_last_word(keyed: Server, name: str) -
         assert (answer.status, answer.closed) == (status, True)
 
 
-def test_who_asks_before_sending_is_told_when_there_is_no_place(keyed: Server) -> None:
+def test_expecting_client_is_refused_when_uploads_are_full(keyed: Server) -> None:
     request = head("POST", "/inference", *EXPECTING, "X-API-Key: key")
     with keyed.connect() as first, keyed.connect() as second:
         first.sendall(request)
@@ -346,7 +340,7 @@ def test_who_asks_before_sending_is_told_when_there_is_no_place(keyed: Server) -
         assert (answer.status, answer.json["code"], answer.closed) == (503, "server_busy", True)
 
 
-def test_who_asks_and_sends_at_once_needs_no_word(keyed: Server) -> None:
+def test_expecting_client_that_sends_at_once_gets_no_100(keyed: Server) -> None:
     with keyed.connect() as connection:
         connection.sendall(post("/inference", RED, "Expect: 100-continue", "X-API-Key: key"))
         assert read(connection).status == 200
@@ -359,11 +353,11 @@ def test_clients_have_ipv6_addresses_too(tmp_path: Path) -> None:
         settings = {"host": "::", "port": probe.getsockname()[1], "uploads": 2, "body_seconds": 60}
     with running(publish(tmp_path), **settings) as server, ExitStack() as stack:
         for _ in range(6):
-            connection = socket.create_connection(("::1", server.port), timeout=20)
+            connection = socket.create_connection(("::1", server.port), timeout=TIMEOUT)
             stack.enter_context(connection).sendall(ONE_BYTE)
         time.sleep(0.2)
-        with socket.create_connection(("::1", server.port), timeout=20) as connection:
+        with socket.create_connection(("::1", server.port), timeout=TIMEOUT) as connection:
             connection.sendall(ONE_BYTE)
             assert read(connection).status == 503
-        # It comes as an IPv6 address that has an IPv4 one in it.
+        # Its address is an IPv4 address mapped into IPv6.
         assert slowly(server, 2).status == 200

@@ -1,4 +1,4 @@
-"""A server starts from what was released and pinned, or says in one sentence which file is wrong."""
+"""A server starts from the pinned bundle, or prints one sentence that names the file that is wrong."""
 
 import json
 import os
@@ -13,48 +13,63 @@ from typing import Any
 import pytest
 import requests
 
-from serving.artifact.bundle import GOLDEN, GRAPH, LABELS, MANIFEST, Bundle, to_json
+from serving.api.service import Service
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from tests.serving.artifact.test_bundle_is_checked import LABEL, OFFLINE, flip
-from tests.serving.bundles import COLOURS, expected, filled, graph, put, seal, write_bundle
-from tests.serving.registries import register
-from tests.serving.servers import PATIENCE, Server, command, free_port, publish, running
+from serving.artifact.release import find_release
+from serving.config import Settings, variable
+from serving.errors import ServingError
+from serving.server.drain import Drain
+from tests.serving.artifact.test_bundle_is_checked import LABEL, PIPELINE_FILES, flip
+from tests.serving.bundles import (
+    COLOURS,
+    expected_probabilities,
+    one_colour_png,
+    onnx_graph,
+    write_bundle,
+    write_files,
+    write_manifest,
+)
+from tests.serving.registries import register_bundle
+from tests.serving.servers import TIMEOUT, Server, free_port, publish, running, start_server
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 BUNDLE, PIN, REPORT = "models/colours/bundle", "pins/colours.json", "reports/colours/metrics.json"
 
 
 def outcome(folder: Path, **settings: object) -> tuple[int, str]:
-    """Starts a server that ends by itself; gives its exit code and all that it said, on stdout and stderr."""
-    process = command(folder, **({"port": free_port()} | settings))
+    """Starts a server that ends by itself; returns its exit code and its output, stdout and stderr."""
+    process = start_server(folder, **({"port": free_port()} | settings))
     try:
-        return process.wait(PATIENCE), (folder / "log").read_text()
+        return process.wait(TIMEOUT), (folder / "log").read_text()
     finally:
         process.kill()
         process.wait()
 
 
 def refusal(folder: Path, **settings: object) -> str:
-    """The one line of a server that refuses to start."""
-    code, said = outcome(folder, **settings)
-    assert code != 0, said
-    assert said.endswith("\n")
-    assert len(said.splitlines()) == 1, said
-    return said.rstrip("\n")
+    """The only line that a server prints when it refuses to start."""
+    code, output = outcome(folder, **settings)
+    assert code != 0, output
+    assert output.endswith("\n")
+    assert len(output.splitlines()) == 1, output
+    return output.rstrip("\n")
 
 
 def pin(folder: Path, digest: str = "", version: int = 3) -> None:
-    """Pins what the bundle is now, or another digest."""
+    """Pins the current bundle, or another digest."""
     digest = digest or Bundle.open(folder / BUNDLE).digest
     (folder / PIN).write_bytes(Pin("colours", version, digest).to_bytes())
 
 
 def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]:  # noqa: ANN401  (those of seal)
-    """Other files, or other claims of the manifest, with digests that are right."""
+    """Replaces files or fields of the manifest, and writes the right digests."""
 
     def spoil(folder: Path) -> None:
-        put(folder / BUNDLE, files)
-        seal(folder / BUNDLE, **claims)
+        write_files(folder / BUNDLE, files)
+        write_manifest(folder / BUNDLE, **claims)
         pin(folder)
 
     return spoil
@@ -62,17 +77,17 @@ def resealed(files: dict[str, bytes], **claims: Any) -> Callable[[Path], None]: 
 
 def written(path: str, data: bytes) -> Callable[[Path], None]:
     """A file with other contents."""
-    return lambda folder: put(folder, {path: data})
+    return lambda folder: write_files(folder, {path: data})
 
 
 def renamed(folder: Path) -> None:
-    """A manifest with one letter changed, which is a manifest still."""
+    """Changes one letter in the manifest, which stays valid."""
     path = folder / BUNDLE / MANIFEST
     path.write_bytes(path.read_bytes().replace(b'"name": "colours"', b'"name": "colourz"'))
 
 
 def other(folder: Path) -> None:
-    """A second bundle, which nobody has pinned."""
+    """Adds a second bundle, which is not pinned."""
     write_bundle(folder / "other", steepness=5.0)
 
 
@@ -87,7 +102,7 @@ def a_folder_instead(path: str) -> Callable[[Path], None]:
 
 
 def a_pipe_instead(path: str) -> Callable[[Path], None]:
-    """A pipe where a file should be, into which nobody writes."""
+    """A pipe where a file should be, without a writer."""
 
     def spoil(folder: Path) -> None:
         (folder / path).unlink(missing_ok=True)
@@ -107,14 +122,14 @@ def a_link_to_itself_instead(path: str) -> Callable[[Path], None]:
 
 
 def tolerant(folder: Path) -> None:
-    """Golden answers that any model would give."""
+    """Golden predictions with a tolerance that accepts any model."""
     answers = json.loads((folder / BUNDLE / GOLDEN).read_bytes()) | {"tolerance": 1e9}
     resealed({GOLDEN: to_json(answers)})(folder)
 
 
 MORE_LABELS = to_json([*LABEL, {"id": "c3", "name": "grey"}])
 
-# How it is spoilt, the settings, the file that is named, and a part of what is said of it.
+# How the folder is damaged, the settings, the file that the error names, and a part of its reason.
 REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]] = {
     "a bit in the graph": (lambda folder: flip(folder / BUNDLE / GRAPH, 100), {}, GRAPH, "was changed"),
     "a bit in the labels": (lambda folder: flip(folder / BUNDLE / LABELS, 0), {}, LABELS, "was changed"),
@@ -174,7 +189,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
     "a label too many": (resealed({LABELS: MORE_LABELS}, classes=4), {}, GRAPH, "its output is"),
     "another shape": (resealed({}, shape=(16, 16, 3)), {}, MANIFEST, "[16, 16, 3]"),
     "another model": (
-        resealed({GRAPH: graph(steepness=5.0)}),
+        resealed({GRAPH: onnx_graph(steepness=5.0)}),
         {},
         "golden/0.png",
         "not answered as recorded",
@@ -188,29 +203,63 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
 }
 
 
+def check_error(text: str, file: str, reason: str) -> None:
+    assert file in text
+    assert reason in text
+    assert "Error(" not in text
+    assert len(text.splitlines()) == 1
+
+
+def load(environment: dict[str, str]) -> None:
+    """Does in this process what a server does before it is ready."""
+    settings = Settings.read(environment)
+    Service.start(settings, find_release(settings), slots=1, drain=Drain())
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(tmp_path: Path, name: str) -> None:
+def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    spoil, values, file, reason = REFUSED[name]
+    spoil(publish(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    environment = {variable(key): str(value) for key, value in ({"model": "colours"} | values).items()}
+    with pytest.raises(ServingError) as raised:
+        load(environment)
+    check_error(str(raised.value), file, reason)
+
+
+# One of each place where a start may fail: the settings, the pin, the files, the graph, its outputs.
+STARTED = (
+    "no limit",
+    "a pin that is no JSON",
+    "a pipe instead of the pin",
+    "no bundle, no registry",
+    "a bit in the graph",
+    "no ONNX",
+    "a label too few",
+    "another model",
+)
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_a_server_that_refuses_to_start_prints_one_line(tmp_path: Path, name: str) -> None:
     spoil, settings, file, reason = REFUSED[name]
     spoil(publish(tmp_path))
-    said = refusal(tmp_path, **settings)
-    assert file in said
-    assert reason in said
-    assert "Error(" not in said
+    check_error(refusal(tmp_path, **settings), file, reason)
 
 
-def test_nobody_is_told_that_it_is_ready_meanwhile(tmp_path: Path) -> None:
-    # The port is open by then, so a balancer may ask.
-    resealed({GRAPH: graph(steepness=5.0)})(publish(tmp_path))
-    port, heard = free_port(), []
-    process, end = command(tmp_path, port=port), time.monotonic() + PATIENCE
+def test_no_health_check_succeeds_before_a_start_that_fails(tmp_path: Path) -> None:
+    # The port is open while the model is loaded, so a load balancer may send health checks.
+    resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
+    port, statuses = free_port(), []
+    process, end = start_server(tmp_path, port=port), time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         try:
-            heard.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
+            statuses.append(requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).status_code)
         except requests.RequestException:
             time.sleep(0.02)
     process.kill()
-    assert process.wait(PATIENCE) > 0
-    assert heard == []
+    assert process.wait(TIMEOUT) > 0
+    assert statuses == []
 
 
 def test_port_in_use(tmp_path: Path, server: Server) -> None:
@@ -241,9 +290,9 @@ def test_says_what_it_serves_and_where(server: Server) -> None:
 
 
 def test_slim_bundle(tmp_path: Path) -> None:
-    publish(tmp_path, extra=OFFLINE)
+    publish(tmp_path, extra=PIPELINE_FILES)
     digest = Bundle.open(tmp_path / BUNDLE).digest
-    for name in OFFLINE:
+    for name in PIPELINE_FILES:
         (tmp_path / BUNDLE / name).unlink()
     with running(tmp_path) as server:
         response = server.post("/inference", data=RED)
@@ -254,21 +303,21 @@ def test_slim_bundle(tmp_path: Path) -> None:
 def test_pinned_bundle_is_pulled_when_the_workspace_has_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As after a rollback: the newest bundle lies there, and the pin names one of the registry.
+    # As after a rollback: the workspace has the newest bundle, the pin names an older one in the registry.
     (tmp_path / "project").mkdir()
     project = publish(tmp_path / "project")
-    # Where the embedded registry is, its artifacts go too.
+    # The artifacts of the embedded registry go to the current directory.
     monkeypatch.chdir(project)
-    release = register(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
+    release = register_bundle(f"sqlite:///{project / 'mlflow.db'}", tmp_path, "colours", steepness=6.0)
     (project / "pins/colours.json").write_bytes(release.pin.to_bytes())
     for _ in range(2):
         with running(project) as server:
             assert server.get("/version").json()["digest"] == release.pin.digest
-            answer = server.post("/inference", data=filled(COLOURS["red"])).json()
-            assert answer["red"] == pytest.approx(expected(COLOURS["red"], 6.0)[0], abs=1e-5)
+            answer = server.post("/inference", data=one_colour_png(COLOURS["red"])).json()
+            assert answer["red"] == pytest.approx(expected_probabilities(COLOURS["red"], 6.0)[0], abs=1e-5)
     pulled = project / "models/colours/pulled" / release.pin.digest[:12]
     assert not (pulled / "MLmodel").exists()
-    # What was pulled is checked like all else; here it is damaged, and can be had again.
+    # A pulled bundle is checked too; a damaged one is pulled again.
     (pulled / LABELS).write_bytes(b"[]")
     with running(project) as server:
         assert server.get("/readyz").ok
@@ -282,7 +331,7 @@ def test_bundle_elsewhere(tmp_path: Path) -> None:
 
 
 def test_bundle_may_go_once_it_is_loaded(tmp_path: Path) -> None:
-    # Nothing is read again, so nobody can change what answers.
+    # Files are not read again, so later changes have no effect.
     with running(publish(tmp_path)) as server:
         rmtree(tmp_path / "models")
         rmtree(tmp_path / "pins")
@@ -300,7 +349,7 @@ def test_report_is_not_needed(tmp_path: Path, spoil: Callable[[Path], None]) -> 
 
 
 def ipv6() -> bool:
-    """Does this machine have a loopback of IPv6?"""
+    """Whether this machine has an IPv6 loopback address."""
     try:
         with closing(socket.socket(socket.AF_INET6)) as probe:
             probe.bind(("::1", 0))
@@ -319,19 +368,19 @@ def ipv6() -> bool:
 )
 def test_ipv6(tmp_path: Path, host: str) -> None:
     port = free_port()
-    process = command(publish(tmp_path), host=host, port=port, drain=0)
+    process = start_server(publish(tmp_path), host=host, port=port, drain=0)
     try:
         server = Server(process, port, tmp_path)
         await_line(server)
-        assert requests.get(f"http://[::1]:{port}/readyz", timeout=PATIENCE).ok
+        assert requests.get(f"http://[::1]:{port}/readyz", timeout=TIMEOUT).ok
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def await_line(server: Server) -> None:
-    """Waits until a server that does not listen on 127.0.0.1 says that it is ready."""
-    end = time.monotonic() + PATIENCE
+    """Waits for the log line `ready` of a server that does not listen on 127.0.0.1."""
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and server.process.poll() is None:
         if '"ready"' in (server.folder / "log").read_text():
             return

@@ -1,9 +1,9 @@
 """BentoML on two cores.
 
-Its documentation recommends a worker for each core where Python's lock is in the way, a synchronous method
-for work of the processor, and `threads` for how many of them run in one worker. The photo is the body
-itself. Tried too: one worker with two threads and one thread in each worker, which take as much of the
-processor for an answer; photos by way of a file, which takes more.
+Its documentation recommends a worker for each core where the GIL limits throughput, a synchronous method for
+CPU-bound work, and `threads` for the number of calls that run in one worker. The photo is the request body.
+Also tried: one worker with two threads, and one thread in each worker, which take as much CPU time for a
+request; photos through a file, which takes more.
 """
 
 from typing import Annotated, Any

@@ -1,9 +1,8 @@
 """LitServe on two cores.
 
-Its documentation recommends several workers for each device where the processor has several cores, and
-leaves the number of HTTP servers to it (as many as workers). Photos come as files of a form. Tried too:
-`fast_queue` and one HTTP server, which take as much of the processor for an answer; three workers, and photos
-as base64 in JSON, which take more.
+Its documentation recommends several workers for each device where the CPU has several cores, and the default
+number of HTTP servers, one for each worker. Photos are files of a form. Also tried: `fast_queue` and one HTTP
+server, which take as much CPU time for a request; three workers, and base64 in JSON, which take more.
 """
 
 import os
@@ -24,8 +23,8 @@ class ImageClassifier(litserve.LitAPI):
     def predict(self, data: bytes) -> list[dict[str, Any]]:
         return self.classifier.top(data)
 
-    def encode_response(self, answer: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return answer
+    def encode_response(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return output
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""MLServer on two cores: a custom runtime, which runs in the two processes that `settings.json` asks for.
+"""MLServer on two cores: a custom runtime in the two worker processes that `settings.json` sets.
 
-Its documentation recommends such a pool beside the server, and base64 for bytes: it reads only JSON.
+Its documentation recommends such a pool, and base64 for bytes, because it reads only JSON.
 """
 
 import json
@@ -18,6 +18,6 @@ class ImageClassifier(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         (data,) = Base64Codec.decode_input(payload.inputs[0])
-        answer = json.dumps(self.classifier.top(data))
-        output = ResponseOutput(name="classes", shape=[1], datatype="BYTES", data=[answer])
+        classes = json.dumps(self.classifier.top(data))
+        output = ResponseOutput(name="classes", shape=[1], datatype="BYTES", data=[classes])
         return InferenceResponse(model_name=self.name, outputs=[output])

@@ -1,9 +1,8 @@
 """Ray Serve on two cores.
 
-Its documentation recommends a replica for each core that the model may use, and to raise
-`max_ongoing_requests` from 5 where clients are many; `RAY_SERVE_THROUGHPUT_OPTIMIZED`, which the benchmark
-sets, is its switch for many requests. With 5 and 1 ongoing requests it was slower. The dashboard is off, it
-would take memory.
+Its documentation recommends a replica for each core, a `max_ongoing_requests` above the default of 5 for many
+clients, and `RAY_SERVE_THROUGHPUT_OPTIMIZED` for many requests, which the benchmark sets. With 5 and with 1
+ongoing requests it was slower. The dashboard is off to save memory.
 """
 
 import os

@@ -1,9 +1,8 @@
-"""All protocols stand before one door: slots, keys, limits and deadlines hold for each, in its own words."""
+"""Slots, keys, limits and deadlines apply to all protocols; each reports them in its own error format."""
 
 import gzip
 import hashlib
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,26 +13,26 @@ import tritonclient.http as triton
 from huggingface_hub import InferenceClient
 from tritonclient.utils import InferenceServerException
 
-from tests.serving.api.protocols.asked import CALLS, HEADER, JSON, MODEL, Call, base64
+from tests.serving.api.blocking import occupied
+from tests.serving.api.protocols.calls import CALLS, HEADER, JSON, MODEL, Call, base64
 from tests.serving.api.protocols.conftest import VERTEX
-from tests.serving.api.protocols.test_abuse import (
+from tests.serving.api.protocols.test_malformed_requests import (
     EACH,
     INFER,
     MEGABYTE,
     PREDICT_TENSOR,
+    assert_error_format,
     given,
-    shape_is_the_protocols,
 )
 from tests.serving.api.protocols.test_triton_client import encoded
-from tests.serving.bundles import COLOURS, filled
-from tests.serving.server.test_connections import latency
+from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.server.test_overload import SLOW, gauge
-from tests.serving.servers import Server, publish, running
-from tests.serving.wire import Answer, ask, head, post, read
+from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
+from tests.serving.wire import RawResponse, ask, head, post, read
 
-RED = filled(COLOURS["red"])
+RED = one_colour_png(COLOURS["red"])
 KEY = "a key of the tests"
-# One of each protocol; the others differ in the document alone.
+# One call of each protocol; the others differ only in the document.
 ONE_EACH = [
     *("open inference", "open inference, raw", "tensorflow serving, rows", "tensorflow serving, classify"),
     *("mlflow, split", "sagemaker", "hugging face", "vertex ai"),
@@ -41,16 +40,17 @@ ONE_EACH = [
 BODY_MB = 24
 
 
-def refused(call: Call, answer: Answer, status: int, code: str) -> None:
-    """Asserts an error in the words of the call's protocol."""
+def refused(call: Call, answer: RawResponse, status: int, code: str) -> None:
+    """Asserts an error in the format of the call's protocol."""
     assert answer.status == status
-    shape_is_the_protocols(call.path, answer, code)
+    assert_error_format(call.path, answer, code)
 
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one slot and no room to wait."""
-    with running(publish(tmp_path_factory.mktemp("narrow")), slots=1, queue=0, **VERTEX) as started:
+    """A server with one slot and no queue, whose predictions a test can block."""
+    folder, blocking = publish(tmp_path_factory.mktemp("narrow")), "tests.serving.api.blocking"
+    with running(folder, module=blocking, slots=1, queue=0, **VERTEX) as started:
         yield started
 
 
@@ -88,7 +88,7 @@ def test_deadline(tmp_path: Path, name: str, status: int) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants a key, and counts those who have none."""
+    """A server that requires a key and limits the rate of other clients."""
     settings = {"api_keys": hashlib.sha256(KEY.encode()).hexdigest(), "rate_limit": "1000/day"}
     with running(publish(tmp_path_factory.mktemp("guarded")), **settings, **VERTEX) as started:
         yield started
@@ -148,28 +148,28 @@ def test_rate_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ONE_EACH)
 @pytest.mark.parametrize("compress", [False, True])
-def test_body_limit(everywhere: Server, name: str, compress: bool) -> None:
+def test_body_limit(protocol_server: Server, name: str, compress: bool) -> None:
     call = CALLS[name]
     limit = BODY_MB * 2**20
     for size, status in ((limit, 400), (limit + 1, 413)):
         sent = gzip.compress(bytes(size)) if compress else bytes(size)
         lines = ["Content-Encoding: gzip"] if compress else []
-        answer = ask(everywhere, post(call.path, sent, *call.lines, *lines))
-        # Of nothing but zeros nobody makes a document or an image.
+        answer = ask(protocol_server, post(call.path, sent, *call.lines, *lines))
+        # Zeros are neither a document nor an image.
         assert answer.status in ({400, 413, 415} if status == 400 else {413})
         too_large = "body_too_large" if status == 413 else ""
-        shape_is_the_protocols(call.path, answer, too_large)
+        assert_error_format(call.path, answer, too_large)
         assert (answer.json["code"] == "body_too_large") == bool(too_large)
 
 
-def test_chunks_are_bounded(everywhere: Server) -> None:
+def test_chunks_are_bounded(protocol_server: Server) -> None:
     frame = b"100000\r\n" + bytes(2**20) + b"\r\n"
-    with everywhere.connect() as connection:
+    with protocol_server.connect() as connection:
         connection.sendall(head("POST", INFER, "Transfer-Encoding: chunked"))
         connection.sendall(frame * BODY_MB + b"1\r\nx\r\n0\r\n\r\n")
         answer = read(connection)
     assert answer.status == 413
-    shape_is_the_protocols(INFER, answer, "body_too_large")
+    assert_error_format(INFER, answer, "body_too_large")
 
 
 def test_images_are_counted(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_images_are_counted(tmp_path: Path) -> None:
             assert status == 200 or {answer.json()["code"] for answer in answers} == {"images_too_many"}
 
 
-def peak(server: Server, request: bytes) -> tuple[Answer, int]:
-    """The answer to a request, and by how many MB the worker grew for it."""
+def peak(server: Server, request: bytes) -> tuple[RawResponse, int]:
+    """The response to a request, and the growth of the worker's memory for it in MB."""
     proc = Path(f"/proc/{server.worker.pid}")
 
     def megabytes(what: str) -> int:
@@ -201,7 +201,7 @@ def peak(server: Server, request: bytes) -> tuple[Answer, int]:
         assert found
         return int(found[1]) // 1024
 
-    # The kernel begins its peak anew.
+    # Resets the peak (VmHWM) that the kernel records.
     (proc / "clear_refs").write_text("5")
     before = megabytes("VmRSS")
     answer = ask(server, request)
@@ -211,7 +211,7 @@ def peak(server: Server, request: bytes) -> tuple[Answer, int]:
 NUMBERS = b'{"instances":[' + b"0," * (12 * MEGABYTE - 20) + b"0]}"
 LISTS = b'{"%b":[' + b"[]," * (8 * MEGABYTE) + b"[]]}"
 OBJECTS = b'{"inputs":[' + b"{}," * (8 * MEGABYTE) + b"{}]}"
-# A body in one piece, and how often its own size the server may need for it besides.
+# Bodies that take much memory to parse.
 COSTLY = {
     "image in base64": CALLS["open inference"].request(bytes(17 * MEGABYTE)),
     "image in base64, in lines": post(
@@ -232,52 +232,48 @@ COSTLY = {
 def test_memory_is_bounded(narrow: Server, name: str) -> None:
     answer, megabytes = peak(narrow, COSTLY[name])
     assert answer.status in (400, 413)
-    # The body, what becomes of it, and a copy on the way; Python's own lists would be twenty.
+    # The body, its result and a temporary copy; nested Python lists would take twenty times the body.
     assert megabytes < 3.5 * BODY_MB
     assert gauge(narrow, "goldfish_body_bytes") == 0
 
 
 def test_health_checks_of_all_protocols_have_their_own_threads(narrow: Server) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        work = [pool.submit(ask, narrow, CALLS["open inference"].request(SLOW)) for _ in range(2)]
-        time.sleep(0.05)
-        assert latency(narrow) < 0.1
+    with occupied(narrow):
         for path in ("/v2/health/live", "/v2/health/ready", "/ping", "/health", "/vertex/health"):
             assert ask(narrow, head("GET", path)).status == 200
-        assert {done.result().status for done in work} <= {200, 503}
+        assert ask(narrow, CALLS["open inference"].request(RED)).status == 503
 
 
 def test_not_ready_while_draining(tmp_path: Path) -> None:
-    with running(publish(tmp_path), drain=1.5, **VERTEX) as server:
+    with running(publish(tmp_path), drain=3600, **VERTEX) as server:
         server.process.terminate()
-        end = time.monotonic() + 1
-        while ask(server, head("GET", "/readyz")).status == 200 and time.monotonic() < end:
-            time.sleep(0.02)
+        await_true(lambda: ask(server, head("GET", "/readyz")).status == 503)
         for path in (
             *("/v2/health/ready", f"/v2/models/{MODEL}/ready", f"/v1/models/{MODEL}"),
             *("/ping", "/health", "/vertex/health"),
         ):
             answer = ask(server, head("GET", path))
             assert answer.status == 503
-            shape_is_the_protocols(path, answer, "not_ready")
+            assert_error_format(path, answer, "not_ready")
         assert ask(server, head("GET", "/v2/health/live")).json == {"live": True}
         index = ask(server, post("/v2/repository/index", b"{}")).json
         assert {entry["state"] for entry in index} == {"UNAVAILABLE"}
-        # Whoever has not heard of it is answered.
+        # Requests are still processed during the drain window, which a second signal ends.
         assert ask(server, CALLS["open inference"].request(RED)).status == 200
-        assert server.process.wait(20) == 0
+        server.process.terminate()
+        assert server.process.wait(TIMEOUT) == 0
 
 
-def test_metrics_and_log_name_routes_and_no_names_of_clients(everywhere: Server) -> None:
+def test_metrics_and_log_name_routes_and_no_names_of_clients(protocol_server: Server) -> None:
     for name in ("nobody-knows-this-name", "nor-this"):
         for path in (f"/v2/models/{name}/infer", f"/v1/models/{name}:predict", f"/v1/{name}", f"/hf/{name}"):
-            ask(everywhere, post(path, RED))
-    metrics = everywhere.get("/metrics").text
+            ask(protocol_server, post(path, RED))
+    metrics = protocol_server.get("/metrics").text
     assert 'route="/v2/models/<name>/infer",status="404"' in metrics
     assert "nobody-knows" not in metrics
-    assert "nobody-knows" not in (everywhere.folder / "log").read_text()
-    # Whichever version or label the path names.
-    ask(everywhere, CALLS["open inference, binary"].request(RED))
-    line = everywhere.log()[-1]
+    assert "nobody-knows" not in (protocol_server.folder / "log").read_text()
+    # The route in the log has no version or label.
+    ask(protocol_server, CALLS["open inference, binary"].request(RED))
+    line = protocol_server.log()[-1]
     assert (line["route"], line["status"]) == ("/v2/models/<name>/infer", 200)
     assert line["images"] == [{"format": "PNG", "width": 12, "height": 10, "bytes": len(RED)}]

@@ -1,4 +1,4 @@
-"""Triton's client, unmodified: all that it can ask, and what it makes of the answers."""
+"""Triton's client, unmodified: all of its requests, and how it reads the responses."""
 
 import asyncio
 import time
@@ -13,28 +13,29 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from serving.artifact.bundle import LABELS as LABELS_FILE
-from serving.artifact.bundle import Bundle, to_json
-from tests.serving.api.protocols.asked import HEADER, LABELS, MODEL, TENSOR
-from tests.serving.bundles import COLOURS, SIZE, expected, filled
+from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
+from serving.artifact.manifest import LABELS as LABELS_FILE
+from tests.serving.api.protocols.calls import HEADER, LABELS, MODEL, TENSOR
+from tests.serving.bundles import COLOURS, SIZE, expected_probabilities, one_colour_png
 from tests.serving.servers import Server, publish, running
 
-RED, GREEN, BLUE = (filled(rgb) for rgb in COLOURS.values())
+RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
 OUTPUT = "probabilities"
 PIXELS = np.stack([np.full((SIZE, SIZE, 3), rgb, dtype=np.uint8) for rgb in COLOURS.values()])
-ANSWERS = np.array([expected(rgb) for rgb in COLOURS.values()])
+ANSWERS = np.array([expected_probabilities(rgb) for rgb in COLOURS.values()])
 
 
 @pytest.fixture(scope="module")
-def client(everywhere: Server) -> Iterator[Any]:
-    """The client that the tests share, and with it its connections."""
-    with triton.InferenceServerClient(f"127.0.0.1:{everywhere.port}", concurrency=4) as opened:
+def client(protocol_server: Server) -> Iterator[Any]:
+    """A client, and its connections, for all tests."""
+    with triton.InferenceServerClient(f"127.0.0.1:{protocol_server.port}", concurrency=4) as opened:
         yield opened
 
 
 def encoded(*images: bytes, binary: bool = True, column: bool = False) -> Any:  # noqa: ANN401
-    """An input of images: as bytes, or as base64 in JSON."""
-    # Of NumPy's own type for bytes the zeros at their end would be cut off.
+    """An input of images: binary, or as base64 in JSON."""
+    # dtype=object, because NumPy's bytes type drops trailing zeros.
     values = np.array([image if binary else b64encode(image) for image in images], dtype=object)
     values = values.reshape(-1, 1) if column else values
     made = triton.InferInput("image", values.shape, "BYTES")
@@ -50,7 +51,7 @@ def pixels(values: Any, binary: bool = True) -> Any:  # noqa: ANN401  (an array)
 
 
 def wanted(**options: Any) -> list[Any]:  # noqa: ANN401
-    """The output, asked for in some way."""
+    """The requested output with some options."""
     return [triton.InferRequestedOutput(OUTPUT, **options)]
 
 
@@ -102,7 +103,7 @@ def test_images(client: Any, binary_in: bool, binary_out: bool, column: bool) ->
 @pytest.mark.parametrize("binary", [False, True])
 def test_tensors(client: Any, binary: bool) -> None:  # noqa: ANN401
     answers = client.infer(TENSOR, [pixels(PIXELS, binary)]).as_numpy(OUTPUT)
-    # The same pixels as an image, and nothing in between.
+    # Exactly equal: the same pixels as an encoded image.
     assert (answers == client.infer(MODEL, [encoded(RED, GREEN, BLUE)]).as_numpy(OUTPUT)).all()
 
 
@@ -133,15 +134,15 @@ def test_classification(client: Any, asked: int, given: int, binary: bool) -> No
         assert float(values[0]) == pytest.approx(ANSWERS.max(), abs=1e-3)
 
 
-def test_response_names_model_request_and_digest(client: Any, everywhere: Server) -> None:  # noqa: ANN401
+def test_response_names_model_request_and_digest(client: Any, protocol_server: Server) -> None:  # noqa: ANN401
     response = client.infer(MODEL, [encoded(RED)], model_version="3", request_id="mine").get_response()
-    digest = Bundle.open(everywhere.folder / "models/colours/bundle").digest
+    digest = Bundle.open(protocol_server.folder / "models/colours/bundle").digest
     assert (response["model_name"], response["model_version"], response["id"]) == (MODEL, "3", "mine")
     assert response["parameters"] == {"model_digest": digest}
     assert "id" not in client.infer(MODEL, [encoded(RED)]).get_response()
 
 
-def test_parameters_that_are_not_known_do_not_matter(client: Any) -> None:  # noqa: ANN401
+def test_unknown_parameters_are_ignored(client: Any) -> None:  # noqa: ANN401
     options = {"sequence_id": 7, "sequence_start": True, "priority": 1, "timeout": 10**6}
     result = client.infer(MODEL, [encoded(RED)], parameters={"x": "y"}, query_params={"a": 1}, **options)
     assert result.as_numpy(OUTPUT).argmax() == 0
@@ -152,18 +153,18 @@ def test_asynchronous_requests(client: Any) -> None:  # noqa: ANN401
     assert [request.get_result().as_numpy(OUTPUT).argmax() for request in requests] == [0, 1, 2] * 4
 
 
-def test_asyncio(everywhere: Server) -> None:
+def test_asyncio(protocol_server: Server) -> None:
     async def ask() -> Any:  # noqa: ANN401
-        async with triton_aio.InferenceServerClient(f"127.0.0.1:{everywhere.port}") as client:
+        async with triton_aio.InferenceServerClient(f"127.0.0.1:{protocol_server.port}") as client:
             assert await client.is_server_ready()
             return await client.infer(MODEL, [encoded(GREEN)], request_compression_algorithm="gzip")
 
     assert asyncio.run(ask()).as_numpy(OUTPUT).argmax() == 1
 
 
-def test_requests_that_the_client_only_writes_and_reads(everywhere: Server) -> None:
+def test_bodies_that_the_client_generates_and_parses(protocol_server: Server) -> None:
     body, size = triton.InferenceServerClient.generate_request_body([encoded(BLUE)])
-    response = everywhere.post(f"/v2/models/{MODEL}/infer", data=body, headers={HEADER: str(size)})
+    response = protocol_server.post(f"/v2/models/{MODEL}/infer", data=body, headers={HEADER: str(size)})
     result = triton.InferenceServerClient.parse_response_body(
         response.content, header_length=int(response.headers[HEADER])
     )
@@ -171,8 +172,8 @@ def test_requests_that_the_client_only_writes_and_reads(everywhere: Server) -> N
 
 
 @pytest.mark.parametrize(("name", "body"), [(MODEL, BLUE), (TENSOR, PIXELS[2:].tobytes())])
-def test_raw_binary_requests(everywhere: Server, name: str, body: bytes) -> None:
-    response = everywhere.post(f"/v2/models/{name}/infer", data=body, headers={HEADER: "0"})
+def test_raw_binary_requests(protocol_server: Server, name: str, body: bytes) -> None:
+    response = protocol_server.post(f"/v2/models/{name}/infer", data=body, headers={HEADER: "0"})
     assert response.headers["Content-Type"] == "application/octet-stream"
     result = triton.InferResult.from_response_body(
         response.content, header_length=int(response.headers[HEADER])
@@ -180,7 +181,7 @@ def test_raw_binary_requests(everywhere: Server, name: str, body: bytes) -> None
     assert result.as_numpy(OUTPUT).argmax() == 2
 
 
-# What is asked, the status and a part of the sentence.
+# Request, status and a part of the sentence.
 WRONG: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "model": (lambda c: c.infer("nobody", [encoded(RED)]), "404", "no such model"),
     "version": (lambda c: c.infer(MODEL, [encoded(RED)], model_version="4"), "404", "no such version"),
@@ -222,7 +223,7 @@ def test_statistics_count(tmp_path: Path) -> None:
             client.infer(MODEL, [encoded(b"?")])
         images, tensors = client.get_inference_statistics()["model_stats"]
         assert client.get_inference_statistics(MODEL, "3")["model_stats"] == [images]
-        # Whichever protocol asks: it is one model.
+        # The statistics include the requests of all protocols.
         assert (images["inference_count"], images["inference_stats"]["success"]["count"]) == (4, 3)
         assert images["inference_stats"]["fail"]["count"] == 1
         assert began <= images["last_inference"] / 1000 + 0.001 <= time.time() + 0.001
@@ -231,7 +232,7 @@ def test_statistics_count(tmp_path: Path) -> None:
         assert (tensors["name"], tensors["inference_count"], tensors["last_inference"]) == (TENSOR, 0, 0)
 
 
-def test_labels_with_a_colon_do_not_part_the_fields(tmp_path: Path) -> None:
+def test_colons_in_labels_are_escaped(tmp_path: Path) -> None:
     labels = [{"id": f"c{number}", "name": name} for number, name in enumerate(("a:b", "50%", "c"))]
     with (
         running(publish(tmp_path, extra={LABELS_FILE: to_json(labels)})) as server,

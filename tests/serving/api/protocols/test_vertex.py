@@ -1,4 +1,4 @@
-"""What Vertex AI tells a container by its environment is done, or refused in one sentence."""
+"""Vertex AI's environment variables are applied, or refused with one sentence."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from serving.api.app import create_app
 from serving.api.service import Service
-from serving.artifact.release import find
+from serving.artifact.release import find_release
 from serving.config import Settings, SettingsInvalid
 from serving.server.drain import Drain
-from tests.serving.api.protocols.asked import CALLS
+from tests.serving.api.protocols.calls import CALLS
 from tests.serving.servers import free_port, publish, running
 from tests.serving.wire import ask, head, post
 
@@ -18,7 +18,7 @@ ENDPOINT = "/v1/endpoints/17/deployedModels/4"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a bundle that is pinned."""
+    """A workspace with a pinned bundle."""
     return publish(tmp_path_factory.mktemp("vertex"))
 
 
@@ -31,11 +31,11 @@ def start(folder: Path, health: str = "", predict: str = "") -> set[str]:
         aip_health_route=health,
         aip_predict_route=predict,
     )
-    app = create_app(Service.start(settings, find(settings), 1, Drain()))
+    app = create_app(Service.start(settings, find_release(settings), 1, Drain()))
     return {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("vertex_ai")}
 
 
-def test_as_the_platform_sets_it(folder: Path) -> None:
+def test_variables_of_the_platform(folder: Path) -> None:
     port = free_port()
     settings = {
         "AIP_HTTP_PORT": port,
@@ -44,7 +44,7 @@ def test_as_the_platform_sets_it(folder: Path) -> None:
         "PORT": 5000,
     }
     with running(folder, port=port, **settings) as server:
-        # What PORT says is not what counts here.
+        # AIP_HTTP_PORT takes precedence over PORT.
         assert ask(server, head("GET", ENDPOINT)).status == 200
         call = CALLS["vertex ai"]
         body = call.body((folder / "models/colours/bundle/serving/golden/0.png").read_bytes())
@@ -66,7 +66,7 @@ def test_as_the_platform_sets_it(folder: Path) -> None:
         ("/v2/health/ready", "", set()),
     ],
 )
-def test_routes_that_are_there_already_serve(
+def test_existing_equivalent_routes_are_reused(
     folder: Path, health: str, predict: str, added: set[str]
 ) -> None:
     assert start(folder, health, predict) == added

@@ -1,0 +1,93 @@
+"""Summary statistics over the rounds, and the comparison with the targets. Pure."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.serving.contenders import LIMIT, OURS, PEER, TUTORIAL
+from benchmarks.serving.load_generator import Load
+from benchmarks.serving.measurement import Measurement
+from benchmarks.serving.project import EIGHT_BIT, FLOAT
+from benchmarks.targets import Target, at_least, at_most, fraction
+
+# The number of clients whose rates are compared.
+CLIENTS = "8"
+# The figures of one contender, as results.json holds them.
+Row = dict[str, Any]
+
+
+def summarise(rounds: Sequence[Measurement]) -> Row:
+    """Medians over the rounds; errors are summed up, and accuracy is that of the round that measured it."""
+    accuracy = next((measured.accuracy for measured in rounds if measured.accuracy), None)
+    return {
+        "start_seconds": median((measured.start_seconds for measured in rounds), 2),
+        "idle_mb": median((measured.idle_mb for measured in rounds), 0),
+        "load_mb": median((measured.load_mb for measured in rounds), 0),
+        "clients": {
+            str(clients): summarise_loads([measured.loads[clients] for measured in rounds])
+            for clients in rounds[0].loads
+        },
+        "answers": asdict(accuracy) if accuracy else None,
+    }
+
+
+def summarise_loads(rounds: Sequence[Load]) -> Row:
+    """Medians of the same load over the rounds."""
+    return {
+        "rate": median((load.rate for load in rounds), 1),
+        "p50_ms": median((load.p50 for load in rounds), 1),
+        "p99_ms": median((load.p99 for load in rounds), 1),
+        "errors": sum(load.errors for load in rounds),
+        "rates": [round(load.rate, 1) for load in rounds],
+    }
+
+
+def median(values: Iterable[float], digits: int) -> float:
+    """The rounded median."""
+    return round(statistics.median(values), digits)
+
+
+def rate(row: Row) -> float:
+    """Requests per second at eight clients; photos per second of the bare limit, which has no clients."""
+    clients = row["clients"]
+    return float(clients[CLIENTS if CLIENTS in clients else "0"]["rate"])
+
+
+def measured_rows(rows: Sequence[Row], kind: str, precision: str | None = None) -> list[Row]:
+    """The rows of a kind that did not fail, of one precision or of all."""
+    return [
+        row
+        for row in rows
+        if row["kind"] == kind and "failed" not in row and precision in (None, row["precision"])
+    ]
+
+
+def compare_with_targets(rows: Sequence[Row]) -> list[Target]:
+    """The targets for which all rows were measured."""
+    own = measured_rows(rows, OURS)
+    if not own:
+        return []
+    default, float_rows = own[0], measured_rows(rows, OURS, FLOAT)
+    targets: list[Target] = []
+    for app in measured_rows(rows, TUTORIAL):
+        targets.append(at_least("requests/s against the tutorial's app", 30, rate(default) / rate(app)))
+        memory = default["load_mb"] / app["load_mb"]
+        targets.append(fraction("memory under load against the same", 20, memory))
+    for row in own:
+        for limit in measured_rows(rows, LIMIT, row["precision"]):
+            what = f"requests/s of {row['name']} against the limit of the same bundle"
+            targets.append(at_least(what, 0.85, rate(row) / rate(limit)))
+    if peers := measured_rows(rows, PEER):
+        best = max(peers, key=rate)
+        what = f"{default['name']} against the best of the others, {best['name']}"
+        targets.append(at_least(what, 1.5, rate(default) / rate(best)))
+        for row in float_rows:
+            targets.append(at_least(f"{row['name']} against {best['name']}", 1.1, rate(row) / rate(best)))
+            targets.append(fraction("memory under load of the same two", 2, row["load_mb"] / best["load_mb"]))
+    targets.append(at_most("from start to the first right answer", 1.5, default["start_seconds"], "s"))
+    if default["precision"] == EIGHT_BIT and float_rows and default["answers"] and float_rows[0]["answers"]:
+        asked = default["answers"]["asked"]
+        lost = 100 * (float_rows[0]["answers"]["right"] - default["answers"]["right"]) / asked
+        targets.append(at_most(f"top-1 of {asked} photos lost by 8 bit", 0.5, lost, "points"))
+    return targets

@@ -1,0 +1,104 @@
+"""The bundle's format: `manifest.json` lists every file with its role, SHA-256 and size.
+
+The digest of a bundle is the SHA-256 of its manifest, so it covers all of its bytes. `pipeline` writes what
+`serving` reads; this format is what they share.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
+
+from serving.artifact.files import to_json
+from serving.errors import ManifestInvalid
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+GRAPH = "serving/model.onnx"
+# The float32 graph that an 8-bit one was made from; evaluation compares the two.
+FLOAT_GRAPH = "data/model.onnx"
+LABELS = "serving/labels.json"
+PREPROCESSING = "serving/preprocessing.json"
+GOLDEN = "serving/golden/golden.json"
+
+# The role of the files that a server needs; it needs no others.
+SERVING = "serving"
+
+# A manifest has about 150 bytes per file. ONNX's protobuf messages cannot exceed 2 GiB.
+MAX_MANIFEST_BYTES, MAX_FILE_BYTES = 2**20, 2**31
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One file of the manifest. `role` is the part that needs it: mlflow, keras, serving or code."""
+
+    role: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of a bundle. Shapes are without the batch dimension."""
+
+    name: str
+    files: dict[str, ManifestFile]
+    input_shape: tuple[int, int, int]
+    classes: int
+
+    @property
+    def precision(self) -> Literal["int8", "float32"]:
+        """The number format that the served graph computes with."""
+        return "int8" if FLOAT_GRAPH in self.files else "float32"
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes, whose SHA-256 is the digest."""
+        document = {
+            "format": FORMAT,
+            "name": self.name,
+            "input": {"name": "image", "dtype": "uint8", "shape": [None, *self.input_shape]},
+            "output": {"name": "probabilities", "dtype": "float32", "shape": [None, self.classes]},
+            "files": {path: vars(file) for path, file in self.files.items()},
+        }
+        return to_json(document)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path) -> Self:
+        """Parses a manifest. Raises `ManifestInvalid` for any bytes that `to_bytes` would not write."""
+        try:
+            document = json.loads(data)
+            manifest = cls(
+                name=str(document["name"]),
+                files={str(name): ManifestFile(**entry) for name, entry in document["files"].items()},
+                input_shape=tuple(document["input"]["shape"][1:]),
+                classes=int(document["output"]["shape"][1]),
+            )
+            rewritten = manifest.to_bytes()
+        # OverflowError: 1e400 is valid JSON and parses to infinity.
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise ManifestInvalid(path, f"{type(error).__name__}: {error}") from None
+        if rewritten != data:
+            raise ManifestInvalid(path, f"format {FORMAT} would write it differently")
+        if reasons := list(manifest._invalid_values()):
+            raise ManifestInvalid(path, reasons[0])
+        return manifest
+
+    def _invalid_values(self) -> Iterator[str]:
+        """Values that are canonical JSON but impossible: shapes, paths, types and sizes."""
+        if any(type(side) is not int or side < 1 for side in (*self.input_shape, self.classes)):
+            yield f"{[*self.input_shape]} and {self.classes} are no shapes"
+        for name, file in self.files.items():
+            if not _is_relative_path(name):
+                yield f"{name!r} is no file inside the bundle"
+            if not isinstance(file.role, str) or not isinstance(file.sha256, str):
+                yield f"{name} has a role or a SHA-256 that is not a string"
+            if type(file.size) is not int or not 0 <= file.size <= MAX_FILE_BYTES:
+                yield f"{name} has {file.size!r} bytes, and 0 to {MAX_FILE_BYTES:,} are possible"
+
+
+def _is_relative_path(name: str) -> bool:
+    """Is it a normalised POSIX path of a file below the bundle?"""
+    path = PurePosixPath(name)
+    normalised = path.as_posix() == name and "\0" not in name
+    return normalised and bool(path.name) and ".." not in path.parts and not path.is_absolute()

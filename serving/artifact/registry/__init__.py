@@ -1,0 +1,1 @@
+"""An MLflow registry, read without MLflow's library: its SQLite database or its server's REST API."""

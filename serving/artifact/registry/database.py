@@ -1,0 +1,33 @@
+"""Reads MLflow's SQLite database, read-only."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from serving.artifact.registry.address import SQLITE
+from serving.artifact.registry.errors import RegistryUnavailable
+
+# The tag of a version that holds the bundle's digest. `pipeline.registry.mlflow_version` sets it.
+DIGEST_TAG = "digest"
+# MLflow keeps the rows of deleted versions, with this stage.
+DELETED_STAGE = "Deleted_Internal"
+LOCK_TIMEOUT_SECONDS = 10.0
+
+
+def find_in_database(uri: str, name: str, digest: str) -> tuple[int, str] | None:
+    """Number and file location of the first version with this digest."""
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
+    query = """
+        SELECT version, COALESCE(storage_location, source)
+        FROM model_versions JOIN model_version_tags AS tag USING (workspace, name, version)
+        WHERE name = ? AND tag."key" = ? AND tag.value = ? AND current_stage IS NOT ?
+        ORDER BY version LIMIT 1
+    """
+    try:
+        database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", timeout=LOCK_TIMEOUT_SECONDS, uri=True)
+        with closing(database):
+            row = database.execute(query, (name, DIGEST_TAG, digest, DELETED_STAGE)).fetchone()
+    except sqlite3.Error as error:
+        raise RegistryUnavailable(uri, f"{error}, in the file {path}") from None
+    return (int(row[0]), str(row[1])) if row else None

@@ -1,0 +1,84 @@
+"""A run measures contenders, records why others failed, and detects wrong predictions."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.documents import ROOT
+from benchmarks.serving import wire_formats
+from benchmarks.serving.__main__ import RESULTS
+from benchmarks.serving.contenders import OURS, Contender, bare_limit, goldfish
+from benchmarks.serving.environments import PEERS, versions
+from benchmarks.serving.project import Project, find_project
+from benchmarks.serving.schedule import measure_contenders, redact
+from benchmarks.serving.statistics import Row
+from benchmarks.serving.verification import Reference
+
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+
+
+def measure(project: Project, contenders: list[Contender]) -> dict[str, Row]:
+    """One short round; returns the rows by name."""
+    reference = Reference.predict(project.default, project.accuracy_photos)
+    rows = measure_contenders(contenders, project, reference, seconds=1, rounds=1)
+    return {row["name"]: row for row in rows}
+
+
+@needs_wrk
+def test_others_are_measured_when_one_fails(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.serving.environments.PEERS", tmp_path / "peers")
+    monkeypatch.setattr("benchmarks.serving.environments.CACHE", tmp_path / "cache")
+    (tmp_path / "peers/nowhere").mkdir(parents=True)
+    (tmp_path / "peers/nowhere/requirements.txt").write_text("x @ file:///nowhere/x-1.0-py3-none-any.whl\n")
+    project = find_project(colours)
+    good = goldfish(project, project.default)
+    failing = [sys.executable, "-c", "print('no licence')"]
+    ended = replace(good, name="ended", command=failing)
+    nowhere = replace(good, name="nowhere", peer="nowhere")
+    limit = bare_limit(project.default, project.load_photos, 0.5)
+    rows = measure(project, [ended, nowhere, good, limit])
+    assert "it ended: no licence" in rows["ended"]["failed"]
+    assert "nowhere cannot be installed from requirements.txt: " in rows["nowhere"]["failed"]
+    assert rows[good.name]["answers"] == {"asked": 200, "answered": 200, "right": 200, "agree": 200}
+    assert rows[good.name]["kind"] == OURS
+    assert "failed" not in rows["the limit, float32"]
+
+
+@needs_wrk
+def test_wrong_predictions_are_a_failure(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.serving.verification.START_TIMEOUT", 5.0)
+    project = find_project(colours)
+    good = goldfish(project, project.default)
+    wrong = replace(wire_formats.raw(wire_formats.highest_confidence), top_class=lambda response: "purple")
+    rows = measure(project, [replace(good, wire_format=wrong)])
+    assert "as purple" in rows[good.name]["failed"]
+
+
+@needs_wrk
+def test_only_prints_a_table_and_writes_nothing(colours: Path) -> None:
+    before = RESULTS.read_bytes()
+    only = ["--only", "Goldfish, float32", "--only", "the limit, float32"]
+    short = ["--project", str(colours), "--rounds", "1", "--seconds", "1"]
+    command = [sys.executable, "-m", "benchmarks.serving", *short, *only]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| **Goldfish, float32** |" in done.stdout
+    assert "| the limit, float32 |" in done.stdout
+    assert RESULTS.read_bytes() == before
+
+
+def test_reasons_do_not_identify_this_machine() -> None:
+    reason = f"{ROOT}/x failed; {Path.home()}/y too; see https://index.example.org/simple/z and http://127.0.0.1:1/"
+    assert redact(reason) == "./x failed; ~/y too; see <address> and http://127.0.0.1:1/"
+
+
+@pytest.mark.parametrize("peer", sorted(path.name for path in PEERS.iterdir() if path.is_dir()))
+def test_requirements_are_exact_versions(peer: str) -> None:
+    if peer != "__pycache__":
+        assert [line for line in versions(peer) if "==" not in line.split(";")[0]] == []
