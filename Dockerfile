@@ -60,7 +60,7 @@ RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
     for secret in /run/secrets/MLFLOW_TRACKING_*; do \
       if [ -f "${secret}" ]; then export "$(basename "${secret}")_FILE=${secret}"; fi; \
     done; \
-    GOLDFISH_MODEL="${MODEL}" python3 -m serving.artifact.image_contents /baked "${MODEL} ${VERSION} ${DIGEST}"
+    GOLDFISH_MODEL="${MODEL}" python3 -m serving.artifact.container_contents /baked "${MODEL} ${VERSION} ${DIGEST}"
 
 
 # The server without a model: it downloads the pinned one at start, into GOLDFISH_MODELS, which must be writable.

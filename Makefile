@@ -96,8 +96,8 @@ mlflow: $(VENV)/.pipeline ## show the embedded registry in a browser: make mlflo
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
 		--backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
 
-# One test process per core (tests/conftest.py distributes the files), each with its own TensorFlow: 1 GB of memory.
-PYTEST := python -m pytest -n logical --maxprocesses 8
+# tests/conftest.py says how many processes there are, and distributes the files over them.
+PYTEST := python -m pytest -n logical
 
 .PHONY: test
 test: $(VENV)/.dev ## set up what the tests need, and run all but the slow group

@@ -27,7 +27,7 @@ from tests.serving.wire import chunked, head, post, read
 
 REQUESTS = 36_000
 # Seconds; the server's deadlines for request heads and bodies, shortened so that stalled clients reach them.
-DEADLINE = 1.0
+DEADLINE = 3.0
 CLIENTS = 8
 # After every so many requests, a client also makes a hostile one.
 HOSTILE_EVERY = 40

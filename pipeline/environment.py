@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-# MLflow variables that would store versions apart from their runs, or where the server does not look.
+# With these variables MLflow would store versions apart from their runs, or in a place that the server
+# does not read.
 CONFLICTING_VARIABLES = (
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_WORKSPACE",

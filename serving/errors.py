@@ -107,7 +107,7 @@ class GoldenMismatch(BundleError):
 
     def __init__(self, path: Path, difference: float, tolerance: float) -> None:
         super().__init__(
-            f"{path} is not answered as recorded: a probability differs by {difference:.2g}, "
+            f"{path} does not give the recorded probabilities: one differs by {difference:.2g}, "
             f"and {tolerance:g} is tolerated."
         )
 

@@ -9,13 +9,16 @@ from filelock import FileLock
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from serving.cpu_count import available_cores
 from tests.imagenet import OFFLINE
 from tests.pipeline.projects import AUTHOR, Project, copy_of_the_working_tree
 
 # Files that share a costly fixture, by the start of their path: all of them run in the same process.
 GROUPS = ("tests/deploy/composition/", "tests/deploy/")
-# Started first, so that no process is still busy with one of them when the others have finished.
+# Started first, so that no process is still busy with one of them when the others have finished. test_run.py
+# builds the project that others need, while the other processes run files that do not need it.
 LONGEST = (
+    "tests/pipeline/project/test_run.py",
     "tests/deploy/",
     "tests/pipeline/project/",
     "tests/pipeline/registry/",
@@ -23,6 +26,12 @@ LONGEST = (
     "tests/pipeline/onnx/",
     "tests/serving/server/",
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, because some tests wait for deadlines; at most 8, each takes 1 GB."""
+    return min(round(available_cores()) + 1, 8)
 
 
 class SchedulingByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
@@ -33,6 +42,7 @@ class SchedulingByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist is n
         return next((group for group in GROUPS if file.startswith(group)), file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SchedulingByFile:
     """Replaces the scheduler that `--dist` would choose."""
     # Keeps the order of collection; xdist would start with the file that has most tests.

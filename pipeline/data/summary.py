@@ -24,7 +24,10 @@ MAX_NOTES = 10
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Pairs of near-duplicates, by name: one of them a test image and the other not, or of two classes."""
+    """Pairs of near-duplicates, by name.
+
+    `across_splits`: one image is in the test split, the other is not. `across_classes`: the classes differ.
+    """
 
     across_splits: list[list[str]]
     across_classes: list[list[str]]

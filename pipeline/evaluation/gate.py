@@ -77,7 +77,9 @@ def _check_majority_baseline(metrics: dict[str, Any], settings: Evaluate) -> Gat
         return GateCheck("majority", False, f"top-1 {top1:.4f} is below {floor:.4f}: {baseline}; {advice}")
     # A model without errors passes: with few images it cannot reach a lower p-value.
     if top1 < 1 and metrics["chance"] >= settings.significance:
-        found = f"answers without looking are right as often with a probability of {metrics['chance']:.3f}"
+        found = (
+            f"predictions in random order are right as often with a probability of {metrics['chance']:.3f}"
+        )
         return GateCheck("majority", False, f"{found}, not below {settings.significance:g}; test more images")
     return GateCheck("majority", True, f"{top1:.4f} >= {floor:.4f}: {baseline}")
 

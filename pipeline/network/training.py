@@ -149,6 +149,8 @@ def _train_phase(
         metrics=["accuracy"],
         jit_compile=False,
     )
+    # Before `fit`, which would trace the training step a second time for the optimizer's new variables.
+    trained.optimizer.build(trained.trainable_variables)
     trained.fit(
         batches,
         epochs=training.epochs,

@@ -1,8 +1,8 @@
 """Runs `dvc repro` for all models, including models whose photos are recorded in DVC but not on this machine.
 
-A clone of a project with `dvc add`ed photos and without its remote has only their digests, which suffice as
-long as nothing has changed. `dvc repro` alone fails there; with `--allow-missing` for all models it would
-skip what a fresh clone has to build.
+A clone without the DVC remote has only the digests of `dvc add`ed photos. They are enough if no stage has to
+run again: `dvc repro` alone fails without the photos, `dvc repro --allow-missing` succeeds. The option is not
+used for the other models, because it would also skip stages that a fresh clone has to run.
 """
 
 import subprocess

@@ -19,8 +19,8 @@ CODE_FILES = (
     "artifact/bundle.py",
     "artifact/files.py",
     "artifact/manifest.py",
-    "artifact/pyfunc.py",
     "errors.py",
+    "pyfunc.py",
 )
 CODE_FOLDER = "model"
 
@@ -42,9 +42,7 @@ def write_flavours(bundle: Path) -> None:
         save_exported_model=False,
     )
     # Not mlflow.pyfunc.add_to_model, which records the patch release of the running Python.
-    model.add_flavor(
-        "python_function", loader_module="serving.artifact.pyfunc", code="code", python_version="3.11"
-    )
+    model.add_flavor("python_function", loader_module="serving.pyfunc", code="code", python_version="3.11")
     write(bundle / "MLmodel", model.to_yaml().encode())
     write(bundle / "requirements.txt", _requirements().encode())
     for source in packaged_code():

@@ -1,6 +1,6 @@
-"""Promotion and rollback: only they write `pins/<model>.json`, which decides what is served.
+"""Promotion and rollback: they write `pins/<model>.json`, which decides what is served.
 
-The alias `champion` is set here too, so that it follows the pin.
+They also set the alias `champion`, so that it follows the pin.
 """
 
 from pipeline.errors import PipelineError

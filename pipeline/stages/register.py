@@ -26,7 +26,7 @@ def main(model: str) -> None:
         registry = Registry.connect(environment)
         version = ensure_registered(layout, registry)
         print(f"register {model}: version {version.number} at {registry.display_uri}")
-    # Depends neither on the registry nor on experiments, because dvc.lock records the hash of this file.
+    # dvc.lock records the hash of this file, so it is the same with every registry and in experiments.
     write(layout.registration_record, to_json({"name": model, "digest": Bundle.open(layout.bundle).digest}))
 
 

@@ -1,7 +1,7 @@
 """Reads request bodies within limits of size and time, and within the body budget.
 
-Every body is read here: Werkzeug takes a body that was cut at its limit, or by the client, for a complete
-one, and Gunicorn announces keep-alive and then closes the connection if much of the body is left unread.
+Every body is read here. Werkzeug does not distinguish a complete body from one that was cut off, by its limit
+or by the client. Gunicorn announces keep-alive, and then closes the connection if much of the body is unread.
 """
 
 import math
@@ -16,7 +16,8 @@ from serving.api.client_connection import Environ, body_stream, body_unreader, c
 from serving.api.decompression import Decompressor
 from serving.api.errors import BodyIncomplete, BodyMalformed, BodyTooLarge, BodyTooSlow
 from serving.config import Settings
-from serving.server.client_socket import READ_BYTES, ChunkFramingInvalid, DeadlinePassed
+from serving.server.chunked_body import ChunkFramingInvalid
+from serving.server.client_socket import READ_BYTES, DeadlinePassed
 from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 
 # If a response is sent before the body was read, the rest is read and discarded, so that the connection can

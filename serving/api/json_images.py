@@ -71,7 +71,7 @@ def decode(text: str, name: str) -> bytes:
     try:
         return a2b_base64(text, strict_mode=True)
     except ValueError:
-        # Second, because it copies the text several times.
+        # Lenient decoding copies the text several times, so it is tried only if strict decoding fails.
         found = _decode_leniently(text)
     if found is None:
         if is_url(text[:EXAMINED].encode()):

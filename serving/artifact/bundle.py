@@ -21,6 +21,7 @@ from serving.artifact.manifest import (
     PREPROCESSING,
     SERVING,
     Manifest,
+    compute_digest,
 )
 from serving.errors import (
     BundleMissing,
@@ -77,7 +78,7 @@ class Bundle:
         data = read_file(path / MANIFEST, MAX_MANIFEST_BYTES)
         if data is None:
             raise BundleMissing(path)
-        return cls(path, Manifest.from_bytes(data, path / MANIFEST), hashlib.sha256(data).hexdigest())
+        return cls(path, Manifest.from_bytes(data, path / MANIFEST), compute_digest(data))
 
     def load_serving_files(self) -> Self:
         """The verified bundle with its serving files in memory, independent of later changes to the folder.

@@ -4,6 +4,7 @@ The digest of a bundle is the SHA-256 of its manifest, so it covers all of its b
 `serving` reads; this format is what they share.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Manifest:
         return "int8" if FLOAT_GRAPH in self.files else "float32"
 
     def to_bytes(self) -> bytes:
-        """The canonical bytes, whose SHA-256 is the digest."""
+        """The canonical bytes, of which `compute_digest` is the bundle's digest."""
         document = {
             "format": FORMAT,
             "name": self.name,
@@ -95,6 +96,11 @@ class Manifest:
                 yield f"{name} has a role or a SHA-256 that is not a string"
             if type(file.size) is not int or not 0 <= file.size <= MAX_FILE_BYTES:
                 yield f"{name} has {file.size!r} bytes, and 0 to {MAX_FILE_BYTES:,} are possible"
+
+
+def compute_digest(manifest: bytes) -> str:
+    """The digest of a bundle: the SHA-256 of the bytes of its `manifest.json`, as 64 hexadecimal digits."""
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def _is_relative_path(name: str) -> bool:

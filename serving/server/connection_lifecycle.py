@@ -10,26 +10,20 @@ Nothing here blocks. A connection that waits for its client is in exactly one wa
 import errno
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from selectors import EVENT_READ, EVENT_WRITE
+from selectors import EVENT_WRITE
 from typing import Any
 
 from serving.api.errors import HeadTooLarge, HeadTooSlow, RequestError, RequestMalformed, ServerBusy
-from serving.log import LOG
 from serving.server.client_address import client_from_address
 from serving.server.client_socket import SEND_SECONDS, ClientSocket
-from serving.server.connections import Connection, ConnectionTable, WaitList
-from serving.server.gunicorn_seam import GunicornWorker
+from serving.server.connections import Connection
+from serving.server.event_loop import TICK_SECONDS, EventLoop
 
 # After the last byte of a response, how long data from the client is discarded until it closes, and how much
 # of it is read at once.
 LINGER_SECONDS, LINGER_READ_BYTES = 5.0, 256 * 1024
-# The same during a graceful stop, which silent clients must not delay.
-SHUTDOWN_LINGER_SECONDS = 1.0
-# How often the event loop closes overdue connections and sends the heartbeat to the master process.
-TICK_SECONDS = 0.25
 # All incomplete heads and unsent responses together, in bytes: 4 kB for each possible connection.
 MAX_HELD_BYTES = 16 * 2**20
 # Connections kept free below the limit, so that health checks still get in.
@@ -37,69 +31,22 @@ RESERVED_CONNECTIONS = 50
 # Errors of accept(): the system is out of resources, or the listener is closed.
 RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 LISTENER_ERRORS = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
-# The worker process ends after so many failed steps in a row that concern no single connection.
-MAX_FAILURES = 10
 
 
-class ConnectionLifecycle(GunicornWorker):
-    """Handles the events of connections. A subclass says what becomes of a complete head."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
-        super().__init__(*arguments, **named)
-        self.connections = ConnectionTable()
-        self.reading_heads: WaitList = {}
-        self.sending: WaitList = {}
-        # Kept alive, without a byte of the next request. The base class reads its length.
-        self.keepalived_conns: WaitList = {}
-        self.lingering: WaitList = {}
-        # Connections whose request is queued or runs in a thread.
-        self.in_progress: set[Connection] = set()
-        # Failed steps in a row.
-        self.failures = 0
+class ConnectionLifecycle(EventLoop):
+    """Handles the events of connections. A subclass dispatches complete requests."""
 
     def dispatch(self, conn: Connection) -> None:
         """Passes on a request whose head is complete."""
         raise NotImplementedError
 
-    # The event loop's steps.
-
-    def guard(self, conn: Connection | None, step: Callable[..., object], *arguments: object) -> None:
-        """Runs a step of the event loop. If it raises, closes its connection, or pauses if it has none.
-
-        Without the pause an event that stays pending would fail again at once and keep a core busy for ever.
-        """
-        try:
-            step(*arguments)
-        # Whatever fails, the other connections must go on.
-        except Exception:  # noqa: BLE001
-            LOG.exception("a step of the event loop failed", extra={"fields": {"code": "loop_failed"}})
-            if conn:
-                self.close_connection(conn)
-                return
-            self.failures += 1
-            if self.failures >= MAX_FAILURES:
-                # The master process starts another worker.
-                self.alive = False
-            time.sleep(TICK_SECONDS)
-
-    def handle_events(self) -> None:
-        """Waits for events, at most a tick, and calls the callback of each."""
-        for key, _ in self.poller.select(TICK_SECONDS):
-            # A callback of this round may have closed the connection, and its descriptor may be in use again.
-            if self.poller.get_map().get(key.fd) is not key:
-                continue
-            conn = key.data.args[0] if isinstance(key.data, partial) else None
-            self.guard(conn, key.data, key.fileobj)
-            if self.connections.held_bytes > MAX_HELD_BYTES:
-                self._free_held_bytes()
-
     def close_overdue(self) -> None:
         """Closes the connections whose deadline has passed."""
-        for conn in self._take_overdue(self.keepalived_conns):
+        for conn in self.take_overdue(self.keepalived_conns):
             self.guard(conn, self.close_if_silent, conn)
-        for conn in self._take_overdue(self.reading_heads):
+        for conn in self.take_overdue(self.reading_heads):
             self.guard(conn, self.refuse_slow_head if conn.head else self.close_if_silent, conn)
-        for conn in (*self._take_overdue(self.sending), *self._take_overdue(self.lingering)):
+        for conn in (*self.take_overdue(self.sending), *self.take_overdue(self.lingering)):
             self.close_connection(conn)
 
     # Accepting.
@@ -137,15 +84,16 @@ class ConnectionLifecycle(GunicornWorker):
     def _wait_for_head(self, conn: Connection) -> None:
         seconds = self.app.settings.head_seconds
         self.connections.set_held_bytes(conn, len(conn.head))
-        callback = partial(self._on_head_readable, conn)
-        self._wait(conn, self.reading_heads, callback, seconds if conn.head else self._cap_seconds(seconds))
+        if not conn.head:
+            seconds = self.cap_seconds(seconds)
+        self.wait_for_client(conn, self.reading_heads, partial(self._on_head_readable, conn), seconds)
 
     def _on_head_readable(self, conn: Connection, client: ClientSocket) -> None:
         received = conn.receive()
         if received and conn.head_pending:
             self.connections.set_held_bytes(conn, len(conn.head))
             return
-        self._stop_waiting(conn)
+        self.stop_waiting(conn)
         if received:
             self._process_head(conn)
         else:
@@ -153,7 +101,7 @@ class ConnectionLifecycle(GunicornWorker):
 
     def _on_idle_readable(self, conn: Connection, client: ClientSocket) -> None:
         """A kept connection has its next request, most often with all of its head."""
-        self._stop_waiting(conn)
+        self.stop_waiting(conn)
         if conn.receive():
             self._process_head(conn)
         else:
@@ -180,7 +128,7 @@ class ConnectionLifecycle(GunicornWorker):
         self.connections.set_held_bytes(conn, len(conn.head) + len(conn.sock.unsent))
         if conn.sock.unsent:
             callback = partial(self._on_writable, conn, keep_alive)
-            self._wait(conn, self.sending, callback, SEND_SECONDS, EVENT_WRITE)
+            self.wait_for_client(conn, self.sending, callback, SEND_SECONDS, EVENT_WRITE)
         else:
             self.continue_connection(conn, keep_alive)
 
@@ -192,7 +140,7 @@ class ConnectionLifecycle(GunicornWorker):
             return
         self.connections.set_held_bytes(conn, len(conn.head) + len(client.unsent))
         if not client.unsent:
-            self._stop_waiting(conn)
+            self.stop_waiting(conn)
             self.continue_connection(conn, keep_alive)
 
     def continue_connection(self, conn: Connection, keep_alive: bool) -> None:
@@ -203,7 +151,7 @@ class ConnectionLifecycle(GunicornWorker):
             self._process_head(conn)
         else:
             callback = partial(self._on_idle_readable, conn)
-            self._wait(conn, self.keepalived_conns, callback, self._cap_seconds(self.cfg.keepalive))
+            self.wait_for_client(conn, self.keepalived_conns, callback, self.cap_seconds(self.cfg.keepalive))
 
     def refuse(self, conn: Connection, error: RequestError) -> None:
         """Responds with an error outside the application, and closes."""
@@ -224,7 +172,7 @@ class ConnectionLifecycle(GunicornWorker):
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             callback = partial(self.discard_input, conn)
-            self._wait(conn, self.lingering, callback, self._cap_seconds(LINGER_SECONDS))
+            self.wait_for_client(conn, self.lingering, callback, self.cap_seconds(LINGER_SECONDS))
         except (OSError, ValueError):
             self.close_connection(conn)
 
@@ -246,65 +194,19 @@ class ConnectionLifecycle(GunicornWorker):
         else:
             self.close_connection(conn)
 
-    def close_connection(self, conn: Connection) -> None:
-        """Closes the socket and forgets the connection."""
-        self._stop_waiting(conn)
-        self.in_progress.discard(conn)
-        self.connections.discard(conn)
-        conn.close()
-
     def _evict_longest_waiting(self) -> bool:
         """Closes a waiting connection of the client with the most; False if there is none."""
         if conn := self.connections.longest_waiting():
             self.close_connection(conn)
         return conn is not None
 
-    def _free_held_bytes(self) -> None:
+    def after_event(self) -> None:
         """Ends connections of the clients with the most held bytes until the limit is met."""
         while self.connections.held_bytes > MAX_HELD_BYTES and (conn := self.connections.heaviest_waiting()):
             # A client that does not accept its response would not accept an error either.
             sending = conn.wait_list is self.sending
-            self._stop_waiting(conn)
+            self.stop_waiting(conn)
             if sending:
                 self.close_connection(conn)
             else:
                 self.guard(conn, self.refuse, conn, ServerBusy(1))
-
-    # Waiting for clients.
-
-    def _wait(
-        self,
-        conn: Connection,
-        wait_list: WaitList,
-        callback: Callable[..., None],
-        seconds: float,
-        event: int = EVENT_READ,
-    ) -> None:
-        """Has a callback called on the next event of a connection, within a deadline."""
-        conn.timeout = time.monotonic() + seconds
-        self.connections.start_waiting(conn, wait_list)
-        self.poller.register(conn.sock, event, callback)
-
-    def _stop_waiting(self, conn: Connection) -> None:
-        if conn.wait_list is not None:
-            self.connections.stop_waiting(conn)
-            # A failure before the registration leaves the connection in a list without it.
-            with suppress(KeyError, ValueError, OSError):
-                self.poller.unregister(conn.sock)
-
-    def _take_overdue(self, wait_list: WaitList) -> list[Connection]:
-        """Removes and returns the connections whose deadline has passed."""
-        now, overdue = time.monotonic(), []
-        for conn in wait_list:
-            if conn.timeout <= now:
-                overdue.append(conn)
-            elif self.alive:
-                # The list is in the order of deadlines, until a graceful stop shortens them.
-                break
-        for conn in overdue:
-            self._stop_waiting(conn)
-        return overdue
-
-    def _cap_seconds(self, seconds: float) -> float:
-        """A time limit for a silent client: short during a graceful stop."""
-        return seconds if self.alive else min(seconds, SHUTDOWN_LINGER_SECONDS)

@@ -25,6 +25,10 @@ Used as they are: `handle(conn)` parses a request and calls the application; `se
 `poller`, `sockets`, `alive`, `booted`, `ppid`, `cfg`, `app`, `log`, `wsgi`, `tpool`, `worker_connections`.
 `handle_request` closes connections when `len(keepalived_conns)` reaches `max_keepalived`.
 
+`GunicornConnection` extends `TConn`, whose `init` makes the parser; its `unreader` is replaced by the
+`DeadlineUnreader`, and a request's private `_expected_100_continue` and `body` are set. Elsewhere the master
+process extends `Arbiter` (`master.py`) and the logger `Logger` (`serving/log.py`).
+
 Not called, because `run` is overridden: `enqueue_req`, `finish_request`, `on_client_socket_readable`,
 `on_pending_socket_readable`, `murder_keepalived`, `murder_pending` and `wait_for_and_dispatch_events`.
 """
@@ -36,7 +40,8 @@ from typing import Any
 from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
-from serving.server.client_socket import ChunkedBodyReader, ClientSocket, DeadlineUnreader
+from serving.server.chunked_body import ChunkedBodyReader
+from serving.server.client_socket import ClientSocket, DeadlineUnreader
 from serving.server.gunicorn_app import GunicornApp, WorkerApplication
 from serving.server.thread_pool import ThreadPool
 

@@ -28,10 +28,10 @@ from serving.server.thread_pool import ThreadPool, ThreadUnavailable, release_sl
 HEALTH_PATHS = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 METRICS_PATHS = ("/metrics",)
 HEALTH_THREADS = 2
-# One thread renders the metrics for all that wait for them. Requests beyond the queue are refused, which
-# costs half as much.
+# One thread renders the metrics for all that wait for them. Requests beyond the queue are refused; a
+# refusal costs half as much as the metrics.
 METRICS_THREADS, METRICS_QUEUE = 1, 256
-# Threads for requests without inference, and further ones that may wait for the rest of short bodies.
+# Threads for requests without inference, and spare ones for those of them that wait for a client's body.
 LIGHT_THREADS, SPARE_THREADS = 2, 16
 
 # The error of this server for each of Gunicorn's parser; `RequestMalformed` for all others.
@@ -99,8 +99,9 @@ class RequestDispatch(ConnectionLifecycle):
     def _choose_pool(self, conn: Connection) -> ThreadPool:
         """The pool for a request. Also sets its `QueueTiming`.
 
-        With a full queue, the newest request of the client that has most is refused; if that is this client,
-        its new request is. The application refuses it, in the pool for requests without inference.
+        If the queue is full, one request is refused: the newest one of the client with the most requests, or
+        this one if its own client has the most. The application refuses it, in the pool for requests without
+        inference.
         """
         conn.sock.timing = QueueTiming(time.monotonic())
         if self._health_heads.match(conn.head):
@@ -131,8 +132,8 @@ class RequestDispatch(ConnectionLifecycle):
     def complete_request(self, conn: Connection, keep_alive: bool) -> None:
         """Continues with the connection after a thread has run its request.
 
-        `keep_alive` is what the response promised, also during a graceful stop: the next request may be on
-        its way.
+        `keep_alive` is what the response has told the client. It holds during a graceful stop too, because
+        the client may already have sent its next request.
         """
         if conn not in self.in_progress:
             return

@@ -9,9 +9,10 @@ So a few odd clients stop the server, its health checks included. This worker re
 | --- | --- |
 | a thread gets a request only when its head is complete | `connection_lifecycle` |
 | heads and responses have deadlines, which a trickle of bytes does not extend | `connection_lifecycle` |
-| so have bodies, and a minimum rate; chunked framing is bounded | `client_socket` |
+| so have bodies, and a minimum rate | `client_socket` |
+| the framing of chunked bodies is bounded | `chunked_body` |
 | the event loop sends what a client does not accept at once, and lingers | `connection_lifecycle` |
-| a failed step of the event loop costs one connection and is logged | `connection_lifecycle` |
+| a failed step of the event loop costs one connection and is logged | `event_loop` |
 | out of connections, descriptors or memory, the client that uses most loses one | `connections` |
 | few requests run at a time, and clients are served in turn | `thread_pool` |
 | health checks, metrics and requests without inference have their own pools | `request_dispatch` |
@@ -33,7 +34,7 @@ from typing import Any
 
 from serving.api.errors import NotReady, WorkerReplaced, WorkerStuck
 from serving.log import LOG
-from serving.server.connection_lifecycle import SHUTDOWN_LINGER_SECONDS, TICK_SECONDS
+from serving.server.event_loop import SHUTDOWN_LINGER_SECONDS, TICK_SECONDS
 from serving.server.listener import close_listener
 from serving.server.master import IGNORED_SIGNALS
 from serving.server.request_dispatch import RequestDispatch

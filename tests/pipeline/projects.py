@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.pipeline.sample_images import write_class_folders
 
 ROOT = Path(__file__).parents[2]
+# Seconds for one command; all stages together take 30 on a machine that does nothing else.
+TIMEOUT = 1800
 
 # Few images, one epoch, no thresholds: tests show that the parts fit, not that the model is good.
 TINY = """\
@@ -65,7 +67,13 @@ class Project:
         # DVC starts stages as `python`, which must be the interpreter that runs the tests.
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         return subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, check=False
+            command,
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
         )
 
     def succeed(self, *command: str, **variables: str) -> str:

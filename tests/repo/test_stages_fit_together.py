@@ -9,7 +9,7 @@ from tests.repo.imports import HALVES, ROOT, closure, dependencies
 from tests.repo.stages import PARAMS, STAGES
 
 MODELS = [name for name in PARAMS if name != "models"]
-SERVED = Path("serving/artifact/pyfunc.py")
+SERVED = Path("serving/pyfunc.py")
 
 
 def test_order() -> None:

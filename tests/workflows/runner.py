@@ -5,7 +5,7 @@ artifact is a copy); of those that sign or publish only the inputs are recorded.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,20 @@ class Runner:
     results: list[StepResult] = field(default_factory=list)
     # Name and inputs of each action that was used.
     actions: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    # Result and outputs of each job of the last run.
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     summary: str = ""
 
-    def run(self, workflow: str, event: Event) -> dict[str, str]:
-        """Runs all jobs of a workflow; returns the result of each: success, failure or skipped."""
+    def run(self, workflow: str, event: Event, keep: Collection[str] = ()) -> dict[str, str]:
+        """Runs all jobs of a workflow; returns the result of each: success, failure or skipped.
+
+        `keep` names jobs that do not run again: the others use their results of the previous run.
+        """
         document = yaml.safe_load((self.source.root / WORKFLOWS / workflow).read_text())
-        needs: dict[str, dict[str, Any]] = {}
+        needs = {name: self.jobs[name] for name in keep}
         for name, job in document["jobs"].items():
+            if name in keep:
+                continue
             needed = [job["needs"]] if "needs" in job else []
             contexts = self._contexts(event) | {"needs": Context({key: needs[key] for key in needed})}
             good = all(needs[key]["result"] == "success" for key in needed)
@@ -88,6 +95,7 @@ class Runner:
             if holds(job.get("if", "success()"), contexts, self.folder, good):
                 self.before.get(name, lambda: None)()
                 needs[name] = self._job(name, job, document.get("env", {}), contexts)
+        self.jobs = needs
         return {name: job["result"] for name, job in needs.items()}
 
     def step(self, name: str) -> StepResult:

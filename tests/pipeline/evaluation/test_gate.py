@@ -1,4 +1,4 @@
-"""The gate: floors from params, little lost to 8 bits, no significant loss against what is pinned."""
+"""The gate: floors, the loss by int8, and the comparison with the pinned version."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,13 +73,13 @@ def test_floors(changed: dict[str, object], milliseconds: float, failed: str | N
     assert gate.decide(checks)["passed"] is (failed is None)
 
 
-def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Predictions:
-    """Answers to images, by winner; the other classes follow in their order."""
+def predictions(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Predictions:
+    """Predictions with these winners; the other classes rank in their order."""
     winners, truth = np.array(predicted), np.array(actual)
     ranks = np.where(winners == truth, 0, truth + (truth < winners))
     files = [Path(f"{number}.png") for number in range(len(truth))]
-    sure = np.full(len(truth), 0.9, dtype=np.float32)
-    return Predictions(classes, files, truth, winners, sure, ranks, {})
+    confidence = np.full(len(truth), 0.9, dtype=np.float32)
+    return Predictions(classes, files, truth, winners, confidence, ranks, {})
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def answers(predicted: Sequence[int], actual: Sequence[int], classes: int) -> Pr
     ],
 )
 def test_each_example_is_shown_once(right: int, wrong: int, expected: tuple[list[int], list[int]]) -> None:
-    assert select_examples(answers([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
+    assert select_examples(predictions([0] * right + [1] * wrong, [0] * (right + wrong), 2)) == expected
 
 
-def refused(given: Predictions, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
-    """The checks that refuse a model with these answers."""
+def failed_checks(given: Predictions, settings: Evaluate = STARTER_SETTINGS) -> list[str]:
+    """The names of the failed gate checks of these predictions."""
     metrics = summarise(given, [f"c{number}" for number in range(given.class_count)])
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, settings)
     return [check.name for check in checks if not check.passed]
@@ -107,14 +107,14 @@ def refused(given: Predictions, settings: Evaluate = STARTER_SETTINGS) -> list[s
 
 def test_always_the_commonest_class_is_refused_however_often_that_is_right() -> None:
     actual = [0] * 72 + [1] * 2
-    metrics = summarise(answers([0] * 74, actual, 2), ["cat", "dog"])
+    metrics = summarise(predictions([0] * 74, actual, 2), ["cat", "dog"])
     assert (metrics["top1"], metrics["recall_macro"]) == (0.97297, 0.5)
     assert metrics["majority"] == {"class": "cat", "share": 0.97297}
-    assert refused(answers([0] * 74, actual, 2)) == ["recall", "majority"]
-    assert refused(answers(actual, actual, 2)) == []
-    assert refused(answers([1, *actual[1:]], actual, 2)) == []
-    # Two cats called dogs: as often right as without looking.
-    assert refused(answers([1, 1, *actual[2:]], actual, 2)) == ["majority"]
+    assert failed_checks(predictions([0] * 74, actual, 2)) == ["recall", "majority"]
+    assert failed_checks(predictions(actual, actual, 2)) == []
+    assert failed_checks(predictions([1, *actual[1:]], actual, 2)) == []
+    # Two cats predicted as dogs: no better than the majority baseline.
+    assert failed_checks(predictions([1, 1, *actual[2:]], actual, 2)) == ["majority"]
 
 
 def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -> None:
@@ -126,11 +126,11 @@ def test_a_bundle_that_always_answers_the_same_does_not_pass(project: Project) -
             Image.new("RGB", (20, 20), (255, 90, number)).save(path)
     given = predict_folder(Predictor.open(LAYOUT.bundle), LAYOUT.test)
     assert given.correct.mean() == 36 / 37
-    assert refused(given) == ["recall", "majority"]
+    assert failed_checks(given) == ["recall", "majority"]
 
 
 def test_the_terminal_shows_the_baseline_and_what_is_never_answered() -> None:
-    metrics = summarise(answers([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
+    metrics = summarise(predictions([0] * 74, [0] * 72 + [1] * 2, 2), ["cat", "dog"])
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, STARTER_SETTINGS)
     first, missed, refusal = terminal_lines(metrics | {"gate": gate.decide(checks)}, ["dog"])
     assert first == ("top-1 97.3%, mean recall 50.0% on 74 images; always answering 'cat' has top-1 97.3%")
@@ -145,23 +145,23 @@ def test_the_starter_refuses_a_coin_flip_of_any_number_of_classes(classes: int, 
     actual = np.arange(images) % classes
     for seed in range(10):
         guessed = np.random.default_rng(seed).integers(0, classes, images)
-        assert refused(answers(list(guessed), list(actual), classes))
+        assert failed_checks(predictions(list(guessed), list(actual), classes))
     for constant in (0, classes - 1):
-        assert "majority" in refused(answers([constant] * images, list(actual), classes))
-    # Four of five are right.
+        assert "majority" in failed_checks(predictions([constant] * images, list(actual), classes))
+    # 80 % are correct.
     learned = np.where(np.random.default_rng(1).random(images) < 0.2, (actual + 1) % classes, actual)
-    assert refused(answers(list(learned), list(actual), classes)) == []
+    assert failed_checks(predictions(list(learned), list(actual), classes)) == []
 
 
 def test_few_images_are_enough_for_a_model_without_a_mistake() -> None:
-    assert refused(answers([0, 0, 1, 1], [0, 0, 1, 1], 2)) == []
-    assert refused(answers([0, 1, 1, 1], [0, 0, 1, 1], 2)) == ["majority"]
+    assert failed_checks(predictions([0, 0, 1, 1], [0, 0, 1, 1], 2)) == []
+    assert failed_checks(predictions([0, 1, 1, 1], [0, 0, 1, 1], 2)) == ["majority"]
 
 
 @pytest.mark.parametrize(("classes", "measured"), [(2, False), (5, False), (6, True)])
 def test_top_5_is_asked_only_where_there_are_more_than_five_classes(classes: int, measured: bool) -> None:
     actual = list(range(classes)) * 5
-    metrics = summarise(answers(actual, actual, classes), [str(number) for number in range(classes)])
+    metrics = summarise(predictions(actual, actual, classes), [str(number) for number in range(classes)])
     assert ("top5" in metrics) is ("top5_interval" in metrics) is measured
     checks = gate.check_floors(metrics | {"agreement": GOOD["agreement"]}, 5.0, SETTINGS)
     assert ("top5" in [check.name for check in checks]) is measured
@@ -187,7 +187,7 @@ def test_a_refusal_says_what_always_the_same_answer_has_right_and_how_to_do_with
         (1000, 5, 0, True),
         (1000, 6, 0, False),
         (1000, 12, 6, False),
-        # So few images cannot show half a point; one that is lost is more.
+        # With 40 images a single lost one is 2.5 points.
         (40, 1, 0, False),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_loss_counts_when_it_is_significant(lost: int, gained: int, passed: bo
 
 
 def test_a_met_condition_reads_the_same_whatever_was_compared() -> None:
-    # It stands in git: a clone in which this version is pinned must write the same bytes.
+    # The report is in git: a clone in which this version is pinned must write the same bytes.
     assert gate.check_regression(None, SETTINGS) == gate.check_regression(
         PinnedComparison("f" * 64, 330, 3, 5), SETTINGS
     )
@@ -220,7 +220,7 @@ def test_a_met_condition_reads_the_same_whatever_was_compared() -> None:
 
 @pytest.fixture
 def images(project: Project) -> Path:
-    """Forty pictures, in test folders of the classes that the tiny bundle knows."""
+    """Forty images in the test folders of two classes of the tiny bundle."""
     for label, colour in (("c0", (255, 90, 0)), ("c1", (90, 255, 0))):
         for number in range(20):
             path = LAYOUT.test / label / f"{number:02d}.png"
@@ -243,7 +243,7 @@ def test_the_pinned_version_is_asked_about_the_same_images(registry: Registry, i
     write_candidate(steepness=4.0)
     promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
     assert compared(images) == (None, "this is the pinned version")
-    # A negative steepness names the colour that a picture has least of: all wrong.
+    # A negative steepness predicts the weakest colour of an image: all are wrong.
     bad = write_candidate(steepness=-4.0)
     comparison, text = compared(images)
     assert comparison == PinnedComparison(Pin.read(LAYOUT.pin).digest, 40, lost=40, gained=0)
@@ -267,11 +267,11 @@ def test_a_class_that_the_pinned_version_lacks_is_wrong_there(registry: Registry
     write_candidate(steepness=5.0)
     (images / "c0").rename(images / "zebra")
     predictor = Predictor.open(LAYOUT.bundle)
-    answers = predict_folder(predictor, images, strict=False)
-    assert compare_with_pinned(LAYOUT, predictor, answers)[0] == PinnedComparison(
+    predictions = predict_folder(predictor, images, strict=False)
+    assert compare_with_pinned(LAYOUT, predictor, predictions)[0] == PinnedComparison(
         Pin.read(LAYOUT.pin).digest, 40, 0, 0
     )
-    assert answers.correct.sum() == 20
+    assert predictions.correct.sum() == 20
 
 
 def test_figures_of_known_answers(project: Project, images: Path) -> None:

@@ -1,4 +1,4 @@
-"""The metrics are those of the textbook: compared with scikit-learn, SciPy, and values by hand."""
+"""The metrics, compared with scikit-learn, SciPy and values computed by hand."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_the_majority_is_the_commonest_class_and_its_share() -> None:
         ([0] * 5 + [1] * 5, [0] * 5 + [1] * 5, 1 / 252),
         ([0] * 10, [0] * 5 + [1] * 5, 1.0),
         ([1] + [0] * 4 + [1] * 4 + [0], [0] * 5 + [1] * 5, 26 / 252),
-        # The only one of its class among 21 was found.
+        # The only image of its class, among 21, is predicted correctly.
         ([0] * 20 + [1], [0] * 20 + [1], 1 / 21),
         ([0] * 72 + [0] * 2, [0] * 72 + [1] * 2, 1.0),
     ],
@@ -78,7 +78,7 @@ def test_without_images_nothing_is_known() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    # Ten answers at 0.95 of which nine are right, ten at 0.65 of which five are.
+    # Ten predictions at 0.95, nine of them correct, and ten at 0.65, five of them correct.
     confidence = np.array([0.95] * 10 + [0.65] * 10, dtype=np.float32)
     right = np.array([True] * 9 + [False] + [True] * 5 + [False] * 5)
     bins = metrics.calibration_bins(confidence, right)
@@ -125,7 +125,7 @@ def test_the_paired_interval_narrows_around_the_loss() -> None:
         assert low < 0.02 < high
         widths.append(high - low)
     assert widths[0] > widths[1] > widths[2] > widths[3]
-    # Ten times the images, sqrt(10) less; the images that are added hardly count among many.
+    # Ten times the images, sqrt(10) times narrower: the two added images hardly count among many.
     assert widths[2] / widths[3] == pytest.approx(10**0.5, rel=0.01)
 
 

@@ -1,4 +1,4 @@
-"""Names of classes are shown as they are, in any script and with any sign: in pictures and in the card."""
+"""Class names in any script and with any characters, in figures and in the model card."""
 
 import logging
 import re
@@ -45,7 +45,7 @@ SCRIPTS = {
 
 
 def drawn(path: Path, name: str) -> bytes:
-    """A picture of an example of a class with this name."""
+    """The PNG of an example grid of a class with this name."""
     example = Example(np.zeros((8, 8, 3), np.uint8), name, name, 0.5)
     example_grid.draw_grid(path, "title", [example], [])
     return path.read_bytes()
@@ -58,7 +58,7 @@ def test_there_are_glyphs(script: str) -> None:
 
 
 def test_they_are_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a warning, which would fail the test, and not as boxes, which would all look alike."""
+    """No warning, which would fail the test, and no boxes for missing glyphs, which would all be equal."""
     caplog.set_level(logging.WARNING)
     path = tmp_path / "drawn.png"
     pictures_of = {drawn(path, sign) for sign in ("金", "鱼", "금", "क", "ก", "ت", "א", "አ", "\U0001f41f")}
@@ -133,7 +133,7 @@ DATA: dict[str, Any] = {
 
 
 def rendered(name: str) -> str:
-    """The card of a model in which a class has this name."""
+    """The card of a model with a class of this name."""
     metrics = METRICS | {"majority": {"class": name, "share": 0.5}}
     classes = [{"name": name, "images": 10, "recall": 0.5, "precision": 0.5}]
     return model_card.render_card(
@@ -143,11 +143,11 @@ def rendered(name: str) -> str:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_acts_in_the_card(name: str) -> None:
-    """It stands in code, of which GitHub makes nothing, and the card has the lines that it always has."""
+    """The name is a code span, which GitHub does not interpret, and the card has its usual lines."""
     usual, text = rendered("cat").splitlines(), rendered(name).splitlines()
     assert len(text) == len(usual)
     differing = [(line, was) for line, was in zip(text, usual, strict=True) if line != was]
-    # The commonest class, the weakest one, and what is confused.
+    # The lines of the commonest class, the weakest class, and the confusions.
     assert len(differing) == 3
     for line, was in differing:
         assert re.sub(r"`[^`|<]+`", "`cat`", line) == was

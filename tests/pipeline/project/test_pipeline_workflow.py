@@ -114,16 +114,25 @@ def test_what_a_pull_request_changes_is_run_and_reported(runner: Runner) -> None
     assert list((kept / "report").glob("tiny-*.png"))
 
 
-def test_gh_sends_the_same_bytes_as_cml(runner: Runner) -> None:
+def comment_again(runner: Runner, **variables: str) -> None:
+    """Runs only the job `comment`, with other variables of the repository."""
+    shutil.rmtree(runner.folder / "comment")
+    shutil.rmtree(runner.folder / "comment-temporary")
+    runner.variables = variables
+    assert runner.run("pipeline.yml", PULL, keep=("evaluate",))["comment"] == "success", runner.results
+
+
+def test_cml_publishes_pictures_on_request_and_gh_sends_the_same_bytes_as_cml(runner: Runner) -> None:
     evaluated = {"evaluate": "success", "register": "skipped", "comment": "success"}
     assert runner.run("pipeline.yml", PULL) == evaluated, runner.results
     by_cml = posted(runner)
-    for job in ("evaluate", "comment"):
-        shutil.rmtree(runner.folder / job)
-    shutil.rmtree(runner.folder / "comment-temporary")
-    (runner.folder / "summary").unlink()
-    runner.variables, runner.repositories = {"COMMENT_WITH": "gh", "PUBLISH_PICTURES": "true"}, {}
-    assert runner.run("pipeline.yml", PULL) == evaluated, runner.results
+
+    comment_again(runner, PUBLISH_PICTURES="true")
+    assert arguments(runner)[1:3] == ["true", "--no-experimental-fetch"]
+    assert arguments(runner)[-2:] == ["--publish=true", "report.md"]
+
+    runner.repositories = {}
+    comment_again(runner, PUBLISH_PICTURES="true", COMMENT_WITH="gh")
     assert posted(runner) == by_cml
     assert arguments(runner) == [
         *("a-token", "pr", "comment", "7", "--repo", "Owner/Goldfish"),
@@ -131,15 +140,6 @@ def test_gh_sends_the_same_bytes_as_cml(runner: Runner) -> None:
     ]
     # Without CML, npm is not called.
     assert not (runner.folder / "comment-temporary/installed").exists()
-
-
-# Slow: 10 s for one option; the run with gh sets it too.
-@pytest.mark.slow
-def test_pictures_are_published_where_that_is_wanted(runner: Runner) -> None:
-    runner.variables = {"PUBLISH_PICTURES": "true"}
-    assert runner.run("pipeline.yml", PULL)["comment"] == "success", runner.results
-    assert arguments(runner)[1:3] == ["true", "--no-experimental-fetch"]
-    assert arguments(runner)[-2:] == ["--publish=true", "report.md"]
 
 
 def test_main_is_registered_and_fills_the_cache(runner: Runner, tracking: str) -> None:

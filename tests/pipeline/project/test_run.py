@@ -87,6 +87,8 @@ def again(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return clone
 
 
+# Slow: 30 s. tests/pipeline/registry/test_fetch.py builds the same bytes in a clean clone.
+@pytest.mark.slow
 def test_a_clean_clone_gives_the_same_bytes(built: Project, again: Project) -> None:
     assert digest(again) == digest(built)
     assert again.changes() == ""

@@ -1,4 +1,4 @@
-"""MLflow takes a second to import: only what asks the registry waits for it."""
+"""MLflow takes a second to import, so only commands that use the registry import it."""
 
 import subprocess
 import sys

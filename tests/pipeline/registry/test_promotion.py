@@ -1,4 +1,4 @@
-"""The pin moves by promote and rollback alone; the alias follows, and git remembers."""
+"""Promote and rollback write the pin; the alias follows it, and git keeps its history."""
 
 import shutil
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_second_rollback_goes_further_back(project: Project, registry: Registr
     with pytest.raises(PinMissing, match=r"no earlier pin .* than version 1, except .* withdrawn"):
         rollback(LAYOUT, registry)
     assert champion(registry) == Pin.read(LAYOUT.pin).version == 1
-    # A version that is promoted on purpose leads back to where it was promoted from, as git knows it.
+    # Rollback after an explicit promotion returns to the pin before it, as recorded in git.
     promote(LAYOUT, registry, registry.get_by_number("tiny", 3))
     project.commit("three after all")
     assert rollback(LAYOUT, registry).version == (1 if committed else 2)
@@ -79,7 +79,7 @@ def test_a_branch_whose_rollback_was_merged_is_remembered(project: Project, regi
     project.commit("back")
     project.succeed("git", "switch", "-q", "feature")
     project.succeed("git", "merge", "-q", "--no-edit", "main")
-    # On this branch the pin never changed; git leaves the other one out unless it is asked for all.
+    # On this branch the pin never changed; git omits the other branch without --full-history.
     assert was_withdrawn(LAYOUT, versions[1])
 
 
@@ -104,7 +104,7 @@ def test_a_shallow_clone_pins_nothing_that_may_be_withdrawn(
     for attempt in (lambda: was_withdrawn(LAYOUT, versions[1]), lambda: rollback(LAYOUT, registry)):
         with pytest.raises(HistoryShallow, match=r"shallow clone.*`git fetch --unshallow`"):
             attempt()
-    # `run` keeps the pin and the alias, and says why.
+    # `run` keeps pin and alias, and prints the reason.
     pin, said = pin_unless_withdrawn(LAYOUT, registry, versions[1]), capsys.readouterr().out
     assert (pin.version, champion(registry), LAYOUT.pin.read_bytes()) == (1, 1, before)
     assert "pins/tiny.json stays as it is" in said
@@ -154,7 +154,7 @@ def test_history_is_that_of_git(project: Project, registry: Registry) -> None:
 
 def test_a_pin_from_another_registry_stays(project: Project, registry: Registry) -> None:
     version = registered(registry, 4.0)
-    # A colleague's registry has called the same bytes version 7.
+    # Another registry assigned version 7 to the same digest.
     write(LAYOUT.pin, Pin("tiny", 7, version.digest).to_bytes())
     assert promote(LAYOUT, registry, version).version == 7
     assert champion(registry) == 1
@@ -180,7 +180,7 @@ def test_a_version_that_was_replaced_is_not_pinned_by_chance(project: Project, r
         promote(LAYOUT, registry, version)
         project.commit(f"promote {version.number}")
     rollback(LAYOUT, registry)
-    # `make run` would build the second version again; the third one was never pinned.
+    # Only the second version was pinned and replaced; the third one was never pinned.
     assert [was_withdrawn(LAYOUT, version) for version in versions] == [False, True, False]
 
 

@@ -1,4 +1,4 @@
-"""A bundle is registered once, with the bytes that it has, and only if its gate passed; also in a race."""
+"""A bundle is registered once, byte for byte, and only if its gate passed; also by concurrent processes."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def versions(registry: Registry) -> list[int]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on loopback that keeps the artifacts itself; gives its address."""
+    """The address of a real MLflow server on loopback that stores the artifacts itself."""
     with mlflow_server(tmp_path_factory.mktemp("server")) as address:
         yield address
 
@@ -112,7 +112,7 @@ def test_bytecode_beside_the_code_is_not_part_of_it(project: Project, registry: 
 
 def test_processes_that_race_make_one_version(project: Project) -> None:
     write_candidate()
-    # From an empty folder: creating MLflow's tables is part of the race.
+    # Without a database: the processes also compete to create MLflow's tables.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": ""}
     processes = [
         subprocess.Popen(
@@ -129,7 +129,7 @@ def test_processes_that_race_make_one_version(project: Project) -> None:
 def test_a_race_without_a_lock_leaves_one_version(project: Project, server: str) -> None:
     bundle = write_candidate()
     environment = Environment(server, project.root, experiment=False)
-    # On a server no file lock helps: each adds a version, and all but the lowest take theirs back.
+    # A server has no file lock: each process adds a version, and all but the lowest are deleted again.
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: ensure_registered(LAYOUT, Registry.connect(environment)), range(4)))
     registry = Registry.connect(environment)
@@ -159,7 +159,7 @@ def test_what_is_not_there_is_named(project: Project, registry: Registry) -> Non
         registry.get_by_digest("tiny", "abc")
     with pytest.raises(VersionMissing, match="version 7"):
         registry.get_by_number("tiny", 7)
-    # Registered by hand, without a digest: it could not be told what it is.
+    # A version without a digest cannot be identified.
     registry.client.create_registered_model("tiny")
     by_hand = registry.client.create_model_version("tiny", "somewhere")
     with pytest.raises(VersionMissing, match="version 1 that has a digest"):

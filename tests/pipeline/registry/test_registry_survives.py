@@ -1,4 +1,4 @@
-"""The registry after what people do to it: copies, moves, lost files, other variables, full disks."""
+"""The registry after copies, moves, lost files, conflicting variables and full disks."""
 
 import errno
 import os

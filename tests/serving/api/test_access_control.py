@@ -48,8 +48,8 @@ def test_rate_limit(tmp_path: Path) -> None:
 
 def test_refusals_count_too(tmp_path: Path) -> None:
     with running(publish(tmp_path), rate_limit=DAILY) as server:
-        answers = [server.post("/inference", data=b"?").status_code for _ in range(LIMIT + 2)]
-        assert answers == [415] * LIMIT + [429] * 2
+        responses = [server.post("/inference", data=b"?").status_code for _ in range(LIMIT + 2)]
+        assert responses == [415] * LIMIT + [429] * 2
 
 
 def test_without_proxies_a_client_cannot_choose_its_address(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ ADDRESSES = [
 ]
 
 
-def asking(address: str) -> Request:
+def request_from(address: str) -> Request:
     """A request from an address."""
     return Request(EnvironBuilder(environ_base={"REMOTE_ADDR": address}).get_environ())
 
@@ -112,18 +112,18 @@ def asking(address: str) -> Request:
 @pytest.mark.parametrize(("first", "second", "same"), ADDRESSES)
 def test_what_one_client_is(first: str, second: str, same: bool) -> None:
     access = AccessControl((), "1/day")
-    access.check(asking(first))
+    access.check(request_from(first))
     if same:
         with pytest.raises(RateLimited):
-            access.check(asking(second))
+            access.check(request_from(second))
     else:
-        access.check(asking(second))
+        access.check(request_from(second))
 
 
 def test_without_a_limit_nobody_is_counted() -> None:
     access = AccessControl((), "")
     for _ in range(1000):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
     assert not access.requires_key
 
 
@@ -131,9 +131,9 @@ def test_without_a_limit_nobody_is_counted() -> None:
 def test_ways_to_write_a_limit(text: str) -> None:
     access = AccessControl((), text)
     for _ in range(LIMIT):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
     with pytest.raises(RateLimited, match=text):
-        access.check(asking("192.0.2.1"))
+        access.check(request_from("192.0.2.1"))
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_right_key(guarded: Server, path: str, name: str) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_key(guarded: Server, path: str, name: str) -> None:
     line, code = WRONG[name]
-    answer = ask(guarded, post(path, RED, *([line] if line else [])))
-    assert (answer.status, answer.json["code"]) == (401, code)
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert "x-model-digest" in answer.headers
+    response = ask(guarded, post(path, RED, *([line] if line else [])))
+    assert (response.status, response.json["code"]) == (401, code)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert "x-model-digest" in response.headers
 
 
 def test_key_in_the_path_does_not_count(guarded: Server) -> None:
@@ -215,8 +215,8 @@ def test_connection_is_good_after_a_wrong_key_and_a_large_body(guarded: Server, 
     with guarded.connect() as connection:
         for _ in range(2):
             connection.sendall(post("/inference", bytes(1_000_000), line))
-            answer = read(connection)
-            assert (answer.status, answer.closed) == (401, False)
+            response = read(connection)
+            assert (response.status, response.closed) == (401, False)
             connection.sendall(post("/inference", RED, RIGHT["X-API-Key"]))
             assert next(iter(read(connection).json)) == "red"
 
@@ -225,8 +225,8 @@ def test_key_is_checked_before_everything_else(guarded: Server) -> None:
     # A body that is too large, an invalid form, an invalid image.
     with guarded.connect() as connection:
         connection.sendall(head("POST", "/inference", "Content-Length: 60000000"))
-        answer = read(connection)
-    assert (answer.status, answer.closed) == (401, True)
+        response = read(connection)
+    assert (response.status, response.closed) == (401, True)
     for line in ("Content-Type: multipart/form-data", "Content-Type: image/png"):
         assert ask(guarded, post("/inference", b"?", line)).status == 401
 
@@ -242,7 +242,7 @@ def test_body_without_a_key_is_not_kept_in_memory(guarded: Server) -> None:
         assert read(connection).status == 401
 
 
-def answers(server: Server) -> Iterator[RawResponse]:
+def responses_with_keys(server: Server) -> Iterator[RawResponse]:
     """Responses to requests with keys in every place of a request."""
     for path in ("/inference", "/nowhere", f"/{KEYS[0]}"):
         for line in (*RIGHT.values(), *(line for line, _ in WRONG.values() if line)):
@@ -253,10 +253,10 @@ def answers(server: Server) -> Iterator[RawResponse]:
 
 
 def test_key_is_never_in_responses_or_log(guarded: Server) -> None:
-    said = [f"{answer.headers} {answer.body.decode()}" for answer in answers(guarded)]
-    said.append((guarded.folder / "log").read_text())
+    texts = [f"{each.headers} {each.body.decode()}" for each in responses_with_keys(guarded)]
+    texts.append((guarded.folder / "log").read_text())
     for secret in (*KEYS, *DIGESTS, "guessed"):
-        assert not any(secret in text or secret.upper() in text for text in said)
+        assert not any(secret in text or secret.upper() in text for text in texts)
 
 
 def test_limit_follows_the_key_where_there_are_keys(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
             read_key_file(path)
 
 
-def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Makes a key with the command."""
     return subprocess.run(
         [sys.executable, "-m", "serving.keys", *arguments],
@@ -114,20 +114,20 @@ def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_command_makes_a_key_and_its_line() -> None:
-    made = make("alice", "--expires", "2999-12-31", "--quota", "10/day")
+    made = run_command("alice", "--expires", "2999-12-31", "--quota", "10/day")
     key, line = made.stdout.splitlines()
     assert (made.returncode, made.stderr) == (0, "")
     assert len(key) >= 43
     assert line == f"alice  {digest(key)}  expires=2999-12-31  quota=10/day"
     assert parse_keys(line)[0].name == "alice"
-    assert key not in make("alice").stdout
+    assert key not in run_command("alice").stdout
 
 
 @pytest.mark.parametrize(
     "arguments", [["a b"], [""], ["alice", "--quota", "x"], ["alice", "--expires", "2020-01-01"], []]
 )
 def test_command_makes_no_key_that_would_not_work(arguments: list[str]) -> None:
-    made = make(*arguments)
+    made = run_command(*arguments)
     assert (made.returncode, made.stdout) == (2, "")
     assert made.stderr
 
@@ -157,22 +157,22 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def asked(server: Server, key: str) -> RawResponse:
+def predict_with_key(server: Server, key: str) -> RawResponse:
     return ask(server, post("/inference", RED, f"X-API-Key: {key}"))
 
 
-def messages(server: Server) -> list[dict[str, Any]]:
+def key_messages(server: Server) -> list[dict[str, Any]]:
     """The log lines about keys."""
     return [line for line in server.log() if line["message"].startswith("keys")]
 
 
 def test_name_is_in_the_line_and_in_the_metrics(keyed: Server) -> None:
-    answer = asked(keyed, "alice")
-    assert line_of(keyed, answer.headers["x-request-id"])["key"] == "alice"
+    response = predict_with_key(keyed, "alice")
+    assert line_of(keyed, response.headers["x-request-id"])["key"] == "alice"
     assert series(keyed)["goldfish_key_requests_total key=alice status=200"] >= 1
-    stranger = asked(keyed, "mallory")
-    assert stranger.json["code"] == "api_key_unknown"
-    assert "key" not in line_of(keyed, stranger.headers["x-request-id"])
+    unknown = predict_with_key(keyed, "mallory")
+    assert unknown.json["code"] == "api_key_unknown"
+    assert "key" not in line_of(keyed, unknown.headers["x-request-id"])
     log = (keyed.folder / "log").read_text()
     assert not any(secret in log for secret in (ALICE, BOB, "mallory"))
 
@@ -186,24 +186,24 @@ def test_expired_key(keyed: Server) -> None:
 
 def test_quota(keyed: Server) -> None:
     # Both keys of this name share one quota.
-    assert [asked(keyed, key).status for key in ("bob", "bob2", "bob")] == [200, 200, 429]
+    assert [predict_with_key(keyed, key).status for key in ("bob", "bob2", "bob")] == [200, 200, 429]
     response = keyed.post("/predict", data=RED, headers={"X-API-Key": "bob2"})
     assert "2/day" in check_problem(response, 429, "quota_exceeded")
     assert 1 <= int(response.headers["Retry-After"]) <= 86_400
-    assert asked(keyed, "alice").status == 200
+    assert predict_with_key(keyed, "alice").status == 200
 
 
 def test_file_is_read_again(keyed: Server) -> None:
     write(keyed, f"carol {digest('carol')}\nbob {BOB} quota=2/day\n")
-    assert [asked(keyed, key).status for key in ("carol", "alice")] == [200, 401]
+    assert [predict_with_key(keyed, key).status for key in ("carol", "alice")] == [200, 401]
     # The quota is not reset.
-    assert asked(keyed, "bob").json["code"] == "quota_exceeded"
-    assert messages(keyed)[-1].items() >= {"message": "keys read", "keys": 2}.items()
+    assert predict_with_key(keyed, "bob").json["code"] == "quota_exceeded"
+    assert key_messages(keyed)[-1].items() >= {"message": "keys read", "keys": 2}.items()
     write(keyed, FILE)
-    assert [asked(keyed, key).status for key in ("alice", "carol")] == [200, 401]
+    assert [predict_with_key(keyed, key).status for key in ("alice", "carol")] == [200, 401]
 
 
-def spoil(file: Path, how: str) -> None:
+def make_unusable(file: Path, how: str) -> None:
     """Makes a key file unusable."""
     if how in ("empty", "broken"):
         file.write_text("alice" if how == "broken" else "")
@@ -223,11 +223,11 @@ def test_an_invalid_key_file_keeps_the_previous_keys(
 ) -> None:
     file = tmp_path / "keys"
     file.write_text(FILE)
-    ring = KeyStore((), file, seconds=0)
-    spoil(file, how)
+    store = KeyStore((), file, seconds=0)
+    make_unusable(file, how)
     for _ in range(3):
-        assert ring.find(ALICE)
-        assert not ring.find(digest("mallory"))
+        assert store.find(ALICE)
+        assert not store.find(digest("mallory"))
     # It is logged once.
     assert [record.message for record in caplog.records] == ["keys refused"]
     with pytest.raises(SettingsInvalid, match="GOLDFISH_API_KEYS_FILE cannot be used"):
@@ -237,20 +237,20 @@ def test_an_invalid_key_file_keeps_the_previous_keys(
     else:
         file.unlink(missing_ok=True)
     file.write_text(f"carol {digest('carol')}")
-    assert not ring.find(ALICE)
-    assert ring.find(digest("carol"))
+    assert not store.find(ALICE)
+    assert store.find(digest("carol"))
 
 
 def test_a_deleted_key_file_keeps_the_previous_keys(keyed: Server) -> None:
-    before = len(messages(keyed))
+    before = len(key_messages(keyed))
     (keyed.folder / "keys").unlink()
     time.sleep(1.1)
-    answers = [asked(keyed, key).status for key in ("alice", "mallory", "", "alice")]
-    assert answers == [200, 401, 401, 200]
-    (line,) = messages(keyed)[before:]
+    responses = [predict_with_key(keyed, key).status for key in ("alice", "mallory", "", "alice")]
+    assert responses == [200, 401, 401, 200]
+    (line,) = key_messages(keyed)[before:]
     assert (line["level"], line["code"]) == ("error", "keys_invalid")
     write(keyed, FILE)
-    assert asked(keyed, "alice").status == 200
+    assert predict_with_key(keyed, "alice").status == 200
 
 
 def test_a_mounted_secret_is_swapped_behind_its_link(tmp_path: Path) -> None:
@@ -261,31 +261,31 @@ def test_a_mounted_secret_is_swapped_behind_its_link(tmp_path: Path) -> None:
     (folder / "..data").symlink_to("..1")
     (folder / "keys").symlink_to("..data/keys")
     with running(folder, GOLDFISH_API_KEYS_FILE="keys") as server:
-        assert [asked(server, key).status for key in ("alice", "carol")] == [200, 401]
+        assert [predict_with_key(server, key).status for key in ("alice", "carol")] == [200, 401]
         (folder / "..next").symlink_to("..2")
         (folder / "..next").replace(folder / "..data")
         time.sleep(1.1)
-        assert [asked(server, key).status for key in ("alice", "carol")] == [401, 200]
+        assert [predict_with_key(server, key).status for key in ("alice", "carol")] == [401, 200]
         # A new worker reads the current file, not the one of the server's start.
         server.worker.kill()
         time.sleep(0.1)
         await_ready(server)
-        assert [asked(server, key).status for key in ("alice", "carol")] == [401, 200]
+        assert [predict_with_key(server, key).status for key in ("alice", "carol")] == [401, 200]
 
 
 def test_a_key_expires_after_its_last_day(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     for days, over in ((-2, True), (-1, True), (0, False), (1, False)):
         (tmp_path / "keys").write_text(f"eve {EVE} expires={(now + timedelta(days=days)).date()}")
-        ring = KeyStore((), tmp_path / "keys")
+        store = KeyStore((), tmp_path / "keys")
         (eve,) = read_key_file(tmp_path / "keys")
-        assert (ring.find(EVE), ring.is_expired(eve)) == (eve, over)
+        assert (store.find(EVE), store.is_expired(eve)) == (eve, over)
 
 
 def test_names_in_the_metrics_are_bounded(keyed: Server) -> None:
     write(keyed, "\n".join(f"client-{number} {digest(str(number))}" for number in range(150)))
     for number in range(150):
-        assert asked(keyed, str(number)).status == 200
+        assert predict_with_key(keyed, str(number)).status == 200
     named = [name for name in series(keyed) if name.startswith("goldfish_key_requests_total")]
     assert len({name for name in named if "client-" in name}) < 100
     assert series(keyed)["goldfish_key_requests_total key=(other) status=200"] > 50

@@ -24,7 +24,7 @@ PREFLIGHT = (
     "Access-Control-Request-Method: POST",
     "Access-Control-Request-Headers: authorization,content-type,traceparent,x-api-key",
 )
-STRANGERS = (
+UNLISTED_ORIGINS = (
     "null", "https://app.example.evil.example", "https://evil.example", "http://app.example", "https://APP.example",
     "https://app.example:8443", "https://app.example/", "https://app.example, https://evil.example", "*", "",
 )  # fmt: skip
@@ -41,8 +41,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def listed(answer: RawResponse, name: str) -> set[str]:
-    return {part.strip().lower() for part in answer.headers.get(name, "").split(",") if part}
+def values_of(response: RawResponse, name: str) -> set[str]:
+    return {part.strip().lower() for part in response.headers.get(name, "").split(",") if part}
 
 
 def preflight(server: Server, origin: str, path: str = "/predict") -> RawResponse:
@@ -54,15 +54,15 @@ def preflight(server: Server, origin: str, path: str = "/predict") -> RawRespons
     "path", ["/predict", "/inference", "/v2/models/colours/infer", "/invocations", "/metrics"]
 )
 def test_preflight_asks_for_no_key(shared: Server, origin: str, path: str) -> None:
-    answer = preflight(shared, origin, path)
-    assert (answer.status, answer.body) == (200, b"")
-    assert answer.headers[ALLOW] == origin
-    assert listed(answer, "access-control-allow-headers") >= {
+    response = preflight(shared, origin, path)
+    assert (response.status, response.body) == (200, b"")
+    assert response.headers[ALLOW] == origin
+    assert values_of(response, "access-control-allow-headers") >= {
         *("x-api-key", "authorization", "content-type", "traceparent"),
     }
-    assert "post" in listed(answer, "access-control-allow-methods")
-    assert int(answer.headers["access-control-max-age"]) > 0
-    assert "access-control-allow-credentials" not in answer.headers
+    assert "post" in values_of(response, "access-control-allow-methods")
+    assert int(response.headers["access-control-max-age"]) > 0
+    assert "access-control-allow-credentials" not in response.headers
 
 
 def test_preflights_are_not_counted(shared: Server) -> None:
@@ -70,33 +70,33 @@ def test_preflights_are_not_counted(shared: Server) -> None:
     assert ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}")).status == 200
 
 
-@pytest.mark.parametrize("origin", STRANGERS)
+@pytest.mark.parametrize("origin", UNLISTED_ORIGINS)
 def test_other_origins_get_no_cors_headers(shared: Server, origin: str) -> None:
-    for answer in (
+    for response in (
         preflight(shared, origin),
         ask(shared, head("GET", "/version", f"Origin: {origin}")),
         ask(shared, post("/predict", RED, f"Origin: {origin}")),
     ):
-        assert not [name for name in answer.headers if name.startswith("access-control")]
-        assert listed(answer, "vary") == {"accept", "origin"}
+        assert not [name for name in response.headers if name.startswith("access-control")]
+        assert values_of(response, "vary") == {"accept", "origin"}
 
 
 def test_exposed_headers(shared: Server) -> None:
-    answer = ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}"))
-    assert (answer.status, answer.headers[ALLOW]) == (200, OURS)
-    assert listed(answer, EXPOSE) >= {
+    response = ask(shared, post("/predict", RED, f"Origin: {OURS}", f"X-API-Key: {KEY}"))
+    assert (response.status, response.headers[ALLOW]) == (200, OURS)
+    assert values_of(response, EXPOSE) >= {
         *("x-model-name", "x-model-version", "x-model-digest", "x-request-id", "retry-after"),
     }
-    assert listed(answer, "vary") == {"accept", "origin"}
+    assert values_of(response, "vary") == {"accept", "origin"}
     for path in ("/", "/docs", "/livez", "/static/page.js"):
         assert ask(shared, head("GET", path, f"Origin: {OURS}")).headers[ALLOW] == OURS
 
 
 def test_errors_can_be_read_too(shared: Server) -> None:
     def code(request: bytes) -> str:
-        answer = ask(shared, request)
-        assert (answer.headers[ALLOW], "retry-after" in listed(answer, EXPOSE)) == (OURS, True)
-        return str(answer.json["code"])
+        response = ask(shared, request)
+        assert (response.headers[ALLOW], "retry-after" in values_of(response, EXPOSE)) == (OURS, True)
+        return str(response.json["code"])
 
     good = (f"Origin: {OURS}", f"X-API-Key: {KEY}")
     assert code(post("/predict", RED, good[0])) == "api_key_missing"
@@ -111,14 +111,14 @@ def test_errors_can_be_read_too(shared: Server) -> None:
 
 def test_any_origin(tmp_path: Path) -> None:
     with running(publish(tmp_path), cors_origins="*") as server:
-        for answer in (
+        for response in (
             preflight(server, "https://anybody.example"),
             ask(server, post("/predict", RED, "Origin: https://anybody.example", "Cookie: a=b")),
             # Not a valid HTTP request.
             ask(server, b"NONSENSE\r\n\r\n"),
         ):
-            assert answer.headers[ALLOW] == "*"
-            assert "access-control-allow-credentials" not in answer.headers
+            assert response.headers[ALLOW] == "*"
+            assert "access-control-allow-credentials" not in response.headers
         assert ALLOW not in preflight(server, "null").headers
 
 
@@ -129,16 +129,18 @@ def test_a_single_origin(tmp_path: Path) -> None:
 
 
 def test_without_origins_there_are_no_cors_headers(server: Server) -> None:
-    for answer in (preflight(server, OURS), ask(server, post("/predict", RED, f"Origin: {OURS}"))):
-        assert not [name for name in answer.headers if name.startswith("access-control")]
-        assert listed(answer, "vary") == {"accept"}
+    for response in (preflight(server, OURS), ask(server, post("/predict", RED, f"Origin: {OURS}"))):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+        assert values_of(response, "vary") == {"accept"}
 
 
-ASK = """
+FETCH = """
 const [url, key, image, done] = arguments;
 const body = Uint8Array.from(atob(image), c => c.charCodeAt(0));
 fetch(url, {method: "POST", body, headers: {"X-API-Key": key, "Content-Type": "image/png"}})
-  .then(async answer => [answer.status, answer.headers.get("X-Model-Name"), (await answer.json()).code ?? ""])
+  .then(async response => [
+    response.status, response.headers.get("X-Model-Name"), (await response.json()).code ?? "",
+  ])
   .catch(error => [0, null, error.name])
   .then(done);
 """
@@ -152,7 +154,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def elsewhere(folder: Path) -> Iterator[str]:
+def other_server(folder: Path) -> Iterator[str]:
     """The origin of another web server with a page."""
     (folder / "index.html").write_text("<!doctype html><title>elsewhere</title>")
     with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -163,23 +165,23 @@ def elsewhere(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_page_of_another_origin_asks(tmp_path: Path) -> None:
+def test_fetch_from_a_page_of_another_origin(tmp_path: Path) -> None:
     page, digest = tmp_path / "page", hashlib.sha256(KEY.encode()).hexdigest()
     page.mkdir()
     with (
-        elsewhere(page) as origin,
-        elsewhere(page) as stranger,
+        other_server(page) as origin,
+        other_server(page) as unlisted,
         running(publish(tmp_path), cors_origins=origin, api_keys=digest) as server,
         chromium() as browser,
     ):
 
-        def asks(origin: str, key: str) -> list[object]:
+        def fetch_from(origin: str, key: str) -> list[object]:
             Page(browser, origin).open("/index.html")
             image = b64encode(RED).decode()
-            return list(browser.execute_async_script(ASK, f"{server.url}/predict", key, image))
+            return list(browser.execute_async_script(FETCH, f"{server.url}/predict", key, image))
 
-        assert asks(origin, KEY) == [200, "colours", ""]
+        assert fetch_from(origin, KEY) == [200, "colours", ""]
         # The page can read the server's own error.
-        assert asks(origin, "guessed") == [401, "colours", "api_key_unknown"]
+        assert fetch_from(origin, "guessed") == [401, "colours", "api_key_unknown"]
         # Another port is another origin.
-        assert asks(stranger, KEY) == [0, None, "TypeError"]
+        assert fetch_from(unlisted, KEY) == [0, None, "TypeError"]

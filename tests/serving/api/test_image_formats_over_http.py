@@ -52,7 +52,7 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
-def mostly(rgb: tuple[int, int, int]) -> Image.Image:
+def with_grey_patch(rgb: tuple[int, int, int]) -> Image.Image:
     """An image of one colour with a grey patch in the middle."""
     image = Image.new("RGB", (60, 40), rgb)
     image.paste((128, 128, 128), (20, 10, 40, 30))
@@ -63,7 +63,7 @@ def mostly(rgb: tuple[int, int, int]) -> Image.Image:
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("path", PATHS)
 def test_best_class_of_every_format(server: Server, path: str, colour: str, kind: str) -> None:
-    photo = KINDS[kind](mostly(COLOURS[colour]))
+    photo = KINDS[kind](with_grey_patch(COLOURS[colour]))
     assert best(server.post(path, data=photo)) == best(server.post(path, **upload(photo))) == [colour]
 
 
@@ -71,26 +71,26 @@ def test_best_class_of_every_format(server: Server, path: str, colour: str, kind
 def test_answer_to_every_kind(server: Server, name: str) -> None:
     photo, halves = CORPUS[name]
     red, green, blue = (sum(channel) // 2 for channel in zip(*halves, strict=True))
-    answer = dict(zip(COLOURS, expected_probabilities((red, green, blue)), strict=True))
-    assert server.post("/inference", data=photo).json() == pytest.approx(answer, abs=LOSSY)
+    response = dict(zip(COLOURS, expected_probabilities((red, green, blue)), strict=True))
+    assert server.post("/inference", data=photo).json() == pytest.approx(response, abs=LOSSY)
 
 
 @pytest.fixture(scope="module")
-def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def one_spot_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose model uses only a spot at the upper edge, a little left of the middle."""
     model = onnx.load_from_string(onnx_graph())
     model.graph.node.insert(1, helper.make_node("Slice", ["pixels", "starts", "ends", "sides"], ["spot"]))
     model.graph.node[2].input[0] = "spot"
     for name, corner in {"starts": [0, 2], "ends": [2, 4]}.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(corner, dtype=np.int64), name))
-    folder = publish(tmp_path_factory.mktemp("observer"), extra={GRAPH: model.SerializeToString()})
+    folder = publish(tmp_path_factory.mktemp("one_spot_server"), extra={GRAPH: model.SerializeToString()})
     with running(folder) as started:
         yield started
 
 
 @pytest.mark.parametrize("kind", KINDS_WITH_EXIF)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) -> None:
+def test_photo_is_seen_upright(one_spot_server: Server, orientation: int, kind: str) -> None:
     # Blue, with red only at that spot; no other of the eight orientations has red there.
     upright = Image.new("RGB", (64, 64), COLOURS["blue"])
     upright.paste(COLOURS["red"], (16, 0, 32, 16))
@@ -99,10 +99,10 @@ def test_photo_is_seen_upright(observer: Server, orientation: int, kind: str) ->
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     with_exif = encode_image(stored, kind, exif=exif, **KINDS_WITH_EXIF[kind])
-    assert best(observer.post("/inference", data=with_exif)) == ["red"]
+    assert best(one_spot_server.post("/inference", data=with_exif)) == ["red"]
     if turn is not None:
         without_exif = encode_image(stored, kind, **KINDS_WITH_EXIF[kind])
-        assert best(observer.post("/inference", data=without_exif)) == ["blue"]
+        assert best(one_spot_server.post("/inference", data=without_exif)) == ["blue"]
 
 
 BAD = REFUSED | {"20 MiB and a byte": (bytes(MAX_BYTES + 1), ImageTooLarge, "20,971,520 are allowed")}

@@ -53,9 +53,9 @@ FORMS = {
 @pytest.mark.parametrize("path", ["/inference", "/predict"])
 def test_forms_of_base64(server: Server, path: str, form: str) -> None:
     assert {"+", "/", "="} <= set(PLAIN)
-    answer = server.post(path, json={"image": FORMS[form]})
-    assert answer.json() if path == "/inference" else answer.json()["predictions"]
-    assert best(answer) == ["green"]
+    response = server.post(path, json={"image": FORMS[form]})
+    assert response.json() if path == "/inference" else response.json()["predictions"]
+    assert best(response) == ["green"]
 
 
 TYPES = [
@@ -178,7 +178,7 @@ FETCHED = "image_url_refused"
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("path", ["/inference", "/predict"])
 def test_no_address_is_fetched(server: Server, path: str, url: str) -> None:
-    asked: dict[str, Options] = {
+    requests_by_name: dict[str, Options] = {
         "json": {"json": {"image": url}},
         "json, several": {"json": {"images": [url]}},
         "json, as others have it": {"json": {"image": {"url": url}}},
@@ -192,7 +192,7 @@ def test_no_address_is_fetched(server: Server, path: str, url: str) -> None:
         "body, text": {"data": url.encode(), "headers": {"Content-Type": "text/plain"}},
         "body, image": {"data": url.encode(), "headers": {"Content-Type": "image/jpeg"}},
     }
-    for name, options in asked.items():
+    for name, options in requests_by_name.items():
         response = server.post(path, **options)
         assert response.json()["code"] == FETCHED, (name, response.json())
         assert "fetches nothing" in check_problem(response, 400, FETCHED)
@@ -219,8 +219,8 @@ def test_an_address_besides_an_image_does_not_matter(server: Server) -> None:
     source = "https://example.com/cat.jpg"
     for image in (PLAIN, WRAPPED):
         assert best(server.post("/predict", json={"image": image, "source": source})) == ["green"]
-        answer = server.post("/hf/classify", json={"inputs": image, "meta": [source]})
-        assert answer.json()[0]["label"] == "green"
+        response = server.post("/hf/classify", json={"inputs": image, "meta": [source]})
+        assert response.json()[0]["label"] == "green"
     files: list[tuple[str, Any]] = [("image", ("a.png", RED)), ("source", (None, source))]
     assert best(server.post("/predict", files=files)) == ["red"]
     query = urlencode({"comment": "x", "image": "y"})

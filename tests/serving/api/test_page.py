@@ -88,31 +88,30 @@ def visit(browser: Chrome, server: Server) -> Iterator[Page]:
     assert page.hosts() <= {f"127.0.0.1:{server.port}"}
 
 
-def shown(answer: dict[str, Any]) -> list[str]:
+def bar_texts(response: dict[str, Any]) -> list[str]:
     """The texts of the bars for a response of /predict."""
-    return [f"{score['label']}\n{100 * score['score']:.1f}%" for score in answer["predictions"][0]]
+    return [f"{score['label']}\n{100 * score['score']:.1f}%" for score in response["predictions"][0]]
 
 
-def legible(page: Page) -> bool:
-    """Does every text have enough contrast with its background, in both colour schemes?"""
+def assert_legible(page: Page) -> None:
+    """Asserts that every text has enough contrast with its background, in both colour schemes."""
     for scheme in SCHEMES:
         # Without transitions, during which colours are not final.
         page.prefer(color_scheme=scheme, reduced_motion="reduce")
         assert page.low_contrast_texts() == [], scheme
-    return True
 
 
 def test_upload_shows_what_predict_answers(page: Page, server: Server, tmp_path: Path) -> None:
     page.choose(tmp_path, "red.png", RED)
-    answer = server.post("/predict", files={"image": RED}).json()
+    response = server.post("/predict", files={"image": RED}).json()
     assert page.text("#best") == "red"
-    assert page.texts("#bars li") == shown(answer)
+    assert page.texts("#bars li") == bar_texts(response)
     assert page.text("#sure") == "Very sure."
     widths = page.run("return [...document.querySelectorAll('.bar')].map(bar => parseFloat(bar.style.width))")
-    assert widths == pytest.approx([100 * score["score"] for score in answer["predictions"][0]], abs=1e-3)
+    assert widths == pytest.approx([100 * score["score"] for score in response["predictions"][0]], abs=1e-3)
     assert "ms on the server" in page.text("#time")
     assert page.text("#model") == "colours, version 3"
-    assert page.find("#digest code").get_attribute("title") == answer["model"]["digest"]
+    assert page.find("#digest code").get_attribute("title") == response["model"]["digest"]
     assert page.find("#preview").get_attribute("alt") == "Preview of red.png"
 
 
@@ -186,7 +185,7 @@ def test_busy_server_is_asked_again(browser: Chrome, narrow: Server, tmp_path: P
             assert "The server is busy." in page.text(WAITING)
             seconds = narrow.post("/predict", data=RED).headers["Retry-After"]
             assert f"Asking again in {seconds} s (1 of 3)." in page.text(WAITING)
-            assert legible(page)
+            assert_legible(page)
         page.run("endCountdown()")
         page.expect(RESULT)
         assert page.text("#best") == "red"
@@ -215,7 +214,7 @@ def test_key_is_asked_for(browser: Chrome, tmp_path: Path) -> None:
     with running(publish(tmp_path), api_keys=digest) as server, visit(browser, server) as page:
         page.choose(tmp_path, "red.png", RED)
         assert page.run("return document.activeElement.id") == "key-value"
-        assert legible(page)
+        assert_legible(page)
         page.find("#key-value").send_keys("another\n")
         assert "not one of this server's" in page.expect(f"{ALERT} .detail").text
         page.find("#key-value").send_keys(f"{KEY}\n")
@@ -294,11 +293,11 @@ def test_small_screen_does_not_scroll_sideways(page: Page, tmp_path: Path, path:
 @pytest.mark.parametrize("path", PAGES)
 def test_text_can_be_read(page: Page, tmp_path: Path, path: str) -> None:
     page.open(path)
-    assert legible(page)
+    assert_legible(page)
     if path == "/":
         for name, data in {"red.png": RED, "note.txt": WRONG["note.txt"]}.items():
             page.choose(tmp_path, name, data)
-            assert legible(page)
+            assert_legible(page)
 
 
 def test_no_transitions_with_reduced_motion(page: Page) -> None:

@@ -13,7 +13,7 @@ from serving.api.access_control import AccessControl, networks_of
 from serving.api.errors import RateLimited
 from serving.api.rate_limit import MAX_CLIENTS, ClientWindows, RateLimiter, SlidingWindow
 from serving.rates import Rate
-from tests.serving.api.test_access_control import asking
+from tests.serving.api.test_access_control import request_from
 
 
 class Clock:
@@ -51,7 +51,7 @@ def test_what_is_no_rate(text: str) -> None:
         rates.parse_rate(text)
 
 
-def asked(rate: Rate, *moments: float) -> list[float]:
+def waiting_times(rate: Rate, *moments: float) -> list[float]:
     """The waiting times of one client that sends a request at these seconds of a period."""
     clock, counts = Clock(), [ClientWindows(rate)]
     clock.now -= clock.now % rate.seconds
@@ -65,10 +65,10 @@ def asked(rate: Rate, *moments: float) -> list[float]:
 
 def test_windows_slide() -> None:
     rate = Rate(4, 100)
-    assert asked(rate, 0, 0, 0, 0, 10, 99) == [0, 0, 0, 0, 90, 1]
+    assert waiting_times(rate, 0, 0, 0, 0, 10, 99) == [0, 0, 0, 0, 90, 1]
     # Of the previous period, the part counts that the last hundred seconds still cover.
-    assert asked(rate, 90, 90, 90, 90, 120, 120, 149, 149.5, 151) == [0, 0, 0, 0, 0, 5, 0, 0.5, 0]
-    assert asked(rate, 0, 0, 0, 0, 200, 200, 200, 200, 200) == [0, 0, 0, 0, 0, 0, 0, 0, 100]
+    assert waiting_times(rate, 90, 90, 90, 90, 120, 120, 149, 149.5, 151) == [0, 0, 0, 0, 0, 5, 0, 0.5, 0]
+    assert waiting_times(rate, 0, 0, 0, 0, 200, 200, 200, 200, 200) == [0, 0, 0, 0, 0, 0, 0, 0, 100]
 
 
 @pytest.mark.parametrize("rate", [Rate(1, 60), Rate(7, 10), Rate(100, 1)])
@@ -163,7 +163,7 @@ def count_allowed(access: AccessControl, request: Request, numbers: range) -> in
 
 def test_cost_does_not_grow_with_the_number_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "OrderedDict", CountingTable)
-    access, request = AccessControl((), "60/minute; 1000/day"), asking("192.0.2.1")
+    access, request = AccessControl((), "60/minute; 1000/day"), request_from("192.0.2.1")
     assert count_allowed(access, request, range(MAX_CLIENTS)) == MAX_CLIENTS
     CountingTable.visited = 0
     # All further clients share the requests of one client.

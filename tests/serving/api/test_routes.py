@@ -46,7 +46,7 @@ def upload(*images: bytes, field: str = "image") -> Options:
     return {"files": [(field, ("a.png", image)) for image in images]}
 
 
-def written(*parts: bytes) -> Options:
+def form_by_hand(*parts: bytes) -> Options:
     """A form made by hand from the parts between its boundaries."""
     body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
     return {"data": body, "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
@@ -129,9 +129,9 @@ def test_tutorial_inference_by_curl(server: Server, model: Predictor, tmp_path: 
 def test_tutorial_inference_by_requests(server: Server, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(RED)
     with (tmp_path / "x.jpg").open("rb") as file:
-        answer = requests.post(server.url + "/inference", files={"image": file}, timeout=20).json()
-    assert next(iter(answer)) == "red"
-    assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+        response = requests.post(server.url + "/inference", files={"image": file}, timeout=20).json()
+    assert next(iter(response)) == "red"
+    assert sum(response.values()) == pytest.approx(1, abs=1e-5)
 
 
 def noise(seed: int) -> bytes:
@@ -221,13 +221,13 @@ def test_image_as_the_body(server: Server, path: str, kind: str | None) -> None:
 )
 def test_form_by_hand(server: Server, kind: str) -> None:
     part = b'Content-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + GREEN
-    options = written(part) | {"headers": {"Content-Type": kind}}
+    options = form_by_hand(part) | {"headers": {"Content-Type": kind}}
     assert best(server.post("/inference", **options)) == ["green"]
 
 
 def test_image_in_chunks(server: Server) -> None:
-    answer = ask(server, chunked("/inference", RED[:20], RED[20:21], RED[21:]))
-    assert next(iter(answer.json)) == "red"
+    response = ask(server, chunked("/inference", RED[:20], RED[20:21], RED[21:]))
+    assert next(iter(response.json)) == "red"
 
 
 @pytest.mark.parametrize("top", [1, 2, 3])
@@ -269,9 +269,9 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
         *("/predict", {"files": {"comment": (None, "x")}}, 400),
         *("image_missing", "called image"),
     ),
-    "an empty form": ("/inference", written(), 400, "image_missing", "The form is empty"),
+    "an empty form": ("/inference", form_by_hand(), 400, "image_missing", "The form is empty"),
     "a field without a name": (
-        *("/predict", written(b'Content-Disposition: form-data; filename="a"\r\n\r\n' + RED), 400),
+        *("/predict", form_by_hand(b'Content-Disposition: form-data; filename="a"\r\n\r\n' + RED), 400),
         *("image_missing", "called image"),
     ),
     "several images on /inference": (
@@ -286,7 +286,11 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     "zero bytes": ("/predict", {"data": b""}, 400, "image_missing", "no body"),
     "a file of zero bytes": ("/predict", upload(b""), 400, "image_empty", "zero bytes"),
     "no file chosen in a browser": (
-        *("/inference", written(b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n'), 400),
+        *(
+            "/inference",
+            form_by_hand(b'Content-Disposition: form-data; name="image"; filename=""\r\n\r\n'),
+            400,
+        ),
         *("image_empty", "zero bytes"),
     ),
     "fields that are no form": (
@@ -298,11 +302,11 @@ REFUSED: dict[str, tuple[str, Options, int, str, str]] = {
     ),
     "json": ("/predict", {"json": {"image": "aGVsbG8="}}, 415, "image_unrecognised", "Send JPEG"),
     "no form at all": (
-        *("/predict", written() | {"data": RED}, 400),
+        *("/predict", form_by_hand() | {"data": RED}, 400),
         *("multipart_malformed", "Let the client set"),
     ),
     "a form that breaks off": (
-        *("/predict", written() | {"data": written(b"x: y\r\n\r\nz")["data"][:-9]}, 400),
+        *("/predict", form_by_hand() | {"data": form_by_hand(b"x: y\r\n\r\nz")["data"][:-9]}, 400),
         *("multipart_malformed", "breaks off"),
     ),
     "no boundary": (
@@ -365,9 +369,9 @@ def test_only_the_static_files_of_the_page_are_served(server: Server, path: str)
 @pytest.mark.parametrize("path", ["/", "/docs", "/model"])
 def test_strange_host_causes_no_server_error(server: Server, path: str, host: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\n\r\n"
-    answer = ask(server, request.encode("latin-1"))
-    assert answer.status in (200, 400)
-    assert b"<script>/" not in answer.body
+    response = ask(server, request.encode("latin-1"))
+    assert response.status in (200, 400)
+    assert b"<script>/" not in response.body
 
 
 GET, POST = {"GET", "HEAD", "OPTIONS"}, {"POST", "OPTIONS"}
@@ -397,11 +401,11 @@ def test_options(server: Server, path: str) -> None:
 @pytest.mark.parametrize("accept", ["*/*", BROWSER])
 def test_head_is_get_without_the_body(server: Server, path: str, accept: str) -> None:
     got = server.get(path, headers={"Accept": accept})
-    asked = server.session.head(server.url + path, headers={"Accept": accept}, timeout=20)
-    assert (asked.status_code, asked.content) == (200, b"")
+    head_response = server.session.head(server.url + path, headers={"Accept": accept}, timeout=20)
+    assert (head_response.status_code, head_response.content) == (200, b"")
     # Headers that differ between two responses; the length of the metrics does too.
     other = {"Date", "X-Request-Id"} | ({"Content-Length"} if path == "/metrics" else set())
-    assert without(asked, other) == without(got, other)
+    assert without(head_response, other) == without(got, other)
     assert server.get("/livez").json() == {"status": "alive"}
 
 
@@ -510,7 +514,7 @@ def test_one_connection_takes_good_and_bad_in_turn(server: Server, path: str) ->
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def identified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the commit of its pin and the metrics of evaluation."""
     folder = publish(tmp_path_factory.mktemp("known"))
     digest = Bundle.open(folder / "models/colours/bundle").digest
@@ -532,7 +536,7 @@ def test_readyz(server: Server) -> None:
     assert 0 < difference <= 0.0005
 
 
-def test_version(server: Server, known: Server) -> None:
+def test_version(server: Server, identified: Server) -> None:
     document = server.get("/version").json()
     runtime = {name: version(name) for name in ("onnxruntime", "pillow", "numpy")}
     assert document == {
@@ -543,7 +547,7 @@ def test_version(server: Server, known: Server) -> None:
         "pin_commit": None,
         "runtime": {"python": python_version(), **runtime},
     }
-    assert known.get("/version").json() == document | {"pin_commit": "0123456789abcdef" * 2 + "01234567"}
+    assert identified.get("/version").json() == document | {"pin_commit": "0123456789abcdef" * 2 + "01234567"}
 
 
 def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None:
@@ -555,14 +559,14 @@ def test_the_precision_is_that_of_the_graph_that_answers(tmp_path: Path) -> None
         assert "8-bit integers" in server.get("/model", headers={"Accept": BROWSER}).text
 
 
-def test_model(server: Server, known: Server) -> None:
+def test_model(server: Server, identified: Server) -> None:
     document = server.get("/model").json()
     identity = server.get("/version").json()
     assert document.items() >= identity.items()
     assert (document["classes"], document["labels"]) == (3, list(COLOURS))
     assert "8 x 8 pixels" in document["input"]
     assert document["metrics"] is None
-    assert known.get("/model").json()["metrics"] == {"digest": identity["digest"], "top1": 0.5}
+    assert identified.get("/model").json()["metrics"] == {"digest": identity["digest"], "top1": 0.5}
     assert server.get("/model", headers={"Accept": BROWSER}).text.lower().startswith("<!doctype html>")
 
 

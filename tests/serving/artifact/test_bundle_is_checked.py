@@ -14,7 +14,6 @@ from onnx import TensorProto
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import FORMAT, GRAPH, LABELS, MANIFEST, PREPROCESSING, Manifest, ManifestFile
-from serving.artifact.pyfunc import _load_pyfunc
 from serving.errors import (
     BundleMissing,
     ContractBroken,
@@ -24,6 +23,7 @@ from serving.errors import (
     ManifestInvalid,
 )
 from serving.model.predictor import Predictor
+from serving.pyfunc import _load_pyfunc
 from tests.serving.bundles import (
     COLOURS,
     SIZE,
@@ -144,7 +144,7 @@ def test_missing_bundle(tmp_path: Path, place: str) -> None:
 def test_mlflow_opens_no_file_of_a_bundle_that_was_changed(
     whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.artifact.pyfunc.Predictor.open", lambda _: pytest.fail("it was opened"))
+    monkeypatch.setattr("serving.pyfunc.Predictor.open", lambda _: pytest.fail("it was opened"))
     flip(whole / name, 0)
     with pytest.raises(DigestMismatch, match=re.escape(str(whole / name))):
         _load_pyfunc(str(whole))

@@ -21,13 +21,13 @@ LINK = re.compile(r'(?:href|src|action|data-\w+)="(/[^"]*)"')
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a prefix, and one proxy before it."""
+    """A server with a prefix and one proxy in front."""
     folder = publish(tmp_path_factory.mktemp("behind"))
     with running(folder, prefix=PREFIX, proxy_hops=1) as started:
         yield started
 
 
-# What passes the path on as it came, and what takes the prefix away.
+# Proxies that keep the prefix in the path, and proxies that remove it.
 @pytest.mark.parametrize("before", [PREFIX, ""])
 def test_all_routes_are_there(behind: Server, before: str) -> None:
     for path in (
@@ -45,7 +45,7 @@ def test_all_routes_are_there(behind: Server, before: str) -> None:
         assert behind.get(before + path).status_code == 200, path
     for path in ("/inference", "/predict", "/hf/classify"):
         assert "red" in behind.post(before + path, data=RED).text
-    # Words of this protocol may be in any case.
+    # Names of this protocol are case-insensitive.
     assert behind.get(f"{before}/V1/Models/colours").status_code == 200
 
 
@@ -59,7 +59,7 @@ def test_every_link_of_a_page_has_the_prefix(behind: Server, path: str, before: 
         assert link.startswith(f"{PREFIX}/"), link
         if not link.endswith(("/predict", "/inference")):
             assert behind.get(link).status_code == 200, link
-    # So have the commands.
+    # So do the commands.
     assert all(url.startswith(PREFIX) for url in re.findall(r"127\.0\.0\.1:\d+(\S*?)[<&'\s]", text))
 
 
@@ -70,7 +70,7 @@ def test_documents_and_errors_have_it(behind: Server) -> None:
         assert problem["type"] == f"{PREFIX}/docs#image_unrecognised"
     assert f" {PREFIX}/docs lists" in behind.get("/nowhere").json()["detail"]
     assert f" {PREFIX}/predict takes" in behind.post("/inference", **upload(RED, RED)).json()["detail"]
-    # What never became a request, too.
+    # So does the response to invalid HTTP.
     assert ask(behind, b"NONSENSE\r\n\r\n").json["type"] == f"{PREFIX}/docs#request_malformed"
 
 
@@ -116,7 +116,7 @@ def test_page_works_in_a_browser(behind: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "scheme"),
+    ("forwarded", "scheme"),
     [
         *(("https", "https"), ("HTTPS", "https"), ("http", "http"), ("ws", "http"), ("wss", "http")),
         *(("", "http"), ("javascript", "http"), ("ftp", "http"), ("https:", "http"), ("\xe4", "http")),
@@ -124,8 +124,8 @@ def test_page_works_in_a_browser(behind: Server) -> None:
         *(("<script>", "http"), ("https https", "http"), (",", "http"), ("on", "http")),
     ],
 )
-def test_scheme_that_a_proxy_names(behind: Server, said: str, scheme: str) -> None:
-    lines = (f"X-Forwarded-Proto: {said}", "Accept: text/html")
+def test_scheme_that_a_proxy_names(behind: Server, forwarded: str, scheme: str) -> None:
+    lines = (f"X-Forwarded-Proto: {forwarded}", "Accept: text/html")
     for path in PAGES:
         answer = ask(behind, head("GET", path, *lines))
         assert answer.status == 200

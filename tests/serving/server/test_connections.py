@@ -337,7 +337,7 @@ FRAMES = {
     "no size": (b"no hex\r\n", "no size"),
     "a negative size": (b"-1\r\n", "no size"),
     "a huge size": (b"fffffffff\r\n", "no size"),
-    "more than it says": (b"1\r\nxyz\r\n", "longer"),
+    "more than its size": (b"1\r\nxyz\r\n", "longer"),
     "an endless size": (b"1" * 100_000, "no end"),
     "an endless extension": (b"1;" + b"a" * 100_000, "no end"),
     "an endless trailer": (b"0\r\n" + b"a" * 100_000, "no end"),

@@ -80,7 +80,8 @@ def test_idle_connections_do_not_delay_the_stop(tmp_path: Path) -> None:
 
 
 def test_clients_that_do_not_close_do_not_delay_the_stop(tmp_path: Path) -> None:
-    with running(publish(tmp_path), grace=LONG) as server, ExitStack() as stack:
+    settings = {"module": "tests.serving.lingering", "grace": LONG}
+    with running(publish(tmp_path), **settings) as server, ExitStack() as stack:
         for _ in range(20):
             connection = stack.enter_context(server.connect())
             connection.sendall(head("GET", "/livez", "Connection: close"))

@@ -181,9 +181,9 @@ def photo(kind: str, **options: Any) -> bytes:  # noqa: ANN401  (Pillow's own)
 def large() -> bytes:
     """A PNG of 3 MB that cannot be compressed, with the marker in a chunk of text."""
     pixels = np.random.default_rng(int(MARKER, 16)).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
-    said = PngInfo()
-    said.add_text("Comment", f"{MARKER}-text")
-    return encode_image(Image.fromarray(pixels), "PNG", pnginfo=said, compress_level=0)
+    text = PngInfo()
+    text.add_text("Comment", f"{MARKER}-text")
+    return encode_image(Image.fromarray(pixels), "PNG", pnginfo=text, compress_level=0)
 
 
 LARGE = large()

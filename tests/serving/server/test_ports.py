@@ -74,10 +74,10 @@ def test_new_worker_listens_on_both(apart: tuple[Server, Server]) -> None:
 def test_taken_port_is_reported_in_one_sentence(apart: tuple[Server, Server], tmp_path: Path) -> None:
     process = start_server(publish(tmp_path), port=free_port(), metrics_port=apart[1].port)
     assert process.wait(TIMEOUT) == 1
-    said = (tmp_path / "log").read_text()
-    assert said.count("\n") == 1
-    assert f"Cannot listen at 127.0.0.1:{apart[1].port} (Address already in use): set another" in said
-    assert "GOLDFISH_METRICS_PORT" in said
+    output = (tmp_path / "log").read_text()
+    assert output.count("\n") == 1
+    assert f"Cannot listen at 127.0.0.1:{apart[1].port} (Address already in use): set another" in output
+    assert "GOLDFISH_METRICS_PORT" in output
 
 
 def health(**settings: str) -> tuple[int, str]:
@@ -105,7 +105,7 @@ def has_ipv6() -> bool:
 
 IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 HOSTS = [
-    "127.0.0.1", "0.0.0.0", "localhost",  # noqa: S104  (on loopback nobody else is there)
+    "127.0.0.1", "0.0.0.0", "localhost",  # noqa: S104  (only loopback is used)
     pytest.param("::1", marks=IPV6), pytest.param("[::1]", marks=IPV6), pytest.param("::", marks=IPV6),
 ]  # fmt: skip
 
@@ -139,6 +139,6 @@ def test_health_check_without_a_server(host: str) -> None:
 
 
 def test_health_check_reports_an_invalid_port() -> None:
-    code, said = health(PORT="http")
+    code, output = health(PORT="http")
     assert code == 1
-    assert said.startswith("The environment cannot be used: PORT is 'http'")
+    assert output.startswith("The environment cannot be used: PORT is 'http'")

@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
         resealed({GRAPH: onnx_graph(steepness=5.0)}),
         {},
         "golden/0.png",
-        "not answered as recorded",
+        "does not give the recorded probabilities",
     ),
     "no ONNX": (resealed({GRAPH: b"<html>"}), {}, GRAPH, "ONNX Runtime cannot load it"),
     "another bundle named": (other, {"bundle": "other"}, f"other/{MANIFEST}", "but pins/colours.json names"),

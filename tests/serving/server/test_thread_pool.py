@@ -151,7 +151,7 @@ def test_shutdown_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-# A thread is started, and meanwhile somebody ends the process, whose handler dismisses the pool.
+# A signal arrives while a thread is started, and its handler shuts the pool down.
 INTERRUPTED = """
 import os, signal, sys, threading
 from serving.server.thread_pool import ThreadPool

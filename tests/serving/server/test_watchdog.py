@@ -41,16 +41,16 @@ def ready(server: Server) -> RawResponse | None:
     return None
 
 
-def watched(server: Server, worker: int) -> "list[RawResponse]":
+def watch_readiness(server: Server, worker: int) -> "list[RawResponse]":
     """The responses of /readyz until another worker is ready."""
-    heard: list[RawResponse] = []
+    responses: list[RawResponse] = []
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         if answer := ready(server):
-            heard.append(answer)
+            responses.append(answer)
             with suppress(ValueError):
                 if answer.status == 200 and server.worker.pid != worker:
-                    return heard
+                    return responses
         time.sleep(0.05)
     raise AssertionError((server.folder / "log").read_text())
 
@@ -64,11 +64,11 @@ def test_one_slot_is_held(trapped: Server) -> None:
         assert ask(trapped, post("/inference", RED)).status == 200
         # An upload that never ends, with enough bytes for the minimum rate.
         slow.sendall(head("POST", "/inference", "Content-Length: 100000") + bytes(10_000))
-        heard = watched(trapped, worker)
+        responses = watch_readiness(trapped, worker)
         seconds = time.monotonic() - began
-        statuses = [answer.status for answer in heard]
+        statuses = [answer.status for answer in responses]
         assert 503 in statuses
-        refused = next(answer for answer in heard if answer.status == 503)
+        refused = next(answer for answer in responses if answer.status == 503)
         assert refused.json["code"] == "worker_stuck"
         # Once not ready, it stays so until there is another worker.
         assert statuses == [*sorted(statuses[:-1]), 200]
@@ -97,8 +97,8 @@ def test_all_slots_are_held(trapped: Server) -> None:
         time.sleep(0.2)
         # A request that waits for a slot is refused at its deadline, before the worker is replaced.
         assert ask(trapped, post("/inference", RED)).json["code"] == "deadline_exceeded"
-        heard = watched(trapped, worker)
-        assert "worker_stuck" in {answer.json.get("code") for answer in heard}
+        responses = watch_readiness(trapped, worker)
+        assert "worker_stuck" in {answer.json.get("code") for answer in responses}
         assert {victim.result(TIMEOUT).json["code"] for victim in victims} == {"worker_replaced"}
     assert gauge(trapped, "goldfish_workers_stuck_total") == stuck + 1
     assert gauge(trapped, "goldfish_worker_restarts_total") == restarts + 1

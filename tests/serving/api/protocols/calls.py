@@ -64,9 +64,9 @@ def binary(image: bytes) -> bytes:
     return head.ljust(300) + struct.pack("<I", len(image)) + image
 
 
-def floats(answer: RawResponse) -> list[float]:
+def floats(response: RawResponse) -> list[float]:
     """The binary output after the document of a response."""
-    return list(struct.unpack("<3f", answer.body[int(answer.headers[HEADER.lower()]) :]))
+    return list(struct.unpack("<3f", response.body[int(response.headers[HEADER.lower()]) :]))
 
 
 CALLS = {

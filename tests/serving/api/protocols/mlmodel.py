@@ -12,5 +12,5 @@ def mlmodel() -> bytes:
         model_uuid=None,
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary)])),
     )
-    model.add_flavor("python_function", loader_module="serving.artifact.pyfunc", python_version="3.11")
+    model.add_flavor("python_function", loader_module="serving.pyfunc", python_version="3.11")
     return str(model.to_yaml()).encode()

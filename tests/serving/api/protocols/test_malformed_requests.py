@@ -339,19 +339,19 @@ def check(server: Server, case: Case) -> RawResponse:
     """Sends it, then a valid request on the same connection; returns the first response."""
     with server.connect() as connection:
         connection.sendall(case.request)
-        answer = read(connection)
-        assert answer.status == case.status, answer.body
-        assert not answer.closed
+        response = read(connection)
+        assert response.status == case.status, response.body
+        assert not response.closed
         good = CALLS["open inference"]
         connection.sendall(good.request(RED))
         assert max(good.read(read(connection))) > 0.9
-    assert_error_format(case.request.split()[1].decode("latin-1"), answer, case.code)
-    return answer
+    assert_error_format(case.request.split()[1].decode("latin-1"), response, case.code)
+    return response
 
 
-def assert_error_format(path: str, answer: RawResponse, code: str) -> None:
+def assert_error_format(path: str, response: RawResponse, code: str) -> None:
     """Asserts the error format of the path's protocol, with a sentence and a code but no internals."""
-    problem = answer.json
+    problem = response.json
     if path.startswith(("/invocations", "/ping", "/health")):
         sentence = problem["message"]
         assert problem["error_code"].isupper()
@@ -359,14 +359,14 @@ def assert_error_format(path: str, answer: RawResponse, code: str) -> None:
         sentence = problem["error"]
     else:
         sentence = problem["detail"]
-        assert answer.headers["content-type"] == "application/problem+json"
+        assert response.headers["content-type"] == "application/problem+json"
     if "detail" not in problem:
-        assert answer.headers["content-type"] == "application/json"
+        assert response.headers["content-type"] == "application/json"
     assert sentence[0].isupper()
     assert sentence.endswith((".", "?"))
     assert problem["code"] == code or not code
-    assert problem["request_id"] == answer.headers["x-request-id"]
-    assert b"Traceback" not in answer.body
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert b"Traceback" not in response.body
 
 
 @pytest.mark.parametrize("name", OPEN_INFERENCE)
@@ -411,9 +411,9 @@ def test_a_document_that_is_not_unicode_is_malformed(protocol_server: Server, na
         "at the end": document.data + b"\xff",
         "within": document.data[:1] + b"\xff" + document.data[1:],
     }
-    for place, answer in ask_all(protocol_server, name, bodies).items():
-        assert (answer.status, answer.json["code"]) == (400, DATA), (place, answer.body)
-        assert_error_format(document.path, answer, DATA)
+    for place, response in ask_all(protocol_server, name, bodies).items():
+        assert (response.status, response.json["code"]) == (400, DATA), (place, response.body)
+        assert_error_format(document.path, response, DATA)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -430,10 +430,10 @@ def test_no_document_causes_a_server_error(protocol_server: Server, name: str) -
         for place, body in with_value(document, value).items()
     }
     bodies |= {f"cut at {size}": document[:size] for size in range(0, len(document), 7)}
-    for place, answer in ask_all(protocol_server, name, bodies).items():
-        assert answer.status in (200, 400, 415), (place, answer.body)
-        if answer.status != 200:
-            assert_error_format(TEXTS[name].path, answer, "")
+    for place, response in ask_all(protocol_server, name, bodies).items():
+        assert response.status in (200, 400, 415), (place, response.body)
+        if response.status != 200:
+            assert_error_format(TEXTS[name].path, response, "")
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -443,8 +443,8 @@ def test_others(protocol_server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_encodings(protocol_server: Server, name: str) -> None:
-    answer = check(protocol_server, ENCODINGS[name])
-    assert ("accept-encoding" in answer.headers) == (answer.status == 415)
+    response = check(protocol_server, ENCODINGS[name])
+    assert ("accept-encoding" in response.headers) == (response.status == 415)
 
 
 @pytest.mark.parametrize("name", NOWHERE)
@@ -483,13 +483,13 @@ def test_options_and_head(protocol_server: Server) -> None:
         *((INFER, "OPTIONS, POST"), ("/v2", "GET, HEAD, OPTIONS"), (PREDICT, "OPTIONS, POST")),
         *(("/invocations", "OPTIONS, POST"), ("/ping", "GET, HEAD, OPTIONS")),
     ):
-        answer = protocol_server.session.options(protocol_server.url + path, timeout=20)
-        assert (answer.status_code, answer.content) == (200, b"")
-        assert sorted(answer.headers["Allow"].split(", ")) == allowed.split(", ")
+        response = protocol_server.session.options(protocol_server.url + path, timeout=20)
+        assert (response.status_code, response.content) == (200, b"")
+        assert sorted(response.headers["Allow"].split(", ")) == allowed.split(", ")
     for path in ("/v2/health/ready", f"/v2/models/{MODEL}", f"/v1/models/{MODEL}", "/ping"):
-        asked = protocol_server.session.head(protocol_server.url + path, timeout=20)
-        assert (asked.status_code, asked.content) == (200, b"")
-        assert int(asked.headers["Content-Length"]) == len(protocol_server.get(path).content)
+        head_response = protocol_server.session.head(protocol_server.url + path, timeout=20)
+        assert (head_response.status_code, head_response.content) == (200, b"")
+        assert int(head_response.headers["Content-Length"]) == len(protocol_server.get(path).content)
 
 
 @pytest.mark.parametrize(
@@ -514,8 +514,8 @@ def test_of_a_member_that_comes_twice_the_last_counts(protocol_server: Server) -
         ("/invocations", f'{{"inputs": ["{blue}"], "inputs": ["{B64}"]}}'),
         (PREDICT, f'{{"instances": [{{"b64": "{blue}", "b64": "{B64}"}}]}}'),
     ):
-        answer = protocol_server.post(path, data=body, headers={"Content-Type": "application/json"})
-        first = answer.json()["predictions"][0][0]
+        response = protocol_server.post(path, data=body, headers={"Content-Type": "application/json"})
+        first = response.json()["predictions"][0][0]
         assert first == pytest.approx(0.96, abs=0.01) if path == PREDICT else first["label"] == "red"
 
 

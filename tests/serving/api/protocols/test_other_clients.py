@@ -103,9 +103,9 @@ def test_mlflow_client_waits_and_asks_for_the_version(scoring: Any) -> None:  # 
     ids=["frame", "frame without names", "list", "array", "instances", "inputs", "rows", "lines"],
 )
 def test_mlflow_client_invokes(scoring: Any, data: Any) -> None:  # noqa: ANN401
-    answer = scoring.invoke(data)
-    assert [scores[0]["label"] for scores in answer["predictions"]] == ["red", "blue"]
-    assert list(answer.get_predictions().shape) == [2, 3]
+    response = scoring.invoke(data)
+    assert [scores[0]["label"] for scores in response["predictions"]] == ["red", "blue"]
+    assert list(response.get_predictions().shape) == [2, 3]
 
 
 def test_mlflow_client_passes_parameters(scoring: Any) -> None:  # noqa: ANN401
@@ -170,8 +170,8 @@ def test_sagemaker(protocol_server: Server, kind: str) -> None:
 def test_vertex_ai(protocol_server: Server) -> None:
     assert protocol_server.get("/vertex/health").status_code == 200
     body = {"instances": [{"b64": b64(RED)}, {"b64": b64(BLUE)}], "parameters": {"top": 1}}
-    answer = protocol_server.post("/vertex/predict", json=body).json()
-    assert [[score["label"] for score in scores] for scores in answer["predictions"]] == [["red"], ["blue"]]
+    response = protocol_server.post("/vertex/predict", json=body).json()
+    assert [[score["label"] for score in scores] for scores in response["predictions"]] == [["red"], ["blue"]]
 
 
 # TensorFlow Serving: the commands of its documentation, with this model's name and this server's URL.

@@ -40,26 +40,26 @@ def pyfunc(protocol_server: Server) -> Any:  # noqa: ANN401  (MLflow's own)
 def test_every_protocol_returns_the_predictions_of_the_predictor(
     protocol_server: Server, predictor: Predictor, name: str, image: bytes
 ) -> None:
-    answer = ask(protocol_server, CALLS[name].request(image))
-    assert answer.status == 200, answer.body
+    response = ask(protocol_server, CALLS[name].request(image))
+    assert response.status == 200, response.body
     # Only /predict rounds, to six digits.
-    assert CALLS[name].read(answer) == pytest.approx(predictor.classify(image).tolist(), abs=5e-7)
+    assert CALLS[name].read(response) == pytest.approx(predictor.classify(image).tolist(), abs=5e-7)
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_response_has_the_digest(protocol_server: Server, name: str) -> None:
-    answer = ask(protocol_server, CALLS[name].request(IMAGES[0]))
+    response = ask(protocol_server, CALLS[name].request(IMAGES[0]))
     digest = Bundle.open(protocol_server.folder / "models/colours/bundle").digest
-    assert answer.headers["x-model-digest"] == digest
-    assert answer.headers["x-request-id"]
-    assert "inference;dur=" in answer.headers["server-timing"]
-    assert digest.encode() in answer.body or not name.startswith("open inference")
+    assert response.headers["x-model-digest"] == digest
+    assert response.headers["x-request-id"]
+    assert "inference;dur=" in response.headers["server-timing"]
+    assert digest.encode() in response.body or not name.startswith("open inference")
 
 
 def test_mlflow_loads_the_bundle_and_predicts_the_same(protocol_server: Server, pyfunc: Any) -> None:  # noqa: ANN401
     body = {"dataframe_split": {"columns": ["image"], "data": [[base64(image)] for image in IMAGES]}}
-    answer = protocol_server.post("/invocations", json=body).json()
-    assert answer == {"predictions": pyfunc.predict(IMAGES)}
+    response = protocol_server.post("/invocations", json=body).json()
+    assert response == {"predictions": pyfunc.predict(IMAGES)}
 
 
 def test_pyfunc_accepts_base64_and_pillow_images_and_refuses_paths(pyfunc: Any) -> None:  # noqa: ANN401

@@ -29,6 +29,6 @@ def test_line_works(protocol_server: Server, tmp_path: Path, line: str) -> None:
     here = line.replace("localhost:5000", protocol_server.url).replace("models/digits", "models/colours")
     script = "\n".join(["digit=digit.png", LINES[0], here.replace("curl ", "curl -s ", 1)])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    answer = json.loads(done.stdout)
-    assert "0.96" in json.dumps(answer)
+    response = json.loads(done.stdout)
+    assert "0.96" in json.dumps(response)
     assert "error" not in done.stdout

@@ -95,16 +95,16 @@ def test_repository(client: Any) -> None:  # noqa: ANN401
 def test_images(client: Any, binary_in: bool, binary_out: bool, column: bool) -> None:  # noqa: ANN401
     given = encoded(RED, GREEN, BLUE, binary=binary_in, column=column)
     result = client.infer(MODEL, [given], outputs=wanted(binary_data=binary_out))
-    answers = result.as_numpy(OUTPUT)
-    assert (answers.dtype, answers.shape) == (np.float32, (3, 3))
-    assert answers == pytest.approx(ANSWERS, abs=1e-3)
+    responses = result.as_numpy(OUTPUT)
+    assert (responses.dtype, responses.shape) == (np.float32, (3, 3))
+    assert responses == pytest.approx(ANSWERS, abs=1e-3)
 
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_tensors(client: Any, binary: bool) -> None:  # noqa: ANN401
-    answers = client.infer(TENSOR, [pixels(PIXELS, binary)]).as_numpy(OUTPUT)
+    responses = client.infer(TENSOR, [pixels(PIXELS, binary)]).as_numpy(OUTPUT)
     # Exactly equal: the same pixels as an encoded image.
-    assert (answers == client.infer(MODEL, [encoded(RED, GREEN, BLUE)]).as_numpy(OUTPUT)).all()
+    assert (responses == client.infer(MODEL, [encoded(RED, GREEN, BLUE)]).as_numpy(OUTPUT)).all()
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
@@ -119,10 +119,10 @@ def test_compression(client: Any, algorithm: str, binary: bool) -> None:  # noqa
     assert result.as_numpy(OUTPUT) == pytest.approx(ANSWERS, abs=1e-3)
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 2), (3, 3), (1000, 3)])
+@pytest.mark.parametrize(("requested", "given"), [(1, 1), (2, 2), (3, 3), (1000, 3)])
 @pytest.mark.parametrize("binary", [False, True])
-def test_classification(client: Any, asked: int, given: int, binary: bool) -> None:  # noqa: ANN401
-    outputs = wanted(class_count=asked, binary_data=binary)
+def test_classification(client: Any, requested: int, given: int, binary: bool) -> None:  # noqa: ANN401
+    outputs = wanted(class_count=requested, binary_data=binary)
     rows = client.infer(MODEL, [encoded(BLUE, RED)], outputs=outputs).as_numpy(OUTPUT)
     assert rows.shape == (2, given)
     for row, best in zip(rows, ("blue", "red"), strict=True):

@@ -1,4 +1,4 @@
-"""Collects the files of one model for the container image: `python -m serving.artifact.image_contents DIR`.
+"""Collects the files of a model for the container image: `python -m serving.artifact.container_contents`.
 
 Finds pin and bundle as the server does. Writes `DIR/pins/`, `DIR/models/` with the bundle's serving files,
 and `DIR/reports/` if there are metrics of its digest.

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept connections", "a connection each"])
 @pytest.mark.parametrize("drain", [0, 0.2])
-def test_nobody_is_lost(folder: Path, kept: bool, drain: float) -> None:
+def test_no_request_is_lost(folder: Path, kept: bool, drain: float) -> None:
     seen = stop(folder, [kept] * CLIENTS, drain)
     assert seen["answered"] > CLIENTS
     assert (seen["lost"], seen["how"]) == (0, [])

@@ -15,9 +15,9 @@ from PIL import ExifTags, Image
 from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH
-from serving.artifact.pyfunc import ImageClassifier, _load_pyfunc
 from serving.errors import BundleError, GoldenMismatch, ImageUnrecognised, InputUnsupported
 from serving.model.predictor import Predictor
+from serving.pyfunc import ImageClassifier, _load_pyfunc
 from tests.serving.bundles import (
     COLOURS,
     SIZE,
@@ -119,7 +119,7 @@ def test_golden_answers(bundle: Path, off: float, holds: bool) -> None:
     if holds:
         assert predictor.check_golden() == pytest.approx(abs(off) * TOLERANCE, abs=1e-6)
     else:
-        with pytest.raises(GoldenMismatch, match=r"golden/0\.png is not answered as recorded"):
+        with pytest.raises(GoldenMismatch, match=r"golden/0\.png does not give the recorded probabilities"):
             predictor.check_golden()
 
 
