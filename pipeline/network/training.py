@@ -12,7 +12,7 @@ from dvclive.keras import DVCLiveCallback
 from tqdm import tqdm
 
 from pipeline.network.backend import keras
-from pipeline.network.reproducible import RoundedAdam
+from pipeline.network.reproducible import RoundedAdam, float64
 from pipeline.params import Augment, Finetune, Scratch, Training
 from serving.model.decoder import Pixels, Preprocessing, decode
 
@@ -114,9 +114,16 @@ def describe_imbalance(dataset: Dataset, labels: list[str], settings: Scratch | 
     return f"unbalanced: {ratio}; images {treatment} (build.class_weights: {setting})"
 
 
-def fit(network: Any, settings: Scratch | Finetune, train: Dataset, valid: Dataset, curves: Path) -> None:  # noqa: ANN401
-    """Trains `network` in place and writes the learning curves as TSV files to `curves/{train,eval}/`."""
-    with Live(str(curves), save_dvc_exp=False, dvcyaml=None) as live:
+def fit(
+    network: Any,  # noqa: ANN401
+    settings: Scratch | Finetune,
+    train: Dataset,
+    valid: Dataset,
+    curves: Path,
+) -> None:
+    """Trains a float64 `network` in place and writes the learning curves to `curves/{train,eval}/*.tsv`."""
+    # Losses and learning rates in float32 would differ between CPUs in digits that the optimizer sees.
+    with Live(str(curves), save_dvc_exp=False, dvcyaml=None) as live, float64():
         if isinstance(settings, Scratch):
             _train_phase(network, settings, settings.training, train, valid, live)
             return
@@ -163,7 +170,7 @@ def _train_phase(
 
 
 class _PhaseCallback(DVCLiveCallback):  # type: ignore[misc]
-    """DVCLive's callback, except that a second training phase continues the curves, and values are rounded."""
+    """DVCLive's callback, except that a second phase continues the curves, and values are rounded."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes one point of each curve."""

@@ -26,7 +26,11 @@ ADAPTERS = {
         "pipeline/registry/mlflow_registry.py",
         "pipeline/registry/mlflow_version.py",
     },
-    "onnx": {"pipeline/onnx/keras_to_onnx.py", "pipeline/onnx/quantisation.py"},
+    "onnx": {
+        "pipeline/onnx/keras_to_onnx.py",
+        "pipeline/onnx/quantisation.py",
+        "pipeline/project/weight_files.py",
+    },
     "onnxruntime": {"pipeline/onnx/quantisation.py", "serving/model/predictor.py"},
     "sklearn": {"pipeline/data/sources.py"},
     "matplotlib": {
