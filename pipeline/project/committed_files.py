@@ -22,11 +22,11 @@ class FileDifference:
 
 def differences_from_commit(folder: Path, *paths: str) -> Iterator[FileDifference]:
     """The changed, missing and new files below `paths` of a working tree, compared with HEAD."""
-    changed = git(folder, "diff", "--name-only", "--no-renames", "-z", "HEAD", "--", *paths)
+    changed = git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--", *paths)
     new = git(folder, "ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
     for name in sorted({*changed.decode().split("\0"), *new.decode().split("\0")} - {""}):
         path = folder / name
-        expected = None if name in new.decode().split("\0") else git(folder, "show", f"HEAD:{name}")
+        expected = None if name in new.decode().split("\0") else git(folder, "show", f"HEAD:./{name}")
         how = describe_difference(name, expected, path.read_bytes() if path.is_file() else None)
         yield FileDifference(name, how or "has other permissions")
 

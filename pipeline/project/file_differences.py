@@ -25,7 +25,7 @@ def describe_difference(name: str, expected: bytes | None, found: bytes | None) 
     try:
         return describe(expected, found)
     # A damaged file: its bytes are compared instead.
-    except (ValueError, KeyError, OSError, yaml.YAMLError):
+    except (ValueError, OSError, yaml.YAMLError):
         return describe_bytes(expected, found)
 
 

@@ -33,8 +33,9 @@ def rebuild(layout: Layout) -> None:
     if missing := missing_photos(layout):
         raise PhotosMissing(layout.model, missing)
     with TemporaryDirectory(prefix="goldfish-rebuild-") as temporary:
-        clone = Path(temporary) / "project"
-        pin = prepare_clone(layout, clone)
+        clone = clone_commit(Path(temporary) / "clone")
+        pin = committed_pin(layout, clone)
+        add_photos(layout, clone)
         commit = git(clone, "rev-parse", "HEAD").decode().strip()[:10]
         dvc_repro("--force", f"evaluate@{layout.model}", folder=clone)
         bundle = Bundle.open(clone / layout.bundle)
@@ -52,12 +53,17 @@ def rebuild(layout: Layout) -> None:
         )
 
 
-def prepare_clone(layout: Layout, clone: Path) -> Pin:
-    """Clones HEAD, adds the photos that git does not have, and returns the committed pin.
+def clone_commit(target: Path) -> Path:
+    """Clones HEAD; returns the project's folder in it, which may be a part of a larger repository."""
+    root, prefix = (
+        git(Path(), "rev-parse", option).decode().strip() for option in ("--show-toplevel", "--show-prefix")
+    )
+    git(Path(), "clone", "--quiet", "--no-tags", root, str(target))
+    return target / prefix
 
-    Raises `CommitBuildsAnother` if this commit's reports describe another bundle than the one it pins.
-    """
-    git(Path.cwd(), "clone", "--quiet", "--no-tags", str(Path.cwd()), str(clone))
+
+def committed_pin(layout: Layout, clone: Path) -> Pin:
+    """The pin of the last commit; raises `CommitBuildsAnother` if its reports describe another bundle."""
     if not (clone / layout.pin).exists():
         raise PinMissing(layout.pin, "the last commit pins nothing; `make run`, then commit the pin")
     pin = Pin.read(clone / layout.pin)
@@ -65,9 +71,13 @@ def prepare_clone(layout: Layout, clone: Path) -> Pin:
         described = str(read_json(clone / layout.metrics).get("digest"))
         if described != pin.digest:
             raise CommitBuildsAnother(layout.pin, pin.digest, layout.metrics, described)
+    return pin
+
+
+def add_photos(layout: Layout, clone: Path) -> None:
+    """Adds the files of `data/raw/<model>` that git does not have."""
     if layout.raw.is_dir():
         shutil.copytree(layout.raw, clone / layout.raw, copy_function=_add_file, dirs_exist_ok=True)
-    return pin
 
 
 def _add_file(source: str, target: str) -> None:
