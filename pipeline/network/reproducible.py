@@ -45,6 +45,11 @@ def float64() -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def cosine_decay(learning_rate: float, steps: int) -> Any:  # noqa: ANN401
+    """Keras's cosine decay in float64; for a Python float it would compute in float32."""
+    return keras.optimizers.schedules.CosineDecay(np.float64(learning_rate), steps)
+
+
 class RoundedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Adam on rounded gradients."""
 
@@ -71,6 +76,12 @@ def gradient_step(gradient: Any) -> Any:  # noqa: ANN401
     exponent = tf.bitwise.right_shift(bits, FRACTION_BITS) - EXPONENT_OFFSET
     power = tf.maximum(exponent - GRADIENT_BITS, FINEST_GRADIENT)
     return tf.bitcast(tf.bitwise.left_shift(power + EXPONENT_OFFSET, FRACTION_BITS), tf.float64)
+
+
+def fits_float32(network: Any) -> bool:  # noqa: ANN401
+    """Whether all weights are finite, also as float32."""
+    largest = float(np.finfo(np.float32).max)
+    return all(bool((np.abs(weight) <= largest).all()) for weight in network.get_weights())
 
 
 def rounded_weights(network: Any) -> list[npt.NDArray[np.float64]]:  # noqa: ANN401

@@ -12,7 +12,7 @@ from dvclive.keras import DVCLiveCallback
 from tqdm import tqdm
 
 from pipeline.network.backend import keras
-from pipeline.network.reproducible import RoundedAdam, float64
+from pipeline.network.reproducible import RoundedAdam, cosine_decay, float64
 from pipeline.params import Augment, Finetune, Scratch, Training
 from serving.model.decoder import Pixels, Preprocessing, decode
 
@@ -147,7 +147,7 @@ def _train_phase(
     live: Live,
 ) -> None:
     batches = Batches(train, settings.batch, settings.augment, settings.seed)
-    rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, len(batches) * training.epochs)
+    rate = cosine_decay(training.learning_rate, len(batches) * training.epochs)
     # Compiles a second model around the same layers; the first, which is saved, stays without an optimizer.
     trained = keras.Model(network.input, network.output)
     trained.compile(

@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from pipeline import params
 from pipeline.command_line import run_stage
 from pipeline.environment import Environment
@@ -20,7 +18,7 @@ from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
-from pipeline.network.reproducible import float64, rounded_weights
+from pipeline.network.reproducible import fits_float32, float64, rounded_weights
 from serving.artifact.bundle import Label
 from serving.artifact.files import to_json
 from serving.model.decoder import Preprocessing
@@ -75,7 +73,7 @@ def train(
             print(f"build {prepared.name}: {note}")
         log = Path(folder) / "live"
         training.fit(trained, settings, datasets["train"], datasets["valid"], log)
-        if not all(np.isfinite(weights).all() for weights in trained.get_weights()):
+        if not fits_float32(trained):
             raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
