@@ -105,18 +105,17 @@ def test_a_training_that_diverges_is_found(
 
 
 def small_network(size: int) -> Any:  # noqa: ANN401
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((size, size, 3), dtype="uint8"),
-            layers.Rescaling(1 / 127.5, offset=-1),
-            layers.Conv2D(8, 3, strides=2, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(6),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(3, activation="softmax"),
-        ]
-    )
+    image = value = keras.Input((size, size, 3), dtype="uint8")
+    for layer in (
+        keras.layers.Rescaling(1 / 127.5, offset=-1),
+        keras.layers.Conv2D(8, 3, strides=2, use_bias=False),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(6),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3, activation="softmax"),
+    ):
+        value = layer(value)
+    return keras.Model(image, value)
 
 
 def trained(pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float64]]:
