@@ -27,6 +27,7 @@ ADAPTERS = {
         "pipeline/registry/mlflow_version.py",
     },
     "onnx": {
+        "pipeline/onnx/double_precision.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
         "pipeline/project/weight_files.py",
