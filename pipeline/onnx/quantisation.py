@@ -41,8 +41,8 @@ HEAD_OPERATORS = ["Gemm", "MatMul"]
 # Images whose values of all layers are in memory at once: 60 MB an image of 224 x 224 pixels.
 CHUNK_SIZE = 4
 # Ranges are rounded to this number of mantissa bits: the last digits of sums depend on the CPU, and the bytes
-# of the graph must not. They are computed in float64: in float32 the 204 limits of `digits` would be wrong by up
-# to 6e-7, and one model in 300 would have a limit that is rounded the other way.
+# of the graph must not. They are computed in float64: in float32 the 204 limits of `digits` would be wrong by
+# up to 6e-7, and one model in 300 would have a limit that is rounded the other way.
 MANTISSA_BITS = 8
 
 

@@ -187,7 +187,7 @@ def test_a_training_in_which_rounding_fails_is_rare(digits: Path, tmp_path: Path
     epochs, every = settings_of_digits().training.epochs, 15
     one, other = (
         sample(tmp_path, digits, name, epochs, every, **variables)
-        for name, variables in (("one", {"THREADS": "2"}), ("other", {"THREADS": "3", **OTHER_KERNELS}))
+        for name, variables in (("one", {"THREADS": "2"}), ("other", {"THREADS": "1", **OTHER_KERNELS}))
     )
     assert one[0] == other[0]
     before, now = (np.load(file) for _, file in (one, other))
