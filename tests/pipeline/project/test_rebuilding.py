@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import h5py
 import pytest
 
 from pipeline.errors import CommitBuildsAnother, RebuildDiffers
@@ -13,6 +14,7 @@ from pipeline.files import sha256_of
 from pipeline.layout import Layout
 from pipeline.project import rebuilding
 from serving.artifact.bundle import Bundle
+from serving.artifact.files import to_json
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing
 from tests.pipeline.projects import Project
@@ -40,7 +42,7 @@ class Builds:
             document = json.loads(manifest.read_bytes())
             for name, entry in document["files"].items():
                 entry["sha256"] = sha256_of(folder / LAYOUT.bundle / name)
-            manifest.write_text(json.dumps(document))
+            manifest.write_bytes(to_json(document))
 
 
 @pytest.fixture
@@ -76,8 +78,6 @@ def test_what_differs_is_listed(builds: Builds, capsys: pytest.CaptureFixture[st
 
 
 def with_another_weight(archive: bytes) -> bytes:
-    import h5py
-
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         members = {name: opened.read(name) for name in opened.namelist()}
     weights = io.BytesIO(members["model.weights.h5"])
