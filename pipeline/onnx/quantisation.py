@@ -38,7 +38,7 @@ PERCENTILE = 99.999
 QUANTISED_OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "Pad"]
 # Operators of the last layer; their output, the input of the softmax, is not quantised.
 HEAD_OPERATORS = ["Gemm", "MatMul"]
-# Images whose values of all layers are in memory at once: 60 MB an image of 224 x 224 pixels.
+# Images whose values of all layers are in memory at once: 120 MB an image of 224 x 224 pixels.
 CHUNK_SIZE = 4
 # Ranges are rounded to this number of mantissa bits: the last digits of sums depend on the CPU, and the bytes
 # of the graph must not. They are computed in float64: in float32 the 204 limits of `digits` would be wrong by
