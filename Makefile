@@ -68,6 +68,10 @@ REMOTE = $(if $(DVC_REMOTE),dvc remote add --local --quiet --force --default giv
 bundle: $(VENV)/.pipeline ## fetch or rebuild the pinned bundle: make bundle [MODEL=digits] [STAND_IN=yes]
 	@$(REMOTE) python -m pipeline fetch "$(MODEL)" $(if $(STAND_IN),--stand-in)
 
+.PHONY: rebuild
+rebuild: $(VENV)/.pipeline ## build the last commit again from nothing and compare with the pin: make rebuild [MODEL=digits]
+	@python -m pipeline rebuild "$(MODEL)"
+
 .PHONY: pinned
 pinned: ## print whether the pin is unchanged since the last commit, for CI: pinned=true or pinned=false
 	@git diff --quiet HEAD -- pins/$(MODEL).json && echo pinned=true || echo pinned=false

@@ -43,8 +43,8 @@ TRAINED = "MobileNetV2, ImageNet weights"
 PHOTOS = "datasets/bc69043e2862758a1906c6a24a792bb28c6bb2ff.zip"
 # Photos for BatchNorm and calibration, and others to compare on.
 CALIBRATION, COMPARED = 8, 8
-# The largest difference of probabilities that rounding of float32 explains; random weights amplify it. A graph
-# that is wrong differs as much as answers for different photos do.
+# The largest difference of probabilities that rounding of float32 explains; random weights amplify it. A
+# graph that is wrong differs as much as answers for different photos do.
 MAX_DIFFERENCE = 1e-3
 COLUMNS = ("network", "pixels", "parameters", "Keras and ONNX", "to ONNX", "to 8 bits", "error of 8 bits")
 

@@ -126,6 +126,13 @@ def _fetch(options: argparse.Namespace) -> None:
     fetch_pinned(Layout(options.model), options.stand_in)
 
 
+def _rebuild(options: argparse.Namespace) -> None:
+    """build the last commit again from nothing, in a temporary clone, and compare with the pin"""
+    from pipeline.project.rebuilding import rebuild
+
+    rebuild(Layout(options.model))
+
+
 def _repair(options: argparse.Namespace) -> int:
     """repair registry, alias and pin after a copy, a move or lost files; list what cannot be repaired"""
     from pipeline.project.repair import RepairStatus, repair
@@ -181,8 +188,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _inspect, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _repair,
-    _remove, _rename, _reproduce, _stale, _report,
+    _run, _inspect, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _rebuild,
+    _repair, _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
 

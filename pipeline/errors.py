@@ -46,6 +46,8 @@
     ├── VersionMissing             the registry has no such version
     ├── VersionDamaged             the registry's files do not match the digest
     ├── PinnedUnavailable          the pinned bundle can be neither fetched nor rebuilt
+    ├── CommitBuildsAnother        a commit pins another bundle than its code builds
+    ├── RebuildDiffers             a model that was built again is not the pinned one
     ├── HistoryShallow             a shallow clone lacks a part of the pin's history
     ├── ChainBroken                a link between data and pin does not match
     ├── RepositoryMissing          the project is not a git repository with a commit
@@ -441,6 +443,25 @@ class PinnedUnavailable(PipelineError):
             f"{pin} names {digest}, which cannot be obtained here. Tried:{listed}\n"
             "Name a registry that has it in MLFLOW_TRACKING_URI; or `dvc push` it from where it was built, "
             "and name that remote in DVC_REMOTE."
+        )
+
+
+class CommitBuildsAnother(PipelineError):
+    def __init__(self, pin: Path, pinned: str, metrics: Path, described: str) -> None:
+        super().__init__(
+            f"The last commit cannot be compared with its pin: {pin} names {pinned[:12]}, and {metrics} "
+            f"describes {described[:12]}, as after a rollback. Check out the commit that built the pinned "
+            f"one (`git log {pin}`) and run this there."
+        )
+
+
+class RebuildDiffers(PipelineError):
+    def __init__(self, model: str, commit: str, pinned: str, found: str, files: int) -> None:
+        digest = "with its digest" if pinned == found else f"with the digest {found[:12]}"
+        super().__init__(
+            f"different: {model} {pinned[:12]}, built again from commit {commit}, came out {digest}; "
+            f"{files} file{'s' * (files > 1)} differ{'s' * (files == 1)}, see above. If `python -m pipeline "
+            "stale` finds dvc.lock out of date, that is why."
         )
 
 

@@ -8,7 +8,8 @@ from pipeline.evaluation.batch_prediction import Predictions
 from pipeline.evaluation.gate_refusals import refusal_reasons
 from pipeline.markdown import plain_text
 
-# Digits of figures that are kept in git: float32 sums of another CPU differ in the seventh digit.
+# Digits of figures that are kept in git. 8-bit graphs give the same probabilities on all CPUs; the float32
+# sums of other graphs differ in the seventh digit.
 DIGITS = 5
 
 

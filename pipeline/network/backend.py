@@ -1,13 +1,13 @@
 """Imports TensorFlow and Keras, configured for reproducible results. Import both from here.
 
-Findings about reproducibility (`tests/pipeline/project/test_run.py` verifies the first):
-- On one kind of machine, training gives the same bits for any number of cores, because the number of threads,
-  which determines how sums are split, is fixed.
+Findings about reproducibility:
+- The number of threads determines how sums are split, so it is fixed: one kind of CPU then gives the same
+  bits for any number of cores.
 - oneDNN selects kernels by CPU features. TensorFlow's use of it is off, and the part that matrix products
   cannot do without is limited to AVX2.
 - Remaining: Eigen uses `rsqrtps` and `rcpps`, whose last bits depend on the CPU, and block sizes derived from
-  the CPU's caches. An emulated Haswell differed in BatchNorm, softmax and two of five matrix products. So
-  another kind of CPU may train an equally good model with another digest.
+  the CPU's caches. In float32 an emulated Haswell differed in BatchNorm, softmax and two of five matrix
+  products. `pipeline/network/reproducible.py` removes what is left of this in training.
 """
 
 import ctypes

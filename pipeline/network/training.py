@@ -12,11 +12,14 @@ from dvclive.keras import DVCLiveCallback
 from tqdm import tqdm
 
 from pipeline.network.backend import keras
+from pipeline.network.reproducible import RoundedAdam, cosine_decay, float64
 from pipeline.params import Augment, Finetune, Scratch, Training
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 # Ratio of the largest to the smallest class from which the classes are reported as unbalanced.
 IMBALANCE_RATIO = 2
+# Decimals of losses and accuracies in the training curves; further ones differ between CPUs.
+CURVE_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,16 @@ def describe_imbalance(dataset: Dataset, labels: list[str], settings: Scratch | 
     return f"unbalanced: {ratio}; images {treatment} (build.class_weights: {setting})"
 
 
-def fit(network: Any, settings: Scratch | Finetune, train: Dataset, valid: Dataset, curves: Path) -> None:  # noqa: ANN401
-    """Trains `network` in place and writes the learning curves as TSV files to `curves/{train,eval}/`."""
-    with Live(str(curves), save_dvc_exp=False, dvcyaml=None) as live:
+def fit(
+    network: Any,  # noqa: ANN401
+    settings: Scratch | Finetune,
+    train: Dataset,
+    valid: Dataset,
+    curves: Path,
+) -> None:
+    """Trains a float64 `network` in place and writes the learning curves to `curves/{train,eval}/*.tsv`."""
+    # Losses and learning rates in float32 would differ between CPUs in digits that the optimizer sees.
+    with Live(str(curves), save_dvc_exp=False, dvcyaml=None) as live, float64():
         if isinstance(settings, Scratch):
             _train_phase(network, settings, settings.training, train, valid, live)
             return
@@ -137,11 +147,11 @@ def _train_phase(
     live: Live,
 ) -> None:
     batches = Batches(train, settings.batch, settings.augment, settings.seed)
-    rate = keras.optimizers.schedules.CosineDecay(training.learning_rate, len(batches) * training.epochs)
+    rate = cosine_decay(training.learning_rate, len(batches) * training.epochs)
     # Compiles a second model around the same layers; the first, which is saved, stays without an optimizer.
     trained = keras.Model(network.input, network.output)
     trained.compile(
-        keras.optimizers.Adam(rate),
+        RoundedAdam(rate),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,
@@ -160,7 +170,12 @@ def _train_phase(
 
 
 class _PhaseCallback(DVCLiveCallback):  # type: ignore[misc]
-    """DVCLive's callback, except that a second training phase continues the curves of the first."""
+    """DVCLive's callback, except that a second phase continues the curves, and values are rounded."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes one point of each curve."""
+        rounded = {name: round(float(value), CURVE_DECIMALS) for name, value in (logs or {}).items()}
+        super().on_epoch_end(epoch, rounded)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Does nothing: the `with` block in `fit` ends the recording."""

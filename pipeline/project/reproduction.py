@@ -5,6 +5,7 @@ run again: `dvc repro` alone fails without the photos, `dvc repro --allow-missin
 used for the other models, because it would also skip stages that a fresh clone has to run.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +42,14 @@ def reproduce_model(stage: str, model: str) -> None:
     return None
 
 
-def dvc_repro(*arguments: str) -> None:
-    """Runs `dvc repro`, whose output goes to the terminal."""
-    if code := subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], check=False).returncode:
-        raise CommandFailed(["dvc", "repro", *arguments], code)
+def dvc_repro(*arguments: str, folder: Path | None = None) -> None:
+    """Runs `dvc repro` in a folder; its output goes to the terminal."""
+    # DVC starts stages as `python`, which must be this interpreter.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    done = subprocess.run(command, check=False, cwd=folder, env={**os.environ, "PATH": path})
+    if done.returncode:
+        raise CommandFailed(["dvc", "repro", *arguments], done.returncode)
 
 
 def missing_photos(layout: Layout) -> Path | None:

@@ -7,6 +7,7 @@ from pipeline.environment import Environment
 from pipeline.errors import HistoryShallow, PhotosMissing
 from pipeline.layout import Layout
 from pipeline.project.git_repository import require_repository
+from pipeline.project.pin_guard import describe_machine_difference, differs_by_machine
 from pipeline.project.reproduction import missing_photos, reproduce_model
 from pipeline.project.run_summary import ExamplePrediction, format_summary
 from pipeline.project.starter_params import add_to_params
@@ -30,7 +31,11 @@ def run(model: str) -> None:
     registry = Registry.connect(Environment.read())
     # dvc.lock may record the registration in another registry than this one.
     version = ensure_registered(layout, registry)
-    pin = pin_unless_withdrawn(layout, registry, version)
+    if differs_by_machine(layout, version.digest):
+        print("", *describe_machine_difference(layout, version.digest), sep="\n")
+        pin = Pin.read(layout.pin)
+    else:
+        pin = pin_unless_withdrawn(layout, registry, version)
     example = classify_test_image(layout)
     print(format_summary(layout, pin, registry, example, time.perf_counter() - begin))
 

@@ -1,7 +1,7 @@
 """Makes the pinned bundle available on a machine that did not build it, such as a CI runner.
 
 Sources, in this order: the workspace, the MLflow registry, DVC's cache and remote, and a rebuild. A rebuild
-on another kind of CPU may have another digest, and is then not accepted.
+with another digest is not accepted: another version of the code, or a CPU without the same arithmetic.
 """
 
 import subprocess
@@ -26,7 +26,8 @@ def fetch_pinned(layout: Layout, stand_in: bool = False) -> Pin:
     """Makes the pinned bundle available to `make serve` and `make image`; returns the pin.
 
     If no source has it and a rebuild has another digest, raises `PinnedUnavailable`. With `stand_in` the
-    rebuilt bundle is pinned instead, in this workspace only: to try it, not to publish it.
+    rebuilt bundle is pinned instead, in this workspace only: to try it, not to publish it. Without the data
+    nothing can be built, so nothing can stand in either.
     """
     pin = Pin.read(layout.pin)
     tried: list[str] = []
@@ -42,14 +43,21 @@ def fetch_pinned(layout: Layout, stand_in: bool = False) -> Pin:
             continue
         print(f"{layout.model} {pin.digest[:12]} is here, by way of {source}")
         return pin
-    if not stand_in:
+    if not stand_in or not layout.bundle.exists():
         raise PinnedUnavailable(layout.pin, pin.digest, tried)
     return _pin_stand_in(layout, tried)
 
 
+def find_pinned(layout: Layout) -> Bundle:
+    """The pinned bundle, from the workspace or the registry: the search of a server that is started here.
+
+    Raises a `ServingError` if neither has it.
+    """
+    return find_release(msgspec.structs.replace(Settings.read(), model=layout.model)).bundle
+
+
 def _find_or_download(layout: Layout, _: Pin) -> None:
-    """Uses the same search as a server that is started here."""
-    find_release(msgspec.structs.replace(Settings.read(), model=layout.model))
+    find_pinned(layout)
 
 
 def _pull_from_dvc(layout: Layout, pin: Pin) -> None:

@@ -4,7 +4,7 @@ CI runs a pipeline whose committed lock is out of date and so renews the lock; a
 nothing. Only this comparison shows that the lock was not committed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,16 @@ def renewed_lock_entries(model: str) -> list[str]:
         if name in committed and name.endswith(f"@{model}")
         for change in _stage_changes(committed[name], stage)
     ]
+
+
+def has_committed_inputs(model: str, names: Sequence[str]) -> bool:
+    """Whether these stages of a model ran with the commands, code, raw data and params of the last commit."""
+    committed, current = _stages(git_history.read_file("HEAD", LOCK)), _stages(workspace_file(LOCK))
+    stages = [f"{name}@{model}" for name in names]
+    return all(
+        stage in committed and stage in current and not [*_stage_changes(committed[stage], current[stage])]
+        for stage in stages
+    )
 
 
 def _stage_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

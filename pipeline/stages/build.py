@@ -5,12 +5,12 @@ Writes `models/<model>/build/`: `model.keras` (uint8 in, probabilities out, cano
 `preprocessing.json`, `training/` (learning curves) and `weights.json` (the published weights, if any).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
 
 from pipeline import params
 from pipeline.command_line import run_stage
@@ -22,6 +22,7 @@ from pipeline.importing.imported_model import build_imported
 from pipeline.layout import Layout
 from pipeline.network import architectures, imagenet, keras_archive, training
 from pipeline.network.backend import keras
+from pipeline.network.reproducible import fits_float32, float64, rounded_weights
 from pipeline.network.user_network import build_user_network
 from serving.artifact.bundle import Label
 from serving.artifact.files import to_json
@@ -57,12 +58,11 @@ def build_network(
     """Writes `model.keras`, with published weights or trained, `weights.json` and `training/` to `built`."""
     if isinstance(settings, params.Pretrained):
         labels = imagenet.fetch_labels(environment)
+        network = create_network(settings, layout, environment, len(labels), built)
     else:
         labels = [Label(name, name) for name in _class_names(layout.data_report)]
-        keras.utils.set_random_seed(settings.seed)
-    network = create_network(settings, layout, environment, len(labels), built)
-    if not isinstance(settings, params.Pretrained):
-        train(network, settings, layout.prepared, labels, preprocessing, built / "training")
+        create = partial(create_network, settings, layout, environment, len(labels), built)
+        network = train(create, settings, layout.prepared, labels, preprocessing, built / "training")
     write(built / layout.keras_model.name, keras_archive.to_bytes(network))
     print(f"build {layout.model}: {network.count_params():,} parameters, {len(labels)} classes")
     return labels
@@ -90,14 +90,21 @@ def create_network(
 
 
 def train(
-    network: Any,  # noqa: ANN401
+    create: Callable[[], Any],
     settings: params.Scratch | params.Finetune,
     prepared: Path,
     labels: list[Label],
     preprocessing: Preprocessing,
     curves: Path,
-) -> None:
-    """Trains the network on the images of `prepared`; writes the learning curves to `curves`."""
+) -> Any:  # noqa: ANN401
+    """Trains the network that `create` makes on the images of `prepared`; writes its curves to `curves`.
+
+    It is made twice: to be trained in float64, and to be saved, exported and served in float32.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    with float64():
+        trained = create()
+    trained.set_weights(rounded_weights(trained))
     names = [label.id for label in labels]
     with TemporaryDirectory(prefix="goldfish-") as folder:
         datasets = {
@@ -109,11 +116,15 @@ def train(
         if note := training.describe_imbalance(datasets["train"], names, settings):
             print(f"build {prepared.name}: {note}")
         log = Path(folder) / "live"
-        training.fit(network, settings, datasets["train"], datasets["valid"], log)
-        if not all(np.isfinite(weights).all() for weights in network.get_weights()):
+        training.fit(trained, settings, datasets["train"], datasets["valid"], log)
+        if not fits_float32(trained):
             raise TrainingDiverged(prepared.name)
         for curve in sorted((log / "plots/metrics").rglob("*.tsv")):
             write(curves / curve.relative_to(log / "plots/metrics"), curve.read_bytes())
+    keras.utils.clear_session()
+    network = create()
+    network.set_weights(rounded_weights(trained))
+    return network
 
 
 def _class_names(data_report: Path) -> list[str]:

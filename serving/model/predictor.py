@@ -1,8 +1,8 @@
 """Predicts probabilities from pixels with ONNX Runtime. Evaluation and serving use this same predictor.
 
-An 8-bit graph computes with integers up to the last layer, so all CPUs give the same bits there. The softmax
-after it is float32, and its last digit (3e-7) depends on the CPU. `tests/pipeline/onnx/test_eight_bits.py`
-compares two CPUs.
+An 8-bit graph computes with integers up to the last layer, and the softmax after it in float64, so all CPUs
+give the same bits. `tests/pipeline/onnx/test_eight_bits.py` compares two CPUs. The sums of a float32 graph
+differ in their last digits.
 """
 
 from dataclasses import dataclass

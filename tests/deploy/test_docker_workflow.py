@@ -1,5 +1,6 @@
 """Runs docker.yml: every event builds and tests the image, only a committed pin is published."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,21 @@ def test_main_publishes_what_was_tried(
     (listed,) = [inputs for action, inputs in runner.actions if action == "anchore/sbom-action"]
     assert listed["image"] == IMAGES[0]
     assert listed["output-file"] == attested[1]["sbom-path"]
+
+
+@slow
+def test_a_fork_publishes_the_pinned_bytes_without_secrets(
+    runner: Runner, images: ImageRegistry, tmp_path: Path
+) -> None:
+    """Its runner has no bundle, no registry and no remote: it builds the pinned bundle again."""
+    runner.source, runner.variables = tiny_project(tmp_path / "tiny"), {"MODEL": "tiny"}
+    runner.source.succeed(sys.executable, "-m", "pipeline", "run", "tiny")
+    runner.source.commit("pinned")
+    pin = Pin.read(runner.source.root / "pins/tiny.json")
+    ended = runner.run("docker.yml", MAIN)
+    assert ended == {"image": "success", "publish": "success"}, runner.results
+    assert "by way of building it again" in runner.step("Have the pinned bundle").output
+    assert images.digest(REPOSITORY, f"tiny-v1-{pin.digest[:8]}")
 
 
 @slow

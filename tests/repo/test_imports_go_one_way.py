@@ -30,10 +30,12 @@ ADAPTERS = {
     },
     "onnx": {
         "pipeline/model_files/onnx_file.py",
+        "pipeline/onnx/double_precision.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
         "pipeline/onnx/served_graph.py",
         "pipeline/onnx/tensorflow_graph.py",
+        "pipeline/project/weight_files.py",
     },
     "onnxruntime": {
         "pipeline/importing/trials.py",

@@ -57,7 +57,7 @@ def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_there_are_workflows() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["ci", "docker", "pipeline"]
+    assert [path.stem for path in WORKFLOWS] == ["ci", "docker", "pipeline", "rebuild"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

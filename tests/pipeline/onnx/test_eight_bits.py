@@ -132,8 +132,9 @@ def test_layers_are_in_eight_bits_and_their_ends_are_not(folder: Path) -> None:
     assert sum(len(t.dims) == 1 for t in tensors.values() if t.data_type == onnx.TensorProto.FLOAT) > len(
         inputs
     )
-    assert graph.node[-1].op_type == "Softmax"
-    assert maker[graph.node[-1].input[0]] == "Gemm"
+    # The softmax is computed in float64, so that all CPUs give the same probabilities.
+    assert [node.op_type for node in graph.node[-3:]] == ["Cast", "Softmax", "Cast"]
+    assert maker[graph.node[-3].input[0]] == "Gemm"
 
 
 def test_answers_are_near_those_of_float32(folder: Path) -> None:
@@ -146,9 +147,7 @@ def test_answers_are_near_those_of_float32(folder: Path) -> None:
 
 
 def test_slower_kernels_give_the_same_answers(folder: Path) -> None:
-    np.testing.assert_allclose(
-        answers(folder / "int8.onnx", exact=True), answers(folder / "int8.onnx"), atol=1e-6
-    )
+    np.testing.assert_array_equal(answers(folder / "int8.onnx", exact=True), answers(folder / "int8.onnx"))
 
 
 needs_emulator = pytest.mark.skipif(
@@ -165,8 +164,7 @@ def test_a_cpu_without_vnni_gives_the_same_answers(folder: Path) -> None:
     for way in ("exact", "fast"):
         python(ANSWER, str(folder), way, before=OLD_CPU)
     here = answers(folder / "int8.onnx")
-    # The softmax is computed in float32, whose last digit depends on the CPU.
-    np.testing.assert_allclose(np.load(folder / "exact.npy"), here, atol=1e-6)
+    np.testing.assert_array_equal(np.load(folder / "exact.npy"), here)
     # The saturation that `exact` avoids.
     assert np.abs(np.load(folder / "fast.npy") - here).max() > 1e-3
 
