@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 from pipeline.network.backend import keras
+from pipeline.onnx.folded_normalisation import fold_normalisation
 
 # Names of the graph's input and output, for the predictor and for every protocol.
 INPUT, OUTPUT = "image", "probabilities"
@@ -27,7 +28,9 @@ def to_bytes(model: Any) -> bytes:  # noqa: ANN401
         warnings.simplefilter("ignore", FutureWarning)
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec("uint8", model.input_shape, name=INPUT)]
-        model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
+        fold_normalisation(model).export(
+            path, format="onnx", verbose=False, opset_version=OPSET, input_signature=signature
+        )
         return bytes(canonicalise(onnx.load(path)).SerializeToString(deterministic=True))
 
 
