@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from pipeline.onnx import tensorflow_graph
+from pipeline.onnx.folded_normalisation import fold_normalisation
 
 # Names of the graph's input and output, for the predictor and for every protocol.
 INPUT, OUTPUT = "image", "probabilities"
@@ -31,7 +32,7 @@ def to_bytes(
     `source`, of type `dtype`, and `target` are the names of the graph's input and output.
     Raises `NetworkNotConvertible`.
     """
-    converted = tensorflow_graph.convert(model, source, dtype, OPSET)
+    converted = tensorflow_graph.convert(fold_normalisation(model), source, dtype, OPSET)
     return bytes(canonicalise(converted, source, target).SerializeToString(deterministic=True))
 
 
