@@ -16,7 +16,7 @@ from pipeline.network.backend import keras
 def fold_normalisation(model: Any) -> Any:  # noqa: ANN401
     """A copy of a functional model in which `Rescaling` takes the place of each batch normalisation.
 
-    Models of other kinds, with nested models or with layers that are not Keras's own are returned as they are.
+    Other kinds of models, and those with nested models or layers of other origin, are returned as they are.
     """
     if not isinstance(model, keras.src.models.Functional) or not all(map(_can_be_cloned, model.operations)):
         return model
