@@ -8,7 +8,7 @@ from step to step. The method follows Srivastava, Arora and Boneh, "Optimistic V
 Controlling Hardware Nondeterminism", 2024, arXiv 2403.09603.
 
 Rounding fails only for a value so close to the middle between two grid points that the difference decides.
-`python -m pipeline.network.rounding_ties` measures how often that is to be expected.
+`tests/pipeline/network/test_same_bits.py` measures how often that is to be expected.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pipeline.network.backend import keras, tf
 
 # Bits of a gradient that are kept below the power of two of the largest gradient of its variable. Fewer bits
-# make ties rarer: with 20 one training of `digits` in 25 would meet one, with 12 one in 6,000.
+# make ties rarer: with 20 one training of `digits` in 30 would meet one, with 12 one in 8,000.
 GRADIENT_BITS = 12
 # The finest grid of gradients, as a power of two. A shift before a BatchNorm has no gradient but rounding
 # errors (1e-15 and less), which Adam would scale up; on this grid they are zero.
