@@ -5,9 +5,9 @@
   does not have. Here nested functions are traced into the graph of their caller.
 - Constants that are no variables, such as the statistics of Normalization, become inputs of the graph.
 - Layer normalisation of maps of one pixel gives wrong values.
-- Weights are copied a dozen times: VGG16, with 553 MB of weights, took more than 12 GB. Here the kernels of
+- Weights are copied dozens of times: VGG16, with 553 MB of weights, took more than 12 GB. Here the kernels of
   large dense layers, which the conversion never changes, are inputs of the converted graph, and become
-  constants after it.
+  constants after it; and the steps of tf2onnx's optimiser write no messages.
 """
 
 import gc
@@ -122,7 +122,11 @@ def _convert_frozen(
             custom_op_handlers={"Erfc": (_replace_erfc, [])},
         )
     steps = optimizer._get_optimizers() | {"optimize_transpose": _TransposeOptimizer}
-    return optimizer.optimize_graph(converted, catch_errors, steps).make_model("goldfish")
+    # It would write all nodes as protobuf messages after each step, which keep the memory of what they held.
+    converted.update_proto = lambda *_: None
+    optimized = optimizer.optimize_graph(converted, catch_errors, steps)
+    del optimized.update_proto
+    return optimized.make_model("goldfish")
 
 
 class _TransposeOptimizer(TransposeOptimizer):  # type: ignore[misc]
