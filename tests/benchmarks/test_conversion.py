@@ -66,9 +66,10 @@ def test_small_networks_give_the_same_answers(name: str) -> None:
 def test_networks_of_keras_give_the_same_answers_in_bounded_memory(name: str) -> None:
     measured = conversion.measure(name)
     assert measured["compare"]["difference"] < conversion.MAX_DIFFERENCE
-    assert measured["compare"]["spread"] > 0.05
-    # 0.6 GB for TensorFlow, and a few copies of the weights.
-    assert measured["convert"]["peak_mb"] < 1500 + 8 * 4 * measured["prepare"]["parameters"] / 1e6
+    assert measured["compare"]["spread"] > 0.01
+    # 1 GB for any network; the kernels of convolutions are copied up to 20 times, those of large layers are not.
+    weights_mb = 4 * measured["prepare"]["parameters"] / 1e6
+    assert measured["convert"]["peak_mb"] < min(1300 + 25 * weights_mb, 6000)
     assert measured["compare"]["int8"]["logit_error"] < 1
 
 
@@ -88,8 +89,7 @@ def test_equal_probabilities_have_no_error() -> None:
 
 def test_the_table_shows_the_results() -> None:
     results = json.loads(conversion.RESULTS.read_text())
-    everything = [conversion.TRAINED, *conversion.ARCHITECTURES]
-    assert list(results["networks"]) == everything[: len(results["networks"])]
+    assert list(results["networks"]) == [conversion.TRAINED, *conversion.ARCHITECTURES]
     assert section(conversion.DOCUMENT, "conversion") == conversion.table(results)
     for name, measured in results["networks"].items():
         assert measured["compare"]["difference"] < conversion.MAX_DIFFERENCE, name
