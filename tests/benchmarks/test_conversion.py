@@ -67,7 +67,7 @@ def test_networks_of_keras_give_the_same_answers_in_bounded_memory(name: str) ->
     measured = conversion.measure(name)
     assert measured["compare"]["difference"] < conversion.MAX_DIFFERENCE
     assert measured["compare"]["spread"] > 0.01
-    # 1 GB for any network; the kernels of convolutions are copied up to 20 times, those of large layers are not.
+    # 1 GB for any network; kernels of convolutions are copied up to 20 times, those of large layers are not.
     weights_mb = 4 * measured["prepare"]["parameters"] / 1e6
     assert measured["convert"]["peak_mb"] < min(1300 + 25 * weights_mb, 6000)
     assert measured["compare"]["int8"]["logit_error"] < 1
