@@ -24,10 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.commands import run_module
-from benchmarks.documents import MODELS, markdown_table, replace_section, write_json
+from benchmarks.documents import MODELS, README, markdown_table, replace_section, write_json
 
 RESULTS = Path(__file__).with_name("conversion.json")
-DOCUMENT = MODELS
 ARCHITECTURES = (
     *(
         "MobileNetV2",
@@ -188,6 +187,23 @@ def table(results: dict[str, Any]) -> str:
     return markdown_table(COLUMNS, [_row(name, row) for name, row in results["networks"].items()])
 
 
+def short_table(results: dict[str, Any]) -> str:
+    """The section of README.md: difference to Keras, and cost of the conversions."""
+    columns = ("network", "Keras = ONNX, within", "conversion", "to 8 bits")
+    rows = [
+        (
+            name,
+            f"{row['compare']['difference']:.0e}",
+            *(
+                f"{row[step]['seconds']:.0f} s, {row[step]['peak_mb'] / 1000:.1f} GB"
+                for step in ("convert", "quantise")
+            ),
+        )
+        for name, row in results["networks"].items()
+    ]
+    return markdown_table(columns, rows)
+
+
 def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     eight, compared = row["quantise"], row["compare"]
     error = compared["int8"]
@@ -225,7 +241,9 @@ def main(arguments: list[str]) -> int:
         print(f"    {results['networks'][name]}", flush=True)
         ordered = {key: results["networks"][key] for key in everything if key in results["networks"]}
         write_json(RESULTS, {"photos": COMPARED, "networks": ordered})
-    replace_section(DOCUMENT, "conversion", table(json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    replace_section(MODELS, "conversion", table(results))
+    replace_section(README, "families", short_table(results))
     return 0
 
 
