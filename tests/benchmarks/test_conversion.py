@@ -8,7 +8,7 @@ import pytest
 from keras.src.applications.convnext import ConvNeXt
 
 from benchmarks import conversion
-from benchmarks.documents import section
+from benchmarks.documents import MODELS, README, section
 from pipeline.network import architectures
 from pipeline.network.backend import keras
 from pipeline.network.families import FAMILIES
@@ -90,14 +90,15 @@ def test_equal_probabilities_have_no_error() -> None:
 def test_the_table_shows_the_results() -> None:
     results = json.loads(conversion.RESULTS.read_text())
     assert list(results["networks"]) == [conversion.TRAINED, *conversion.ARCHITECTURES]
-    assert section(conversion.DOCUMENT, "conversion") == conversion.table(results)
+    assert section(MODELS, "conversion") == conversion.table(results)
+    assert section(README, "families") == conversion.short_table(results)
     for name, measured in results["networks"].items():
         assert measured["compare"]["difference"] < conversion.MAX_DIFFERENCE, name
         assert measured["convert"]["peak_mb"] < 6000, name
 
 
 def test_the_documented_families_are_those_on_offer() -> None:
-    text = conversion.DOCUMENT.read_text()
+    text = MODELS.read_text()
     begin = text.index("| `architecture` |")
     documented = {}
     for row in text[begin : text.index("\n\n", begin)].splitlines()[2:]:
