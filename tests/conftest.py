@@ -1,6 +1,7 @@
 """How test files are distributed over processes, and fixtures that are built once per run."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves the tests that take longest to the front."""
+    """Moves the tests that take longest to the front.
+
+    Fails if a test file loaded TensorFlow before pipeline/network/backend.py had configured it: all tests of
+    the process would then compute with other kernels than the pipeline.
+    """
+    if "tensorflow" in sys.modules and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
+        raise pytest.UsageError(
+            "TensorFlow was loaded without pipeline.network.backend: import keras from there"
+        )
 
     def rank(item: pytest.Item) -> int:
         ranks = (rank for rank, start in enumerate(LONGEST) if item.nodeid.startswith(start))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from keras.src.applications.convnext import ConvNeXt
 
 from benchmarks import conversion
 from benchmarks.documents import MODELS, README, section
@@ -16,6 +15,7 @@ from pipeline.onnx import keras_to_onnx
 from serving.model.predictor import create_session
 from tests.pipeline.network.random_weights import coloured_noise, randomise
 
+ConvNeXt = keras.src.applications.convnext.ConvNeXt
 SIZE = 64
 
 

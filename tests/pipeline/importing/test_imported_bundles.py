@@ -11,8 +11,14 @@ import pytest
 from PIL import Image
 
 from pipeline import params
-from pipeline.environment import Environment
-from pipeline.errors import DataRefused, DeclarationImpossible, GateRefused, ImportUndeclared, UserFileMissing
+from pipeline.errors import (
+    DataRefused,
+    DeclarationImpossible,
+    GateRefused,
+    ImportUndeclared,
+    SourceUnavailable,
+    UserFileMissing,
+)
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
 from pipeline.project.starter_params import add_to_params
@@ -262,10 +268,11 @@ def test_a_model_without_a_section_is_told_to_inspect(project: Project) -> None:
         add_to_params(MODEL)
 
 
-def test_imagenet_names_need_no_file(project: Project) -> None:
+def test_imagenet_names_need_no_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """`labels: imagenet` reads Keras's names; here they are not to be had, and the error says where from."""
     bring(photos=False, labels="imagenet")
     prepare.main(MODEL)
-    assert Environment.read()
-    with pytest.raises(Exception, match="imagenet_class_index"):
+    monkeypatch.setenv("KERAS_HOME", str(project.root / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(SourceUnavailable, match="imagenet_class_index"):
         build.main(MODEL)

@@ -11,8 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from keras.src.legacy.saving import legacy_h5_format
-from keras.src.utils import file_utils
 
 from pipeline.environment import Environment
 from pipeline.errors import WeightsUnknown, WeightsUnsuitable
@@ -21,6 +19,8 @@ from pipeline.network.backend import keras
 from pipeline.network.families import FAMILIES
 from pipeline.params import Augment, Finetune, Pretrained, Training
 from tests.pipeline.network.random_weights import coloured_noise, randomise
+
+legacy_h5_format, file_utils = keras.src.legacy.saving.legacy_h5_format, keras.src.utils.file_utils
 
 RANDOM = np.random.default_rng(5)
 PHASE = Training(epochs=1, learning_rate=0.001)

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.network import training
 from pipeline.network.backend import keras
+from pipeline.network.reproducible import float64
 from pipeline.network.training import Dataset
 from pipeline.params import Scratch
 from tests.pipeline.onnx.test_export_is_reproducible import SETTINGS
@@ -53,10 +54,11 @@ def test_unbalanced_classes_are_said(counts: tuple[int, ...], settings: Scratch,
 @pytest.mark.parametrize(("settings", "found"), [(SETTINGS, False), (BALANCED, True)])
 def test_a_rare_class_is_learned_with_weights(settings: Scratch, found: bool, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
-    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(scaled))
-    network = keras.Model(image, outputs)
+    with float64():
+        image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
+        outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(scaled))
+        network = keras.Model(image, outputs)
     fast = settings.training.model_copy(update={"epochs": 8, "learning_rate": 0.03})
     dataset = images(200, 10)
     settings = settings.model_copy(update={"training": fast, "batch": 32})

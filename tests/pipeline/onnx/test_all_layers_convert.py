@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+# First, because it configures TensorFlow before anything loads it.
+from pipeline.network.backend import keras, tf
+
+# isort: split
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +15,6 @@ from tf2onnx.graph import Graph
 from tf2onnx.optimizer.optimizer_base import GraphOptimizerBase
 
 from pipeline.errors import NetworkNotConvertible
-from pipeline.network.backend import keras, tf
 from pipeline.onnx import keras_to_onnx, tensorflow_graph
 
 layers = keras.layers
