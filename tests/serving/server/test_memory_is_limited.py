@@ -57,7 +57,7 @@ def test_image_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: 
     # A limit below what the image needs.
     costly = encode_image(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
     plain = encode_image(PHOTO, "JPEG")
-    with running(publish(tmp_path), slots=2, data=220 * MB) as server:
+    with running(publish(tmp_path), slots=2, data=235 * MB) as server:
         worker = server.worker.pid
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda data: server.post("/predict", data=data), [costly, plain] * 10))
