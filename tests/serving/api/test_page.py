@@ -366,6 +366,7 @@ METRICS = {
         (None, ["There is no report"]),
         ({}, ["There is no report"]),
         ({"top1": 0.5}, ["50.0%"]),
+        ({"evaluated": False, "images": 0}, ["Not evaluated"]),
         (METRICS, ["99.1%", "97.4% to 99.7%", "330 images", "99.2%", "Gate: not passed", "0.9 &lt; 0.97"]),
     ],
 )
@@ -391,3 +392,19 @@ def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, 
     with app.test_request_context("/model"):
         markup = render_template("card.html", card=card)
     assert [text for text in [*texts, digest, "class 59", "<details>"] if text not in markup] == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "text"),
+    [
+        (None, "unknown"),
+        ({"evaluated": False, "images": 0}, "not evaluated"),
+        (METRICS, "99.1% of 330 test images"),
+    ],
+)
+def test_home_says_the_accuracy(bundle: Path, metrics: dict[str, Any] | None, text: str) -> None:
+    opened = Bundle.open(bundle)
+    release = Release(opened, Pin("colours", 3, opened.digest), None, metrics)
+    client = create_app(Service.start(Settings(), release, 1, Drain())).test_client()
+    markup = client.get("/", headers={"Accept": "text/html"}).text
+    assert f'id="accuracy">{text}' in markup
