@@ -28,6 +28,8 @@ FONT_PACKAGES = ("manimgx_fonts", "noto_cjk_sans_jp_regular")
 
 def show_pixels(axes: Axes, pixels: Pixels) -> None:
     """Draws an image, uint8 [H,W,C]. One channel is grey; Matplotlib would colour it."""
+    # Matplotlib measures the ticks of hidden axes too, which takes as long as all the rest.
+    axes.set(xticks=[], yticks=[])
     axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 

@@ -156,8 +156,10 @@ def _train_phase(
         metrics=["accuracy"],
         jit_compile=False,
     )
-    # Before `fit`, which would trace the training step a second time for the optimizer's new variables.
+    # Before `fit`, which would trace the training step a second time for new variables of optimizer and metrics.
     trained.optimizer.build(trained.trainable_variables)
+    predictions = np.zeros((1, trained.output_shape[-1]))
+    trained.compute_metrics(None, np.zeros(1, np.int64), predictions)
     trained.fit(
         batches,
         epochs=training.epochs,

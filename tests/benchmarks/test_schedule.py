@@ -62,6 +62,8 @@ def test_wrong_predictions_are_a_failure(colours: Path, monkeypatch: pytest.Monk
     assert "as purple" in rows[good.name]["failed"]
 
 
+# Slow: 8 s. The tests above measure contenders in this process.
+@pytest.mark.slow
 @needs_wrk
 def test_only_prints_a_table_and_writes_nothing(colours: Path) -> None:
     before = RESULTS.read_bytes()

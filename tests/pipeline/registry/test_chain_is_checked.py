@@ -1,4 +1,4 @@
-"""One flipped_byte byte anywhere between data and pin: `verify` and `trace` fail and name the file."""
+"""One flipped byte anywhere between data and pin: `verify` and `trace` fail and name the file."""
 
 import json
 from collections.abc import Iterator
@@ -63,16 +63,20 @@ def test_a_whole_chain_holds(built: Project) -> None:
             assert f"{link}: " in done.stdout
 
 
-def test_verify_lists_every_broken_link_and_trace_stops_at_the_first(built: Project) -> None:
-    with flipped_byte(built.root / LAYOUT.bundle / GRAPH), flipped_byte(registered(built.root, GRAPH)):
-        verified, traced = built.pipeline("verify", "tiny"), built.pipeline("trace", "tiny")
-    assert (verified.returncode, traced.returncode) == (1, 1)
-    states = [line.split()[0] for line in verified.stdout.splitlines()]
+def test_verify_lists_every_broken_link_and_trace_stops_at_the_first(
+    inside_built: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with flipped_byte(LAYOUT.bundle / GRAPH), flipped_byte(registered(inside_built.root, GRAPH)):
+        assert main(["verify", "tiny"]) == 1
+        verified = capsys.readouterr().out
+        assert main(["trace", "tiny"]) == 1
+        traced = capsys.readouterr()
+    states = [line.split()[0] for line in verified.splitlines()]
     assert states == ["ok", "ok", "BROKEN", "BROKEN", "ok"]
-    assert f"{LAYOUT.bundle}/{GRAPH}" in verified.stdout
-    assert "models:/tiny/1" in verified.stdout
-    assert [line.split(":")[0] for line in traced.stdout.splitlines()] == ["data", "dvc.lock"]
-    assert f"{LAYOUT.bundle}/{GRAPH}" in traced.stderr
+    assert f"{LAYOUT.bundle}/{GRAPH}" in verified
+    assert "models:/tiny/1" in verified
+    assert [line.split(":")[0] for line in traced.out.splitlines()] == ["data", "dvc.lock"]
+    assert f"{LAYOUT.bundle}/{GRAPH}" in traced.err
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,10 @@ def test_processes_that_race_make_one_version(project: Project) -> None:
         subprocess.Popen(
             REGISTER, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0, 0], outputs
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert all("version 1 " in output for output in outputs)
     assert versions(Registry.connect(Environment(None, project.root, experiment=False))) == [1]
 
