@@ -192,7 +192,8 @@ def test_stalled_bodies_do_not_starve_others(lenient: Server, framing: str, star
         # Only few may upload at once; the others are refused.
         await_true(lambda: len(readable(crowd)) > CROWD // 2)
         assert_responsive(lenient)
-        assert ask(lenient, post("/inference", RED)).status == 200
+        # On a busy machine some of the crowd are still to be refused, and a request beside them is too.
+        await_true(lambda: ask(lenient, post("/inference", RED)).status == 200)
         refused = readable(crowd)
         assert len(refused) < CROWD
         assert {read(connection).status for connection in refused} == {503}
