@@ -32,6 +32,10 @@ SHAPE_ONLY = frozenset(["Cast", "Dropout", "Flatten", "Identity", "Reshape", "Sq
 LINEAR = frozenset(["Add", "Conv", "Gemm", "MatMul"])
 # Operators with which a graph scales its input.
 SCALING = frozenset(["Add", "BatchNormalization", "Div", "InstanceNormalization", "Mul", "Sub"])
+# One file for any number of images, with PyTorch 2.9 or newer.
+EXPORT = (
+    'torch.onnx.export(model, (image,), "model.onnx", dynamic_shapes=({0: "batch"},), external_data=False)'
+)
 # The size that a network of any size is tried with.
 TRIAL_SIZE = 224
 Layout = Literal["NCHW", "NHWC"]
@@ -157,7 +161,7 @@ class OnnxModelFile:
         if interface.layout == "NCHW":
             yield "It takes channels first (NCHW); a transposition is put in front."
         if interface.batch is not None:
-            yield f"It was exported for batches of {interface.batch}; here it takes any number of images."
+            yield f"It was exported for batches of {interface.batch}; `make run` tests that any number works."
         if (kind := INPUT_TYPES[interface.type]) != "float32":
             yield f"It takes {kind} values; here it takes float32."
         first = [node for node in graph.node if interface.image in node.input]
@@ -186,8 +190,7 @@ class OnnxModelFile:
             raise NetworkUnsuitable(
                 self.path,
                 f"its graph has a fixed number of images ({self._interface.batch or 1}) in it",
-                "Export it with a batch of any size: "
-                'torch.onnx.export(..., dynamic_axes={"input": {0: "batch"}})',
+                f"Export it with a batch of any size: {EXPORT}",
             )
 
 
@@ -227,7 +230,7 @@ def _refuse_external_data(model: onnx.ModelProto, path: Path) -> None:
             raise ModelFileUnsafe(
                 path,
                 f"the weights {tensor.name!r} are in another file, {location!r}",
-                "Put all into one file where it was made: "
+                f"Export all into one file: {EXPORT}; or join them: "
                 'onnx.save(onnx.load("model.onnx"), "one_file.onnx", save_as_external_data=False)',
             )
 

@@ -156,7 +156,7 @@ def _train_phase(
         metrics=["accuracy"],
         jit_compile=False,
     )
-    # Before `fit`, which would trace the training step a second time for new variables of optimizer and metrics.
+    # Before `fit`, which would trace the training step a second time for variables of optimizer and metrics.
     trained.optimizer.build(trained.trainable_variables)
     predictions = np.zeros((1, trained.output_shape[-1]))
     trained.compute_metrics(None, np.zeros(1, np.int64), predictions)
