@@ -1,5 +1,6 @@
 """`inspect`: what a model file holds, and how it wants its pixels, measured on labelled photos."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class Inspection:
     scale_trials: list[Trial]
     resize_trials: list[Trial]
     label_order: LabelOrder | None
+    smallest_class: int | None
 
 
 def inspect(request: Request, environment: Environment) -> Inspection:
@@ -72,8 +74,9 @@ def inspect(request: Request, environment: Environment) -> Inspection:
     guess = first_guess(description, size)
     folders, paths = _scan(request.photos)
     labels = _labels(request, environment, folders, description)
+    smallest_class = min(Counter(label for _, label in paths).values(), default=None)
     if not paths or labels is None:
-        return Inspection(request, description, labels, description.head, guess, [], [], None)
+        return Inspection(request, description, labels, description.head, guess, [], [], None, smallest_class)
     photos = _readable(paths, labels)
     head = description.head or _find_head(file, guess, photos)
     network = Network.open(file.to_onnx(*size), description, head)
@@ -104,6 +107,7 @@ def inspect(request: Request, environment: Environment) -> Inspection:
         scale_trials,
         resize_trials,
         label_order,
+        smallest_class,
     )
 
 

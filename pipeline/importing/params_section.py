@@ -27,7 +27,7 @@ COMMENTS = {
 SECTION = """\
 prepare:
   split: auto           # folders named train, val, test if present, else by content
-  stratify: true
+  stratify: {stratify}
   valid: 0.2            # nothing is trained; 8-bit calibration needs photos
   test: 0.8
   min_per_class: 1
@@ -51,6 +51,10 @@ register:
 """
 
 
+# Photos of the smallest class from which on a fifth, the share of `valid`, is at least one.
+STRATIFIABLE = 5
+
+
 @dataclass(frozen=True)
 class ImportParams:
     """The values of `build` that are not part of the declaration; files are names in data/raw/<model>/."""
@@ -62,8 +66,14 @@ class ImportParams:
     architecture: str | None = None
 
 
-def render_section(files: ImportParams, declaration: Declaration, lowest_top1: float | None) -> str:
-    """The section as YAML. `lowest_top1` is the lower bound of the measured top-1, if it was measured."""
+def render_section(
+    files: ImportParams, declaration: Declaration, lowest_top1: float | None, smallest_class: int | None
+) -> str:
+    """The section as YAML.
+
+    `lowest_top1` is the lower bound of the measured top-1, and `smallest_class` the number of photos of the
+    smallest class; `None` without photos.
+    """
     declared = describe(declaration)
     values: dict[str, Any] = {
         "method": "import",
@@ -78,7 +88,12 @@ def render_section(files: ImportParams, declaration: Declaration, lowest_top1: f
     # A little below what was measured: other photos are drawn for the test.
     floor = 0.5 if lowest_top1 is None else max(0.0, math.floor(100 * lowest_top1 - 2) / 100)
     description = f"Imported from {files.model}."
-    return SECTION.format(build=indent(_render(values), "  "), floor=floor, description=description)
+    return SECTION.format(
+        stratify=_to_yaml(smallest_class is None or smallest_class >= STRATIFIABLE),
+        build=indent(_render(values), "  "),
+        floor=floor,
+        description=description,
+    )
 
 
 def _render(values: Mapping[str, Any]) -> str:

@@ -35,7 +35,8 @@ def section_of(inspection: Inspection) -> str:
         request.code.name if request.code else None,
         request.architecture,
     )
-    return render_section(names, inspection.best, trials[0].interval[0] if trials else None)
+    lowest_top1 = trials[0].interval[0] if trials else None
+    return render_section(names, inspection.best, lowest_top1, inspection.smallest_class)
 
 
 def add_to_project(inspection: Inspection, model: str) -> list[str]:

@@ -50,6 +50,15 @@ def test_scale_and_channels_are_found(
     assert [label.name for label in found.labels] == list(COLOURS)
 
 
+@pytest.mark.parametrize(("each", "stratified"), [(4, False), (5, True)])
+def test_classes_of_few_photos_are_not_stratified(tmp_path: Path, each: int, stratified: bool) -> None:
+    """A fifth of four photos is none, and 8 bits need some to calibrate with."""
+    photos = write_photos(tmp_path / "photos", COLOURS, each)
+    found = look(save(brought_models.tutorial_classifier(), tmp_path), photos)
+    section = yaml.safe_load(project_entry.section_of(found))
+    assert section["prepare"]["stratify"] is stratified
+
+
 def test_layers_in_the_file_are_one_of_the_ways(tmp_path: Path, photos: Path) -> None:
     found = look(save(brought_models.tutorial_classifier(), tmp_path), photos)
     assert (found.best.scale, found.head) == ("inside", "logits")
