@@ -286,8 +286,8 @@ class CalibrationImagesMissing(PipelineError):
     def __init__(self, prepared: Path) -> None:
         super().__init__(
             f"{prepared} has neither validation nor training images, and 8 bits need some to calibrate with: "
-            f"in {prepared.name}'s section of params.yaml give prepare.valid a share (if "
-            "classes have fewer than five photos, with prepare.stratify: false), or set export.precision to float32."
+            f"in {prepared.name}'s section of params.yaml give prepare.valid a share (with prepare.stratify: "
+            "false, if classes have fewer than five photos), or set export.precision to float32."
         )
 
 
