@@ -15,8 +15,8 @@ from tqdm import tqdm
 from pipeline.evaluation.metrics import one_sided_mcnemar_p_value, wilson_interval
 from pipeline.importing.declaration import Declaration
 from pipeline.importing.label_order import LabelOrder, find_label_order
-from pipeline.model_files.model_file import Description, Head
-from pipeline.onnx.served_graph import OUTPUTS, VALUES, scale_pixels
+from pipeline.model_files.model_file import OUTPUTS, VALUES, Description, Head
+from pipeline.onnx.served_graph import scale_pixels
 from serving.cpu_count import available_cores
 from serving.errors import ImageError
 from serving.model.decoder import Pixels, Preprocessing, decode

@@ -20,14 +20,12 @@ from pipeline.model_files.leading_layers import (
     strip_functional,
     strip_sequential,
 )
-from pipeline.model_files.model_file import Description, Floats
+from pipeline.model_files.model_file import OUTPUTS, VALUES, Description, Floats, short_message
 from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
 
 # Shared layers are built once within this scope; `keras.saving.load_model` uses it in the same way.
 ObjectSharingScope = keras.src.saving.serialization_lib.ObjectSharingScope
-# Names of the network's input and output in its ONNX graph.
-VALUES, OUTPUTS = "values", "outputs"
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class KerasModelFile:
             raise
         # Keras raises many types for weights that do not fit: ValueError, KeyError, OSError, ...
         except Exception as error:
-            reason = f"its weights do not fit its layers ({first_line(error)})"
+            reason = f"its weights do not fit its layers ({short_message(error)})"
             raise ModelFileInvalid(self.source.path, reason) from error
         # Keras only warns about layers that keep random weights.
         incomplete = [str(warning.message) for warning in caught if "retain" in str(warning.message)]
@@ -206,7 +204,7 @@ class KerasModelFile:
         except (ValueError, TypeError) as error:
             raise NetworkUnsuitable(
                 self.source.path,
-                f"it cannot be built for images of {height} x {width} pixels ({first_line(error)})",
+                f"it cannot be built for images of {height} x {width} pixels ({short_message(error)})",
                 "Give the size that it was trained with in build.size",
             ) from error
         if len(output.shape) > 2:
@@ -222,7 +220,7 @@ def _build(config: dict[str, Any], custom: Mapping[str, Any], path: Path) -> Any
         raise
     # Keras raises many types for a configuration that it cannot use, and declared code any.
     except Exception as error:
-        reason = f"Keras {keras.__version__} cannot build its layers ({first_line(error)})"
+        reason = f"Keras {keras.__version__} cannot build its layers ({short_message(error)})"
         raise ModelFileInvalid(path, reason) from error
     if not isinstance(model, keras.Model):
         raise NetworkUnsuitable(
@@ -247,7 +245,7 @@ def _called(model: Any, config: dict[str, Any], path: Path) -> Any:  # noqa: ANN
         raise
     # The declared code of the model runs here.
     except Exception as error:
-        reason = f"its code does not accept an input of {list(shape)} ({first_line(error)})"
+        reason = f"its code does not accept an input of {list(shape)} ({short_message(error)})"
         raise ModelFileInvalid(path, reason, "Correct the declared code") from error
 
 
@@ -348,9 +346,3 @@ def _columns(model: Any, path: Path) -> tuple[int, list[str]]:  # noqa: ANN401
         )
     notes = [f"Its output {list(shape)} is taken as [N, {columns}]."] if len(shape) > 2 else []
     return int(columns), notes
-
-
-def first_line(error: BaseException) -> str:
-    """The start of a message of Keras, which may have many lines."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -11,6 +11,10 @@ import numpy.typing as npt
 # second of two classes.
 Head = Literal["softmax", "logits", "sigmoid", "logit"]
 Floats = npt.NDArray[np.float32]
+# The input and output of the graphs of `ModelFile.to_onnx`.
+VALUES, OUTPUTS = "values", "outputs"
+# Characters of an exception's message that are shown.
+MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,9 @@ class ModelFile(Protocol):
     def to_keras(self, height: int, width: int) -> Any | None:  # noqa: ANN401
         """A Keras model of the same input and outputs that loads without custom code, or None."""
         ...
+
+
+def short_message(error: BaseException) -> str:
+    """The start of an exception's message in one line; those of libraries may have many."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= MESSAGE_LENGTH else f"{text[:MESSAGE_LENGTH]}..."

@@ -14,8 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from pipeline.errors import ModelFileInvalid, ModelFileUnsafe, NetworkUnsuitable
-from pipeline.model_files.keras_model_file import OUTPUTS, VALUES, first_line
-from pipeline.model_files.model_file import Description, Floats, Head
+from pipeline.model_files.model_file import OUTPUTS, VALUES, Description, Floats, Head, short_message
 from pipeline.model_files.saved_model_operations import ALLOWED, RANDOM, SAVING
 from pipeline.network.backend import saved_model_pb2, tf
 from pipeline.onnx import keras_to_onnx, tensorflow_graph
@@ -124,7 +123,7 @@ class SavedModelFile:
             raise
         # TensorFlow raises many types: OSError, ValueError, KeyError, its own errors, ...
         except Exception as error:
-            reason = f"TensorFlow {tf.__version__} does not load it ({first_line(error)})"
+            reason = f"TensorFlow {tf.__version__} does not load it ({short_message(error)})"
             raise ModelFileInvalid(self.path, reason) from error
 
     def _infer(self, values: Any) -> Any:  # noqa: ANN401
@@ -147,7 +146,7 @@ class SavedModelFile:
             reason = f"it does not answer a batch of {shape[0]} images of {shape[1]} x {shape[2]} pixels"
             raise ModelFileInvalid(
                 self.path,
-                f"{reason} ({first_line(error)})",
+                f"{reason} ({short_message(error)})",
                 f"Save it for batches of any size: {KERAS_EXPORT}",
             ) from error
         found = outputs[0].shape
@@ -178,7 +177,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401
     try:
         document.ParseFromString((path / GRAPH).read_bytes())
     except (DecodeError, ValueError) as error:
-        raise ModelFileInvalid(path, f"{GRAPH} is damaged ({first_line(error)})") from error
+        raise ModelFileInvalid(path, f"{GRAPH} is damaged ({short_message(error)})") from error
     if len(document.meta_graphs) != 1:
         raise ModelFileInvalid(
             path,

@@ -9,7 +9,8 @@ import h5py
 
 from pipeline.errors import ArchitectureUnclear, ModelFileInvalid
 from pipeline.model_files import hdf5_file, keras_h5
-from pipeline.model_files.keras_model_file import KerasSource, first_line
+from pipeline.model_files.keras_model_file import KerasSource
+from pipeline.model_files.model_file import short_message
 from pipeline.network.backend import keras
 
 # Layers of keras.applications that give the classes, by the name of their group and its number.
@@ -47,7 +48,7 @@ def read(path: Path, architecture: str | None) -> KerasSource:
     try:
         model = known[architecture](weights=None, classes=classes)
     except (ValueError, TypeError) as error:
-        reason = f"{architecture} cannot have {classes} classes ({first_line(error)})"
+        reason = f"{architecture} cannot have {classes} classes ({short_message(error)})"
         raise ArchitectureUnclear(path, reason, known) from error
 
     def load(target: Any) -> None:  # noqa: ANN401
@@ -57,7 +58,7 @@ def read(path: Path, architecture: str | None) -> KerasSource:
             raise
         # Keras raises several types for weights of another network.
         except Exception as error:
-            reason = f"they do not fit {architecture} with {classes} classes ({first_line(error)})"
+            reason = f"they do not fit {architecture} with {classes} classes ({short_message(error)})"
             raise ArchitectureUnclear(path, reason, known) from error
 
     return KerasSource(

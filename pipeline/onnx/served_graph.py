@@ -4,11 +4,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pipeline.model_files.model_file import Head, Scaling
+from pipeline.model_files.model_file import OUTPUTS, VALUES, Head, Scaling
 from pipeline.onnx.keras_to_onnx import INPUT, OUTPUT, canonicalise
 
-# Names of an imported network's input and output.
-VALUES, OUTPUTS = "values", "outputs"
 # Added to the names of the nodes and values around the network.
 PREFIX = "goldfish_"
 

@@ -30,6 +30,9 @@ ADAPTERS = {
     },
     "onnx": {
         "pipeline/model_files/onnx_file.py",
+        "pipeline/model_files/onnx_interface.py",
+        "pipeline/model_files/onnx_reading.py",
+        "pipeline/model_files/onnx_wrapping.py",
         "pipeline/onnx/double_precision.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
