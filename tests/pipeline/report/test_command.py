@@ -110,9 +110,16 @@ def test_damaged_reports_are_named(
     project = create_released(tmp_path / "project", EvaluatedModel("old"))
     monkeypatch.chdir(project.root)
     (Path("reports/tiny") / path).write_bytes(data)
-    assert main(["report"]) == 0
+    assert main(["report", "--without-pictures"]) == 0
     assert f"**tiny: not measured.** `reports/tiny/{path} is not as it was" in Path("report.md").read_text()
-    # Damaged files at the commit compared with are reported too.
+
+
+def test_damaged_reports_at_the_commit_compared_with_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = create_released(tmp_path / "project", EvaluatedModel("old"))
+    monkeypatch.chdir(project.root)
+    Path("reports/tiny/metrics.json").write_bytes(b"{")
     project.commit("damaged")
     EvaluatedModel("new").write(project.root)
     assert main(["report", "--against", "HEAD"]) == 0
