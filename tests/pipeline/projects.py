@@ -60,10 +60,9 @@ class Project:
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
+    timeout: float = TIMEOUT
 
-    def run(
-        self, *command: str, timeout: float = TIMEOUT, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs a command; the caller checks output and exit code."""
         environment = {**os.environ, **self.environment, **variables}
         # DVC starts stages as `python`, which must be the interpreter that runs the tests.
@@ -74,7 +73,7 @@ class Project:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=self.timeout,
             check=False,
         )
 
