@@ -37,9 +37,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         try:
             model = inliner.inline_local_functions(model)
         except Exception as error:
-            raise ModelFileInvalid(
-                path, f"its functions do not inline ({short_message(error)})"
-            ) from error
+            raise ModelFileInvalid(path, f"its functions do not inline ({short_message(error)})") from error
     _check_operators(model, path)
     try:
         if opset(model) < OLDEST_OPSET:
