@@ -55,7 +55,7 @@ def engine() -> Iterator[Path]:
 @contextmanager
 def _running(folder: Path) -> Iterator[None]:
     if shutil.which("docker", path=environment()["PATH"]) is None:
-        pytest.skip("there is no docker: `apt-get install docker.io debootstrap`")
+        pytest.skip("there is no docker: `apt-get install docker.io mmdebstrap`")
     if docker("info", check=False).returncode == 0:
         yield
         return
@@ -97,20 +97,16 @@ def stand_in(folder: Path) -> str:
     """Builds a base image of Debian packages that resembles the official one: python3, venv, certificates."""
     if docker("image", "inspect", STAND_IN, check=False).returncode == 0:
         return STAND_IN
-    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-        pytest.skip("only root can make a base image, with debootstrap: `apt-get install debootstrap`")
-    root = folder / "root"
+    if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
+        pytest.skip("only root can make a base image, with mmdebstrap: `apt-get install mmdebstrap`")
+    archive = folder / "root.tar"
     packages = "--include=python3,python3-venv,ca-certificates"
-    command = ["debootstrap", "--variant=minbase", packages, _codename(), str(root), _mirror()]
+    hook = f'--customize-hook=cp {CERTIFICATES} "$1{CERTIFICATES}"'
+    options = ("--mode=root", "--variant=minbase", packages, hook)
+    command = ["mmdebstrap", *options, _codename(), str(archive), _mirror()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
-    for rubbish in ("var/cache/apt", "var/lib/apt/lists"):
-        shutil.rmtree(root / rubbish)
-    archive = folder / "root.tar"
-    subprocess.run(["tar", "-C", str(root), "-cf", str(archive), "."], check=True)
     docker("import", "--change", f"ENV PIP_CERT={CERTIFICATES}", str(archive), STAND_IN)
-    shutil.rmtree(root)
     archive.unlink()
     return STAND_IN
 
