@@ -75,7 +75,7 @@ def test_the_server_needs_the_served_graph_only(built: Project) -> None:
 
 
 def test_test_images_do_not_calibrate(copy: Project) -> None:
-    """With new test images and another validation image the graph is that of the validation image alone."""
+    """Other test images do not change the 8-bit graph; another validation image does."""
     before = (copy.root / BUNDLE / GRAPH).read_bytes()
     prepared = copy.root / "data/prepared/tiny"
     replaced = min((prepared / "valid").rglob("*.*"))

@@ -238,7 +238,7 @@ runpy.run_module(f"pipeline.stages.{sys.argv[0]}", run_name="__main__")
 CPUS = ("Haswell", "EPYC-Milan")
 
 
-# Slow: all stages on an emulated CPU take half an hour, and more on a busy machine.
+# Slow: all stages on an emulated CPU take eight minutes, and more than ten on a busy machine.
 @pytest.mark.slow
 @pytest.mark.timeout(3 * HOUR)
 @pytest.mark.parametrize("cpu", CPUS)
