@@ -1,0 +1,44 @@
+"""Conformal label sets: sets of classes that have the right one with a given probability, for any model.
+
+The threshold method (LAC): an image's score is 1 minus the probability of its actual class, and a set has
+all classes with a score up to a quantile of the scores of other images. The guarantee holds for images of the
+same kind as those. Source: Sadinle, Lei and Wasserman, "Least Ambiguous Set-Valued Classifiers with Bounded
+Error Levels", 2019.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.metrics import ClassNumbers, Floats
+from serving.artifact.confidence import LEVELS, LabelSet
+
+# Quantiles are rounded up, which makes sets larger and never breaks the guarantee: the last digits of
+# probabilities depend on the CPU, and the quantile is part of the digest.
+DIGITS = 4
+
+
+def fit_label_sets(probabilities: Floats, actual: ClassNumbers) -> tuple[LabelSet, ...]:
+    """A quantile for each of `LEVELS`, from probabilities [N,K] and actual classes [N]."""
+    scores = np.sort(1 - probabilities[np.arange(len(actual)), actual])
+    return tuple(LabelSet(level, _quantile(scores, level), len(scores)) for level in LEVELS if len(scores))
+
+
+def _quantile(scores: Floats, level: float) -> float | None:
+    """The ceil((n + 1) level)-th smallest of n scores; `None` if n is too small for any guarantee."""
+    rank = math.ceil((len(scores) + 1) * level)
+    if rank > len(scores):
+        return None
+    # `round` first: a score of 0.18 may be 0.18 + 1e-17.
+    steps = math.ceil(round(float(scores[rank - 1]) * 10**DIGITS, 6))
+    return min(1.0, float(steps / 10**DIGITS))
+
+
+def members(probabilities: Floats, label_set: LabelSet) -> npt.NDArray[np.bool_]:
+    """Which classes are in the set of each image, [N,K]; the best class always is."""
+    if label_set.quantile is None:
+        raise ValueError(f"{label_set.images} images are too few for a set with {label_set.level:.0%}")
+    inside = probabilities >= 1 - label_set.quantile
+    inside[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
+    return np.asarray(inside)

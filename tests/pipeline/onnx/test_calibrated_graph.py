@@ -1,0 +1,77 @@
+"""Temperature and energy in the served graph: by hand, for graphs with a softmax at the end and without."""
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from scipy.special import logsumexp, softmax
+
+from pipeline.onnx.calibrated_graph import calibrate, has_softmax, with_logits
+from pipeline.onnx.double_precision import with_double_softmax
+from serving.model.predictor import create_session
+from tests.serving.bundles import onnx_graph
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3), np.uint8)
+
+
+def plain() -> bytes:
+    return onnx_graph()
+
+
+def in_double() -> bytes:
+    """As an 8-bit graph, whose softmax is computed in float64."""
+    return bytes(with_double_softmax(onnx.load_from_string(onnx_graph())).SerializeToString())
+
+
+def without_softmax() -> bytes:
+    """A copy of the probabilities is the output, as of a network with two columns made of one."""
+    model = onnx.load_from_string(onnx_graph())
+    model.graph.node[-1].output[0] = "inner"
+    model.graph.node.append(helper.make_node("Identity", ["inner"], ["probabilities"]))
+    return bytes(model.SerializeToString())
+
+
+GRAPHS = pytest.mark.parametrize(
+    "graph", [plain(), in_double(), without_softmax()], ids=["plain", "double", "none"]
+)
+
+
+def run(graph: bytes, *outputs: str) -> list[npt.NDArray[np.float32]]:
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+    found: list[npt.NDArray[np.float32]] = create_session(graph, 1, False).run(
+        list(outputs) or None, {"image": PIXELS}
+    )
+    return found
+
+
+@GRAPHS
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_probabilities_and_energy(graph: bytes, temperature: float) -> None:
+    probabilities, logits = run(with_logits(graph))
+    np.testing.assert_allclose(softmax(logits, axis=1), probabilities, atol=1e-6)
+    calibrated, *energy = run(calibrate(graph, temperature))
+    np.testing.assert_allclose(calibrated, softmax(logits / temperature, axis=1), atol=1e-6)
+    assert bool(energy) == has_softmax(graph)
+    if energy:
+        # Of the logits as they are: a temperature would only change its scale.
+        np.testing.assert_allclose(energy[0], logsumexp(logits, axis=1), atol=1e-5)
+
+
+@GRAPHS
+def test_a_temperature_of_1_leaves_the_bits(graph: bytes) -> None:
+    np.testing.assert_array_equal(run(calibrate(graph, 1.0))[0], run(graph)[0])
+
+
+@GRAPHS
+def test_the_bytes_depend_on_graph_and_temperature_alone(graph: bytes) -> None:
+    assert calibrate(graph, 1.7) == calibrate(graph, 1.7)
+    assert calibrate(graph, 1.7) != calibrate(graph, 1.8)
+
+
+def test_the_energy_is_the_second_output() -> None:
+    outputs = [
+        (value.name, value.type.tensor_type.elem_type)
+        for value in onnx.load_from_string(calibrate(plain(), 1.3)).graph.output
+    ]
+    assert outputs == [("probabilities", TensorProto.FLOAT), ("energy", TensorProto.FLOAT)]
