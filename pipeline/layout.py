@@ -37,6 +37,11 @@ class Layout:
         return self.prepared / "test"
 
     @property
+    def valid(self) -> Path:
+        """Validation images, which neither train nor test."""
+        return self.prepared / "valid"
+
+    @property
     def data_report(self) -> Path:
         return self.prepared / "report.json"
 

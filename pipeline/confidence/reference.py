@@ -4,19 +4,17 @@ import numpy as np
 
 from pipeline.evaluation.metrics import Floats
 from serving.artifact.confidence import Histogram, Reference
-from serving.model.decoder import Pixels
 
 BINS = 20
 # Of the edges of the energy's histogram.
 DIGITS = 3
 
 
-def measure_reference(probabilities: Floats, energies: Floats | None, pixels: Pixels) -> Reference:
-    """Distributions over N images, from probabilities [N,K], energies [N] and pixels, uint8 [N,H,W,C]."""
+def measure_reference(probabilities: Floats, energies: Floats | None, brightness: Floats) -> Reference:
+    """Distributions over N images, from probabilities [N,K], energies [N] and brightness [N], 0 to 1."""
     images, classes = probabilities.shape
     predicted = np.bincount(probabilities.argmax(axis=1), minlength=classes)
-    brightness = pixels.reshape(images, -1).mean(axis=1, dtype=np.float64) / 255
-    shares = np.linspace(0, 1, BINS + 1)
+    shares = np.arange(BINS + 1) / BINS
     return Reference(
         tuple(map(int, predicted)),
         _histogram(probabilities.max(axis=1), shares),

@@ -12,18 +12,22 @@ import numpy as np
 
 from pipeline import params
 from pipeline.command_line import run_stage
+from pipeline.confidence.measurement import Outputs, measure_confidence
 from pipeline.errors import InputMissing
 from pipeline.files import read_json, replace_folder, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
+from pipeline.onnx.calibrated_graph import calibrate, has_softmax
 from pipeline.onnx.calibration_images import load_calibration_images
 from pipeline.onnx.probability_check import check_probabilities
 from pipeline.onnx.quantisation import quantise
 from pipeline.registry.mlflow_model import write_flavours
-from serving.artifact.bundle import Bundle
+from serving.artifact.bundle import Bundle, Label
+from serving.artifact.confidence import Confidence
 from serving.artifact.files import to_json
 from serving.artifact.manifest import (
+    CONFIDENCE,
     FLOAT_GRAPH,
     FORMAT,
     GOLDEN,
@@ -63,14 +67,13 @@ def main(model: str) -> None:
         _copy(layout.built / "labels.json", bundle / LABELS)
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
         write_graphs(bundle, float_graph(layout), layout.prepared, settings)
+        confidence = write_confidence(bundle, layout.valid)
         write_flavours(bundle)
-        shape = read_preprocessing(bundle).shape
-        classes = len(json.loads((bundle / LABELS).read_bytes()))
         # The predictor opens only complete bundles, so the manifest is written before the golden predictions
         # and again after them.
-        write_manifest(bundle, model, shape, classes)
+        write_manifest(bundle, model)
         write_golden(bundle, golden_images(layout), settings.golden)
-        write_manifest(bundle, model, shape, classes)
+        write_manifest(bundle, model)
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
     served = opened.manifest.files[GRAPH].size
@@ -78,6 +81,7 @@ def main(model: str) -> None:
         f"export {model}: digest {opened.digest}, {total / 1e6:.1f} MB, of which the served "
         f"{opened.manifest.precision} graph {served / 1e6:.1f} MB"
     )
+    print(f"export {model}: {describe_confidence(confidence)}")
 
 
 def float_graph(layout: Layout) -> bytes:
@@ -105,12 +109,45 @@ def write_graphs(bundle: Path, graph: bytes, prepared: Path, settings: params.Ex
     write(bundle / GRAPH, quantise(graph, images))
 
 
+def write_confidence(bundle: Path, valid: Path) -> Confidence | None:
+    """Measures the confidence of the served graph on the validation images, writes it, and adjusts the graph.
+
+    Returns `None`, and leaves the graph as it is, if there are no validation images.
+    """
+    graph = (bundle / GRAPH).read_bytes()
+    outputs = Outputs.of_folder(graph, valid, read_labels(bundle), read_preprocessing(bundle))
+    if outputs is None:
+        return None
+    confidence = measure_confidence(graph, outputs)
+    write(bundle / CONFIDENCE, to_json(confidence.to_json()))
+    temperature = confidence.temperature.value if confidence.temperature else 1.0
+    write(bundle / GRAPH, calibrate(graph, temperature))
+    return confidence
+
+
+def describe_confidence(confidence: Confidence | None) -> str:
+    """One line on the temperature and the label sets."""
+    if confidence is None or confidence.reference is None:
+        return "confidence not measured, for there are no validation images"
+    temperature, images = confidence.temperature, confidence.reference.images
+    scale = "not fitted" if temperature is None else f"{temperature.value:g}"
+    levels = [f"{entry.level:.0%}" for entry in confidence.label_sets if entry.quantile is not None]
+    sets = f"label sets of {' and '.join(levels)}" if levels else "no label sets"
+    return f"temperature {scale}, {sets}, by {images} validation images"
+
+
+def read_labels(bundle: Path) -> tuple[Label, ...]:
+    """The labels of a bundle that has no manifest yet."""
+    entries: list[dict[str, str]] = json.loads((bundle / LABELS).read_bytes())
+    return tuple(Label(**entry) for entry in entries)
+
+
 def read_preprocessing(bundle: Path) -> Preprocessing:
     """The preprocessing of a bundle that has no manifest yet."""
     return Preprocessing.from_json(read_json(bundle / PREPROCESSING), FORMAT)
 
 
-def write_manifest(bundle: Path, name: str, shape: tuple[int, int, int], classes: int) -> None:
+def write_manifest(bundle: Path, name: str) -> None:
     """Lists every file of the bundle with its role, SHA-256 and size."""
     paths = {
         path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
@@ -120,7 +157,9 @@ def write_manifest(bundle: Path, name: str, shape: tuple[int, int, int], classes
         for name, path in paths.items()
         if name != MANIFEST
     }
-    write(bundle / MANIFEST, Manifest(name, files, shape, classes).to_bytes())
+    shape, classes = read_preprocessing(bundle).shape, len(read_labels(bundle))
+    energy = CONFIDENCE in files and has_softmax((bundle / GRAPH).read_bytes())
+    write(bundle / MANIFEST, Manifest(name, files, shape, classes, energy=energy).to_bytes())
 
 
 def write_golden(bundle: Path, images: list[Path], wanted: int) -> None:

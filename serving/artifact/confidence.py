@@ -6,7 +6,7 @@ number out of range would silently make the server too sure of itself.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
@@ -90,6 +90,10 @@ class Confidence:
     energy: Energy | None
     abstention: Abstention | None
     reference: Reference | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `from_json` parses."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, document: object, classes: int) -> Self:
