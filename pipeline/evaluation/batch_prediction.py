@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.errors import DataRefused
+from pipeline.evaluation.confidence_record import ConfidenceRecord
 from pipeline.evaluation.metrics import ClassNumbers, rank_of_class
 from pipeline.onnx.probability_check import check_probabilities
 from serving.cpu_count import available_cores
@@ -46,6 +47,8 @@ class Predictions:
     ranks: ClassNumbers
     # All probabilities of a sample of the images, evenly over the files: {index: float32 [K]}.
     sampled_probabilities: dict[int, Probabilities]
+    # What the bundle's confidence says of each image; None if the bundle has none.
+    confidence_record: ConfidenceRecord | None = None
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -71,6 +74,7 @@ def predict_folder(predictor: Predictor, folder: Path, strict: bool = True) -> P
         sampled_probabilities=dict.fromkeys(
             range(0, total, max(1, -(-total // SAMPLE_SIZE))), NOT_YET_PREDICTED
         ),
+        confidence_record=ConfidenceRecord.empty(predictor.bundle.confidence(), total),
     )
     with (
         ThreadPoolExecutor(max(1, round(available_cores()))) as pool,
@@ -95,7 +99,9 @@ def _actual_classes(predictor: Predictor, folder: Path, files: Sequence[Path], s
 def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, strict: bool) -> range:
     """Predicts the images with these indices one by one, as the server does, and stores the results."""
     for row in rows:
-        probabilities = predictor.classify(predictions.files[row].read_bytes())
+        pixels = decode(predictions.files[row].read_bytes(), predictor.preprocessing)
+        outputs = predictor.predict_outputs(pixels[np.newaxis])
+        probabilities = outputs.probabilities[0]
         if strict:
             check_probabilities(probabilities, predictions.files[row])
         actual, winner = int(predictions.actual[row]), int(probabilities.argmax())
@@ -103,6 +109,9 @@ def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, s
         predictions.confidence[row] = probabilities[winner]
         known = actual != UNKNOWN_CLASS
         predictions.ranks[row] = rank_of_class(probabilities, actual) if known else predictions.class_count
+        if predictions.confidence_record is not None:
+            energy = None if outputs.energies is None else float(outputs.energies[0])
+            predictions.confidence_record.add(row, probabilities, energy, actual if known else None)
         if row in predictions.sampled_probabilities:
             predictions.sampled_probabilities[row] = probabilities
     return rows

@@ -36,6 +36,7 @@ def render_card(
         f"Digest: `{metrics['digest']}`",
         "",
         *(_import_lines(metrics["import"]) if "import" in metrics else []),
+        *(_confidence_lines(metrics["confidence"]) if "confidence" in metrics else []),
         "## Where it is weakest",
         "",
         *_weakest_classes(classes, confusions),
@@ -69,6 +70,45 @@ def render_unevaluated_card(model: str, metrics: dict[str, Any]) -> str:
         "Written by the stage `evaluate`; edits are overwritten.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _confidence_lines(confidence: dict[str, Any]) -> list[str]:
+    """How true its confidence is: calibration error before and after the temperature, and label sets."""
+    temperature = confidence["temperature"]
+    before, after = (confidence[key] for key in ("uncalibrated_error", "calibration_error"))
+    images = f"{confidence['images']} validation images"
+    fitted = {
+        None: f"No temperature was fitted: {images} are too few.",
+        1: f"The temperature is 1: on {images} none was significantly better.",
+    }
+    sets = confidence["label_sets"]
+    return [
+        "## Confidence",
+        "",
+        fitted.get(
+            temperature,
+            f"All logits are divided by a temperature of {temperature}, fitted on {images}; "
+            "without it the expected calibration error is "
+            f"{_format_percent(before['value'])} ({_format_interval(before['interval'])}).",
+        ),
+        f"The expected calibration error is {_format_percent(after['value'])} "
+        f"({_format_interval(after['interval'])}).",
+        "",
+        *(
+            [
+                "| label set | coverage of the test images | classes in a set, on average |",
+                "| --- | --- | --- |",
+                *(
+                    f"| {entry['level']:.0%} | {_format_percent(entry['coverage'])} "
+                    f"({_format_interval(entry['coverage_interval'])}) | {entry['mean_size']:.2f} |"
+                    for entry in sets
+                ),
+            ]
+            if sets
+            else ["Label sets: no guarantee, for there are too few validation images."]
+        ),
+        "",
+    ]
 
 
 def _import_lines(record: dict[str, Any]) -> list[str]:

@@ -71,6 +71,10 @@ def evaluate_labelled(
         loss = QuantisationLoss.between(float_predictions, predictions)
         checks.append(gate.check_quantisation(loss, settings))
         metrics |= {"float32": top_k_accuracy(float_predictions), "quantisation": loss.to_metrics(DIGITS)}
+    if predictions.confidence_record is not None:
+        record = predictions.confidence_record
+        metrics["confidence"] = record.to_metrics(predictions.confidence, predictions.correct)
+    checks += gate.check_coverage(metrics, settings)
     if imported:
         checks += gate.check_preprocessing(imported["alternatives"], settings)
     metrics["gate"] = gate.decide([*checks, gate.check_regression(comparison, settings)])

@@ -122,6 +122,9 @@ def write_confidence(bundle: Path, valid: Path) -> Confidence | None:
     write(bundle / CONFIDENCE, to_json(confidence.to_json()))
     temperature = confidence.temperature.value if confidence.temperature else 1.0
     write(bundle / GRAPH, calibrate(graph, temperature))
+    if (bundle / FLOAT_GRAPH).exists():
+        # It is compared with Keras, which has no temperature; its outputs are those of the manifest.
+        write(bundle / FLOAT_GRAPH, calibrate((bundle / FLOAT_GRAPH).read_bytes(), 1.0))
     return confidence
 
 

@@ -15,12 +15,20 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from serving.artifact.bundle import Bundle, Label
-from serving.artifact.manifest import GRAPH, MANIFEST, PROBABILITIES
+from serving.artifact.manifest import ENERGY, GRAPH, MANIFEST, PROBABILITIES
 from serving.errors import ContractBroken, GoldenMismatch
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Probabilities [N,K] and, if the graph has them, energies [N] of N images."""
+
+    probabilities: Probabilities
+    energies: Probabilities | None
 
 
 @dataclass(frozen=True)
@@ -68,18 +76,26 @@ class Predictor:
 
     def predict(self, images: Pixels) -> Probabilities:
         """Classifies uint8 [N,H,W,C]. Returns float32 [N,K]; each row sums to 1."""
+        return self.predict_outputs(images).probabilities
+
+    def predict_outputs(self, images: Pixels) -> Outputs:
+        """The same, with the energies."""
         shape = self.preprocessing.shape
         if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
             expected = ",".join(map(str, shape))
             raise ValueError(f"predict expects uint8 [N,{expected}], not {images.dtype} {images.shape}")
         try:
-            (probabilities,) = self.session.run([PROBABILITIES], {"image": images})
+            names = [PROBABILITIES, *([ENERGY] if self.bundle.manifest.energy else [])]
+            probabilities, *energies = self.session.run(names, {"image": images})
         except RuntimeException as error:
             # ONNX Runtime has no exception class for failed allocations.
             if "llocat" in str(error) or "bad_alloc" in str(error):
                 raise MemoryError(str(error)) from None
             raise
-        return np.asarray(probabilities, dtype=np.float32)
+        return Outputs(
+            np.asarray(probabilities, dtype=np.float32),
+            np.asarray(energies[0], dtype=np.float32) if energies else None,
+        )
 
     def classify(self, data: bytes) -> Probabilities:
         """Decodes and classifies one encoded image: float32 [K]. Raises an `ImageError`."""
