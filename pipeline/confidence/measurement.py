@@ -63,6 +63,5 @@ def measure_confidence(graph: bytes, outputs: Outputs) -> Confidence:
         temperature,
         fit_label_sets(probabilities, outputs.actual),
         None if energies is None else fit_energy(energies),
-        None,
         measure_reference(probabilities, energies, outputs.brightness),
     )

@@ -20,6 +20,7 @@ def measure_reference(probabilities: Floats, energies: Floats | None, brightness
         _histogram(probabilities.max(axis=1), shares),
         None if energies is None else _histogram(energies, _edges(energies)),
         _histogram(brightness, shares),
+        None,
         images,
     )
 

@@ -100,8 +100,7 @@ def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, s
     """Predicts the images with these indices one by one, as the server does, and stores the results."""
     for row in rows:
         pixels = decode(predictions.files[row].read_bytes(), predictor.preprocessing)
-        outputs = predictor.predict_outputs(pixels[np.newaxis])
-        probabilities = outputs.probabilities[0]
+        probabilities, energy = predictor.predict_one(pixels)
         if strict:
             check_probabilities(probabilities, predictions.files[row])
         actual, winner = int(predictions.actual[row]), int(probabilities.argmax())
@@ -110,7 +109,6 @@ def _predict_rows(predictions: Predictions, predictor: Predictor, rows: range, s
         known = actual != UNKNOWN_CLASS
         predictions.ranks[row] = rank_of_class(probabilities, actual) if known else predictions.class_count
         if predictions.confidence_record is not None:
-            energy = None if outputs.energies is None else float(outputs.energies[0])
             predictions.confidence_record.add(row, probabilities, energy, actual if known else None)
         if row in predictions.sampled_probabilities:
             predictions.sampled_probabilities[row] = probabilities

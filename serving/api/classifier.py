@@ -15,7 +15,7 @@ from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
 from serving.model.decoder import DecodedImage, Pixels, decode_image
-from serving.model.predictor import Predictor, Probabilities
+from serving.model.predictor import Prediction, Predictor
 
 # Seconds in the queue after which the connection is checked before work begins.
 DISCONNECT_CHECK_AFTER = 0.02
@@ -48,8 +48,8 @@ class Classifier(NamedTuple):
         images: Sequence[bytes] | Pixels,
         context: RequestContext,
         client_disconnected: Callable[[], bool] = lambda: False,
-    ) -> list[Probabilities]:
-        """Probabilities, float32 [K], for each image, encoded or uint8 [H,W,C].
+    ) -> list[Prediction]:
+        """A prediction for each image, encoded or uint8 [H,W,C].
 
         Decoding happens within the slot too, because it takes most of the memory.
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
@@ -63,7 +63,7 @@ class Classifier(NamedTuple):
         images: Sequence[bytes] | Pixels,
         context: RequestContext,
         client_disconnected: Callable[[], bool],
-    ) -> list[Probabilities]:
+    ) -> list[Prediction]:
         # The wait for a thread counts as queueing; receiving the body does not.
         began = time.monotonic() - context.timing.waited
         with self.admission.slot(began + self.deadline, self.deadline):
@@ -81,20 +81,21 @@ class Classifier(NamedTuple):
                     raise ImageRefused(index if len(images) > 1 else None, error) from None
             return predictions
 
-    def _predict(self, image: bytes | Pixels, began: float, context: RequestContext) -> Probabilities:
+    def _predict(self, image: bytes | Pixels, began: float, context: RequestContext) -> Prediction:
         if time.monotonic() - began > self.deadline:
             raise DeadlineExceeded(self.deadline, self.admission.retry_after())
         pixels = self._decode(image, context) if isinstance(image, bytes) else image
         inference_began = time.perf_counter()
-        probabilities: Probabilities = self.predictor.predict(pixels[np.newaxis])[0]
+        prediction = self.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
         context.inference += seconds
         if not isinstance(image, bytes):
             context.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
         self.metrics.inference.observe(seconds)
-        best = int(probabilities.argmax())
-        self.metrics.count_prediction(self.predictor.labels[best].name, float(probabilities[best]))
-        return probabilities
+        best = int(prediction.probabilities.argmax())
+        score = float(prediction.probabilities[best])
+        self.metrics.count_prediction(self.predictor.labels[best].name, score)
+        return prediction
 
     def _decode(self, data: bytes, context: RequestContext) -> Pixels:
         began = time.perf_counter()

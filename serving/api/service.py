@@ -25,7 +25,7 @@ from serving.api.request_statistics import RequestStatistics
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.model.decoder import Pixels
-from serving.model.predictor import Predictor, Probabilities
+from serving.model.predictor import Prediction, Predictor, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
@@ -133,6 +133,10 @@ class Service:
 
     def classify(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Probabilities]:
         """Probabilities, float32 [K], for each image of a request, encoded or uint8 [H,W,C]."""
+        return [prediction.probabilities for prediction in self.predict(request, images)]
+
+    def predict(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Prediction]:
+        """The same with all that the model says of each image."""
         if len(images) == 0:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:

@@ -17,6 +17,7 @@ from serving.artifact.files import list_files, read_file
 from serving.artifact.head import Head
 from serving.artifact.manifest import (
     CONFIDENCE,
+    EXPLANATION,
     GOLDEN,
     HEAD,
     LABELS,
@@ -159,14 +160,19 @@ class Bundle:
                 raise ValueError("it has a threshold for the energy, and the graph has no such output")
         return confidence
 
-    def head(self) -> Head | None:
-        """The weights of the last layer, for explanations; None if the bundle does not have them."""
-        if not self._has(HEAD):
+    def explanation(self) -> bytes | None:
+        """What is added to the served graph for its output `features`; None if the bundle has none."""
+        if not self._has(EXPLANATION):
             return None
+        with self._reporting_file(EXPLANATION):
+            if not self._has(HEAD):
+                raise ValueError(f"it needs {HEAD}, which is missing")
+            return self.read(EXPLANATION)
+
+    def head(self, features: int) -> Head:
+        """The weights of the last layer, for this number of features."""
         with self._reporting_file(HEAD):
-            if self.manifest.features is None:
-                raise ValueError("it has weights for features, and the graph has no such output")
-            return Head.from_bytes(self.read(HEAD), self.manifest.features[-1], self.manifest.classes)
+            return Head.from_bytes(self.read(HEAD), features, self.manifest.classes)
 
     def _has(self, name: str) -> bool:
         """Has the bundle this optional file of format 2?"""

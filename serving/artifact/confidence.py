@@ -14,6 +14,8 @@ from typing import Any, Self, TypeVar
 LEVELS = (0.9, 0.95)
 # A temperature far from 1 is a failed fit. A float32 logit's exponential overflows above 88.
 MAX_TEMPERATURE, MAX_ENERGY = 100.0, 1e6
+# The side of a square of 200 megapixels, the largest image, and some more.
+MAX_SIZE = 20_000.0
 MAX_BINS = 1000
 
 Part = TypeVar("Part")
@@ -49,19 +51,6 @@ class Energy:
 
 
 @dataclass(frozen=True)
-class Abstention:
-    """Predictions with a probability below `threshold` are withheld.
-
-    Of `images` images, `share` were withheld, and `accuracy` of the others were right.
-    """
-
-    threshold: float
-    share: float
-    accuracy: float
-    images: int
-
-
-@dataclass(frozen=True)
 class Histogram:
     """`counts[i]` of `images` values lie from `edges[i]` to `edges[i + 1]`."""
 
@@ -72,12 +61,17 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is usual: predictions of each class [K], confidence, energy, and brightness (0 to 1)."""
+    """What is usual: predictions of each class [K], and distributions of values of images and predictions.
+
+    `confidence` is the probability of the best class, `brightness` the mean of the model's input, 0 to 1, and
+    `size` the square root of the number of pixels of the encoded image.
+    """
 
     classes: tuple[int, ...] | None
     confidence: Histogram | None
     energy: Histogram | None
     brightness: Histogram | None
+    size: Histogram | None
     images: int
 
 
@@ -88,7 +82,6 @@ class Confidence:
     temperature: Temperature | None
     label_sets: tuple[LabelSet, ...]
     energy: Energy | None
-    abstention: Abstention | None
     reference: Reference | None
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +91,7 @@ class Confidence:
     @classmethod
     def from_json(cls, document: object, classes: int) -> Self:
         """Parses the document of a bundle with this number of classes; raises `ValueError` or `TypeError`."""
-        names = ("temperature", "label_sets", "energy", "abstention", "reference")
+        names = ("temperature", "label_sets", "energy", "reference")
         found = _members(document, names, "the document")
         sets = tuple(_label_set(entry) for entry in _list(found["label_sets"], "label_sets", len(LEVELS)))
         levels = [entry.level for entry in sets]
@@ -108,7 +101,6 @@ class Confidence:
             temperature=_optional(found["temperature"], _temperature),
             label_sets=sets,
             energy=_optional(found["energy"], _energy),
-            abstention=_optional(found["abstention"], _abstention),
             reference=_optional(found["reference"], lambda value: _reference(value, classes)),
         )
 
@@ -138,15 +130,8 @@ def _energy(value: object) -> Energy:
     return Energy(threshold, _number(found["share"], "the share of energy", 0, 1), _images(found, "energy"))
 
 
-def _abstention(value: object) -> Abstention:
-    names = ("threshold", "share", "accuracy")
-    found = _members(value, (*names, "images"), "abstention")
-    threshold, share, accuracy = (_number(found[name], f"the {name} of abstention", 0, 1) for name in names)
-    return Abstention(threshold, share, accuracy, _images(found, "abstention"))
-
-
 def _reference(value: object, classes: int) -> Reference:
-    names = ("classes", "confidence", "energy", "brightness", "images")
+    names = ("classes", "confidence", "energy", "brightness", "size", "images")
     found = _members(value, names, "reference")
     images = _images(found, "reference")
     counts = _optional(found["classes"], lambda value: _counts(value, "classes", classes, images))
@@ -157,6 +142,7 @@ def _reference(value: object, classes: int) -> Reference:
         _optional(found["confidence"], lambda value: _histogram(value, "confidence", 0, 1)),
         _optional(found["energy"], lambda value: _histogram(value, "energy", -MAX_ENERGY, MAX_ENERGY)),
         _optional(found["brightness"], lambda value: _histogram(value, "brightness", 0, 1)),
+        _optional(found["size"], lambda value: _histogram(value, "size", 0, MAX_SIZE)),
         images,
     )
 

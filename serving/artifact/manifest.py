@@ -23,12 +23,14 @@ FLOAT_GRAPH = "data/model.onnx"
 LABELS = "serving/labels.json"
 PREPROCESSING = "serving/preprocessing.json"
 GOLDEN = "serving/golden/golden.json"
-# Optional since format 2: what the confidence of predictions rests on, and the weights of the last layer.
-CONFIDENCE, HEAD = "serving/confidence.json", "serving/head.npy"
+# Optional since format 2: what the confidence of predictions rests on; and for explanations the weights of
+# the last layer, and what is added to the served graph so that it gives the features of each place.
+CONFIDENCE, HEAD, EXPLANATION = "serving/confidence.json", "serving/head.npy", "serving/explanation.onnx"
 # The Keras model. An imported ONNX file or SavedModel has none.
 KERAS_MODEL = "data/model.keras"
 
-# The outputs of the served graph; the last two are optional since format 2.
+# The outputs of the served graph; `energy` is optional since format 2. `features` is the output that
+# `EXPLANATION` adds.
 PROBABILITIES, ENERGY, FEATURES = "probabilities", "energy", "features"
 
 # The role of the files that a server needs; it needs no others.
@@ -52,8 +54,7 @@ class Manifest:
     """The contents of a bundle. Shapes are without the batch dimension; `input_shape` is (H, W, C).
 
     `energy`: the graph has an output of this name, [N], the logarithm of the sum of the exponentials of the
-    logits. `features`: the shape of its output of this name, [F] or [h,w,F], the input of the last layer (of
-    the pooling before it); None if it has none.
+    logits.
     """
 
     name: str
@@ -61,7 +62,6 @@ class Manifest:
     input_shape: tuple[int, int, int]
     classes: int
     energy: bool = False
-    features: tuple[int, ...] | None = None
     format: int = FORMAT
 
     @property
@@ -73,8 +73,6 @@ class Manifest:
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """The outputs of the served graph, in its order; all are float32."""
         optional: dict[str, tuple[int, ...]] = {ENERGY: ()} if self.energy else {}
-        if self.features is not None:
-            optional[FEATURES] = self.features
         return {PROBABILITIES: (self.classes,)} | optional
 
     def to_bytes(self) -> bytes:
@@ -108,7 +106,6 @@ class Manifest:
                 input_shape=tuple(document["input"]["shape"][1:]),
                 classes=int(shapes[PROBABILITIES][0]),
                 energy=ENERGY in shapes,
-                features=shapes.get(FEATURES),
                 format=number,
             )
             rewritten = manifest.to_bytes()
@@ -123,12 +120,11 @@ class Manifest:
 
     def _invalid_values(self) -> Iterator[str]:
         """Values that are canonical JSON but impossible: shapes, paths, types and sizes."""
-        features = () if self.features is None else self.features
-        sides: tuple[Any, ...] = (*self.input_shape, self.classes, *features)
+        sides: tuple[Any, ...] = (*self.input_shape, self.classes)
         if any(type(side) is not int or side < 1 for side in sides):
             yield f"{[*self.input_shape]} and {self.classes} are no shapes"
-        if len(self.input_shape) != 3 or len(features) not in ((0,) if self.features is None else (1, 3)):
-            yield f"{[*self.input_shape]} and {[*features]} are no shapes of an image and of features"
+        if len(self.input_shape) != 3:
+            yield f"{[*self.input_shape]} is no shape of an image"
         for name, file in self.files.items():
             if not _is_relative_path(name):
                 yield f"{name!r} is no file inside the bundle"

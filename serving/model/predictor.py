@@ -7,7 +7,7 @@ differ in their last digits.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,18 @@ from serving.model.decoder import Pixels, Preprocessing, decode
 Probabilities = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Probabilities [N,K] and, if the graph has them, energies [N] of N images."""
 
     probabilities: Probabilities
     energies: Probabilities | None
+
+
+class Prediction(NamedTuple):
+    """Probabilities [K] and, if the graph has it, the energy of one image."""
+
+    probabilities: Probabilities
+    energy: float | None
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,14 @@ class Predictor:
             np.asarray(energies[0], dtype=np.float32) if energies else None,
         )
 
+    def predict_one(self, pixels: Pixels) -> Prediction:
+        """The prediction for one image, uint8 [H,W,C]."""
+        probabilities, energies = self.predict_outputs(pixels[np.newaxis])
+        return Prediction(probabilities[0], None if energies is None else float(energies[0]))
+
     def classify(self, data: bytes) -> Probabilities:
         """Decodes and classifies one encoded image: float32 [K]. Raises an `ImageError`."""
-        probabilities: Probabilities = self.predict(decode(data, self.preprocessing)[np.newaxis])[0]
-        return probabilities
+        return self.predict_one(decode(data, self.preprocessing)).probabilities
 
     def top(self, probabilities: Probabilities, k: int = 5) -> list[Score]:
         """The `k` most probable classes of one row, best first; ties in the order of the labels."""

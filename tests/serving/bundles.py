@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -92,7 +92,7 @@ def write_manifest(
     shape: tuple[int, int, int] = (SIZE, SIZE, 3),
     classes: int = len(COLOURS),
     bundle_format: int = FORMAT,
-    **outputs: Any,  # noqa: ANN401  (`energy` and `features` of the manifest)
+    energy: bool = False,
 ) -> Path:
     """Writes the manifest for the files in the folder, whatever their content."""
     files = {}
@@ -102,7 +102,7 @@ def write_manifest(
             role = "serving" if name_in_bundle.startswith("serving/") else "mlflow"
             data = path.read_bytes()
             files[name_in_bundle] = ManifestFile(role, hashlib.sha256(data).hexdigest(), len(data))
-    manifest = Manifest(name, files, shape, classes, format=bundle_format, **outputs)
+    manifest = Manifest(name, files, shape, classes, energy, bundle_format)
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     return folder
 
@@ -113,11 +113,10 @@ def onnx_graph(
     kind: int = TensorProto.UINT8,
     image: str = "image",
     energy: bool = False,
-    features: bool = False,
 ) -> bytes:
     """The model as ONNX: softmax of the mean red, green and blue, scaled to 0 ... `steepness`.
 
-    `energy` and `features` add the optional outputs of format 2; the features are the means.
+    `energy` adds the optional output of format 2.
     """
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(COLOURS)])]
     nodes = [
@@ -131,9 +130,6 @@ def onnx_graph(
         nodes.append(helper.make_node("ReduceLogSumExp", ["logits", "classes"], ["energy"], keepdims=0))
         outputs.append(helper.make_tensor_value_info("energy", TensorProto.FLOAT, ["batch"]))
         constants["classes"] = np.array([1], dtype=np.int64)
-    if features:
-        nodes.append(helper.make_node("Identity", ["means"], ["features"]))
-        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", shape[2]]))
     made = helper.make_graph(
         nodes,
         "colours",
@@ -144,6 +140,15 @@ def onnx_graph(
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def explanation(shape: tuple[int, int, int] = (SIZE, SIZE, 3)) -> bytes:
+    """What is added to the graph for the output `features`: the pixels, whose means the last layer gets."""
+    added = onnx.ModelProto()
+    added.graph.node.append(helper.make_node("Identity", ["pixels"], ["features"]))
+    output = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", *shape])
+    added.graph.output.append(output)
+    return bytes(added.SerializeToString(deterministic=True))
 
 
 def head_kernel(steepness: float = STEEPNESS, channels: int = 3) -> npt.NDArray[np.float32]:

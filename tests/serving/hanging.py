@@ -13,17 +13,17 @@ load = GunicornApp.load
 
 def load_hanging(app: GunicornApp) -> Any:  # noqa: ANN401  (a WSGI application)
     """Replaces `GunicornApp.load`, which runs in the worker. Only the worker imports the predictor."""
-    from serving.model.predictor import Predictor, Probabilities
+    from serving.model.predictor import Outputs, Predictor
 
-    predict = Predictor.predict
+    predict = Predictor.predict_outputs
 
-    def hang(self: Predictor, images: Pixels) -> Probabilities:
+    def hang(self: Predictor, images: Pixels) -> Outputs:
         # The golden blue image, which the worker predicts at its start, has no red; this one has a little.
         while images[0, 0, 0].tolist() == [1, 0, 255]:
             time.sleep(3600)
         return predict(self, images)
 
-    Predictor.predict = hang  # type: ignore[method-assign]
+    Predictor.predict_outputs = hang  # type: ignore[method-assign]
     return load(app)
 
 

@@ -7,7 +7,8 @@ from scipy.special import softmax
 
 from pipeline.confidence.temperature import MIN_IMAGES, fit_temperature, negative_log_likelihood
 
-Logits, Classes = npt.NDArray[np.float64], npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
 
 
 def sample(temperature: float, images: int = 2000, classes: int = 5) -> tuple[Logits, Classes]:

@@ -22,16 +22,16 @@ load = GunicornApp.load
 
 def load_blocking(app: GunicornApp) -> Any:  # noqa: ANN401  (a WSGI application)
     """Replaces `GunicornApp.load`, which runs in the worker. Only the worker imports the predictor."""
-    from serving.model.predictor import Predictor, Probabilities
+    from serving.model.predictor import Outputs, Predictor
 
-    predict = Predictor.predict
+    predict = Predictor.predict_outputs
 
-    def blocking(self: Predictor, images: Pixels) -> Probabilities:
+    def blocking(self: Predictor, images: Pixels) -> Outputs:
         while Path(GATE).exists():
             time.sleep(0.01)
         return predict(self, images)
 
-    Predictor.predict = blocking  # type: ignore[method-assign]
+    Predictor.predict_outputs = blocking  # type: ignore[method-assign]
     return load(app)
 
 

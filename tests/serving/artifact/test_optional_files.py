@@ -14,11 +14,12 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.confidence import LabelSet, Temperature
 from serving.artifact.files import to_json
 from serving.artifact.head import Head
-from serving.artifact.manifest import CONFIDENCE, GRAPH, HEAD
+from serving.artifact.manifest import CONFIDENCE, EXPLANATION, GRAPH, HEAD
 from serving.errors import ContractBroken
-from serving.model.predictor import Predictor
+from serving.model.predictor import Predictor, create_session
 from tests.serving.bundles import (
     COLOURS,
+    explanation,
     head_kernel,
     one_colour_png,
     onnx_graph,
@@ -34,12 +35,12 @@ WHOLE: dict[str, Any] = {
         {"level": 0.95, "quantile": None, "images": 12},
     ],
     "energy": {"threshold": -3.5, "share": 0.05, "images": 500},
-    "abstention": {"threshold": 0.4, "share": 0.02, "accuracy": 0.97, "images": 330},
     "reference": {
         "classes": [3, 0, 7],
         "confidence": HISTOGRAM,
         "energy": {"edges": [-5, 0, 5.5], "counts": [1, 2], "images": 3},
         "brightness": None,
+        "size": {"edges": [8, 64.0, 20000], "counts": [4, 6], "images": 10},
         "images": 10,
     },
 }
@@ -47,31 +48,29 @@ NOTHING: dict[str, Any] = {
     "temperature": None,
     "label_sets": [],
     "energy": None,
-    "abstention": None,
     "reference": None,
 }
 KERNEL, BIAS = head_kernel(), np.zeros(3, dtype=np.float32)
 WEIGHTS = Head(KERNEL, BIAS).to_bytes()
 
 
-def with_files(bundle: Path, files: dict[str, bytes], **outputs: Any) -> Bundle:  # noqa: ANN401  (the manifest's)
-    """The bundle with more files, and a graph with all outputs."""
-    write_files(bundle, {GRAPH: onnx_graph(energy=True, features=True), **files})
-    declared: dict[str, Any] = {"energy": True, "features": (3,)} | outputs
-    return Bundle.open(write_manifest(bundle, **declared))
+def with_files(bundle: Path, files: dict[str, bytes], energy: bool = True) -> Bundle:
+    """The bundle with more files, and a graph with all outputs; `energy` is what the manifest says."""
+    write_files(bundle, {GRAPH: onnx_graph(energy=True), **files})
+    return Bundle.open(write_manifest(bundle, energy=energy))
 
 
 def test_what_is_absent_is_none(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.confidence() is None
-    assert opened.head() is None
+    assert opened.explanation() is None
 
 
 def test_format_1_has_neither(bundle: Path) -> None:
-    write_files(bundle, {CONFIDENCE: b"no document", HEAD: b"no weights"})
+    write_files(bundle, {CONFIDENCE: b"no document", EXPLANATION: b"no graph"})
     opened = Bundle.open(write_manifest(bundle, bundle_format=1))
     assert opened.confidence() is None
-    assert opened.head() is None
+    assert opened.explanation() is None
 
 
 def test_confidence_is_read(bundle: Path) -> None:
@@ -81,20 +80,20 @@ def test_confidence_is_read(bundle: Path) -> None:
     assert confidence.label_sets == (LabelSet(0.9, 0.62, 500), LabelSet(0.95, None, 12))
     assert confidence.energy is not None
     assert confidence.energy.threshold == -3.5
-    assert confidence.abstention is not None
-    assert confidence.abstention.accuracy == 0.97
     assert confidence.reference is not None
     assert confidence.reference.classes == (3, 0, 7)
     assert confidence.reference.confidence is not None
     assert confidence.reference.confidence.counts == (2, 8)
     assert confidence.reference.brightness is None
+    assert confidence.reference.size is not None
+    assert confidence.reference.size.edges == (8, 64, 20000)
 
 
 def test_a_part_that_was_not_measured_is_none(bundle: Path) -> None:
     confidence = with_files(bundle, {CONFIDENCE: to_json(NOTHING)}).confidence()
     assert confidence is not None
     assert confidence.label_sets == ()
-    assert {confidence.temperature, confidence.energy, confidence.abstention, confidence.reference} == {None}
+    assert {confidence.temperature, confidence.energy, confidence.reference} == {None}
 
 
 def at(*path: Any) -> Callable[[Any], Any]:  # noqa: ANN401  (keys and indices, and last a value)
@@ -144,7 +143,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a quantile above one": (at("label_sets", 0, "quantile", 1.01), "quantile"),
     "an infinite threshold": (at("energy", "threshold", -INFINITE), "threshold"),
     "a share above one": (at("energy", "share", 1.5), "share"),
-    "accuracy in percent": (at("abstention", "accuracy", 97), "accuracy"),
+    "a share in percent": (at("energy", "share", 5), "share"),
     "counts of another model": (at("reference", "classes", [3, 7]), "2 classes"),
     "counts of more classes": (at("reference", "classes", [3, 0, 7, 0]), "at most 3"),
     "counts that are too many": (at("reference", "classes", [3, 0, 8]), "11 in all"),
@@ -190,13 +189,15 @@ def test_optional_outputs_change_no_probability(bundle: Path) -> None:
 
 
 def test_head_gives_the_logits(bundle: Path) -> None:
-    opened = with_files(bundle, {HEAD: WEIGHTS})
-    head, session = opened.head(), Predictor.from_bundle(opened).session
-    assert head is not None
+    opened = with_files(bundle, {HEAD: WEIGHTS, EXPLANATION: explanation()})
+    added = opened.explanation()
+    assert added is not None
+    session = create_session(opened.read(GRAPH) + added, threads=1, avoid_saturation=False)
+    head = opened.head(3)
     assert np.array_equal(head.kernel, KERNEL)
     pixels = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     energy, features = session.run(["energy", "features"], {"image": pixels})
-    logits = features @ head.kernel + head.bias
+    logits = features.mean(axis=(1, 2)) @ head.kernel + head.bias
     assert energy == pytest.approx(np.log(np.exp(logits).sum(axis=1)), abs=1e-5)
 
 
@@ -231,14 +232,9 @@ BAD_WEIGHTS = {
 @pytest.mark.parametrize("name", BAD_WEIGHTS)
 def test_other_weights_are_refused(bundle: Path, name: str) -> None:
     with pytest.raises(ContractBroken, match=r"head\.npy"):
-        with_files(bundle, {HEAD: BAD_WEIGHTS[name]}).head()
+        with_files(bundle, {HEAD: BAD_WEIGHTS[name]}).head(3)
 
 
-def test_weights_need_features(bundle: Path) -> None:
-    with pytest.raises(ContractBroken, match="no such output"):
-        with_files(bundle, {HEAD: WEIGHTS}, features=None).head()
-
-
-def test_weights_fit_the_channels_of_a_map(bundle: Path) -> None:
-    # [h,w,F]: the weights are for F.
-    assert with_files(bundle, {HEAD: WEIGHTS}, features=(7, 7, 3)).head() is not None
+def test_features_need_weights(bundle: Path) -> None:
+    with pytest.raises(ContractBroken, match=r"head\.npy, which is missing"):
+        with_files(bundle, {EXPLANATION: explanation()}).explanation()
