@@ -111,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_mb: Annotated[int, Meta(ge=1, le=1024)] = 24
     # Memory budget for all request bodies together.
     bodies_mb: Annotated[int, Meta(ge=1, le=65536)] = 256
+    # Whether /explain answers. An explanation of a model without class activation maps takes 50 predictions.
+    explain: bool = True
+    # Probability below which /predict says that it abstains; 0: never. The model card has a table of what
+    # would be withheld, and how accurate the rest is.
+    abstain_below: Annotated[float, Meta(ge=0, le=1)] = 0.0
     # Images per request.
     max_images: Annotated[int, Meta(ge=1, le=1024)] = 16
 

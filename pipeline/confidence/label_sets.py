@@ -9,7 +9,6 @@ Error Levels", 2019.
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.evaluation.metrics import ClassNumbers, Floats
 from serving.artifact.confidence import LEVELS, LabelSet
@@ -33,12 +32,3 @@ def _quantile(scores: Floats, level: float) -> float | None:
     # `round` first: a score of 0.18 may be 0.18 + 1e-17.
     steps = math.ceil(round(float(scores[rank - 1]) * 10**DIGITS, 6))
     return min(1.0, float(steps / 10**DIGITS))
-
-
-def members(probabilities: Floats, label_set: LabelSet) -> npt.NDArray[np.bool_]:
-    """Which classes are in the set of each image, [N,K]; the best class always is."""
-    if label_set.quantile is None:
-        raise ValueError(f"{label_set.images} images are too few for a set with {label_set.level:.0%}")
-    inside = probabilities >= 1 - label_set.quantile
-    inside[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
-    return np.asarray(inside)

@@ -6,10 +6,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.confidence.label_sets import members
 from pipeline.evaluation import metrics
 from serving.artifact.confidence import Confidence
 from serving.model.predictor import Probabilities
+from serving.model.reliability import members
 
 # Samples of the images from which the interval of a calibration error is taken (bootstrap), and their seed.
 RESAMPLINGS, SEED = 500, 1

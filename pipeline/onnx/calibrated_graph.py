@@ -33,7 +33,7 @@ def calibrate(graph: bytes, temperature: float) -> bytes:
     A graph that does not end in a softmax has no energy.
     """
     model = onnx.load_from_string(graph)
-    softmax = _softmax(model.graph)
+    softmax = find_softmax(model.graph)
     if softmax is not None:
         energy = _energy_nodes(_source(model.graph, softmax.input[0]))
     if temperature != 1:
@@ -46,14 +46,14 @@ def calibrate(graph: bytes, temperature: float) -> bytes:
 
 def has_softmax(graph: bytes) -> bool:
     """Whether the graph ends in a softmax, so that it has logits and their energy."""
-    return _softmax(onnx.load_from_string(graph).graph) is not None
+    return find_softmax(onnx.load_from_string(graph).graph) is not None
 
 
-def _softmax(graph: onnx.GraphProto) -> onnx.NodeProto | None:
-    """The softmax that gives the probabilities, perhaps in front of a cast."""
+def find_softmax(graph: onnx.GraphProto) -> onnx.NodeProto | None:
+    """The softmax that gives the probabilities, perhaps in front of a cast or of an identity."""
     producers = {name: node for node in graph.node for name in node.output}
     node = producers.get(OUTPUT)
-    while node is not None and node.op_type == "Cast":
+    while node is not None and node.op_type in ("Cast", "Identity"):
         node = producers.get(node.input[0])
     return node if node is not None and node.op_type == "Softmax" else None
 
@@ -66,7 +66,7 @@ def _source(graph: onnx.GraphProto, name: str) -> str:
 
 
 def _logits(graph: onnx.GraphProto) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
-    softmax = _softmax(graph)
+    softmax = find_softmax(graph)
     if softmax is not None:
         return _source(graph, softmax.input[0]), [], []
     nodes = [

@@ -11,7 +11,7 @@ from werkzeug.http import http_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from serving.api import errors, page_routes, prediction_routes, status_routes
+from serving.api import errors, explanation_routes, page_routes, prediction_routes, status_routes
 from serving.api.access_control import KEY_NAME
 from serving.api.client_connection import Environ, queue_timing
 from serving.api.cors import CorsRequest
@@ -118,7 +118,7 @@ def create_app(service: Service) -> Flask:
     # Set before the routes, which copy these settings. A redirect would return a page and lose the body.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.url_map.converters["segment"] = PathSegment
-    for module in (page_routes, prediction_routes, status_routes, *PROTOCOLS):
+    for module in (page_routes, prediction_routes, explanation_routes, status_routes, *PROTOCOLS):
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
     _check_prefix(app, service.settings.prefix)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
 from serving.model.decoder import DecodedImage, Pixels, decode_image
+from serving.model.explainer import Explainer, Explanation, Method
 from serving.model.predictor import Prediction, Predictor
 
 # Seconds in the queue after which the connection is checked before work begins.
@@ -31,10 +33,20 @@ class ImageRefused(Exception):
         self.index, self.error = index, error
 
 
+class ExplainedImage(NamedTuple):
+    """An image, the class with this number and probability, and why it is of that class."""
+
+    image: DecodedImage
+    number: int
+    score: float
+    explanation: Explanation
+
+
 class Classifier(NamedTuple):
     """A predictor behind admission control, with statistics for encoded images and for tensors."""
 
     predictor: Predictor
+    explainer: Explainer
     admission: AdmissionControl
     metrics: Metrics
     deadline: float
@@ -55,36 +67,66 @@ class Classifier(NamedTuple):
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
         is_tensor = isinstance(images, np.ndarray)
-        with (self.tensor_statistics if is_tensor else self.image_statistics).request(context):
-            return self._classify(images, context, client_disconnected)
+        statistics = self.tensor_statistics if is_tensor else self.image_statistics
+        with statistics.request(context), self._slot(context, client_disconnected) as check_deadline:
+            predictions = []
+            for index, image in enumerate(images):
+                check_deadline()
+                try:
+                    predictions.append(self._predict(image, context))
+                except ImageError as error:
+                    raise _refusal(image, index if len(images) > 1 else None, error) from None
+            return predictions
 
-    def _classify(
+    def explain(
         self,
-        images: Sequence[bytes] | Pixels,
+        image: bytes,
+        number: int | None,
+        method: Method | None,
         context: RequestContext,
-        client_disconnected: Callable[[], bool],
-    ) -> list[Prediction]:
+        client_disconnected: Callable[[], bool] = lambda: False,
+    ) -> ExplainedImage:
+        """Explains why an image is of the class with this number; None: of the most probable class.
+
+        All predictions of an explanation are made within one slot and one deadline. Raises as `classify`.
+        """
+        with (
+            self.image_statistics.request(context),
+            self._slot(context, client_disconnected) as check_deadline,
+        ):
+            check_deadline()
+            try:
+                decoded = self._decode(image, context)
+            except ImageError as error:
+                raise _refusal(image, None, error) from None
+            began = time.perf_counter()
+            prediction = self.predictor.predict_one(decoded.pixels)
+            number = int(prediction.probabilities.argmax()) if number is None else number
+            explanation = self.explainer.explain(decoded.pixels, number, method, check_deadline)
+            context.inference += time.perf_counter() - began
+            return ExplainedImage(decoded, number, float(prediction.probabilities[number]), explanation)
+
+    @contextmanager
+    def _slot(
+        self, context: RequestContext, client_disconnected: Callable[[], bool]
+    ) -> Iterator[Callable[[], None]]:
+        """Holds a slot; gives a function that raises `DeadlineExceeded` after the request's deadline."""
         # The wait for a thread counts as queueing; receiving the body does not.
         began = time.monotonic() - context.timing.waited
+
+        def check_deadline() -> None:
+            if time.monotonic() - began > self.deadline:
+                raise DeadlineExceeded(self.deadline, self.admission.retry_after())
+
         with self.admission.slot(began + self.deadline, self.deadline):
             context.queue = time.monotonic() - began
             self.metrics.queue.observe(context.queue)
             if context.queue > DISCONNECT_CHECK_AFTER and client_disconnected():
                 raise ClientGone
-            predictions = []
-            for index, image in enumerate(images):
-                try:
-                    predictions.append(self._predict(image, began, context))
-                except ImageError as error:
-                    if isinstance(error, ImageUnrecognised) and isinstance(image, bytes) and is_url(image):
-                        raise ImageUrlRefused from None
-                    raise ImageRefused(index if len(images) > 1 else None, error) from None
-            return predictions
+            yield check_deadline
 
-    def _predict(self, image: bytes | Pixels, began: float, context: RequestContext) -> Prediction:
-        if time.monotonic() - began > self.deadline:
-            raise DeadlineExceeded(self.deadline, self.admission.retry_after())
-        pixels = self._decode(image, context) if isinstance(image, bytes) else image
+    def _predict(self, image: bytes | Pixels, context: RequestContext) -> Prediction:
+        pixels = self._decode(image, context).pixels if isinstance(image, bytes) else image
         inference_began = time.perf_counter()
         prediction = self.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
@@ -97,7 +139,7 @@ class Classifier(NamedTuple):
         self.metrics.count_prediction(self.predictor.labels[best].name, score)
         return prediction
 
-    def _decode(self, data: bytes, context: RequestContext) -> Pixels:
+    def _decode(self, data: bytes, context: RequestContext) -> DecodedImage:
         began = time.perf_counter()
         try:
             decoded = decode_image(data, self.predictor.preprocessing)
@@ -107,7 +149,7 @@ class Classifier(NamedTuple):
         context.decode += seconds
         context.images.append(ImageFacts(decoded.format, decoded.width, decoded.height, len(data)))
         self.metrics.decode.observe(seconds)
-        return decoded.pixels
+        return decoded
 
     def _decode_alone(self, data: bytes) -> DecodedImage:
         """Decodes again with no other retry running: one large image may have used the memory of many.
@@ -119,3 +161,8 @@ class Classifier(NamedTuple):
                 return decode_image(data, self.predictor.preprocessing)
             except MemoryError:
                 raise ImageTooCostly from None
+
+
+def _refusal(image: bytes | Pixels, index: int | None, error: ImageError) -> ImageRefused | ImageUrlRefused:
+    is_address = isinstance(error, ImageUnrecognised) and isinstance(image, bytes) and is_url(image)
+    return ImageUrlRefused() if is_address else ImageRefused(index, error)

@@ -13,6 +13,7 @@ from serving.api.openapi_responses import (
     HTML,
     JSON,
     NOT_READY,
+    PNG,
     Document,
     ErrorClass,
     all_errors,
@@ -27,6 +28,7 @@ from serving.api.protocols import openapi_paths
 from serving.api.protocols.request_examples import BASE64, PHOTO, ExampleBody, array_of, object_of
 from serving.api.service import Service
 from serving.model.formats.image_file import ACCEPTED
+from serving.model.reliability import Reliability
 
 # The schema of an image in JSON, and an example document for a shell command.
 IMAGE = BASE64 | {"description": "Base64, or a data URL in base64."}
@@ -35,6 +37,7 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"
 SCHEMAS = (
     response_schemas.Outcome,
     response_schemas.Predictions,
+    response_schemas.Explained,
     response_schemas.Alive,
     response_schemas.Ready,
     response_schemas.Version,
@@ -42,6 +45,9 @@ SCHEMAS = (
     response_schemas.ProblemDetails,
     *openapi_paths.SCHEMAS,
 )
+
+# Labels that are listed as the values of a parameter.
+MAX_LABELS = 50
 
 INFO = """\
 Classifies images. Send a form with the file in the field `image`, the image itself as the body, or JSON with
@@ -82,6 +88,7 @@ def _paths(service: Service, by_name: Document) -> Document:
         "/": {"get": _page_or_json("Is the server running?", by_name["Outcome"], "curl {url}/")},
         "/inference": {"post": _inference(service)},
         "/predict": {"post": _predict(service, by_name)},
+        "/explain": {"post": _explain(service, by_name)},
         "/livez": {"get": _json_operation("Is the process alive?", by_name["Alive"])},
         "/readyz": {"get": _json_operation("Is the server ready?", by_name["Ready"], *NOT_READY)},
         "/version": {"get": _version(by_name)},
@@ -94,6 +101,8 @@ def _paths(service: Service, by_name: Document) -> Document:
     }
     if service.settings.metrics_port:
         del paths["/metrics"]
+    if not service.settings.explain:
+        del paths["/explain"]
     return paths
 
 
@@ -119,6 +128,7 @@ def _inference(service: Service) -> Document:
 
 def _predict(service: Service, by_name: Document) -> Document:
     classes = len(service.predictor.labels)
+    levels = Reliability.of_bundle(service.predictor.bundle).levels
     return {
         "summary": "The best classes of one or several images, with the identity of the model.",
         "description": f"Up to {service.settings.max_images} images in one form; if one is refused, all are.",
@@ -129,7 +139,8 @@ def _predict(service: Service, by_name: Document) -> Document:
                 "in": "query",
                 "description": "Number of classes per image.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": classes, "default": min(5, classes)},
-            }
+            },
+            *([_level_parameter(levels)] if levels else []),
         ],
         "requestBody": _image_body(service.settings.max_images),
         "responses": operation_responses(
@@ -139,6 +150,49 @@ def _predict(service: Service, by_name: Document) -> Document:
             f"curl {curl_key_option(service)}-F image=@one.jpg -F image=@two.png '{{url}}/predict?top=3'"
         ),
         "x-curl-json": _json_curl(service, "/predict"),
+        **security_requirement(service),
+    }
+
+
+def _level_parameter(levels: tuple[float, ...]) -> Document:
+    return {
+        "name": "level",
+        "in": "query",
+        "description": "Probability with which the label set `set` has the right class.",
+        "schema": {"type": "number", "enum": list(levels), "default": levels[-1]},
+    }
+
+
+def _explain(service: Service, by_name: Document) -> Document:
+    methods = service.classifier.explainer.methods
+    labels = [label.name for label in service.predictor.labels]
+    content = {PNG: {"schema": {"type": "string"}}, JSON: {"schema": by_name["Explained"]}}
+    response = {"description": "A picture, or JSON if the client prefers it.", "content": content}
+    return {
+        "summary": "Which places of an image speak for a class.",
+        "description": "The picture shows the image as the model sees it, and over it, from yellow to red, "
+        "the places that speak for the class. It shows what the prediction rests on, and not why things are "
+        "so. Images are not stored.",
+        "operationId": "explain",
+        "parameters": [
+            {
+                "name": "class",
+                "in": "query",
+                "description": "Label or id of the class. By default the best one.",
+                "schema": {"type": "string"} | ({"enum": labels} if len(labels) <= MAX_LABELS else {}),
+            },
+            {
+                "name": "method",
+                "in": "query",
+                "description": "`cam` is exact, where the model allows it; `occlusion` covers one place "
+                "after the other and takes 50 predictions.",
+                "schema": {"type": "string", "enum": list(methods), "default": methods[0]},
+            },
+        ],
+        "requestBody": _image_body(1),
+        "responses": operation_responses(response, (*upload_errors(service), errors.ParameterInvalid)),
+        "x-curl": f"curl {curl_key_option(service)}-F image=@photo.jpg -o heatmap.png {{url}}/explain",
+        "x-curl-json": _json_curl(service, "/explain", "-H 'Accept: application/json' "),
         **security_requirement(service),
     }
 
@@ -167,8 +221,8 @@ def _image_schema(limit: int) -> Document:
     }
 
 
-def _json_curl(service: Service, path: str) -> str:
-    return ExampleBody({}, EXAMPLE).curl(curl_key_option(service)) + f" {{url}}{path}"
+def _json_curl(service: Service, path: str, options: str = "") -> str:
+    return ExampleBody({}, EXAMPLE).curl(curl_key_option(service) + options) + f" {{url}}{path}"
 
 
 def _json_operation(summary: str, schema: Document, *error_classes: ErrorClass) -> Document:

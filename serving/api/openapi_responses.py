@@ -12,7 +12,7 @@ from serving.errors import ImageError
 
 Document = dict[str, Any]
 ErrorClass = type[ImageError] | type[errors.RequestError]
-JSON, HTML = "application/json", "text/html"
+JSON, HTML, PNG = "application/json", "text/html", "image/png"
 
 RETRY_AFTER: Document = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 COMMON_HEADERS = ("X-Model-Name", "X-Model-Version", "X-Model-Digest", "X-Request-Id")

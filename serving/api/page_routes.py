@@ -33,6 +33,7 @@ def routes(service: Service) -> Blueprint:
                 accepted=ACCEPTED,
                 file_types=ACCEPT,
                 classes=len(service.predictor.labels),
+                explains=service.settings.explain,
                 requires_key=service.access.requires_key,
                 max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),
             )

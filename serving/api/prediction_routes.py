@@ -9,7 +9,8 @@ from serving.api.errors import ParameterInvalid
 from serving.api.response_schemas import ClassScore, Model, Predictions, Timing
 from serving.api.responses import json_response
 from serving.api.service import Service
-from serving.model.predictor import Score
+from serving.model.predictor import Prediction
+from serving.model.reliability import Reliability
 
 # Number of classes in a response of /inference, and the default of /predict.
 TOP = 5
@@ -22,33 +23,40 @@ def routes(service: Service) -> Blueprint:
     """The two routes."""
     blueprint = Blueprint("native", __name__)
     model = Model(**asdict(service.release.pin))
+    reliability = Reliability.of_bundle(service.predictor.bundle, service.settings.abstain_below)
 
     @blueprint.post("/inference")
     def inference() -> Response:
-        (scores,) = _classify(service, 1, TOP)
+        (prediction,) = _predict(service, 1)
+        scores = service.predictor.top(prediction.probabilities, TOP)
         return json_response({score.label: round(score.score, DIGITS) for score in scores})
 
     @blueprint.post("/predict")
     def predict() -> Response:
-        top = _parse_top(len(service.predictor.labels))
-        by_image = _classify(service, service.settings.max_images, top)
+        top, level = _parse_top(len(service.predictor.labels)), _parse_level(reliability.levels)
+        predictions = _predict(service, service.settings.max_images)
         return json_response(
             Predictions(
-                [[ClassScore(s.label, s.id, round(s.score, DIGITS)) for s in scores] for scores in by_image],
+                [_best_classes(service, prediction, top) for prediction in predictions],
                 model,
                 Timing(**g.context.milliseconds()),
                 g.context.request_id,
+                *reliability.judge(predictions, level),
             )
         )
 
     return blueprint
 
 
-def _classify(service: Service, limit: int, top: int) -> list[list[Score]]:
-    """The best classes of each image of the request."""
+def _predict(service: Service, limit: int) -> list[Prediction]:
+    """The prediction for each image of the request."""
     with service.read_images(request, limit) as images:
-        predictions = service.classify(request, images)
-    return [service.predictor.top(probabilities, top) for probabilities in predictions]
+        return service.predict(request, images)
+
+
+def _best_classes(service: Service, prediction: Prediction, top: int) -> list[ClassScore]:
+    scores = service.predictor.top(prediction.probabilities, top)
+    return [ClassScore(score.label, score.id, round(score.score, DIGITS)) for score in scores]
 
 
 def _parse_top(classes: int) -> int:
@@ -59,3 +67,15 @@ def _parse_top(classes: int) -> int:
     if not TOP_PATTERN.fullmatch(text) or not 1 <= int(text) <= classes:
         raise ParameterInvalid("top", f"a whole number from 1 to {classes}, the number of classes")
     return int(text)
+
+
+def _parse_level(levels: tuple[float, ...]) -> float | None:
+    """The level of the label sets, by default the highest; None if the model has none."""
+    text = request.args.get("level") if request.query_string else None
+    if text is None:
+        return levels[-1] if levels else None
+    for level in levels:
+        if text == f"{level:g}":
+            return level
+    allowed = " or ".join(f"{level:g}" for level in levels)
+    raise ParameterInvalid("level", allowed or "left out: this model has no label sets")

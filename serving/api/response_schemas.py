@@ -40,10 +40,61 @@ class Timing(Struct):
     inference: Milliseconds
 
 
-class Predictions(Struct):
-    """One list of classes for each image, in the order of the images; best class first."""
+class Predictions(Struct, omit_defaults=True):
+    """One list of classes for each image, in the order of the images; best class first.
+
+    The other lists have one entry for each image too; they are left out if the model does not have them.
+    """
 
     predictions: list[list[ClassScore]]
+    model: Model
+    milliseconds: Timing
+    request_id: str
+    set: Annotated[
+        list[list[str]] | None,
+        Meta(description="Classes that have the right one with the probability `level`."),
+    ] = None
+    level: Annotated[
+        float | None,
+        Meta(description="Holds on average over images of the kind of the validation images."),
+    ] = None
+    familiar: Annotated[
+        list[bool] | None,
+        Meta(description="`false`: the image does not look like those that the model has learned."),
+    ] = None
+    abstained: Annotated[
+        list[bool] | None,
+        Meta(description="`true`: the best score is below the operator's threshold; do not rely on it."),
+    ] = None
+
+
+class ImageBox(Struct):
+    """A part of the upright image, in pixels from its top left corner. It may extend beyond the image."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Explained(Struct):
+    """Why an image is of a class: the values of a grid over the part that the model has seen."""
+
+    label: str
+    id: str
+    score: Share
+    method: Annotated[
+        Literal["cam", "occlusion"],
+        Meta(
+            description="`cam`: the mean of the values plus `bias` is the logit, before the temperature. "
+            "`occlusion`: what the logarithm of the score loses when a place is covered."
+        ),
+    ]
+    values: Annotated[list[list[float]], Meta(description="From top to bottom and from left to right.")]
+    bias: float | None
+    box: Annotated[ImageBox, Meta(description="The part of the image under the grid.")]
+    width: Annotated[int, Meta(ge=1, description="Of the upright image, in pixels.")]
+    height: Annotated[int, Meta(ge=1)]
     model: Model
     milliseconds: Timing
     request_id: str

@@ -15,7 +15,7 @@ from serving.api import request_images
 from serving.api.access_control import AccessControl
 from serving.api.admission_control import AdmissionControl
 from serving.api.body_reader import BodyReader, BufferedBody
-from serving.api.classifier import Classifier
+from serving.api.classifier import Classifier, ExplainedImage
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
@@ -25,6 +25,7 @@ from serving.api.request_statistics import RequestStatistics
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.model.decoder import Pixels
+from serving.model.explainer import Explainer, Method
 from serving.model.predictor import Prediction, Predictor, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
@@ -90,7 +91,9 @@ class Service:
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,
-            classifier=Classifier(predictor, admission, metrics, settings.deadline, *statistics, Lock()),
+            classifier=Classifier(
+                predictor, Explainer(predictor), admission, metrics, settings.deadline, *statistics, Lock()
+            ),
             models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
@@ -142,3 +145,10 @@ class Service:
         if len(images) > self.settings.max_images:
             raise ImagesTooMany(len(images), self.settings.max_images)
         return self.classifier.classify(images, g.context, partial(client_disconnected, request.environ))
+
+    def explain(
+        self, request: Request, image: bytes, number: int | None, method: Method | None
+    ) -> ExplainedImage:
+        """Why an encoded image is of the class with this number; None: of the most probable class."""
+        disconnected = partial(client_disconnected, request.environ)
+        return self.classifier.explain(image, number, method, g.context, disconnected)

@@ -28,7 +28,7 @@ from serving.model.formats import detection
 from serving.model.formats.image_file import ACCEPTED, HEIC_SUPPORTED, ImageFile
 from serving.model.point_sampling import Pixels as Pixels
 from serving.model.preprocessing import Preprocessing as Preprocessing
-from serving.model.resizing import draft_size, resize
+from serving.model.resizing import TURNED, draft_size, resize
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", *(["HEIC"] if HEIC_SUPPORTED else []))
 
@@ -81,12 +81,19 @@ SIGNATURES = {
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The pixels as the model's input, and the format and dimensions of the file."""
+    """The pixels as the model's input, and the format, dimensions and EXIF orientation of the file."""
 
     pixels: Pixels
     format: str
     width: int
     height: int
+    orientation: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as the image is seen."""
+        turned = self.orientation in TURNED
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
@@ -116,7 +123,7 @@ def decode_image(data: bytes, preprocessing: Preprocessing) -> DecodedImage:
             if width * height > file.width * file.height:
                 raise ImageDamaged(f"it states {file.width} x {file.height} and {width} x {height} pixels")
             pixels = _load_and_resize(image, file.orientation, preprocessing)
-        return DecodedImage(pixels, file.format, width, height)
+        return DecodedImage(pixels, file.format, width, height, file.orientation)
     # MemoryError: the machine lacks memory; the image is not damaged.
     except (ImageError, MemoryError):
         raise

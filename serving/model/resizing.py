@@ -45,6 +45,15 @@ class Span(NamedTuple):
     length: float
 
 
+class Box(NamedTuple):
+    """A part of an image, in pixels from its top left corner. With "pad" it extends beyond the image."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
 def resize(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> Pixels:
     """Resizes an image of the mode RGB or L: uint8 [H,W,3], or [H,W] for the mode L; upright."""
     if not preprocessing.averages:
@@ -68,6 +77,12 @@ def resize(image: Image.Image, orientation: int, preprocessing: Preprocessing) -
     if orientation in TRANSPOSE_BY_ORIENTATION:
         small = small.transpose(TRANSPOSE_BY_ORIENTATION[orientation])
     return np.asarray(small)
+
+
+def source_box(size: tuple[int, int], preprocessing: Preprocessing) -> Box:
+    """The part of an upright image of this width and height that becomes the model's input."""
+    columns, rows = _spans(size, (preprocessing.width, preprocessing.height), preprocessing)
+    return Box(columns.start, rows.start, columns.length, rows.length)
 
 
 def draft_size(size: tuple[int, int], orientation: int, preprocessing: Preprocessing) -> tuple[int, int]:

@@ -120,3 +120,13 @@ CORPUS: dict[str, tuple[bytes, tuple[Colour, Colour]]] = {
     "bmp palette": (encode_image(PHOTO.quantize(4), "BMP"), (RED, BLUE)),
     "bmp 1 bit": (encode_image(two_colours(1, 0, "1"), "BMP"), (WHITE, BLACK)),
 }
+
+
+def halves(width: int = 60, height: int = 20) -> bytes:
+    """An image whose central square is red on the left and blue on the right; the rest is green."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = (0, 255, 0)
+    left = (width - height) // 2
+    pixels[:, left : left + height // 2] = (255, 0, 0)
+    pixels[:, left + height // 2 : left + height] = (0, 0, 255)
+    return encode_image(Image.fromarray(pixels), "PNG")

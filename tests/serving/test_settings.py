@@ -78,6 +78,8 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     "grace": ({"1": 1, "3600": 3600}, ["0", "3601", *WHOLE]),
     "max_body_mb": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
     "bodies_mb": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
+    "explain": ({"true": True, "false": False, "0": False}, ["maybe", "2"]),
+    "abstain_below": ({"0": 0.0, "0.75": 0.75, "1": 1.0}, ["-0.1", "1.1", "nan", "half"]),
     "max_images": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
     # Its content is validated where it is used: tests/serving/api/test_access_control.py.
     "rate_limit": ({"": "", "60/minute": "60/minute"}, []),

@@ -1,4 +1,4 @@
-// Sends one request to /predict. Every failure is thrown as a `Refusal` with a sentence for people.
+// Sends an image to /predict or /explain. Every failure is thrown as a `Refusal` with a sentence for people.
 
 // Seconds to wait if a busy server sends no Retry-After.
 const DEFAULT_WAIT = 2;
@@ -31,15 +31,16 @@ export class Refusal extends Error {
   }
 }
 
-/** The response of /predict, and the milliseconds until it arrived. Throws a `Refusal`. */
-export async function predict(url, file, { key, maxBytes, signal }) {
+/** The JSON response to an image, and the milliseconds until it arrived. Throws a `Refusal`. */
+export async function send(url, file, { key, maxBytes, signal }) {
   if (file.size > maxBytes) throw tooLarge(`The image has ${count(file.size)} bytes`, maxBytes);
   await checkReadable(file);
   const form = new FormData();
   form.append("image", file);
   const began = performance.now();
+  const headers = { Accept: "application/json", ...(key && { "X-API-Key": key }) };
   try {
-    const response = await fetch(url, { method: "POST", body: form, headers: key ? { "X-API-Key": key } : {}, signal });
+    const response = await fetch(url, { method: "POST", body: form, headers, signal });
     if (!response.ok) throw await refusal(response, maxBytes);
     return { answer: await response.json(), roundTrip: performance.now() - began };
   } catch (error) {

@@ -1,10 +1,11 @@
 // The page at `/`: takes an image (file dialog, camera, drop or paste), sends it and shows the prediction.
 
-import { predict, Refusal } from "./ask.js";
+import { Refusal, send } from "./ask.js";
+import * as heatmap from "./heatmap.js";
 import * as view from "./view.js";
 
 const { byId } = view;
-const { predict: url, maxImage } = document.querySelector("main").dataset;
+const { predict: url, explain: explainUrl, maxImage } = document.querySelector("main").dataset;
 
 // Automatic retries while the server is busy; after that there is a button.
 const RETRIES = 3;
@@ -19,16 +20,17 @@ async function ask(file) {
   current = new AbortController();
   currentFile = file;
   const { signal } = current;
+  heatmap.clear();
   for (let attempt = 1; ; attempt++) {
     view.working();
     try {
-      const { answer, roundTrip } = await predict(url, file, { key: apiKey, maxBytes: Number(maxImage), signal });
+      const { answer, roundTrip } = await send(url, file, options(signal));
       if (!signal.aborted) view.answer(answer, roundTrip);
       return;
     } catch (refusal) {
       if (signal.aborted) return;
       if (!(refusal instanceof Refusal)) throw refusal;
-      if (!refusal.busy || attempt > RETRIES) return explain(refusal);
+      if (!refusal.busy || attempt > RETRIES) return showRefusal(refusal);
       const retry = await view.countdown(refusal, `${attempt} of ${RETRIES}`, signal);
       if (signal.aborted) return;
       if (!retry) return view.nothing();
@@ -36,7 +38,26 @@ async function ask(file) {
   }
 }
 
-function explain(refusal) {
+const options = (signal) => ({ key: apiKey, maxBytes: Number(maxImage), signal });
+
+/** Asks for the heatmap of the best class and shows it; a request for another image cancels it. */
+async function explain() {
+  const { signal } = current;
+  heatmap.working();
+  try {
+    let { answer } = await send(explainUrl, currentFile, options(signal));
+    if (answer.values.length < heatmap.MIN_PLACES) {
+      ({ answer } = await send(`${explainUrl}?method=occlusion`, currentFile, options(signal)));
+    }
+    if (!signal.aborted) heatmap.show(answer);
+  } catch (refusal) {
+    if (signal.aborted) return;
+    if (!(refusal instanceof Refusal)) throw refusal;
+    heatmap.refused(refusal);
+  }
+}
+
+function showRefusal(refusal) {
   if (refusal.needsKey && byId("key")) {
     view.askForKey(apiKey && refusal);
     apiKey = "";
@@ -93,6 +114,8 @@ byId("key")?.addEventListener("submit", (event) => {
   byId("key-value").value = "";
   ask(currentFile);
 });
+
+byId("explain")?.addEventListener("click", () => (heatmap.shown() ? heatmap.clear() : explain()));
 
 byId("copy").addEventListener("click", async () => {
   const { digest } = document.querySelector("main").dataset;

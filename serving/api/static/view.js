@@ -10,6 +10,9 @@ const CONFIDENCE = [
 ];
 // Images up to this size are scaled up with sharp pixels.
 const TINY = 128;
+// Label sets up to this size are written out.
+const LISTED = 10;
+const NUMBERS = ["no", "this one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 const DIGEST_SHOWN = 12;
 
 const root = document.querySelector("main");
@@ -42,11 +45,12 @@ export function nothing() {
   state("nothing");
 }
 
-export function answer({ predictions: [scores], model, milliseconds }, roundTrip) {
+export function answer({ predictions: [scores], model, milliseconds, ...judgement }, roundTrip) {
   const [, words, meaning] = CONFIDENCE.find(([least]) => scores[0].score >= least);
   byId("best").textContent = scores[0].label;
   byId("sure").textContent = words;
   byId("meaning").textContent = meaning;
+  judge(judgement);
   byId("bars").replaceChildren(...scores.map(row));
   byId("time").textContent = times(milliseconds, roundTrip);
   identity(model);
@@ -55,6 +59,23 @@ export function answer({ predictions: [scores], model, milliseconds }, roundTrip
   byId("bars").getBoundingClientRect();
   byId("bars").querySelectorAll(".bar").forEach((bar, n) => (bar.style.width = `${100 * scores[n].score}%`));
   byId("answer").scrollIntoView({ block: "nearest" });
+}
+
+/** Says how far the answer can be relied on; lists are absent if the model does not have them. */
+function judge({ set, level, familiar, abstained }) {
+  byId("warning").textContent = [
+    familiar?.[0] === false && "This does not look like what I have learned, so the answer may mean nothing.",
+    abstained?.[0] && "This is less sure than the operator of this server asks for: do not rely on it.",
+  ].filter(Boolean).join(" ");
+  byId("set").textContent = set ? setInWords(set[0], level) : "";
+}
+
+/** "It is one of these three (95%): a, b, c." */
+function setInWords(labels, level) {
+  const sure = `${Math.round(100 * level)}%`;
+  if (labels.length === 1) return `It is this one (${sure}).`;
+  if (labels.length > LISTED) return `It is one of ${labels.length} classes (${sure}).`;
+  return `It is one of these ${NUMBERS[labels.length]} (${sure}): ${labels.join(", ")}.`;
 }
 
 /** Shows why there is no prediction; `retry`, if given, is the action of the button. */

@@ -78,7 +78,7 @@ def test_answer_to_every_kind(server: Server, name: str) -> None:
 @pytest.fixture(scope="module")
 def one_spot_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose model uses only a spot at the upper edge, a little left of the middle."""
-    model = onnx.load_from_string(onnx_graph())
+    model = onnx.load_from_string(onnx_graph(energy=True))
     model.graph.node.insert(1, helper.make_node("Slice", ["pixels", "starts", "ends", "sides"], ["spot"]))
     model.graph.node[2].input[0] = "spot"
     for name, corner in {"starts": [0, 2], "ends": [2, 4]}.items():

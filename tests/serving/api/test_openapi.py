@@ -110,7 +110,7 @@ def test_every_error_is_described(server: Server) -> None:
     assert all(re.fullmatch(r"[A-Z].*\.", row["description"], re.DOTALL) for row in rows.values())
 
 
-@pytest.mark.parametrize("path", ["/inference", "/predict"])
+@pytest.mark.parametrize("path", ["/inference", "/predict", "/explain"])
 def test_every_refusal_of_an_image_is_described(server: Server, path: str) -> None:
     responses = document(server)["paths"][path]["post"]["responses"]
     for error in all_errors():
@@ -126,7 +126,10 @@ def test_every_command_works(server: Server, tmp_path: Path) -> None:
         for command in [about[name] for about in operations.values() for name in COMMANDS if name in about]:
             shell = ["bash", "-c", command.replace("curl ", "curl -s ").replace("{url}", server.url)]
             done = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path)
-            assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
+            if "heatmap.png" in command:
+                assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+            else:
+                assert "red" in done.stdout or "[0.9" in done.stdout or path in ("/", "/model"), command
 
 
 def test_settings_show(tmp_path: Path) -> None:

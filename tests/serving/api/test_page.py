@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import render_template
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.keys import Keys
 
 from serving.api.app import create_app
 from serving.api.response_schemas import ModelCard, PreprocessingCard
@@ -26,7 +27,7 @@ from serving.server.drain import Drain
 from tests.serving.api.blocking import occupied
 from tests.serving.browser import SETTLED, Page, chromium
 from tests.serving.bundles import COLOURS, one_colour_png
-from tests.serving.images import black_png
+from tests.serving.images import black_png, halves
 from tests.serving.servers import Server, publish, running
 
 KEY = "a-key-of-the-tests"
@@ -123,6 +124,80 @@ def test_upload_shows_what_predict_answers(page: Page, server: Server, tmp_path:
 def test_words_follow_the_figure(page: Page, tmp_path: Path, mixed: tuple[int, int, int], words: str) -> None:
     page.choose(tmp_path, "mixed.png", one_colour_png(mixed))
     assert page.text("#sure") == words
+
+
+@pytest.mark.parametrize(
+    ("colour", "words", "warning"),
+    [
+        ((255, 0, 0), "It is this one (95%).", ""),
+        ((255, 255, 0), "It is one of these two (95%): red, green.", ""),
+        (
+            (0, 0, 0),
+            "It is one of these three (95%): red, green, blue.",
+            "This does not look like what I have",
+        ),
+    ],
+)
+def test_how_far_the_answer_can_be_relied_on_is_said(
+    page: Page, tmp_path: Path, colour: tuple[int, int, int], words: str, warning: str
+) -> None:
+    page.choose(tmp_path, "picture.png", one_colour_png(colour))
+    assert page.text("#set") == words
+    assert page.text("#warning").startswith(warning)
+    assert bool(page.text("#warning")) == bool(warning)
+
+
+def test_abstention_is_said(browser: Chrome, tmp_path: Path) -> None:
+    with (
+        running(publish(tmp_path), abstain_below=0.99) as strict,
+        visit(browser, strict) as page,
+    ):
+        page.choose(tmp_path, "red.png", RED)
+        assert page.text("#warning").startswith("This is less sure than the operator")
+
+
+# Opacity of the heatmap, 0 to 255, at shares of its width, read from a copy.
+OPACITIES = """
+const heat = document.querySelector('#heat');
+const copy = new OffscreenCanvas(heat.width, heat.height).getContext('2d', {willReadFrequently: true});
+copy.drawImage(heat, 0, 0);
+return arguments[0].map(share => copy.getImageData(share * heat.width, heat.height / 2, 1, 1).data[3]);
+"""
+
+
+def test_heatmap_is_drawn_over_the_preview(page: Page, tmp_path: Path) -> None:
+    page.choose(tmp_path, "halves.png", halves())
+    assert not page.shows("#heat")
+    button = page.find("#explain")
+    page.run("arguments[0].focus()", button)
+    button.send_keys(Keys.ENTER)
+    heat = page.expect("#heat")
+    assert page.text("#best") in ("red", "blue")
+    side = "left" if page.text("#best") == "red" else "right"
+    text = page.text("#explanation")
+    assert text.startswith(f"Most of what speaks for {page.text('#best')} is at the ")
+    assert side in text
+    assert (heat.get_attribute("role"), heat.get_attribute("aria-label")) == ("img", f"Heatmap. {text}")
+    assert (button.text, button.get_attribute("aria-pressed")) == ("Hide the heatmap", "true")
+    # The central square of 60 x 20 pixels begins at one third.
+    left, right = page.run(OPACITIES, [0.4, 0.6])
+    assert (left > 100 > right) == (side == "left")
+    assert page.run(OPACITIES, [0.1, 0.9]) == [0, 0]
+    photo = page.find("#preview")
+    assert (heat.rect["x"], heat.rect["width"]) == (photo.rect["x"], photo.rect["width"])
+    assert_legible(page)
+    button.send_keys(Keys.SPACE)
+    assert not page.shows("#heat")
+    assert page.text("#explanation") == ""
+
+
+def test_another_image_removes_the_heatmap(page: Page, tmp_path: Path) -> None:
+    page.choose(tmp_path, "red.png", RED)
+    page.find("#explain").click()
+    page.expect("#heat")
+    page.choose(tmp_path, "blue.png", BLUE)
+    assert not page.shows("#heat")
+    assert page.text("#explanation") == ""
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])

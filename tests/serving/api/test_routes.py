@@ -31,6 +31,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 MAX_IMAGES = 16
 MEGABYTE = 2**20
 
+# Members of a response of /predict that depend on the model.
+JUDGEMENTS = ("set", "level", "familiar")
 # Keyword arguments of `requests`.
 Options = dict[str, Any]
 
@@ -155,7 +157,7 @@ def test_answer_is_the_predictors(server: Server, model: Predictor, seed: int) -
 def test_predict(server: Server) -> None:
     response = server.post("/predict", **upload(RED))
     document = response.json()
-    assert document.keys() == {"predictions", "model", "milliseconds", "request_id"}
+    assert document.keys() == {"predictions", "model", "milliseconds", "request_id", *JUDGEMENTS}
     assert [score["label"] for score in document["predictions"][0]] == ["red", "green", "blue"]
     assert [score["id"] for score in document["predictions"][0]] == ["c0", "c1", "c2"]
     digest = Bundle.open(server.folder / "models/colours/bundle").digest
@@ -163,6 +165,37 @@ def test_predict(server: Server) -> None:
     assert document["milliseconds"].keys() == {"queue", "decode", "inference"}
     assert all(value >= 0 for value in document["milliseconds"].values())
     assert document["request_id"] == response.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("colour", "query", "found"),
+    [
+        ((255, 0, 0), "", [["red"], 0.95, True]),
+        ((255, 255, 0), "", [["red", "green"], 0.95, True]),
+        ((255, 255, 0), "?level=0.9", [["red"], 0.9, True]),
+        ((0, 0, 0), "?level=0.95&top=1", [["red", "green", "blue"], 0.95, False]),
+    ],
+)
+def test_label_set_and_familiarity(
+    server: Server, colour: tuple[int, int, int], query: str, found: list[object]
+) -> None:
+    document = server.post(f"/predict{query}", **upload(one_colour_png(colour), RED)).json()
+    assert [document["set"][0], document["level"], document["familiar"][0]] == found
+    assert (document["set"][1], document["familiar"][1]) == (["red"], True)
+    assert "abstained" not in document
+
+
+@pytest.mark.parametrize("level", ["0.5", "", "95", "nan", "0.950"])
+def test_a_level_that_was_not_measured_is_refused(server: Server, level: str) -> None:
+    check_problem(server.post(f"/predict?level={level}", **upload(RED)), 400, "parameter_invalid")
+
+
+def test_what_the_model_does_not_have_is_left_out(tmp_path: Path) -> None:
+    with running(publish(tmp_path, trusted=False), abstain_below=0.9) as server:
+        document = server.post("/predict", **upload(RED, one_colour_png((255, 255, 0)))).json()
+        assert document["abstained"] == [False, True]
+        assert not {"set", "level", "familiar"} & document.keys()
+        check_problem(server.post("/predict?level=0.9", **upload(RED)), 400, "parameter_invalid")
 
 
 def best(response: requests.Response) -> list[str]:

@@ -322,8 +322,8 @@ BROKEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str, str]] = {
         "unknown key 'interpolation'",
     ),
     "format 2 in a bundle of format 1": ({}, {"bundle_format": 1}, PREPROCESSING, "antialias"),
-    "energy that is not declared": ({GRAPH: onnx_graph(energy=True)}, {}, GRAPH, "its output is"),
-    "energy that is not there": ({}, {"energy": True}, GRAPH, "its output is"),
+    "energy that is not declared": ({}, {"energy": False}, GRAPH, "its output is"),
+    "energy that is not there": ({GRAPH: onnx_graph()}, {}, GRAPH, "its output is"),
     "no preprocessing": ({PREPROCESSING: b"{"}, {}, PREPROCESSING, "Expecting"),
 }
 

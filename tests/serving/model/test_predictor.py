@@ -131,11 +131,11 @@ def test_largest_difference_is_told(predictor: Predictor) -> None:
 
 # A graph, and the recorded probabilities of 0.png. Python's JSON parser accepts NaN.
 MISMATCHES: dict[str, tuple[bytes, str]] = {
-    "another model": (onnx_graph(steepness=5.0), "[0.965, 0.018, 0.018]"),
-    "a model that answers NaN": (onnx_graph(steepness=float("nan")), "[0.965, 0.018, 0.018]"),
-    "an answer that is no number": (onnx_graph(), "[NaN, NaN, NaN]"),
-    "an answer of one number": (onnx_graph(steepness=0.0), "[0.333]"),
-    "an answer of two numbers": (onnx_graph(), "[0.5, 0.5]"),
+    "another model": (onnx_graph(steepness=5.0, energy=True), "[0.965, 0.018, 0.018]"),
+    "a model that answers NaN": (onnx_graph(steepness=float("nan"), energy=True), "[0.965, 0.018, 0.018]"),
+    "an answer that is no number": (onnx_graph(energy=True), "[NaN, NaN, NaN]"),
+    "an answer of one number": (onnx_graph(steepness=0.0, energy=True), "[0.333]"),
+    "an answer of two numbers": (onnx_graph(energy=True), "[0.5, 0.5]"),
 }
 
 

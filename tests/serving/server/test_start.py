@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, object], str, str]]
     "a label too many": (resealed({LABELS: MORE_LABELS}, classes=4), {}, GRAPH, "its output is"),
     "another shape": (resealed({}, shape=(16, 16, 3)), {}, MANIFEST, "[16, 16, 3]"),
     "another model": (
-        resealed({GRAPH: onnx_graph(steepness=5.0)}),
+        resealed({GRAPH: onnx_graph(steepness=5.0, energy=True)}),
         {},
         "golden/0.png",
         "does not give the recorded probabilities",
@@ -249,7 +249,7 @@ def test_a_server_that_refuses_to_start_prints_one_line(tmp_path: Path, name: st
 
 def test_no_health_check_succeeds_before_a_start_that_fails(tmp_path: Path) -> None:
     # The port is open while the model is loaded, so a load balancer may send health checks.
-    resealed({GRAPH: onnx_graph(steepness=5.0)})(publish(tmp_path))
+    resealed({GRAPH: onnx_graph(steepness=5.0, energy=True)})(publish(tmp_path))
     port, statuses = free_port(), []
     process, end = start_server(tmp_path, port=port), time.monotonic() + TIMEOUT
     while process.poll() is None and time.monotonic() < end:

@@ -1,0 +1,87 @@
+// Draws over the preview which places of the image speak for the class, and says it in words.
+
+const byId = (id) => document.getElementById(id);
+
+// Maps with fewer places in a direction show next to nothing; occlusion gives a finer one.
+export const MIN_PLACES = 4;
+
+// The longer side of the canvas in pixels, whatever the size of the image.
+const CANVAS = 480;
+
+// The colours of the picture that the server draws (serving/model/heatmap.py): from yellow to dark red, and
+// more opaque with more evidence.
+const LITTLE = [255, 214, 10];
+const MUCH = [160, 0, 30];
+const OPACITY = 0.7;
+
+// The thirds of the picture; the middle ones are named only together.
+const ROWS = ["top", "", "bottom"];
+const COLUMNS = ["left", "", "right"];
+
+export const shown = () => byId("heat").hidden === false;
+
+export function working() {
+  byId("explanation").textContent = "Looking for what the answer rests on …";
+  byId("explain").disabled = true;
+}
+
+/** Removes the heatmap, if there is one, and offers it again. */
+export function clear() {
+  if (!byId("explain")) return;
+  byId("heat").hidden = true;
+  byId("explanation").textContent = "";
+  label(false);
+}
+
+/** Shows the answer of /explain over the preview, or only in words if the browser cannot show the image. */
+export function show({ label: name, values, box, width, height }) {
+  const strongest = Math.max(...values.flat());
+  byId("explanation").textContent =
+    strongest > 0
+      ? `Most of what speaks for ${name} is at the ${place(values, strongest)} of the part that the model sees.`
+      : `Nothing in the picture speaks for ${name} in particular.`;
+  draw(byId("heat"), values, strongest, box, width, height);
+  byId("heat").setAttribute("aria-label", `Heatmap. ${byId("explanation").textContent}`);
+  byId("heat").hidden = false;
+  label(true);
+}
+
+export function refused(refusal) {
+  byId("explanation").textContent = `That did not work. ${refusal.message}`;
+  label(false);
+}
+
+function label(isShown) {
+  byId("explain").disabled = false;
+  byId("explain").textContent = isShown ? "Hide the heatmap" : "Show what it rests on";
+  byId("explain").setAttribute("aria-pressed", String(isShown));
+}
+
+/** "top left", "top", "centre", ... of the place with the most evidence. */
+function place(values, strongest) {
+  const row = values.findIndex((line) => line.includes(strongest));
+  const third = (index, count) => Math.floor((3 * (index + 0.5)) / count);
+  const words = [ROWS[third(row, values.length)], COLUMNS[third(values[row].indexOf(strongest), values[row].length)]];
+  return words.filter(Boolean).join(" ") || "centre";
+}
+
+function draw(canvas, values, strongest, box, width, height) {
+  const scale = CANVAS / Math.max(width, height);
+  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
+  const grid = document.createElement("canvas");
+  [grid.width, grid.height] = [values[0].length, values.length];
+  const pixels = new ImageData(grid.width, grid.height);
+  values.flat().forEach((value, index) => pixels.data.set(colour(strongest > 0 ? Math.max(value, 0) / strongest : 0), 4 * index));
+  grid.getContext("2d").putImageData(pixels, 0, 0);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(grid, box.left * scale, box.top * scale, box.width * scale, box.height * scale);
+  context.strokeStyle = "rgb(160 0 30)";
+  context.strokeRect(box.left * scale, box.top * scale, box.width * scale, box.height * scale);
+}
+
+/** Red, green, blue and opacity, 0 to 255, of a strength from 0 to 1. */
+function colour(strength) {
+  const mixed = LITTLE.map((little, index) => little + (MUCH[index] - little) * strength);
+  return [...mixed, 255 * OPACITY * strength];
+}

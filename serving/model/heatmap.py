@@ -1,0 +1,41 @@
+"""Draws an explanation over the image as the model saw it."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from serving.model.class_activation_map import Map
+from serving.model.decoder import Pixels
+
+# The longer side of the picture has at least this many pixels; small inputs are enlarged.
+MIN_SIDE = 448
+# From little to much evidence: yellow to dark red, and how much of the image is covered. The opacity rises
+# too, so that the order is seen in every kind of colour vision.
+LITTLE, MUCH, OPACITY = np.array([255, 214, 10]), np.array([160, 0, 30]), 0.7
+
+
+def draw_heatmap(pixels: Pixels, values: Map) -> bytes:
+    """A PNG of the model's input, uint8 [H,W,C], with the values [h,w] that speak for the class over it.
+
+    Values below zero speak against it and are not drawn.
+    """
+    height, width = pixels.shape[:2]
+    factor = max(1, -(-MIN_SIDE // max(height, width)))
+    size = width * factor, height * factor
+    photo = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("RGB")
+    photo = photo.resize(size, Image.Resampling.BICUBIC)
+    heat = Image.fromarray(normalise(values)).resize(size, Image.Resampling.BICUBIC)
+    strength = np.clip(np.asarray(heat), 0, 1)[..., np.newaxis]
+    colour = LITTLE + (MUCH - LITTLE) * strength
+    mixed = np.asarray(photo) * (1 - OPACITY * strength) + colour * OPACITY * strength
+    file = io.BytesIO()
+    Image.fromarray(mixed.round().astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def normalise(values: Map) -> Map:
+    """Values from 0 (nothing, or against the class) to 1 (the most); all 0 if nothing speaks for it."""
+    positive = np.maximum(values, 0)
+    largest = positive.max()
+    return np.asarray(positive / largest if largest > 0 else positive, np.float32)
