@@ -14,11 +14,14 @@ from pipeline import params
 from pipeline.command_line import run_and_report
 from pipeline.environment import Environment
 from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
+from pipeline.evaluation.explained_image import explain_image
+from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.project.reproduction import reproduce_all
 from pipeline.project.staleness import stale_reasons
 from pipeline.registry import pin_history
 from pipeline.registry.fetch import fetch_pinned
+from serving.model.explainer import METHODS
 from serving.model.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -43,6 +46,16 @@ def _classify(options: argparse.Namespace) -> None:
     predictor = Predictor.open(Layout(options.model).bundle)
     for score in predictor.top(predictor.classify(options.image.read_bytes())):
         print(f"{score.score:7.2%}  {score.label}")
+
+
+def _explain(options: argparse.Namespace) -> None:
+    """draw which places of an image speak for a class, with the bundle of the workspace"""
+    found = explain_image(Layout(options.model).bundle, options.image, options.label, options.method)
+    write(options.output, found.picture)
+    print(f"{found.score:7.2%}  {found.label}")
+    for row in found.values:
+        print(" ".join(f"{value:7.3f}" for value in row))
+    print(f"{options.output}: {found.meaning}")
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -188,7 +201,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _inspect, _classify, _promote, _rollback, _verify, _trace, _history, _fetch, _rebuild,
+    _run, _inspect, _classify, _explain, _promote, _rollback, _verify, _trace, _history, _fetch, _rebuild,
     _repair, _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
@@ -215,8 +228,10 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("new", help="the new name")
         if name == "remove":
             command.add_argument("--yes", action="store_true", help="remove without asking")
-        if name == "classify":
+        if name in ("classify", "explain"):
             command.add_argument("image", type=Path)
+        if name == "explain":
+            _add_explain_arguments(command)
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
         if name == "fetch":
@@ -226,6 +241,14 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--against", help="a branch, tag or commit; main by default")
             command.add_argument("--without-pictures", dest="pictures", action="store_false")
     return parser
+
+
+def _add_explain_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--class", dest="label", help="label or id of the class; by default the best one")
+    command.add_argument("--method", choices=METHODS, help="by default cam, if the network allows it")
+    command.add_argument(
+        "--output", type=Path, default=Path("heatmap.png"), help="the picture; heatmap.png by default"
+    )
 
 
 def _add_inspect_arguments(command: argparse.ArgumentParser) -> None:

@@ -31,6 +31,8 @@
     ├── UserFileMissing            a file that params.yaml names is not in data/raw/<model>/
     ├── LabelsUnmatched            a class folder has no label of an imported model
     ├── SizeUndeclared             an imported model takes any size, and none was named
+    ├── ClassUnknown               the model has no class with this label or id
+    ├── MethodUnavailable          the model's predictions cannot be explained in this way
     ├── NotProbabilities           the model's outputs do not add up to 1
     ├── WeightsUnsuitable          published weights do not fit the network
     ├── NetworkInvalid             the user's function does not make a network
@@ -56,6 +58,7 @@
 Each class builds its own message: what was tried, what happened instead, what to do.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -462,6 +465,23 @@ class RebuildDiffers(PipelineError):
             f"different: {model} {pinned[:12]}, built again from commit {commit}, came out {digest}; "
             f"{files} file{'s' * (files > 1)} differ{'s' * (files == 1)}, see above. If `python -m pipeline "
             "stale` finds dvc.lock out of date, that is why."
+        )
+
+
+class ClassUnknown(PipelineError):
+    def __init__(self, text: str, labels: Sequence[str]) -> None:
+        near = difflib.get_close_matches(text, labels, n=3, cutoff=0.4) or labels[:3]
+        super().__init__(
+            f"The model has no class {text!r}. It has {len(labels):,}, for instance {', '.join(near)}; "
+            "`serving/labels.json` in its bundle lists them all."
+        )
+
+
+class MethodUnavailable(PipelineError):
+    def __init__(self, method: str, methods: Sequence[str]) -> None:
+        super().__init__(
+            f"This model cannot be explained by {method!r}, because its network does not end in "
+            f"global average pooling and a dense layer: leave --method out, or choose {' or '.join(methods)}."
         )
 
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.onnx.keras_to_onnx import OUTPUT
 from serving.artifact.manifest import ENERGY
 
-LOGITS = "calibration_logits"
+LOGITS, TEMPERATURE = "calibration_logits", "temperature"
 # The smallest positive float32 with all its digits: the logarithm of a probability of 0 would be infinite.
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -35,7 +35,7 @@ def calibrate(graph: bytes, temperature: float) -> bytes:
     model = onnx.load_from_string(graph)
     softmax = find_softmax(model.graph)
     if softmax is not None:
-        energy = _energy_nodes(_source(model.graph, softmax.input[0]))
+        energy = _energy_nodes(find_logits(model.graph, softmax))
     if temperature != 1:
         _divide(model.graph, softmax, temperature)
     if softmax is not None:
@@ -58,17 +58,21 @@ def find_softmax(graph: onnx.GraphProto) -> onnx.NodeProto | None:
     return node if node is not None and node.op_type == "Softmax" else None
 
 
-def _source(graph: onnx.GraphProto, name: str) -> str:
-    """The value in front of a cast, if there is one."""
+def find_logits(graph: onnx.GraphProto, softmax: onnx.NodeProto) -> str:
+    """The name of the logits, before the temperature and before a cast to float64."""
     producers = {output: node for node in graph.node for output in node.output}
-    node = producers.get(name)
-    return str(node.input[0]) if node is not None and node.op_type == "Cast" else name
+    name = str(softmax.input[0])
+    while (node := producers.get(name)) is not None and (
+        node.op_type == "Cast" or (node.op_type == "Div" and node.input[1] == TEMPERATURE)
+    ):
+        name = str(node.input[0])
+    return name
 
 
 def _logits(graph: onnx.GraphProto) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
     softmax = find_softmax(graph)
     if softmax is not None:
-        return _source(graph, softmax.input[0]), [], []
+        return find_logits(graph, softmax), [], []
     nodes = [
         helper.make_node("Max", [OUTPUT, "smallest_probability"], ["positive_probabilities"]),
         helper.make_node("Log", ["positive_probabilities"], ["log_probabilities"]),
@@ -92,7 +96,7 @@ def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature:
     if softmax is not None:
         place = list(graph.node).index(softmax)
         double = any(node.op_type == "Cast" and node.output[0] == softmax.input[0] for node in graph.node)
-        division = helper.make_node("Div", [softmax.input[0], "temperature"], ["calibrated_logits"])
+        division = helper.make_node("Div", [softmax.input[0], TEMPERATURE], ["calibrated_logits"])
         softmax.input[0] = "calibrated_logits"
         graph.node.insert(place, division)
     else:
@@ -104,13 +108,13 @@ def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature:
             [
                 helper.make_node("Max", ["uncalibrated", "smallest_probability"], ["positive_probabilities"]),
                 helper.make_node("Log", ["positive_probabilities"], ["log_probabilities"]),
-                helper.make_node("Div", ["log_probabilities", "temperature"], ["calibrated_logits"]),
+                helper.make_node("Div", ["log_probabilities", TEMPERATURE], ["calibrated_logits"]),
                 helper.make_node("Softmax", ["calibrated_logits"], [OUTPUT], axis=1),
             ],
             [numpy_helper.from_array(np.array(TINY, np.float32), "smallest_probability")],
         )
     value = np.array(temperature, np.float64 if double else np.float32)
-    graph.initializer.append(numpy_helper.from_array(value, "temperature"))
+    graph.initializer.append(numpy_helper.from_array(value, TEMPERATURE))
 
 
 def _extend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> None:

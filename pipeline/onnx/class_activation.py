@@ -14,14 +14,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from pipeline.onnx.calibrated_graph import find_softmax
+from pipeline.onnx.calibrated_graph import LOGITS, find_logits, find_softmax, with_logits
 from serving.artifact.head import Head
 from serving.artifact.manifest import FEATURES
+from serving.model.cpu_features import int8_may_saturate
+from serving.model.decoder import Pixels
+from serving.model.predictor import create_session
 
 Array = npt.NDArray[Any]
 
-# Operators between pooling and dense layer that change no value.
-RESHAPING = ("Flatten", "Reshape", "Squeeze", "Identity", "Dropout")
+# Operators between pooling and dense layer that change no value: of four sides, two are 1 there.
+RESHAPING = ("Flatten", "Reshape", "Squeeze", "Transpose", "Identity", "Dropout")
 # Operators that change the number format alone.
 CONVERTING = ("QuantizeLinear", "DequantizeLinear", "Cast", "Identity")
 
@@ -50,6 +53,33 @@ def find_class_activation(graph: bytes) -> ClassActivation | None:
     return ClassActivation(_addition(tail, pooling), Head(head.kernel, head.bias))
 
 
+class MapCheck(NamedTuple):
+    """The number of places of a map, and by how much logits differ from what their maps add up to.
+
+    The difference is a share of the range of the logits. Of an 8-bit graph it is the rounding of the
+    averages.
+    """
+
+    places: int
+    difference: float
+
+
+def check_maps(graph: bytes, activation: ClassActivation, images: Pixels) -> MapCheck:
+    """Compares the maps of images, uint8 [N,H,W,C], with their logits."""
+    explained, plain = (
+        create_session(data, 1, int8_may_saturate())
+        for data in (graph + activation.addition, with_logits(graph))
+    )
+    head, places, largest = activation.head, 0, 0.0
+    for image in images:
+        (features,) = explained.run([FEATURES], {"image": image[np.newaxis]})
+        (logits,) = plain.run([LOGITS], {"image": image[np.newaxis]})
+        places = features.shape[1] * features.shape[2]
+        added = features[0].mean(axis=(0, 1), dtype=np.float64) @ head.kernel + head.bias
+        largest = max(largest, float(np.abs(added - logits[0]).max() / np.ptp(logits[0])))
+    return MapCheck(places, largest)
+
+
 class _Dense(NamedTuple):
     """A dense layer: the name of its input, kernel [F,K] and bias [K]."""
 
@@ -74,13 +104,11 @@ class _Tail:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
 
     def find_head(self) -> _Dense | None:
-        """The dense layer that gives the logits; a temperature may follow."""
+        """The dense layer that gives the logits."""
         softmax = find_softmax(self.graph)
         if softmax is None:
             return None
-        node = self._before(softmax.input[0], CONVERTING)
-        if node is not None and node.op_type == "Div" and node.input[1] in self.constants:
-            node = self._before(node.input[0], CONVERTING)
+        node = self._before(find_logits(self.graph, softmax), CONVERTING)
         if node is None:
             return None
         return self._gemm(node) if node.op_type == "Gemm" else self._matmul(node)

@@ -20,6 +20,7 @@ from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
 from pipeline.onnx.calibrated_graph import calibrate, has_softmax
 from pipeline.onnx.calibration_images import load_calibration_images
+from pipeline.onnx.class_activation import check_maps, find_class_activation
 from pipeline.onnx.probability_check import check_probabilities
 from pipeline.onnx.quantisation import quantise
 from pipeline.registry.mlflow_model import write_flavours
@@ -28,10 +29,12 @@ from serving.artifact.confidence import Confidence
 from serving.artifact.files import to_json
 from serving.artifact.manifest import (
     CONFIDENCE,
+    EXPLANATION,
     FLOAT_GRAPH,
     FORMAT,
     GOLDEN,
     GRAPH,
+    HEAD,
     KERAS_MODEL,
     LABELS,
     MANIFEST,
@@ -39,7 +42,7 @@ from serving.artifact.manifest import (
     Manifest,
     ManifestFile,
 )
-from serving.model.decoder import Preprocessing
+from serving.model.decoder import Preprocessing, decode
 from serving.model.formats import detection
 from serving.model.predictor import Predictor, Probabilities
 
@@ -49,6 +52,9 @@ GOLDEN_DIGITS, ROUNDING_MARGIN = 3, 2e-5
 # Allowed deviation on a server: rounding (0.0005) and another CPU's float32 sums. An 8-bit graph deviates no
 # more, except on CPUs whose 8-bit sums saturate: there it would by up to 0.7, which this detects.
 TOLERANCE = 0.005
+# Largest difference between a logit and what its class activation map adds up to, as a share of the range of
+# the logits. Rounding to 8 bits gives 0.2 %; a wrong layer gives more than the range.
+MAX_MAP_DIFFERENCE = 0.05
 # Golden images are part of every copy of the model, so they are small; number of candidates among them.
 MAX_GOLDEN_BYTES, MAX_CANDIDATES = 200_000, 64
 # Bytes at the start of a file that identify its format.
@@ -68,6 +74,7 @@ def main(model: str) -> None:
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
         write_graphs(bundle, float_graph(layout), layout.prepared, settings)
         confidence = write_confidence(bundle, layout.valid)
+        explains = write_explanation(bundle, golden_candidates(golden_images(layout))[: settings.golden])
         write_flavours(bundle)
         # The predictor opens only complete bundles, so the manifest is written before the golden predictions
         # and again after them.
@@ -82,6 +89,7 @@ def main(model: str) -> None:
         f"{opened.manifest.precision} graph {served / 1e6:.1f} MB"
     )
     print(f"export {model}: {describe_confidence(confidence)}")
+    print(f"export {model}: predictions are explained by {explains}")
 
 
 def float_graph(layout: Layout) -> bytes:
@@ -126,6 +134,27 @@ def write_confidence(bundle: Path, valid: Path) -> Confidence | None:
         # It is compared with Keras, which has no temperature; its outputs are those of the manifest.
         write(bundle / FLOAT_GRAPH, calibrate((bundle / FLOAT_GRAPH).read_bytes(), 1.0))
     return confidence
+
+
+def write_explanation(bundle: Path, images: list[Path]) -> str:
+    """Writes what class activation maps need, if the served graph allows them; returns the method's name.
+
+    They are written only if the maps of these images have several places and add up to their logits.
+    """
+    graph = (bundle / GRAPH).read_bytes()
+    found = find_class_activation(graph)
+    if found is None:
+        return "occlusion, for the network does not end in global average pooling and a dense layer"
+    pixels = np.stack([decode(path.read_bytes(), read_preprocessing(bundle)) for path in images])
+    places, difference = check_maps(graph, found, pixels)
+    if places == 1:
+        return "occlusion, for the network's last features have a single place"
+    # `not <=` rather than `>`, because NaN must fail.
+    if not difference <= MAX_MAP_DIFFERENCE:
+        return f"occlusion, for the maps differ from the logits by {difference:.1%} of their range"
+    write(bundle / EXPLANATION, found.addition)
+    write(bundle / HEAD, found.head.to_bytes())
+    return "class activation maps"
 
 
 def describe_confidence(confidence: Confidence | None) -> str:

@@ -25,13 +25,10 @@ def routes(service: Service) -> Blueprint:
     if not service.settings.explain:
         return blueprint
     model = Model(**asdict(service.release.pin))
-    # Labels take precedence: an id may be the label of another class.
-    numbers = {label.id: number for number, label in enumerate(service.predictor.labels)}
-    numbers |= {label.name: number for number, label in enumerate(service.predictor.labels)}
 
     @blueprint.post("/explain")
     def explain() -> Response:
-        number, method = _parse_class(numbers), _parse_method(service)
+        number, method = _parse_class(service.classifier.explainer.class_numbers), _parse_method(service)
         with service.read_images(request, 1) as images:
             explained = service.explain(request, images[0], number, method)
         accepted = request.accept_mimetypes

@@ -43,6 +43,9 @@ class Explainer:
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
+        # By label, or by an id that is not the label of another class.
+        self.class_numbers = {label.id: number for number, label in enumerate(predictor.labels)}
+        self.class_numbers |= {label.name: number for number, label in enumerate(predictor.labels)}
         self.has_map = predictor.bundle.explanation() is not None
         self._map: ClassActivationMap | None = None
         self._lock = threading.Lock()

@@ -16,10 +16,7 @@ LITTLE, MUCH, OPACITY = np.array([255, 214, 10]), np.array([160, 0, 30]), 0.7
 
 
 def draw_heatmap(pixels: Pixels, values: Map) -> bytes:
-    """A PNG of the model's input, uint8 [H,W,C], with the values [h,w] that speak for the class over it.
-
-    Values below zero speak against it and are not drawn.
-    """
+    """A PNG of the model's input, uint8 [H,W,C], with the values [h,w] that speak for the class over it."""
     height, width = pixels.shape[:2]
     factor = max(1, -(-MIN_SIDE // max(height, width)))
     size = width * factor, height * factor
@@ -35,7 +32,8 @@ def draw_heatmap(pixels: Pixels, values: Map) -> bytes:
 
 
 def normalise(values: Map) -> Map:
-    """Values from 0 (nothing, or against the class) to 1 (the most); all 0 if nothing speaks for it."""
-    positive = np.maximum(values, 0)
-    largest = positive.max()
-    return np.asarray(positive / largest if largest > 0 else positive, np.float32)
+    """Values from 0 (the least, or against the class) to 1 (the most); all 0 if no place differs."""
+    least, most = max(0.0, float(values.min())), float(values.max())
+    if most <= least:
+        return np.zeros_like(values)
+    return np.asarray(np.maximum(values - least, 0) / (most - least), np.float32)

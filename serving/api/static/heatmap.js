@@ -35,12 +35,13 @@ export function clear() {
 
 /** Shows the answer of /explain over the preview, or only in words if the browser cannot show the image. */
 export function show({ label: name, values, box, width, height }) {
+  const strengths = normalise(values);
   const strongest = Math.max(...values.flat());
   byId("explanation").textContent =
-    strongest > 0
+    strengths.some((strength) => strength > 0)
       ? `Most of what speaks for ${name} is at the ${place(values, strongest)} of the part that the model sees.`
       : `Nothing in the picture speaks for ${name} in particular.`;
-  draw(byId("heat"), values, strongest, box, width, height);
+  draw(byId("heat"), values, strengths, box, width, height);
   byId("heat").setAttribute("aria-label", `Heatmap. ${byId("explanation").textContent}`);
   byId("heat").hidden = false;
   label(true);
@@ -65,13 +66,20 @@ function place(values, strongest) {
   return words.filter(Boolean).join(" ") || "centre";
 }
 
-function draw(canvas, values, strongest, box, width, height) {
+/** From 0 (the least, or against the class) to 1 (the most), as the server's picture has it. */
+function normalise(values) {
+  const least = Math.max(0, Math.min(...values.flat()));
+  const range = Math.max(...values.flat()) - least;
+  return values.flat().map((value) => (range > 0 ? Math.max(value - least, 0) / range : 0));
+}
+
+function draw(canvas, values, strengths, box, width, height) {
   const scale = CANVAS / Math.max(width, height);
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   const grid = document.createElement("canvas");
   [grid.width, grid.height] = [values[0].length, values.length];
   const pixels = new ImageData(grid.width, grid.height);
-  values.flat().forEach((value, index) => pixels.data.set(colour(strongest > 0 ? Math.max(value, 0) / strongest : 0), 4 * index));
+  strengths.forEach((strength, index) => pixels.data.set(colour(strength), 4 * index));
   grid.getContext("2d").putImageData(pixels, 0, 0);
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";

@@ -139,4 +139,6 @@ def test_heatmap_of_a_grey_and_of_a_wide_image() -> None:
 
 def test_strength_is_relative_to_the_most() -> None:
     assert normalise(np.array([[-1, 0], [2, 4]], np.float32)).tolist() == [[0, 0], [0.5, 1]]
+    assert normalise(np.array([[9, 10, 11]], np.float32)).tolist() == [[0, 0.5, 1]]
     assert normalise(np.array([[-1, -2]], np.float32)).tolist() == [[0, 0]]
+    assert normalise(np.array([[3, 3]], np.float32)).tolist() == [[0, 0]]

@@ -1,0 +1,50 @@
+"""Explains the prediction for one image, as the server does: what `python -m pipeline explain` shows."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import ClassUnknown, MethodUnavailable
+from serving.model.class_activation_map import Map
+from serving.model.decoder import decode
+from serving.model.explainer import Explainer, Method
+from serving.model.heatmap import draw_heatmap
+from serving.model.predictor import Predictor
+
+MEANINGS: dict[Method, str] = {
+    "cam": "the mean of these values plus {bias:.3f} is the logit",
+    "occlusion": "what the logarithm of the probability loses when a place is covered",
+}
+
+
+class ExplainedImage(NamedTuple):
+    """A class with its probability, the values of its map [h,w] and what they mean, and the map as a PNG."""
+
+    label: str
+    score: float
+    values: Map
+    meaning: str
+    picture: bytes
+
+
+def explain_image(bundle: Path, image: Path, label: str | None, method: Method | None) -> ExplainedImage:
+    """Explains why an image file is of a class, by its label or id; by default of the most probable one.
+
+    Raises `ClassUnknown` or `MethodUnavailable`, a `BundleError`, or an `ImageError`.
+    """
+    predictor = Predictor.open(bundle)
+    explainer = Explainer(predictor)
+    if method is not None and method not in explainer.methods:
+        raise MethodUnavailable(method, explainer.methods)
+    if label is not None and label not in explainer.class_numbers:
+        raise ClassUnknown(label, [each.name for each in predictor.labels])
+    pixels = decode(image.read_bytes(), predictor.preprocessing)
+    probabilities = predictor.predict_one(pixels).probabilities
+    number = int(probabilities.argmax()) if label is None else explainer.class_numbers[label]
+    explanation = explainer.explain(pixels, number, method)
+    return ExplainedImage(
+        predictor.labels[number].name,
+        float(probabilities[number]),
+        explanation.values,
+        MEANINGS[explanation.method].format(bias=explanation.bias),
+        draw_heatmap(pixels, explanation.values),
+    )
