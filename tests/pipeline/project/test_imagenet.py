@@ -14,6 +14,8 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
+from scipy.special import logsumexp, softmax
 
 from pipeline import params
 from pipeline.environment import Environment
@@ -23,8 +25,10 @@ from pipeline.network.backend import keras
 from pipeline.network.imagenet import fetch_labels as imagenet_labels
 from pipeline.onnx import keras_to_onnx
 from pipeline.project.starter_params import STARTER_SECTION
+from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import FLOAT_GRAPH
 from serving.model.decoder import Preprocessing, decode
+from serving.model.explainer import Explainer
 from serving.model.predictor import Predictor, create_session
 from tests.imagenet import (
     GOLDFISH,
@@ -190,3 +194,35 @@ def test_a_read_only_cache_is_used(tmp_path: Path) -> None:
     )
     project = Project(tmp_path, {"KERAS_HOME": str(cache), "PYTHONPATH": str(Path(__file__).parents[3])})
     assert "photos.zip" in project.succeed(*mortal, "python", "-c", script)
+
+
+@pytest.mark.slow
+@needs_weights
+@needs_photos
+def test_maps_add_up_to_the_logits_and_follow_the_goldfish(
+    imagenet: Project, photos: dict[str, bytes]
+) -> None:
+    bundle = Bundle.open(imagenet.root / LAYOUT.bundle)
+    predictor = Predictor.from_bundle(bundle)
+    explainer = Explainer(predictor)
+    assert explainer.methods == ("cam", "occlusion")
+    temperature = bundle.confidence().temperature.value  # type: ignore[union-attr]
+    for golden in bundle.golden_images():
+        pixels = decode(golden.data, predictor.preprocessing)
+        found = [explainer.explain(pixels, number) for number in range(1000)]
+        assert found[0].values.shape == (7, 7)
+        logits = np.array([each.values.mean(dtype=np.float64) + (each.bias or 0) for each in found])
+        probabilities, energy = predictor.predict_one(pixels)
+        # The averages are rounded to 8 bits before the last layer.
+        assert logsumexp(logits) == pytest.approx(energy, abs=0.1)
+        assert softmax(logits / temperature) == pytest.approx(probabilities, abs=0.02)
+    fish = Image.fromarray(decode(photos["n01443537"], predictor.preprocessing)).resize((112, 112))
+    number = explainer.class_numbers["goldfish"]
+    for left, top in ((0, 0), (112, 0), (0, 112), (112, 112)):
+        canvas = Image.new("RGB", (224, 224), (90, 110, 100))
+        canvas.paste(fish, (left, top))
+        values = explainer.explain(np.asarray(canvas), number).values
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        # Of seven places, the fourth lies in both halves.
+        assert int(row) in (range(3, 7) if top else range(4))
+        assert int(column) in (range(3, 7) if left else range(4))
