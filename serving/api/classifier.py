@@ -13,7 +13,9 @@ from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
+from serving.drift.monitor import DriftMonitor
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
+from serving.model.brightness import brightness
 from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.predictor import Prediction, Predictor
 
@@ -32,7 +34,10 @@ class ImageRefused(Exception):
 
 
 class Classifier(NamedTuple):
-    """A predictor behind admission control, with statistics for encoded images and for tensors."""
+    """A predictor behind admission control, with statistics for encoded images and for tensors.
+
+    `drift` gets every answer; it is None if the bundle has nothing to compare answers with.
+    """
 
     predictor: Predictor
     admission: AdmissionControl
@@ -42,6 +47,7 @@ class Classifier(NamedTuple):
     tensor_statistics: RequestStatistics
     # Held while an image is decoded a second time, after the first attempt ran out of memory.
     retry_lock: threading.Lock
+    drift: DriftMonitor | None = None
 
     def classify(
         self,
@@ -84,7 +90,11 @@ class Classifier(NamedTuple):
     def _predict(self, image: bytes | Pixels, began: float, context: RequestContext) -> Prediction:
         if time.monotonic() - began > self.deadline:
             raise DeadlineExceeded(self.deadline, self.admission.retry_after())
-        pixels = self._decode(image, context) if isinstance(image, bytes) else image
+        if isinstance(image, bytes):
+            decoded = self._decode(image, context)
+            pixels, size = decoded.pixels, decoded.size
+        else:
+            pixels, size = image, None
         inference_began = time.perf_counter()
         prediction = self.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
@@ -95,9 +105,11 @@ class Classifier(NamedTuple):
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
         self.metrics.count_prediction(self.predictor.labels[best].name, score)
+        if self.drift:
+            self.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
         return prediction
 
-    def _decode(self, data: bytes, context: RequestContext) -> Pixels:
+    def _decode(self, data: bytes, context: RequestContext) -> DecodedImage:
         began = time.perf_counter()
         try:
             decoded = decode_image(data, self.predictor.preprocessing)
@@ -107,7 +119,7 @@ class Classifier(NamedTuple):
         context.decode += seconds
         context.images.append(ImageFacts(decoded.format, decoded.width, decoded.height, len(data)))
         self.metrics.decode.observe(seconds)
-        return decoded.pixels
+        return decoded
 
     def _decode_alone(self, data: bytes) -> DecodedImage:
         """Decodes again with no other retry running: one large image may have used the memory of many.

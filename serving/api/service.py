@@ -18,6 +18,7 @@ from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
+from serving.api.drift_gauges import drift_gauges, drift_monitor
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
 from serving.api.model_repository import ModelRepository
@@ -76,6 +77,9 @@ class Service:
         restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
         statistics = RequestStatistics(), RequestStatistics()
+        drift = drift_monitor(release)
+        if drift:
+            metrics.observe_gauges(partial(drift_gauges, drift))
         return cls(
             settings=settings,
             release=release,
@@ -90,7 +94,9 @@ class Service:
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,
-            classifier=Classifier(predictor, admission, metrics, settings.deadline, *statistics, Lock()),
+            classifier=Classifier(
+                predictor, admission, metrics, settings.deadline, *statistics, Lock(), drift
+            ),
             models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )

@@ -5,6 +5,7 @@ of its metadata leaves this module.
 """
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,11 @@ class DecodedImage:
     format: str
     width: int
     height: int
+
+    @property
+    def size(self) -> float:
+        """The square root of the number of pixels of the file."""
+        return math.sqrt(self.width * self.height)
 
 
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
