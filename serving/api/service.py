@@ -80,7 +80,7 @@ class Service:
         drift = drift_monitor(release)
         if drift:
             metrics.observe_gauges(partial(drift_gauges, drift))
-        return cls(
+        service = cls(
             settings=settings,
             release=release,
             predictor=predictor,
@@ -100,6 +100,15 @@ class Service:
             models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
+        metrics.observe_gauges(service.health_gauges)
+        return service
+
+    def health_gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Name without prefix, text and value of each gauge."""
+        yield "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None)
+        text = "Largest difference of a golden image's probability from the recorded one, at the start."
+        yield "golden_difference", text, self.golden_difference
+        yield "golden_tolerance", "Largest accepted difference.", self.tolerance
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +69,13 @@ class Summary:
 class DriftMonitor:
     """Keeps the last answers and summarises them. `test_accuracy` is that of the evaluation, if known."""
 
-    def __init__(self, confidence: Confidence, test_accuracy: float | None = None) -> None:
-        self.confidence, self.test_accuracy = confidence, test_accuracy
+    def __init__(
+        self,
+        confidence: Confidence,
+        test_accuracy: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.confidence, self.test_accuracy, self._clock = confidence, test_accuracy, clock
         self.window = AnswerWindow()
         self._lock = threading.Lock()
         self._summary, self._summarised_total, self._summarised_at = self._summarise(), 0, 0.0
@@ -78,7 +83,7 @@ class DriftMonitor:
     def summary(self) -> Summary:
         """The summary of the last answers; at most `KEEP_SECONDS` old if there are enough of them."""
         with self._lock:
-            total, now = self.window.total, time.monotonic()
+            total, now = self.window.total, self._clock()
             kept = self._summary.enough and now < self._summarised_at + KEEP_SECONDS
             if total != self._summarised_total and not kept:
                 self._summary, self._summarised_total, self._summarised_at = self._summarise(), total, now
@@ -107,9 +112,7 @@ def _unfamiliar(energy: Energy | None, energies: Numbers) -> Unfamiliar | None:
     if energy is None or len(energies) < MIN_ANSWERS:
         return None
     below = int((energies < energy.threshold).sum())
-    validation_below = round(energy.share * energy.images)
-    reference = np.array([energy.images - validation_below, validation_below])
-    usual = usual_share(reference, np.array([len(energies) - below, below]))
+    usual = usual_share(round(energy.share * energy.images), energy.images, len(energies))
     return Unfamiliar(below / len(energies), usual)
 
 
