@@ -46,9 +46,13 @@ def write_measured_bundle(folder: Path, document: Any = DOCUMENT) -> Path:  # no
     return write_manifest(folder, energy=True)
 
 
-def measured_release(folder: Path, metrics: dict[str, Any] | None = None) -> Release:
+def measured_release(
+    folder: Path,
+    metrics: dict[str, Any] | None = None,
+    document: Any = DOCUMENT,  # noqa: ANN401  (JSON)
+) -> Release:
     """The release of a bundle that is written to a folder."""
-    bundle = Bundle.open(write_measured_bundle(folder))
+    bundle = Bundle.open(write_measured_bundle(folder, document))
     return Release(bundle, Pin("colours", 3, bundle.digest), None, metrics)
 
 
