@@ -18,7 +18,7 @@ from pipeline.onnx.calibrated_graph import LOGITS, has_softmax, with_logits
 from serving.artifact.bundle import Label
 from serving.artifact.confidence import Confidence
 from serving.cpu_count import available_cores
-from serving.model.brightness import brightness
+from serving.drift.brightness import brightness
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Preprocessing, decode_image
 from serving.model.predictor import create_session

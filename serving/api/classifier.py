@@ -13,9 +13,9 @@ from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
+from serving.drift.brightness import brightness
 from serving.drift.monitor import DriftMonitor
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.model.brightness import brightness
 from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.predictor import Prediction, Predictor
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from serving.model.brightness import PLACES, brightness
+from serving.drift.brightness import PLACES, brightness
 from serving.model.decoder import Pixels, decode
 from serving.model.preprocessing import Preprocessing
 from tests.serving.images import CORPUS
