@@ -19,7 +19,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Block:
-    """One distribution on the page. `rows` are of classes, `chart` is of all others."""
+    """One distribution on the page: `rows` of classes, or a `chart`, if there are enough answers."""
 
     name: str
     title: str
@@ -44,8 +44,17 @@ class Panel:
     blocks: list[Block]
 
 
-def describe_drift(monitor: DriftMonitor | None) -> Drift | None:
+def public_monitor(service: Service) -> DriftMonitor | None:
+    """The monitor that `/model` may show: none if the metrics have a port of their own, which is not public.
+
+    Otherwise who asks before and after another client's request could tell what that was classified as.
+    """
+    return None if service.settings.metrics_port else service.classifier.drift
+
+
+def describe_drift(service: Service) -> Drift | None:
     """The member `drift` of the model card."""
+    monitor = public_monitor(service)
     if monitor is None:
         return None
     summary = monitor.summary()
@@ -63,8 +72,8 @@ def describe_drift(monitor: DriftMonitor | None) -> Drift | None:
 
 
 def drift_panel(service: Service) -> Panel | None:
-    """What the page shows; None if the bundle has nothing to compare answers with."""
-    monitor = service.classifier.drift
+    """What the page shows; None if there is nothing to show."""
+    monitor = public_monitor(service)
     if monitor is None:
         return None
     summary, labels = monitor.summary(), [label.name for label in service.predictor.labels]
@@ -90,8 +99,9 @@ def _block(entry: Distribution, labels: list[str]) -> Block:
         _verdict(entry.shift, entry.usual) or f"Not enough answers yet: {entry.answered} of {MIN_ANSWERS}",
         shifted,
         entry,
-        histogram_chart(entry, entry.edges, unit) if entry.edges else None,
-        [] if entry.edges else class_rows(entry, labels),
+        # Not before there are enough: with one answer more they would show what that was.
+        histogram_chart(entry, entry.edges, unit) if entry.edges and entry.shift is not None else None,
+        class_rows(entry, labels) if not entry.edges and entry.shift is not None else [],
     )
 
 

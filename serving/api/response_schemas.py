@@ -135,9 +135,10 @@ class ModelCard(Struct):
     metrics: Annotated[
         dict[str, Any] | None, Meta(description="The pipeline's metrics.json, if it belongs to this digest.")
     ]
-    drift: Annotated[Drift | None, Meta(description="Null: nothing was measured on validation images.")] = (
-        None
-    )
+    drift: Annotated[
+        Drift | None,
+        Meta(description="Null: no record of validation images, or metrics have their own port."),
+    ] = None
 
 
 class ProblemDetails(Struct):

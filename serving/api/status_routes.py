@@ -47,7 +47,9 @@ def routes(service: Service) -> Blueprint:
     def model() -> Response:
         card = _model_card(service)
         if prefers_html():
-            return Response(render_template("card.html", card=card, drift=drift_panel(service)))
+            private = bool(service.settings.metrics_port)
+            page = render_template("card.html", card=card, drift=drift_panel(service), private=private)
+            return Response(page)
         return json_response(card)
 
     @blueprint.get("/metrics")
@@ -81,7 +83,7 @@ def _model_card(service: Service) -> ModelCard:
         classes=len(service.predictor.labels),
         labels=[label.name for label in service.predictor.labels],
         metrics=service.release.metrics,
-        drift=describe_drift(service.classifier.drift),
+        drift=describe_drift(service),
     )
 
 

@@ -103,6 +103,9 @@ def test_too_few_answers_have_no_gauges(app: Flask) -> None:
     page = app.test_client().get("/model", headers=PAGE).text
     # Two figures and five distributions.
     assert page.count("Not enough answers yet: 12 of 100") == 7
+    # Few answers could be told apart.
+    assert "33.3%" not in page
+    assert 'role="img"' not in page
 
 
 def test_golden_images_and_health_checks_do_not_count(app: Flask) -> None:
@@ -168,6 +171,18 @@ def test_a_bundle_without_confidence_has_no_drift(tmp_path: Path, bundle_format:
         "Not measured: this bundle has no record of its validation images"
         in client.get("/model", headers=PAGE).text
     )
+
+
+def test_a_port_for_metrics_keeps_drift_from_the_page(tmp_path: Path) -> None:
+    service = Service.start(Settings(metrics_port=9000), measured_release(tmp_path / "b"), 1, Drain())
+    app = create_app(service)
+    send(app, *[RED] * 120)
+    assert msgspec.json.decode(app.test_client().get("/model").data, type=ModelCard).drift is None
+    page = app.test_client().get("/model", headers=PAGE).text
+    assert "on this server's metrics port only" in page
+    assert "Estimated accuracy" not in page
+    metrics = app.test_client().get("/metrics", base_url="http://localhost:9000").text
+    assert gauges(metrics).keys() >= COMPARED - {"goldfish_test_accuracy"}
 
 
 def test_probabilities_that_are_not_calibrated_estimate_nothing(tmp_path: Path) -> None:
