@@ -18,17 +18,22 @@ from pipeline.onnx.calibrated_graph import LOGITS, has_softmax, with_logits
 from serving.artifact.bundle import Label
 from serving.artifact.confidence import Confidence
 from serving.cpu_count import available_cores
+from serving.drift.brightness import brightness
 from serving.model.cpu_features import int8_may_saturate
-from serving.model.decoder import Preprocessing, decode
+from serving.model.decoder import Preprocessing, decode_image
 from serving.model.predictor import create_session
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a graph says of N images: logits [N,K], brightness [N] from 0 to 1, and actual classes [N]."""
+    """What a graph says of N images: logits [N,K], and actual classes [N].
+
+    `brightness` [N] is from 0 to 1, and `sizes` [N] the square root of a file's number of pixels.
+    """
 
     logits: Floats
     brightness: Floats
+    sizes: Floats
     actual: ClassNumbers
 
     @classmethod
@@ -40,18 +45,18 @@ class Outputs:
         numbers = {label.id: number for number, label in enumerate(labels)}
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
 
-        def predict(path: Path) -> tuple[Floats, float]:
-            pixels = decode(path.read_bytes(), preprocessing)
-            (logits,) = session.run([LOGITS], {"image": pixels[np.newaxis]})[0]
-            return logits.astype(np.float64), float(pixels.mean(dtype=np.float64)) / 255
+        def predict(path: Path) -> tuple[Floats, float, float]:
+            image = decode_image(path.read_bytes(), preprocessing)
+            (logits,) = session.run([LOGITS], {"image": image.pixels[np.newaxis]})[0]
+            return logits.astype(np.float64), brightness(image.pixels), image.size
 
         if not paths:
             return None
         with ThreadPoolExecutor(max(1, round(available_cores()))) as pool:
             bar = tqdm(paths, desc="confidence", unit="image", disable=None)
-            logits, brightness = zip(*pool.map(predict, bar), strict=True)
+            logits, brightnesses, sizes = zip(*pool.map(predict, bar), strict=True)
         actual = [numbers[path.relative_to(folder).parts[0]] for path in paths]
-        return cls(np.stack(logits), np.array(brightness), np.array(actual, np.int64))
+        return cls(np.stack(logits), np.array(brightnesses), np.array(sizes), np.array(actual, np.int64))
 
 
 def measure_confidence(graph: bytes, outputs: Outputs) -> Confidence:
@@ -63,5 +68,5 @@ def measure_confidence(graph: bytes, outputs: Outputs) -> Confidence:
         temperature,
         fit_label_sets(probabilities, outputs.actual),
         None if energies is None else fit_energy(energies),
-        measure_reference(probabilities, energies, outputs.brightness),
+        measure_reference(probabilities, energies, outputs.brightness, outputs.sizes),
     )

@@ -1,4 +1,7 @@
-"""What is usual for a model: how often it predicts each class, how surely, and how bright the images are."""
+"""What is usual for a model: how often it predicts each class, how surely, and how its images are.
+
+The server compares these distributions of the validation images with those of the images that it gets.
+"""
 
 import numpy as np
 
@@ -8,10 +11,18 @@ from serving.artifact.confidence import Histogram, Reference
 BINS = 20
 # Of the edges of the energy's histogram.
 DIGITS = 3
+# Edges of the histogram of sizes, each the last one times the square root of 2: from the decoder's `MIN_SIDE`
+# to more than the square root of its `MAX_PIXELS_SCALED`. Rounded, so that every CPU has the same numbers.
+SIZES = np.array([round(8 * 2 ** (step / 2), 1) for step in range(23)])
 
 
-def measure_reference(probabilities: Floats, energies: Floats | None, brightness: Floats) -> Reference:
-    """Distributions over N images, from probabilities [N,K], energies [N] and brightness [N], 0 to 1."""
+def measure_reference(
+    probabilities: Floats, energies: Floats | None, brightness: Floats, sizes: Floats
+) -> Reference:
+    """Distributions over N images, from probabilities [N,K], energies [N], brightness [N] and sizes [N].
+
+    Brightness is from 0 to 1, and a size the square root of the number of pixels of a file.
+    """
     images, classes = probabilities.shape
     predicted = np.bincount(probabilities.argmax(axis=1), minlength=classes)
     shares = np.arange(BINS + 1) / BINS
@@ -20,7 +31,7 @@ def measure_reference(probabilities: Floats, energies: Floats | None, brightness
         _histogram(probabilities.max(axis=1), shares),
         None if energies is None else _histogram(energies, _edges(energies)),
         _histogram(brightness, shares),
-        None,
+        _histogram(sizes, SIZES),
         images,
     )
 

@@ -14,6 +14,8 @@ from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.request_statistics import RequestStatistics
+from serving.drift.brightness import brightness
+from serving.drift.monitor import DriftMonitor
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
 from serving.model.decoder import DecodedImage, Pixels, decode_image
 from serving.model.explainer import Explainer, Explanation, Method
@@ -43,7 +45,10 @@ class ExplainedImage(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A predictor behind admission control, with statistics for encoded images and for tensors."""
+    """A predictor behind admission control, with statistics for encoded images and for tensors.
+
+    `drift` gets every answer; it is None if the bundle has nothing to compare answers with.
+    """
 
     predictor: Predictor
     explainer: Explainer
@@ -54,6 +59,7 @@ class Classifier(NamedTuple):
     tensor_statistics: RequestStatistics
     # Held while an image is decoded a second time, after the first attempt ran out of memory.
     retry_lock: threading.Lock
+    drift: DriftMonitor | None = None
 
     def classify(
         self,
@@ -126,7 +132,11 @@ class Classifier(NamedTuple):
             yield check_deadline
 
     def _predict(self, image: bytes | Pixels, context: RequestContext) -> Prediction:
-        pixels = self._decode(image, context).pixels if isinstance(image, bytes) else image
+        if isinstance(image, bytes):
+            decoded = self._decode(image, context)
+            pixels, size = decoded.pixels, decoded.size
+        else:
+            pixels, size = image, None
         inference_began = time.perf_counter()
         prediction = self.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
@@ -137,6 +147,8 @@ class Classifier(NamedTuple):
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
         self.metrics.count_prediction(self.predictor.labels[best].name, score)
+        if self.drift:
+            self.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
         return prediction
 
     def _decode(self, data: bytes, context: RequestContext) -> DecodedImage:

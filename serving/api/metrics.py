@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -37,6 +37,17 @@ class CallbackCounter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(self._name, self._text, self._read())
+
+
+class CallbackGauges(Collector):
+    """Gauges whose names, texts and values are read from a function; those that it leaves out are absent."""
+
+    def __init__(self, read: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, value in self._read():
+            yield GaugeMetricFamily(f"goldfish_{name}", text, value)
 
 
 class Metrics:
@@ -103,6 +114,10 @@ class Metrics:
             ("workers_stuck", "Workers replaced because of a request without end.", lambda: restarts.stuck),
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
+
+    def observe_gauges(self, read: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        """Adds gauges that may be absent: name, text and value of each that `read` returns."""
+        self._registry.register(CallbackGauges(read))
 
     def count_request(self, route: str, status: int, seconds: float, code: str | None) -> None:
         """Counts a request that was answered; `code` is that of its error."""

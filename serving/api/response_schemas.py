@@ -141,8 +141,37 @@ class PreprocessingCard(Struct):
     antialias: bool
 
 
+class Shift(Struct):
+    """How far the last answers are from the validation images, in bits: 0 the same, 1 nothing in common."""
+
+    answers: Annotated[int, Meta(ge=0, description="Answers that it rests on; tensors have no size.")]
+    shift: Annotated[Share | None, Meta(description="Jensen-Shannon divergence; null: too few answers.")]
+    usual: Annotated[Share | None, Meta(description="Exceeded by chance once in a hundred times.")]
+
+
+class Drift(Struct):
+    """The last answers of this process compared with the validation images."""
+
+    answers: Annotated[int, Meta(ge=0, description="Number of last answers, at most 1000.")]
+    needed: Annotated[int, Meta(ge=1, description="Fewer answers than this are not compared.")]
+    estimated_accuracy: Annotated[
+        Share | None,
+        Meta(description="Mean calibrated confidence; null: no temperature or too few answers."),
+    ]
+    unfamiliar_share: Annotated[
+        Share | None,
+        Meta(description="Energy below the threshold; null: no threshold or too few answers."),
+    ]
+    unfamiliar_share_usual: Annotated[
+        Share | None, Meta(description="Exceeded by chance once in a hundred times.")
+    ]
+    distributions: Annotated[
+        dict[str, Shift], Meta(description="By name: class, confidence, energy, brightness, size.")
+    ]
+
+
 class ModelCard(Struct):
-    """The model card: identity, input, classes and metrics."""
+    """The model card: identity, input, classes, metrics and drift."""
 
     name: str
     version: int
@@ -157,6 +186,10 @@ class ModelCard(Struct):
     metrics: Annotated[
         dict[str, Any] | None, Meta(description="The pipeline's metrics.json, if it belongs to this digest.")
     ]
+    drift: Annotated[
+        Drift | None,
+        Meta(description="Null: no record of validation images, or metrics have their own port."),
+    ] = None
 
 
 class ProblemDetails(Struct):

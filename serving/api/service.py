@@ -18,6 +18,7 @@ from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier, ExplainedImage
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
+from serving.api.drift_gauges import drift_gauges, drift_monitor
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
 from serving.api.model_repository import ModelRepository
@@ -76,8 +77,10 @@ class Service:
         metrics = Metrics(release.pin, names if count_by_label else ())
         restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
-        statistics = RequestStatistics(), RequestStatistics()
-        return cls(
+        drift = drift_monitor(release)
+        if drift:
+            metrics.observe_gauges(partial(drift_gauges, drift))
+        service = cls(
             settings=settings,
             release=release,
             predictor=predictor,
@@ -92,11 +95,28 @@ class Service:
             body_reader=body_reader,
             metrics=metrics,
             classifier=Classifier(
-                predictor, Explainer(predictor), admission, metrics, settings.deadline, *statistics, Lock()
+                predictor=predictor,
+                explainer=Explainer(predictor),
+                admission=admission,
+                metrics=metrics,
+                deadline=settings.deadline,
+                image_statistics=RequestStatistics(),
+                tensor_statistics=RequestStatistics(),
+                retry_lock=Lock(),
+                drift=drift,
             ),
             models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
+        metrics.observe_gauges(service.health_gauges)
+        return service
+
+    def health_gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Name without prefix, text and value of each gauge."""
+        yield "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None)
+        text = "Largest difference of a golden image's probability from the recorded one, at the start."
+        yield "golden_difference", text, self.golden_difference
+        yield "golden_tolerance", "Largest accepted difference.", self.tolerance
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

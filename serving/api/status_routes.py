@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response, g, render_template, request
 
+from serving.api.drift_panel import describe_drift, drift_panel
 from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
 from serving.api.response_schemas import Alive, ModelCard, Outcome, PreprocessingCard, Ready, Version
@@ -46,7 +47,9 @@ def routes(service: Service) -> Blueprint:
     def model() -> Response:
         card = _model_card(service)
         if prefers_html():
-            return Response(render_template("card.html", card=card))
+            private = bool(service.settings.metrics_port)
+            page = render_template("card.html", card=card, drift=drift_panel(service), private=private)
+            return Response(page)
         return json_response(card)
 
     @blueprint.get("/metrics")
@@ -80,6 +83,7 @@ def _model_card(service: Service) -> ModelCard:
         classes=len(service.predictor.labels),
         labels=[label.name for label in service.predictor.labels],
         metrics=service.release.metrics,
+        drift=describe_drift(service),
     )
 
 

@@ -5,6 +5,7 @@ of its metadata leaves this module.
 """
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,11 @@ class DecodedImage:
         """Width and height as the image is seen."""
         turned = self.orientation in TURNED
         return (self.height, self.width) if turned else (self.width, self.height)
+
+    @property
+    def size(self) -> float:
+        """The square root of the number of pixels of the file."""
+        return math.sqrt(self.width * self.height)
 
 
 def decode(data: bytes, preprocessing: Preprocessing) -> Pixels:
