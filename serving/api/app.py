@@ -61,6 +61,7 @@ class Application:
         self._service = service
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
+        self.later_bytes = service.classifier.explainer.later_bytes if service.settings.explain else 0
         # Set by the worker when no connection is kept alive any more.
         self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app

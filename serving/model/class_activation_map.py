@@ -17,7 +17,7 @@ from serving.artifact.manifest import EXPLANATION, FEATURES, GRAPH
 from serving.errors import ContractBroken
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels
-from serving.model.predictor import create_session
+from serving.model.predictor import create_session, raise_memory_error
 
 Map = npt.NDArray[np.float32]
 
@@ -42,7 +42,10 @@ class ClassActivationMap:
         path = bundle.path / EXPLANATION
         try:
             session = create_session(bundle.read(GRAPH) + addition, 1, int8_may_saturate())
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
+            raise_memory_error(error)
             raise ContractBroken(path, f"ONNX Runtime cannot load it: {str(error).rstrip('.')}") from None
         output = session.get_outputs()[-1]
         shape = output.shape[1:]

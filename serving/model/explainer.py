@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from serving.artifact.manifest import GRAPH
 from serving.model.class_activation_map import ClassActivationMap, Map
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor
@@ -14,6 +15,9 @@ from serving.model.predictor import Predictor
 Method = Literal["cam", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+# Copies of a graph while ONNX Runtime opens it: its bytes, those with the addition, the parsed message, the
+# weights, and the weights as the kernels want them.
+SESSION_COPIES = 5
 # Occlusion: places in each direction. Each costs a prediction.
 GRID = 7
 # The cover reaches beyond its place by this share of the place's side, so that no object is cut in halves
@@ -49,6 +53,12 @@ class Explainer:
         self.has_map = predictor.bundle.explanation() is not None
         self._map: ClassActivationMap | None = None
         self._lock = threading.Lock()
+
+    @property
+    def later_bytes(self) -> int:
+        """Upper bound of the memory that the graph for class activation maps will take once it is opened."""
+        served = self.predictor.bundle.manifest.files[GRAPH].size
+        return SESSION_COPIES * served if self.has_map else 0
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -94,9 +94,7 @@ class Predictor:
             names = [PROBABILITIES, *([ENERGY] if self.bundle.manifest.energy else [])]
             probabilities, *energies = self.session.run(names, {"image": images})
         except RuntimeException as error:
-            # ONNX Runtime has no exception class for failed allocations.
-            if "llocat" in str(error) or "bad_alloc" in str(error):
-                raise MemoryError(str(error)) from None
+            raise_memory_error(error)
             raise
         return Outputs(
             np.asarray(probabilities, dtype=np.float32),
@@ -147,6 +145,12 @@ class Predictor:
         expected_outputs = [(name, "tensor(float)", [*shape]) for name, shape in shapes.items()]
         if outputs != expected_outputs:
             raise ContractBroken(graph, f"its output is {outputs}, not {expected_outputs}")
+
+
+def raise_memory_error(error: Exception) -> None:
+    """Raises `MemoryError` if ONNX Runtime could not allocate memory: it has no exception class for that."""
+    if "llocat" in str(error) or "bad_alloc" in str(error):
+        raise MemoryError(str(error)) from None
 
 
 def create_session(graph: bytes, threads: int, avoid_saturation: bool) -> ort.InferenceSession:

@@ -40,6 +40,8 @@ class WorkerApplication(Protocol):
     admission: AdmissionControl
     watchdog: Watchdog
     restarts: RestartCounter
+    # Memory that is allocated after the start and kept.
+    later_bytes: int
     # Set at a graceful stop: every response closes its connection.
     closing: bool
 
@@ -101,7 +103,8 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         freeze_objects()
-        limit_memory(self.slots, self.settings.body_budget_bytes, self.cfg.threads + OTHER_THREADS)
+        threads = self.cfg.threads + OTHER_THREADS
+        limit_memory(self.slots, self.settings.body_budget_bytes, threads, app.later_bytes)
         return app
 
     def run(self) -> None:

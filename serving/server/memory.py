@@ -44,18 +44,21 @@ def freeze_objects() -> None:
     gc.freeze()
 
 
-def limit_memory(slots: int, body_bytes: int, threads: int, cgroup: Path = CGROUP) -> int | None:
+def limit_memory(
+    slots: int, body_bytes: int, threads: int, later_bytes: int = 0, cgroup: Path = CGROUP
+) -> int | None:
     """Makes allocations fail beyond the documented worst case. Called when the model is loaded.
 
-    `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a moment)
-    and `threads` run. A lower limit of the control group takes precedence. Returns the limit in bytes, None
-    where it cannot be set (other than Linux).
+    `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a
+    moment), `threads` run, and `later_bytes` are allocated later and kept. A lower limit of the control group
+    takes precedence. Returns the limit in bytes, None where it cannot be set (other than Linux).
     """
     used = _data_bytes()
     if used is None:
         return None
     threading.stack_size(STACK_BYTES)
     limit = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
+    limit += later_bytes
     limit = int(min(limit, max(used + IMAGE_BYTES, CGROUP_SHARE * _cgroup_limit(cgroup))))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,33 @@ TOLERANCE = 0.005
 OPSET, IR_VERSION = 18, 10
 
 
-# A pure colour has a probability of 0.96 and an energy of 4.0, yellow 0.50 each and 4.7, black 0.33 and 1.1.
+IMAGES = 99
+SHARES = [number / 20 for number in range(21)]
+
+
+def in_one_bin(edges: list[float], value: float) -> dict[str, Any]:
+    """A histogram that has all images in the bin of one value."""
+    counts = [IMAGES if low <= value < high else 0 for low, high in pairwise(edges)]
+    return {"edges": edges, "counts": counts, "images": IMAGES}
+
+
+# As if validated on `one_colour_png` of each colour, 12 x 10 pixels. A pure colour has a probability of 0.96
+# and an energy of 4.0, yellow twice 0.50 and 4.7, black three times 0.33 and 1.1.
 CONFIDENCE_DOCUMENT: dict[str, Any] = {
-    "temperature": {"value": 1.0, "images": 200},
+    "temperature": {"value": 1.0, "images": IMAGES},
     "label_sets": [
-        {"level": 0.9, "quantile": 0.3, "images": 200},
-        {"level": 0.95, "quantile": 0.7, "images": 200},
+        {"level": 0.9, "quantile": 0.3, "images": IMAGES},
+        {"level": 0.95, "quantile": 0.7, "images": IMAGES},
     ],
-    "energy": {"threshold": 3.0, "share": 0.05, "images": 200},
-    "reference": None,
+    "energy": {"threshold": 3.0, "share": 0.0, "images": IMAGES},
+    "reference": {
+        "classes": [33, 33, 33],
+        "confidence": in_one_bin(SHARES, 0.96),
+        "energy": in_one_bin([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 4.04),
+        "brightness": in_one_bin(SHARES, 1 / 3),
+        "size": in_one_bin([8.0, 11.3, 16.0, 22.6, 32.0], 10.95),
+        "images": IMAGES,
+    },
 }
 SQUARE = Preprocessing.square(SIZE, crop=1.0)
 

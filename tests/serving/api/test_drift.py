@@ -25,9 +25,9 @@ from tests.serving.api.protocols.calls import CALLS, TENSOR
 from tests.serving.api.protocols.conftest import VERTEX
 from tests.serving.api.test_page import RULES, SHORT, assert_legible, visit
 from tests.serving.browser import chromium
-from tests.serving.bundles import COLOURS, one_colour_png, write_bundle
-from tests.serving.drift.measured_bundles import DOCUMENT, measured_release, publish_measured
-from tests.serving.servers import Server, running
+from tests.serving.bundles import COLOURS, CONFIDENCE_DOCUMENT, one_colour_png, write_bundle
+from tests.serving.drift.measured_bundles import measured_release
+from tests.serving.servers import Server, publish, running
 from tests.serving.wire import ask, post
 
 RED, GREEN, BLUE = (one_colour_png(rgb) for rgb in COLOURS.values())
@@ -52,7 +52,7 @@ def app(tmp_path: Path) -> Flask:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of such a bundle, for all protocols."""
-    with running(publish_measured(tmp_path_factory.mktemp("measured")), **VERTEX) as started:
+    with running(publish(tmp_path_factory.mktemp("measured")), **VERTEX) as started:
         yield started
 
 
@@ -160,7 +160,7 @@ def test_the_card_as_json(app: Flask) -> None:
 
 @pytest.mark.parametrize("bundle_format", [1, 2])
 def test_a_bundle_without_confidence_has_no_drift(tmp_path: Path, bundle_format: int) -> None:
-    bundle = Bundle.open(write_bundle(tmp_path / "bundle", bundle_format=bundle_format))
+    bundle = Bundle.open(write_bundle(tmp_path / "bundle", bundle_format=bundle_format, trusted=False))
     app = app_of(Release(bundle, Pin("colours", 3, bundle.digest), None, {"top1": 0.97}))
     send(app, *[RED] * 120)
     client = app.test_client()
@@ -186,7 +186,7 @@ def test_a_port_for_metrics_keeps_drift_from_the_page(tmp_path: Path) -> None:
 
 
 def test_probabilities_that_are_not_calibrated_estimate_nothing(tmp_path: Path) -> None:
-    release = measured_release(tmp_path / "measured", document=DOCUMENT | {"temperature": None})
+    release = measured_release(tmp_path / "measured", document=CONFIDENCE_DOCUMENT | {"temperature": None})
     app = app_of(release)
     send(app, *[RED] * 120)
     assert "goldfish_estimated_accuracy" not in gauges(app.test_client().get("/metrics").text)

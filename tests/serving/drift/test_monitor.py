@@ -5,7 +5,8 @@ import pytest
 
 from serving.artifact.confidence import Confidence
 from serving.drift.monitor import KEEP_SECONDS, MIN_ANSWERS, DriftMonitor, Summary
-from tests.serving.drift.measured_bundles import DOCUMENT, MEASURED
+from tests.serving.bundles import CONFIDENCE_DOCUMENT
+from tests.serving.drift.measured_bundles import MEASURED
 
 # Confidence, energy, brightness and size, as the images of the bundle give them, and as others do.
 USUAL = (0.96, 4.04, 1 / 3, 10.95)
@@ -36,7 +37,7 @@ def shifted(found: Summary) -> dict[str, bool]:
 
 def without(*parts: str) -> Confidence:
     """The confidence without these parts."""
-    return Confidence.from_json(DOCUMENT | dict.fromkeys(parts), 3)
+    return Confidence.from_json(CONFIDENCE_DOCUMENT | dict.fromkeys(parts), 3)
 
 
 NAMES = ["class", "confidence", "energy", "brightness", "size"]
@@ -106,7 +107,9 @@ def test_parts_that_were_not_measured() -> None:
     assert summary(300, USUAL, confidence=without("temperature")).estimated_accuracy is None
     assert summary(300, USUAL, confidence=without("energy")).unfamiliar is None
     assert summary(300, USUAL, confidence=without("reference")).distributions == ()
-    partly = DOCUMENT | {"reference": DOCUMENT["reference"] | {"classes": None, "energy": None}}
+    partly = CONFIDENCE_DOCUMENT | {
+        "reference": CONFIDENCE_DOCUMENT["reference"] | {"classes": None, "energy": None}
+    }
     assert list(shifted(summary(300, USUAL, confidence=Confidence.from_json(partly, 3)))) == [
         "confidence",
         "brightness",

@@ -23,7 +23,7 @@ def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
     code = (
         "import sys; from pathlib import Path; from serving.server import memory;"
         "print(memory._data_bytes());"
-        f"print(memory.limit_memory(2, 24 * 2**20, 10, Path(sys.argv[1]))); {then}"
+        f"print(memory.limit_memory(2, 24 * 2**20, 10, 3000, Path(sys.argv[1]))); {then}"
     )
     command = [sys.executable, "-c", code, str(cgroup)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -32,7 +32,7 @@ def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
 def test_limit_is_the_worst_case_that_is_documented(tmp_path: Path) -> None:
     used, allowed = map(int, limited(tmp_path).stdout.split())
     images, bodies, stacks = 2 * memory.IMAGE_BYTES, 2 * 24 * MB, 10 * memory.STACK_BYTES
-    assert allowed == used + images + bodies + stacks + memory.INTERPRETER_BYTES
+    assert allowed == used + images + bodies + stacks + 3000 + memory.INTERPRETER_BYTES
 
 
 @pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
