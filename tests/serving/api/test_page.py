@@ -434,11 +434,27 @@ METRICS = {
     "gate": {"passed": False, "checks": {"top1": {"passed": False, "reason": "0.9 < 0.97"}}},
 }
 
+CONFIDENCE = {
+    "temperature": 0.663,
+    "images": 188,
+    "calibration_error": {"value": 0.038, "interval": [0.021, 0.052]},
+    "uncalibrated_error": {"value": 0.16, "interval": [0.14, 0.18]},
+    "label_sets": [
+        {"level": 0.95, "coverage": 0.974, "coverage_interval": [0.96, 0.98], "mean_size": 1.53},
+    ],
+}
+FEW = CONFIDENCE | {"temperature": None, "images": 12, "label_sets": []}
+
 
 @pytest.mark.parametrize(
     ("metrics", "texts"),
     [
         (None, ["There is no report"]),
+        (
+            {"confidence": CONFIDENCE},
+            ["3.8%", "2.1% to 5.2%", "0.663", "188 validation", "16.0%", "97.4%", "96.0% to 98.0%", "1.53"],
+        ),
+        ({"confidence": FEW}, ["12 validation images are too few", "no guarantee"]),
         ({}, ["There is no report"]),
         ({"top1": 0.5}, ["50.0%"]),
         ({"evaluated": False, "images": 0}, ["Not evaluated"]),
