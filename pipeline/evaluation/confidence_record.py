@@ -99,26 +99,27 @@ class ConfidenceRecord:
 
 
 def calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """The expected calibration error, its 95 % interval, and what true probabilities would give.
+    """The expected calibration error, its 95 % interval, and the error of a perfectly calibrated model.
 
-    The gap of a bin with few images is never 0, so resampled images give a larger error than the images that
-    they were taken from. The interval is their spread around their mean, moved to the measured value: it is
-    that of an error from this number of images. `if_true` is the mean error of as many images whose
-    probabilities are true (Bröcker and Smith, "Increasing the Reliability of Reliability Diagrams", 2007).
+    Few images in a bin differ from its confidence by chance, which adds to the error, and again to that of
+    resampled images. So the interval is the spread of the resampled errors around their own mean, moved to
+    the measured value (bootstrap). `if_calibrated` is the mean error for labels that are drawn with the
+    model's confidences as probabilities: what is left by chance. Source: Bröcker and Smith, "Increasing the
+    Reliability of Reliability Diagrams", 2007.
     """
     random, total = np.random.default_rng(SEED), len(correct)
-    resampled, true = [], []
+    resampled, calibrated = [], []
     for _ in range(RESAMPLINGS):
         chosen = random.integers(0, total, total)
         resampled.append(_expected_error(confidence[chosen], correct[chosen]))
-        true.append(_expected_error(confidence, random.random(total) < confidence))
+        calibrated.append(_expected_error(confidence, random.random(total) < confidence))
     value = _expected_error(confidence, correct)
     bounds = value + np.quantile(resampled, (0.025, 0.975)) - np.mean(resampled)
     low, high = np.clip(bounds, 0.0, 1.0)
     return {
         "value": round(value, DIGITS),
         "interval": _rounded((float(low), float(high))),
-        "if_true": round(float(np.mean(true)), DIGITS),
+        "if_calibrated": round(float(np.mean(calibrated)), DIGITS),
     }
 
 

@@ -54,8 +54,8 @@ def _calibration_lines(confidence: Figures) -> list[str]:
     )
     return [
         fitted.get(temperature, scaled),
-        f"The expected calibration error is {_with_interval(after)}; probabilities that are true would give "
-        f"{format_percent(after['if_true'])} on as many images.",
+        f"The expected calibration error is {_with_interval(after)}; a perfectly calibrated model has "
+        f"{format_percent(after['if_calibrated'])} on average on as many images.",
     ]
 
 

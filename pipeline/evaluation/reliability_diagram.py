@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from pipeline.evaluation.metrics import CalibrationBin, wilson_interval
 from pipeline.evaluation.plotting import png_figure
 
-SERVED_COLOUR, UNCALIBRATED_COLOUR, TRUE_COLOUR = "#0969da", "#bc4c00", "#57606a"
+SERVED_COLOUR, UNCALIBRATED_COLOUR, DIAGONAL_COLOUR = "#0969da", "#bc4c00", "#57606a"
 SIDE = 4.6
 
 
@@ -29,7 +29,9 @@ def draw_reliability(path: Path, title: str, curves: Sequence[ReliabilityCurve])
 
 def draw_curves(axes: Axes, title: str, curves: Sequence[ReliabilityCurve]) -> None:
     """Draws the curves; the last one is of the served probabilities, and has 95 % intervals."""
-    axes.plot([0, 1], [0, 1], linestyle="--", color=TRUE_COLOUR, linewidth=1, label="true probabilities")
+    axes.plot(
+        [0, 1], [0, 1], linestyle="--", color=DIAGONAL_COLOUR, linewidth=1, label="perfectly calibrated"
+    )
     for number, curve in enumerate(curves):
         served = number == len(curves) - 1
         confidences = [entry.confidence for entry in curve.bins]
@@ -51,12 +53,10 @@ def draw_curves(axes: Axes, title: str, curves: Sequence[ReliabilityCurve]) -> N
             color=SERVED_COLOUR if served else UNCALIBRATED_COLOUR,
             label=_label(curve.temperature),
         )
-    axes.set(
-        xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the best class", ylabel="share that is right"
-    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
     # parse_math: a model may be called "$x$".
     axes.set_title(title, fontsize=11, parse_math=False)
-    axes.legend(fontsize=8, loc="upper left", frameon=False)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
 
 
 def _label(temperature: float | None) -> str:
