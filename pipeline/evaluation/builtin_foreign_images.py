@@ -21,8 +21,8 @@ LETTERS = "ACEFHJKLMNPRTUVWXYacdefhjkmnprtuvwxy"
 WRITINGS = 3
 # Images of each other group.
 COUNT = 96
-# Drawings are made larger and then reduced. Thin and thick pens, as shares of the side.
-CANVAS, MARGIN, PENS = 256, 32, (0.06, 0.2)
+# Drawings are made larger and then reduced. Thin and thick pens, as shares of the side, as in digits.
+CANVAS, MARGIN, PENS = 256, 32, (0.1, 0.2)
 # Sides of the squares that are cut from photos; sides of textures.
 TILES, TEXTURE_SIDE = (48, 400), 224
 
@@ -59,7 +59,7 @@ def shapes(random: np.random.Generator) -> Iterator[Image.Image]:
     """Triangles, stars, crosses, arrows, grids and targets. No single ring, which is a zero."""
     for draw in islice(cycle((_triangle, _star, _cross, _arrow, _grid, _target)), COUNT):
         canvas = Image.new("L", (CANVAS, CANVAS))
-        draw(ImageDraw.Draw(canvas), random, int(CANVAS * random.uniform(*PENS) / 2))
+        draw(ImageDraw.Draw(canvas), random, int(CANVAS * random.uniform(*PENS)))
         yield _scan(canvas)
 
 
@@ -124,23 +124,23 @@ def _star(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> N
 def _cross(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> None:
     ends = _around(4, random.choice([0, math.pi / 4]), CANVAS / 2 - MARGIN)
     for start, end in (ends[::2], ends[1::2]):
-        draw.line([start, end], 255, 2 * pen)
+        draw.line([start, end], 255, pen)
 
 
 def _arrow(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> None:
     turn, radius = random.uniform(0, 2 * math.pi), CANVAS / 2 - MARGIN
     (tip,), (tail,) = _around(1, turn, radius), _around(1, turn + math.pi, radius)
-    draw.line([tip, tail], 255, 2 * pen)
+    draw.line([tip, tail], 255, pen)
     for side in (-1, 1):
         (barb,) = _around(1, turn + math.pi + side * 0.7, radius, tip)
-        draw.line([tip, barb], 255, 2 * pen)
+        draw.line([tip, barb], 255, pen)
 
 
 def _grid(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> None:
     lines = int(random.integers(3, 5))  # two lines each way are a frame, which is like a zero
     for place in np.linspace(MARGIN, CANVAS - MARGIN, lines):
-        draw.line([(place, MARGIN), (place, CANVAS - MARGIN)], 255, pen)
-        draw.line([(MARGIN, place), (CANVAS - MARGIN, place)], 255, pen)
+        draw.line([(place, MARGIN), (place, CANVAS - MARGIN)], 255, pen // 2)
+        draw.line([(MARGIN, place), (CANVAS - MARGIN, place)], 255, pen // 2)
 
 
 def _target(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> None:
