@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RAW_FOLDER = Path("data/raw")
+FOREIGN_FOLDER = Path("data/foreign")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Layout:
     def valid(self) -> Path:
         """Validation images, which neither train nor test."""
         return self.prepared / "valid"
+
+    @property
+    def foreign(self) -> Path:
+        """Images that the model should not know, given by the user; absent if there are none."""
+        return FOREIGN_FOLDER / self.model
 
     @property
     def data_report(self) -> Path:

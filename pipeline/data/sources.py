@@ -6,45 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
 
-import numpy as np
-import yaml
-from PIL import Image
-from pydantic import AfterValidator, ValidationError
 from tqdm import tqdm
 
 from pipeline.data import archives, ignored_files
 from pipeline.data.folder_tree import join_names
 from pipeline.data.misplaced_photos import PHOTO
+from pipeline.data.recipe import RECIPE, ArchiveSource, BuiltinSource, read_recipe
+from pipeline.data.sklearn_images import digit_images
 from pipeline.downloads import cached_download
 from pipeline.environment import Environment
 from pipeline.errors import SourceChanged, SourceInvalid
-from pipeline.params import Section
-
-RECIPE = "source.yaml"
-# scikit-learn's digits have 8 x 8 pixels; 64 x 64 is large enough to look at.
-DIGITS_SIDE = 64
-
-
-def _check_class_pattern(text: str) -> str:
-    if "class" not in re.compile(text).groupindex:
-        raise ValueError("needs a group (?P<class>...)")
-    return text
-
-
-class BuiltinSource(Section):
-    """A data set that comes with a library."""
-
-    builtin: Literal["digits"]
-
-
-class ArchiveSource(Section):
-    """A zip file. `classes` is a regular expression that selects the images and captures the class."""
-
-    url: str
-    classes: Annotated[str, AfterValidator(_check_class_pattern)]
-    sha256: str
 
 
 @contextmanager
@@ -54,7 +26,7 @@ def open_source(raw: Path, environment: Environment) -> Iterator[Path]:
     if not recipe.exists():
         yield raw
         return
-    source = _read_recipe(recipe)
+    source = read_recipe(recipe)
     if unused := _unused_photos(raw):
         raise SourceInvalid(
             recipe,
@@ -80,32 +52,15 @@ def _unused_photos(raw: Path) -> list[str]:
     ]
 
 
-def _read_recipe(recipe: Path) -> BuiltinSource | ArchiveSource:
-    try:
-        document = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        is_builtin = isinstance(document, dict) and "builtin" in document
-        return (BuiltinSource if is_builtin else ArchiveSource).model_validate(document)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise SourceInvalid(recipe, "; ".join(faults)) from None
-    except (yaml.YAMLError, re.error, UnicodeDecodeError) as error:
-        raise SourceInvalid(recipe, str(error)) from None
-
-
 def write_digits(folder: Path) -> None:
     """Writes scikit-learn's handwritten digits as `<digit>/<number>.png`, grey, 64 x 64 pixels.
 
     They are stored without compression: compressed bytes would depend on the zlib that Pillow uses.
     """
-    # Imported here because it takes a second, and only this source needs it.
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        path = folder / str(label) / f"{number:04d}.png"
+    for number, (label, image) in enumerate(digit_images()):
+        path = folder / label / f"{number:04d}.png"
         path.parent.mkdir(exist_ok=True)
-        grey = Image.fromarray((pixels * 255 / 16).round().astype(np.uint8))
-        grey.resize((DIGITS_SIDE, DIGITS_SIDE), Image.Resampling.BICUBIC).save(path, compress_level=0)
+        image.save(path, compress_level=0)
 
 
 def unpack_archive(source: ArchiveSource, folder: Path, keras_home: Path) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation import metrics
+from pipeline.evaluation.abstention import abstention_rows
+from pipeline.evaluation.familiarity import ForeignEnergies, familiar_metrics
 from serving.artifact.confidence import Confidence
 from serving.model.predictor import Probabilities
 from serving.model.reliability import members
@@ -58,43 +60,67 @@ class ConfidenceRecord:
         if energy is not None:
             self.energies[row] = energy
 
-    def to_metrics(self, confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """The part `confidence` of metrics.json, from the predictions' confidence [N] and truth [N]."""
+    def to_metrics(
+        self, confidence: Probabilities, correct: npt.NDArray[np.bool_], foreign: ForeignEnergies | None
+    ) -> dict[str, Any]:
+        """The part `confidence` of metrics.json, from the predictions' confidence [N] and truth [N].
+
+        `familiar` is missing if the bundle has no energy.
+        """
         temperature, energy = self.confidence.temperature, self.confidence.energy
         found: dict[str, Any] = {
             "temperature": None if temperature is None else temperature.value,
             "images": self.confidence.reference.images if self.confidence.reference else 0,
-            "calibration_error": _calibration_error(confidence, correct),
-            "uncalibrated_error": _calibration_error(self.uncalibrated.astype(np.float32), correct),
-            "label_sets": [
-                {
-                    "level": label_set.level,
-                    "coverage": round(float(self.covered[:, column].mean()), DIGITS),
-                    "coverage_interval": _rounded(
-                        metrics.wilson_interval(int(self.covered[:, column].sum()), len(correct))
-                    ),
-                    "mean_size": round(float(self.sizes[:, column].mean()), DIGITS),
-                }
-                for column, label_set in enumerate(self.confidence.label_sets)
-                if label_set.quantile is not None
-            ],
+            "calibration_error": calibration_error(confidence, correct),
+            "uncalibrated_error": calibration_error(self.uncalibrated.astype(np.float32), correct),
+            "label_sets": self._label_set_rows(),
+            "abstention": abstention_rows(confidence, correct),
         }
-        if energy is not None:
-            share = float((self.energies < energy.threshold).mean())
-            found["unfamiliar_share"] = round(share, DIGITS)
+        if not np.isnan(self.energies).any():
+            threshold = None if energy is None else energy.threshold
+            found["familiar"] = familiar_metrics(self.energies, threshold, foreign)
         return found
 
+    def _label_set_rows(self) -> list[dict[str, Any]]:
+        """Coverage, its interval, and mean size of each label set that exists."""
+        images = len(self.covered)
+        return [
+            {
+                "level": label_set.level,
+                "coverage": round(float(self.covered[:, column].mean()), DIGITS),
+                "coverage_interval": _rounded(
+                    metrics.wilson_interval(int(self.covered[:, column].sum()), images)
+                ),
+                "mean_size": round(float(self.sizes[:, column].mean()), DIGITS),
+            }
+            for column, label_set in enumerate(self.confidence.label_sets)
+            if label_set.quantile is not None
+        ]
 
-def _calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """The expected calibration error with its 95 % interval, from resampled images."""
+
+def calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """The expected calibration error, its 95 % interval, and the error of a perfectly calibrated model.
+
+    Few images in a bin differ from its confidence by chance, which adds to the error, and again to that of
+    resampled images. So the interval is the spread of the resampled errors around their own mean, moved to
+    the measured value (bootstrap). `if_calibrated` is the mean error for labels that are drawn with the
+    model's confidences as probabilities: what is left by chance. Source: Bröcker and Smith, "Increasing the
+    Reliability of Reliability Diagrams", 2007.
+    """
     random, total = np.random.default_rng(SEED), len(correct)
-    resampled = []
+    resampled, calibrated = [], []
     for _ in range(RESAMPLINGS):
         chosen = random.integers(0, total, total)
         resampled.append(_expected_error(confidence[chosen], correct[chosen]))
-    interval = np.quantile(resampled, (0.025, 0.975))
-    value = round(_expected_error(confidence, correct), DIGITS)
-    return {"value": value, "interval": _rounded((float(interval[0]), float(interval[1])))}
+        calibrated.append(_expected_error(confidence, random.random(total) < confidence))
+    value = _expected_error(confidence, correct)
+    bounds = value + np.quantile(resampled, (0.025, 0.975)) - np.mean(resampled)
+    low, high = np.clip(bounds, 0.0, 1.0)
+    return {
+        "value": round(value, DIGITS),
+        "interval": _rounded((float(low), float(high))),
+        "if_calibrated": round(float(np.mean(calibrated)), DIGITS),
+    }
 
 
 def _expected_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.evaluation import metrics, model_card
 from pipeline.evaluation.batch_prediction import Predictions
+from pipeline.evaluation.confidence_section import confidence_summary
 from pipeline.evaluation.gate_refusals import refusal_reasons
 from pipeline.markdown import plain_text
 
@@ -52,6 +53,8 @@ def terminal_lines(figures: dict[str, Any], never_predicted: list[str]) -> Itera
         f"top-1 {figures['top1']:.1%}{top5}, mean recall {figures['recall_macro']:.1%} "
         f"on {figures['images']} images; {model_card.format_baseline(figures)}"
     )
+    if "confidence" in figures:
+        yield confidence_summary(figures["confidence"])
     if never_predicted:
         omitted = len(never_predicted) - model_card.MAX_ROWS
         names = ", ".join(plain_text(name, 40) for name in never_predicted[: model_card.MAX_ROWS])

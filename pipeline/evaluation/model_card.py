@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pipeline.evaluation.confidence_section import confidence_lines
+from pipeline.evaluation.formatting import format_interval, format_percent
 from pipeline.markdown import code, code_list, plain_text
 
 # Rows of each list; the complete lists are in classes.csv and confusions.csv.
@@ -36,7 +38,7 @@ def render_card(
         f"Digest: `{metrics['digest']}`",
         "",
         *(_import_lines(metrics["import"]) if "import" in metrics else []),
-        *(_confidence_lines(metrics["confidence"]) if "confidence" in metrics else []),
+        *(confidence_lines(metrics["confidence"]) if "confidence" in metrics else []),
         "## Where it is weakest",
         "",
         *_weakest_classes(classes, confusions),
@@ -72,45 +74,6 @@ def render_unevaluated_card(model: str, metrics: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _confidence_lines(confidence: dict[str, Any]) -> list[str]:
-    """How true its confidence is: calibration error before and after the temperature, and label sets."""
-    temperature = confidence["temperature"]
-    before, after = (confidence[key] for key in ("uncalibrated_error", "calibration_error"))
-    images = f"{confidence['images']} validation images"
-    fitted = {
-        None: f"No temperature was fitted: {images} are too few.",
-        1: f"The temperature is 1: on {images} none was significantly better.",
-    }
-    sets = confidence["label_sets"]
-    return [
-        "## Confidence",
-        "",
-        fitted.get(
-            temperature,
-            f"All logits are divided by a temperature of {temperature}, fitted on {images}; "
-            "without it the expected calibration error is "
-            f"{_format_percent(before['value'])} ({_format_interval(before['interval'])}).",
-        ),
-        f"The expected calibration error is {_format_percent(after['value'])} "
-        f"({_format_interval(after['interval'])}).",
-        "",
-        *(
-            [
-                "| label set | coverage of the test images | classes in a set, on average |",
-                "| --- | --- | --- |",
-                *(
-                    f"| {entry['level']:.0%} | {_format_percent(entry['coverage'])} "
-                    f"({_format_interval(entry['coverage_interval'])}) | {entry['mean_size']:.2f} |"
-                    for entry in sets
-                ),
-            ]
-            if sets
-            else ["Label sets: no guarantee, for there are too few validation images."]
-        ),
-        "",
-    ]
-
-
 def _import_lines(record: dict[str, Any]) -> list[str]:
     """Of an imported model: its file, how it was compared with the original, and other preprocessings."""
     source, conversion, alternatives = record["source"], record["conversion"], record["alternatives"]
@@ -121,7 +84,7 @@ def _import_lines(record: dict[str, Any]) -> list[str]:
         f"{code(source['file'])}: {source['format']}"
         + (f", written by {plain_text(source['framework'], 60)}." if source["framework"] else "."),
         f"On {conversion['images']} {kind} the float32 graph and the original file agree on "
-        f"{_format_percent(conversion['same_top1'])} of the best classes; probabilities differ by at most "
+        f"{format_percent(conversion['same_top1'])} of the best classes; probabilities differ by at most "
         f"{conversion['largest_difference']:.0e}.",
         "",
         *(f"- {plain_text(note, 300)}" for note in source["notes"]),
@@ -147,7 +110,7 @@ def _preprocessing_lines(alternatives: dict[str, Any]) -> list[str]:
             f"| {code(str(row['scale']))}{_trial_note(row)} | {row['channels']} "
             f"| {row['resize']}{' ' + format(row['crop'], 'g') if row['resize'] == 'crop' else ''} "
             f"| {row['filter']}{'' if row['antialias'] else ', no antialias'} | {row['photos']} "
-            f"| {_format_percent(row['top1'])} | {_format_interval(row['top1_interval'])} "
+            f"| {format_percent(row['top1'])} | {format_interval(row['top1_interval'])} "
             f"| {row['lost']} | {row['gained']} |"
             for row in shown
         ),
@@ -181,12 +144,12 @@ def _metrics_table(metrics: dict[str, Any]) -> list[str]:
         f"| on {metrics['images']} held-out images | value | 95 % interval |",
         "| --- | --- | --- |",
         *(
-            f"| {name} | {_format_percent(metrics[key])} | {_format_interval(metrics[f'{key}_interval'])} |"
+            f"| {name} | {format_percent(metrics[key])} | {format_interval(metrics[f'{key}_interval'])} |"
             for name, key in SHARES
             if key in metrics
         ),
         f"| top-1 of always answering {code(majority['class'])}, the commonest class "
-        f"| {_format_percent(majority['share'])} | |",
+        f"| {format_percent(majority['share'])} | |",
         *(f"| {name} | {metrics[key]:.4f} | |" for name, key in NUMBERS),
         *_int8_rows(metrics),
     ]
@@ -197,7 +160,7 @@ def _int8_rows(metrics: dict[str, Any]) -> list[str]:
     if metrics["precision"] != "int8":
         return []
     float32, loss = metrics["float32"], metrics["quantisation"]
-    top1, interval = _format_percent(float32["top1"]), _format_interval(float32["top1_interval"])
+    top1, interval = format_percent(float32["top1"]), format_interval(float32["top1_interval"])
     low, high = (100 * bound for bound in loss["interval"])
     counts, points = f"{loss['lost']} images lost, {loss['gained']} gained", 100 * loss["top1_lost"]
     return [
@@ -223,7 +186,7 @@ def _weakest_classes(classes: list[dict[str, Any]], confusions: list[dict[str, A
         "| --- | --- | --- | --- | --- |",
         *(
             f"| {code(row['name'])} | {row['images']} "
-            f"| {_format_percent(row['recall'])} | {_format_percent(row['precision'])} "
+            f"| {format_percent(row['recall'])} | {format_percent(row['precision'])} "
             f"| {_commonest_confusion(row['name'], confusions)} |"
             for row in weakest[:MAX_ROWS]
         ),
@@ -248,11 +211,3 @@ def _data_line(data: dict[str, Any]) -> str:
         f"{images['train']} images to train, {images['valid']} to validate, {images['test']} to test; "
         f"{len(data['repeated'])} repeated ones were left out, {similar} pairs look alike across splits."
     )
-
-
-def _format_percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _format_interval(bounds: list[float]) -> str:
-    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"

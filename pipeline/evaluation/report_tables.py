@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.evaluation import metrics
 from pipeline.evaluation.batch_prediction import Predictions
 from pipeline.evaluation.metrics_summary import DIGITS
+from pipeline.evaluation.reliability_diagram import ReliabilityCurve
 from serving.model.predictor import Predictor
 
 # A confusion matrix of more classes is unreadable; it is then limited to the classes confused most often.
@@ -20,7 +23,7 @@ COLUMNS = {
     "classes.csv": ["id", "name", "images", "precision", "recall", "f1"],
     "confusions.csv": ["actual", "predicted", "images"],
     "confusion.csv": ["actual", "predicted"],
-    "reliability.csv": ["confidence", "accuracy", "images"],
+    "reliability.csv": ["temperature", "confidence", "accuracy", "images"],
 }
 
 Rows = list[dict[str, Any]]
@@ -76,15 +79,30 @@ def matrix_rows(names: list[str], predictions: Predictions, confusions: Rows) ->
 
 
 def reliability_rows(predictions: Predictions) -> Rows:
-    """reliability.csv: mean confidence and accuracy of each confidence bin."""
-    bins = metrics.calibration_bins(predictions.confidence, predictions.correct)
+    """reliability.csv: mean confidence and accuracy of each confidence bin, by temperature."""
     return [
         {
+            "temperature": "" if curve.temperature is None else f"{curve.temperature:g}",
             "confidence": round(entry.confidence, DIGITS),
             "accuracy": round(entry.accuracy, DIGITS),
             "images": entry.images,
         }
-        for entry in bins
+        for curve in reliability_curves(predictions)
+        for entry in curve.bins
+    ]
+
+
+def reliability_curves(predictions: Predictions) -> list[ReliabilityCurve]:
+    """The curve of the served probabilities; before it, if their temperature is not 1, that without it."""
+    record = predictions.confidence_record
+    fitted = None if record is None else record.confidence.temperature
+    temperature = None if fitted is None else fitted.value
+    found = [(temperature, predictions.confidence)]
+    if record is not None and temperature not in (None, 1):
+        found.insert(0, (1.0, record.uncalibrated.astype(np.float32)))
+    return [
+        ReliabilityCurve(temperature, metrics.calibration_bins(confidence, predictions.correct))
+        for temperature, confidence in found
     ]
 
 

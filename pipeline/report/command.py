@@ -115,7 +115,7 @@ def _model_sections(
     """One model's sections in reading order."""
     offset = UNCHANGED_PRIORITY if comparison.unchanged and not changes else 0
     for title, priority, render in (
-        ("Metrics", 8, lambda max_rows: metrics_section(comparison)),
+        ("Metrics", 8, lambda max_rows: metrics_section(comparison, links.reliability)),
         ("Params", 7, partial(params_section, changes, base)),
         ("Classes", 5, partial(classes_section, comparison, links.matrices)),
         ("Images whose prediction changed", 6, partial(predictions_section, comparison, links.tiles)),

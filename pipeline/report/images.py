@@ -1,4 +1,4 @@
-"""The report's images, as PNG: test images whose prediction changed, and confusion matrices.
+"""The report's images, as PNG: changed predictions, confusion matrices and reliability diagrams.
 
 The same results give the same bytes.
 """
@@ -14,13 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from pipeline.errors import FileDamaged
+from pipeline.evaluation.metrics import CalibrationBin
 from pipeline.evaluation.plotting import png_figure, replace_missing_glyphs, show_pixels
+from pipeline.evaluation.reliability_diagram import SIDE, ReliabilityCurve, draw_curves
 from pipeline.files import read_json
 from pipeline.markdown import code, plain_text
 from pipeline.report.differences import ChangedPrediction, same_classes
 from pipeline.report.formatting import count
 from pipeline.report.model_comparison import ModelComparison
-from pipeline.report.results import Results
+from pipeline.report.results import ReliabilityBin, Results
 from serving.artifact.manifest import FORMAT
 from serving.errors import ServingError
 from serving.model.decoder import Pixels, Preprocessing, decode
@@ -44,6 +46,7 @@ class ImageLinks:
 
     tiles: str = ""
     matrices: str = ""
+    reliability: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class Tile:
 
 def draw_images(comparison: ModelComparison, folder: Path) -> ImageLinks:
     """Draws into `folder`, which becomes `report/`."""
-    return ImageLinks(_draw_tiles(comparison, folder), _draw_matrices(comparison, folder))
+    return ImageLinks(
+        _draw_tiles(comparison, folder),
+        _draw_matrices(comparison, folder),
+        _draw_reliability(comparison, folder),
+    )
 
 
 def _draw_tiles(comparison: ModelComparison, folder: Path) -> str:
@@ -134,6 +141,39 @@ def _draw_matrices(comparison: ModelComparison, folder: Path) -> str:
         for axis, (title, results) in zip(axes, shown, strict=True):
             _draw_matrix(axis, title, results)
     return f"![Confusion matrix]({FOLDER / name})"
+
+
+def _draw_reliability(comparison: ModelComparison, folder: Path) -> str:
+    """The reliability diagrams of the model and, if different, of its reference."""
+    current, reference = comparison.current, comparison.changed_reference
+    shown = [("now", current.reliability)]
+    if reference and reference.results.reliability != current.reliability:
+        shown.insert(0, (reference.name, reference.results.reliability))
+    shown = [(title, bins) for title, bins in shown if bins]
+    if not shown:
+        return ""
+    name = f"{comparison.layout.model}-reliability.png"
+    with png_figure(folder / name, (SIDE * len(shown), SIDE)) as figure:
+        axes = figure.subplots(1, len(shown), squeeze=False).flat
+        for axis, (title, bins) in zip(axes, shown, strict=True):
+            draw_curves(axis, title, _curves(bins))
+    return f"![Reliability diagram]({FOLDER / name})"
+
+
+def _curves(bins: Sequence[ReliabilityBin]) -> list[ReliabilityCurve]:
+    """The curve of each temperature, in the order of the rows: the served one is the last."""
+    temperatures = dict.fromkeys(entry.temperature for entry in bins)
+    return [
+        ReliabilityCurve(
+            None if temperature == "" else temperature,
+            [
+                CalibrationBin(entry.images, entry.confidence, entry.accuracy)
+                for entry in bins
+                if entry.temperature == temperature
+            ],
+        )
+        for temperature in temperatures
+    ]
 
 
 def _draw_matrix(axis: Axes, title: str, results: Results) -> None:

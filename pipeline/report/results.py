@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -44,6 +44,34 @@ class Majority(Record):
     share: Fraction
 
 
+class CalibrationError(Record):
+    """Of probabilities without the temperature."""
+
+    value: Fraction
+
+
+class LabelSet(Record):
+    """`coverage`: the share of test images whose actual class is in the set."""
+
+    level: Fraction
+    coverage: Fraction
+
+
+class Foreign(Record):
+    """How well the energy tells foreign images from the test images."""
+
+    auroc: Fraction
+
+
+class Confidence(Record):
+    """The part `confidence` of metrics.json. `foreign` is None without foreign images or without energy."""
+
+    temperature: float | None
+    uncalibrated_error: CalibrationError
+    label_sets: list[LabelSet]
+    foreign: Foreign | None = Field(default=None, validation_alias=AliasPath("familiar", "foreign", "all"))
+
+
 class Metrics(Record):
     """metrics.json. A model without labelled photos is not evaluated, and has none of the figures."""
 
@@ -61,6 +89,8 @@ class Metrics(Record):
     calibration_error: Fraction | None = None
     # Missing in reports from before November 2026.
     majority: Majority | None = None
+    # Missing for bundles without serving/confidence.json.
+    confidence: Confidence | None = None
     gate: Gate
 
     @model_validator(mode="after")
@@ -101,6 +131,16 @@ class Confusion(Record):
     images: ImageCount
 
 
+class ReliabilityBin(Record):
+    """A row of reliability.csv: predictions of similar confidence, at a temperature."""
+
+    # Missing in reports from before December 2026, empty if none was fitted.
+    temperature: float | Literal[""] = ""
+    confidence: Fraction
+    accuracy: Fraction
+    images: ImageCount
+
+
 class DataSummary(Record):
     """data.json. `images`: count by split; `classes`: count by class and split.
 
@@ -132,6 +172,7 @@ class Results:
     classes: list[ClassResult]
     confusions: list[Confusion]
     data: DataSummary
+    reliability: list[ReliabilityBin]
 
 
 def workspace_file(path: Path) -> bytes | None:
@@ -154,6 +195,7 @@ def read_results(read: ReadFile, layout: Layout) -> Results | None:
         parse(read, layout.reports / "classes.csv", list[ClassResult]),
         parse(read, layout.reports / "confusions.csv", list[Confusion]),
         parse(read, layout.reports / "data.json", DataSummary),
+        parse(read, layout.reports / "reliability.csv", list[ReliabilityBin]),
     )
 
 

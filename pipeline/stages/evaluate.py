@@ -1,8 +1,9 @@
 """Evaluates the bundle on the test images, through the server's decoder and predictor.
 
 Reads `models/<model>/bundle/`, `data/prepared/<model>/test/` and `report.json`, the learning curves, what was
-recorded of an imported model, and, for comparison, the pinned version.
-Writes `reports/<model>/`: metrics.json, tables, plots, examples.png and the model card. Figures that differ
+recorded of an imported model, the foreign images of `data/foreign/<model>/`, `data/raw/<model>/source.yaml`,
+which says whether there are built-in ones, and, for comparison, the pinned version.
+Writes `reports/<model>/`: metrics.json, tables, plots, pictures and the model card. Figures that differ
 from run to run (latency, machine) go to machine.json there, which is neither in git nor in dvc.lock.
 """
 
@@ -18,10 +19,13 @@ from pipeline.errors import InputMissing
 from pipeline.evaluation import example_grid, gate, gate_refusals, model_card, report_tables
 from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
 from pipeline.evaluation.example_selection import load_examples, load_unlabelled_examples
+from pipeline.evaluation.familiarity import ForeignEnergies, predict_foreign
+from pipeline.evaluation.foreign_images import find_foreign_images
 from pipeline.evaluation.keras_agreement import measure_agreement
 from pipeline.evaluation.metrics_summary import DIGITS, summarise, terminal_lines, top_k_accuracy
 from pipeline.evaluation.pinned_comparison import compare_with_pinned
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
+from pipeline.evaluation.reliability_diagram import draw_reliability
 from pipeline.files import read_json, replace_folder, write
 from pipeline.layout import Layout
 from serving.artifact.files import to_json
@@ -72,8 +76,9 @@ def evaluate_labelled(
         checks.append(gate.check_quantisation(loss, settings))
         metrics |= {"float32": top_k_accuracy(float_predictions), "quantisation": loss.to_metrics(DIGITS)}
     if predictions.confidence_record is not None:
+        foreign = measure_foreign(layout, predictor)
         record = predictions.confidence_record
-        metrics["confidence"] = record.to_metrics(predictions.confidence, predictions.correct)
+        metrics["confidence"] = record.to_metrics(predictions.confidence, predictions.correct, foreign)
     checks += gate.check_coverage(metrics, settings)
     if imported:
         checks += gate.check_preprocessing(imported["alternatives"], settings)
@@ -111,6 +116,14 @@ def agreement_metrics(
     return {name: round(share, DIGITS) for name, share in (keras | shares).items()}, agreement.max_difference
 
 
+def measure_foreign(layout: Layout, predictor: Predictor) -> ForeignEnergies | None:
+    """The energies of images that the model should not know; `None` without such images or without energy."""
+    if not predictor.bundle.manifest.energy:
+        return None
+    images = find_foreign_images(layout)
+    return None if images is None else predict_foreign(predictor, images)
+
+
 def evaluate_without_labels(
     layout: Layout, predictor: Predictor, imported: dict[str, Any], settings: params.Evaluate
 ) -> None:
@@ -143,6 +156,7 @@ def evaluate_without_labels(
             load_unlabelled_examples(predictor, golden),
             [],
         )
+        draw_reliability(reports / "reliability.png", f"{layout.model}: not evaluated", [])
         write(reports / "README.md", model_card.render_unevaluated_card(layout.model, metrics).encode())
     write(layout.machine, to_json(machine))
     print(f"evaluate {layout.model}: not evaluated, for there are no labelled photos")
@@ -185,6 +199,11 @@ def write_reports(
         shutil.copytree(layout.built / "training", reports / "training")
         title = f"{layout.model}: top-1 {metrics['top1']:.1%} of {metrics['images']} held-out images"
         example_grid.draw_grid(reports / "examples.png", title, *load_examples(predictor, predictions))
+        draw_reliability(
+            reports / "reliability.png",
+            f"{layout.model}: {metrics['images']} held-out images",
+            report_tables.reliability_curves(predictions),
+        )
         card = model_card.render_card(layout.model, metrics, data, classes, confusions)
         write(reports / "README.md", card.encode())
 

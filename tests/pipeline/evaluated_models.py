@@ -31,6 +31,8 @@ stages:
 IGNORED = "/models\n/data\n/report\n/report.md\n/reports/*/machine.json\n"
 CODE = b"print('measured')\n"
 
+RELIABILITY_COLUMNS = ("temperature", "confidence", "accuracy", "images")
+
 # Image: predicted class and confidence. All other images are predicted correctly.
 Mistakes = Mapping[str, tuple[str, float]]
 
@@ -46,6 +48,7 @@ class EvaluatedModel:
     floor: float = 0.5
     train: int = 100
     model: str = "tiny"
+    confidence: Mapping[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -69,6 +72,7 @@ class EvaluatedModel:
         (folder / "confusions.csv").write_bytes(table(confused, ("actual", "predicted", "images")))
         (folder / "metrics.json").write_bytes(to_json(self._metrics(found, int((predicted == actual).sum()))))
         (folder / "data.json").write_bytes(to_json(self._data()))
+        (folder / "reliability.csv").write_bytes(table(self._reliability(), RELIABILITY_COLUMNS))
         return self
 
     def predictions(self) -> list[dict[str, Any]]:
@@ -98,6 +102,16 @@ class EvaluatedModel:
             for place, name in enumerate(self.names)
         ]
 
+    def _reliability(self) -> list[dict[str, Any]]:
+        """One row of the served probabilities and, with confidence, before it one without the temperature."""
+        rows = self.predictions()
+        right = sum(row["rank"] == 1 for row in rows) / len(rows)
+        temperatures = ("1", "0.7") if self.confidence else ("",)
+        return [
+            {"temperature": value, "confidence": 0.9, "accuracy": round(right, 5), "images": len(rows)}
+            for value in temperatures
+        ]
+
     def _metrics(self, found: metrics.ClassMetrics, hits: int) -> dict[str, Any]:
         total = self.images * len(self.names)
         precision, recall, f1 = (round(value, 5) for value in found.macro)
@@ -117,6 +131,7 @@ class EvaluatedModel:
             "calibration_error": 0.0123,
             "majority": {"class": self.names[0], "share": round(1 / len(self.names), 5)},
             "agreement": {"keras_eager": 1.0, "keras_predict": 1.0},
+            **({"confidence": self.confidence} if self.confidence else {}),
             "gate": {"passed": passed, "checks": {"top1": {"passed": passed, "reason": reason}}},
         }
 

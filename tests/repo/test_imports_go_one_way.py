@@ -45,7 +45,7 @@ ADAPTERS = {
         "pipeline/onnx/quantisation.py",
         "serving/model/predictor.py",
     },
-    "sklearn": {"pipeline/data/sources.py"},
+    "sklearn": {"pipeline/data/sklearn_images.py"},
     "matplotlib": {
         "pipeline/evaluation/plotting.py",
         "pipeline/evaluation/example_grid.py",

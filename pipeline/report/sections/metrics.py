@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.markdown import table
+from pipeline.markdown import details, table
 from pipeline.report.differences import accuracy_change, accuracy_change_interval
 from pipeline.report.formatting import (
     count,
@@ -16,6 +16,7 @@ from pipeline.report.formatting import (
 )
 from pipeline.report.model_comparison import NEWLY_PINNED, PINNED, ModelComparison, Reference
 from pipeline.report.results import Metrics
+from serving.artifact.confidence import LEVELS
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,42 @@ ROWS = (
     MetricRow("recall, mean of classes", lambda metrics: metrics.recall_macro),
     MetricRow("F1, mean of classes", lambda metrics: metrics.f1_macro),
     MetricRow("calibration error, less is better", lambda metrics: metrics.calibration_error),
+    MetricRow("the same without the temperature", lambda metrics: _uncalibrated_error(metrics)),
+    *(
+        MetricRow(
+            f"coverage of label sets of {level:.0%}",
+            lambda metrics, level=level: _coverage(metrics, level),  # type: ignore[misc]
+            as_percent=True,
+        )
+        for level in LEVELS
+    ),
+    MetricRow("AUROC of foreign images", lambda metrics: _foreign_auroc(metrics)),
 )
 
 
-def metrics_section(comparison: ModelComparison) -> str:
-    """The metrics of the model and of each reference that differs, and the paired test on common images."""
+def _uncalibrated_error(metrics: Metrics) -> float | None:
+    """None without a temperature, or at 1, where it is the calibration error itself."""
+    confidence = metrics.confidence
+    scaled = confidence is not None and confidence.temperature not in (None, 1)
+    return confidence.uncalibrated_error.value if confidence and scaled else None
+
+
+def _coverage(metrics: Metrics, level: float) -> float | None:
+    """The coverage of the label set with this level, if there is one."""
+    sets = metrics.confidence.label_sets if metrics.confidence else []
+    return next((entry.coverage for entry in sets if entry.level == level), None)
+
+
+def _foreign_auroc(metrics: Metrics) -> float | None:
+    foreign = metrics.confidence.foreign if metrics.confidence else None
+    return foreign.auroc if foreign else None
+
+
+def metrics_section(comparison: ModelComparison, reliability: str = "") -> str:
+    """The metrics of the model and of each reference that differs, and the paired test on common images.
+
+    `reliability` is the image link of the reliability diagrams, which are collapsed.
+    """
     now = comparison.current.metrics
     if not now.evaluated:
         return "Not evaluated: there are no labelled photos of this model.\n"
@@ -72,7 +104,8 @@ def metrics_section(comparison: ModelComparison) -> str:
         for row, line in zip(rows, cells, strict=True):
             line += [row.text(before), row.difference(now, before)]
     tests = [f"{_paired_test(reference, comparison)}\n" for reference in references]
-    return "\n".join([table(header, cells, numeric=True), *tests])
+    collapsed = [details("Reliability diagram", reliability)] if reliability else []
+    return "\n".join([table(header, cells, numeric=True), *tests, *collapsed])
 
 
 def _column(name: str, metrics: Metrics, comparison: ModelComparison) -> str:

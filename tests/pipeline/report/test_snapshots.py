@@ -32,6 +32,19 @@ WORSE = EvaluatedModel(
 )
 
 
+CONFIDENCE = {
+    "temperature": 0.7,
+    "images": 30,
+    "calibration_error": {"value": 0.0123, "interval": [0.004, 0.03], "if_calibrated": 0.01},
+    "uncalibrated_error": {"value": 0.0821, "interval": [0.05, 0.1], "if_calibrated": 0.02},
+    "label_sets": [
+        {"level": 0.9, "coverage": 0.93, "coverage_interval": [0.8, 0.97], "mean_size": 1.1},
+        {"level": 0.95, "coverage": 0.96, "coverage_interval": [0.9, 0.99], "mean_size": 1.4},
+    ],
+    "familiar": {"threshold": 5.1, "unfamiliar_share": 0.05, "foreign": {"all": {"auroc": 0.97}}},
+}
+
+
 def unchanged(root: Path) -> Project:
     project = create_released(root, OLD)
     (root / "notes.txt").write_text("of something else")
@@ -43,6 +56,14 @@ def improved(root: Path) -> Project:
     project = create_released(root, OLD)
     write_pin(root, BETTER.write(root), 2)
     project.commit("better, and pinned")
+    return project
+
+
+def calibrated(root: Path) -> Project:
+    """A bundle with confidence after one without."""
+    project = create_released(root, OLD)
+    EvaluatedModel("new", BETTER.mistakes, confidence=CONFIDENCE).write(root)
+    project.commit("with a temperature and label sets")
     return project
 
 
@@ -134,7 +155,7 @@ def damaged(root: Path) -> Project:
 
 
 CHANGES: tuple[Callable[[Path], Project], ...] = (
-    unchanged, improved, refused, out_of_date, new_model, other_params_and_data, pinned_elsewhere,
+    unchanged, improved, calibrated, refused, out_of_date, new_model, other_params_and_data, pinned_elsewhere,
     rolled_back, pinned_and_forgotten, hostile_names, damaged,
 )  # fmt: skip
 
