@@ -11,9 +11,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-from pipeline.confidence.label_sets import fit_label_sets, members
+from pipeline.confidence.label_sets import fit_label_sets
 from pipeline.confidence.temperature import fit_temperature
 from serving.artifact.confidence import LEVELS
+from serving.model.reliability import members
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
