@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from serving.artifact.bundle import Bundle
 from serving.artifact.head import Head
@@ -17,7 +16,7 @@ from serving.artifact.manifest import EXPLANATION, FEATURES, GRAPH
 from serving.errors import ContractBroken
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels
-from serving.model.predictor import create_session, raise_memory_error
+from serving.model.predictor import Session, create_session, raise_memory_error
 
 Map = npt.NDArray[np.float32]
 
@@ -26,7 +25,7 @@ Map = npt.NDArray[np.float32]
 class ClassActivationMap:
     """The served graph with the features [h,w,F] as an output, and the weights of its last layer."""
 
-    session: ort.InferenceSession
+    session: Session
     head: Head
 
     @classmethod

@@ -21,6 +21,7 @@ from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 Probabilities = npt.NDArray[np.float32]
+Session = ort.InferenceSession
 
 
 class Outputs(NamedTuple):
@@ -53,7 +54,7 @@ class Predictor:
     bundle: Bundle
     labels: tuple[Label, ...]
     preprocessing: Preprocessing
-    session: ort.InferenceSession
+    session: Session
 
     @classmethod
     def open(cls, path: Path, threads: int = 1, graph: str = GRAPH) -> Self:

@@ -33,6 +33,8 @@ ADAPTERS = {
         "pipeline/model_files/onnx_interface.py",
         "pipeline/model_files/onnx_reading.py",
         "pipeline/model_files/onnx_wrapping.py",
+        "pipeline/onnx/calibrated_graph.py",
+        "pipeline/onnx/class_activation.py",
         "pipeline/onnx/double_precision.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
@@ -49,6 +51,7 @@ ADAPTERS = {
     "matplotlib": {
         "pipeline/evaluation/plotting.py",
         "pipeline/evaluation/example_grid.py",
+        "pipeline/evaluation/reliability_diagram.py",
         "pipeline/report/images.py",
     },
     "dvclive": {"pipeline/network/training.py"},

@@ -80,7 +80,8 @@ def test_every_setting_is_explained_with_its_default(manual: str) -> None:
     explained = {name: defaults for names, defaults in rows for name in names}
     for field in msgspec.structs.fields(Settings):
         defaults = [part.strip() for part in explained[variable(field.name)].split(",")]
-        shown = f"{field.default:g}" if isinstance(field.default, float | int) else str(field.default or "")
+        number = isinstance(field.default, float | int) and field.default is not True
+        shown = f"{field.default:g}" if number else str(field.default or "").lower()
         assert field.default in (None, "", (), False) or shown in defaults, field.name
 
 
