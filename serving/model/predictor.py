@@ -7,7 +7,7 @@ differ in their last digits.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels, Preprocessing, decode
 
 Probabilities = npt.NDArray[np.float32]
-Session = ort.InferenceSession
+Session: TypeAlias = ort.InferenceSession
 
 
 class Outputs(NamedTuple):
