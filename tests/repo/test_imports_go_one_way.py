@@ -49,6 +49,7 @@ ADAPTERS = {
     "matplotlib": {
         "pipeline/evaluation/plotting.py",
         "pipeline/evaluation/example_grid.py",
+        "pipeline/evaluation/reliability_diagram.py",
         "pipeline/report/images.py",
     },
     "dvclive": {"pipeline/network/training.py"},
