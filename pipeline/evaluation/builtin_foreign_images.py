@@ -145,8 +145,9 @@ def _grid(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> N
 
 def _target(draw: ImageDraw.ImageDraw, random: np.random.Generator, pen: int) -> None:
     centre, radius = (CANVAS / 2, CANVAS / 2), CANVAS / 2 - MARGIN
-    draw.circle(centre, radius, None, 255, pen)
-    draw.circle(centre, radius * random.uniform(0.2, 0.45), 255)
+    # A thick ring would leave no gap, and then be like a zero.
+    draw.circle(centre, radius, None, 255, pen // 2)
+    draw.circle(centre, radius * random.uniform(0.2, 0.4), 255)
 
 
 def _around(

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import params
 from pipeline.errors import ModelUnknown
 from pipeline.files import write
-from pipeline.layout import Layout
+from pipeline.layout import FOREIGN_FOLDER, RAW_FOLDER, Layout
 from pipeline.model_names import is_model_name
 from pipeline.project import yaml_edits
 from pipeline.registry.mlflow_registry import Registry
@@ -65,7 +65,8 @@ def replace_gitignore_entry(layout: Layout, replacement: str | None = None) -> N
 
 def _model_paths(layout: Layout) -> Iterator[Path]:
     dvc_file = layout.raw.with_name(f"{layout.model}.dvc")
-    for path in (layout.raw, dvc_file, layout.prepared, layout.bundle.parent, layout.reports, layout.pin):
+    inputs = (layout.raw, dvc_file, layout.foreign, layout.foreign.with_name(f"{layout.model}.dvc"))
+    for path in (*inputs, layout.prepared, layout.bundle.parent, layout.reports, layout.pin):
         if path.exists() or path.is_symlink():
             yield path
 
@@ -77,7 +78,8 @@ def _has_locked_stages(layout: Layout) -> bool:
 
 def _unversioned_warning(path: Path) -> str:
     """A warning for photos that are neither in git nor in DVC."""
-    if path.parent != Path("data/raw") or not path.is_dir() or path.with_name(f"{path.name}.dvc").exists():
+    inputs = (RAW_FOLDER, FOREIGN_FOLDER)
+    if path.parent not in inputs or not path.is_dir() or path.with_name(f"{path.name}.dvc").exists():
         return ""
     untracked = subprocess.run(
         ["git", "ls-files", "--others", "--", str(path)], capture_output=True, text=True, check=False

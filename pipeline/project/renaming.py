@@ -33,7 +33,12 @@ def rename_model(old: Layout, new: Layout, registry: Registry) -> list[str]:
         lock = yaml_edits.remove_stages(lock, old.model, NAME_DEPENDENT_STAGES)
         write(LOCK, yaml_edits.rename_stages(lock, old.model, new.model).encode())
     _rename_dvc_file(old, new)
-    for source, target in ((old.raw, new.raw), (old.prepared, new.prepared), (old.built, new.built)):
+    for source, target in (
+        (old.raw, new.raw),
+        (old.foreign, new.foreign),
+        (old.prepared, new.prepared),
+        (old.built, new.built),
+    ):
         if source.exists() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             source.rename(target)
@@ -56,7 +61,7 @@ def _check_new_name(old: Layout, new: Layout, registry: Registry) -> None:
     if new.model in document.sections:
         raise NameTaken(new.model, "params.yaml has a section of that name")
     dvc_file = new.raw.with_name(f"{new.model}.dvc")
-    for path in (new.raw, dvc_file, new.prepared, new.bundle.parent, new.reports, new.pin):
+    for path in (new.raw, dvc_file, new.foreign, new.prepared, new.bundle.parent, new.reports, new.pin):
         if path.exists() or path.is_symlink():
             raise NameTaken(new.model, f"{path} is there already")
     if registry.list_versions(new.model):

@@ -8,6 +8,8 @@ from PIL import Image
 
 from pipeline.evaluation.familiarity import ForeignEnergies, familiar_metrics, predict_foreign
 from pipeline.evaluation.foreign_images import ForeignImage, ForeignImages
+from pipeline.layout import Layout
+from pipeline.stages.evaluate import measure_foreign
 from serving.model.predictor import Predictor
 from tests.pipeline.evaluation.confident_bundle import make_confidence, write_confident_bundle
 from tests.serving.bundles import one_colour_png
@@ -73,6 +75,23 @@ def test_unreadable_files_are_counted_and_named(predictor: Predictor, tmp_path: 
     assert figures["foreign"]["unreadable"] == {"files": 8, "first": [f"odd/{number}" for number in range(5)]}
     assert list(figures["foreign"]["groups"]) == ["fine"]
     assert figures["foreign"]["all"]["images"] == 1
+
+
+@pytest.mark.parametrize("energy", [True, False])
+def test_the_stage_measures_models_with_an_energy(
+    energy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    confidence = make_confidence(threshold=3.0 if energy else None)
+    predictor = Predictor.open(write_confident_bundle(tmp_path / "bundle", confidence, energy))
+    layout = Layout("pets")
+    assert measure_foreign(layout, predictor) is None
+    (layout.foreign / "black").mkdir(parents=True)
+    (layout.foreign / "black/0.png").write_bytes(one_colour_png((0, 0, 0)))
+    found = measure_foreign(layout, predictor)
+    assert (found is not None) is energy
+    if found is not None:
+        assert found.energies == pytest.approx([np.log(3)], abs=1e-6)
 
 
 def test_only_unreadable_files_are_no_figure(predictor: Predictor) -> None:

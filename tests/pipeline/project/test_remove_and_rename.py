@@ -32,6 +32,7 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"photo")
     shutil.copytree("data/raw/tiny", "data/raw/other")
+    shutil.copytree("data/raw/tiny", "data/foreign/tiny")
     lock = yaml_edits.rename_stages(LOCK, "digits", "tiny")
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
     write_candidate()
@@ -54,6 +55,7 @@ def test_nothing_is_removed_without_consent(
     for words in (
         "remove  params.yaml: its section, and its entry in `models`",
         "remove  data/raw/tiny (1 files that neither git nor DVC keeps: there is no way back)",
+        "remove  data/foreign/tiny (1 files that neither git nor DVC keeps: there is no way back)",
         "remove  data/prepared/tiny",
         "remove  models/tiny",
         "remove  reports/tiny",

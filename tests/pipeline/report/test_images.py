@@ -17,6 +17,7 @@ from tests.serving.bundles import write_bundle
 OLD = EvaluatedModel("old", {"001/001.png": ("owl", 0.9), "002/002.png": ("cat", 0.6)})
 NEW = EvaluatedModel("new", {"000/000.png": ("dog", 0.8), "002/002.png": ("dog", 0.7)})
 CHANGED, CONFUSION = Path("report/tiny-changed.png"), Path("report/tiny-confusion.png")
+RELIABILITY = Path("report/tiny-reliability.png")
 PIXELS = Path("data/prepared/tiny/test")
 
 
@@ -68,11 +69,22 @@ def test_the_matrices_are_shown(project: Project) -> None:
         assert image.width > 1.5 * image.height, "one for each side"
 
 
+def test_reliability_diagrams_are_shown(project: Project) -> None:
+    assert f"![Reliability diagram]({RELIABILITY})" in report()
+    with Image.open(RELIABILITY) as image:
+        alone = image.width
+    assert alone == image.height, "both sides have as many right: one diagram"
+    EvaluatedModel("new", {"000/000.png": ("dog", 0.8)}).write(project.root)
+    report()
+    with Image.open(RELIABILITY) as image:
+        assert image.width == 2 * alone
+
+
 def test_images_are_the_same_bytes_each_time(project: Project) -> None:
     text = report()
-    first = [path.read_bytes() for path in (CHANGED, CONFUSION)]
+    first = [path.read_bytes() for path in (CHANGED, CONFUSION, RELIABILITY)]
     assert report() == text
-    assert [path.read_bytes() for path in (CHANGED, CONFUSION)] == first
+    assert [path.read_bytes() for path in (CHANGED, CONFUSION, RELIABILITY)] == first
 
 
 def test_without_pictures_old_images_are_removed(project: Project) -> None:
