@@ -21,7 +21,7 @@ from pipeline.project.reproduction import reproduce_all
 from pipeline.project.staleness import stale_reasons
 from pipeline.registry import pin_history
 from pipeline.registry.fetch import fetch_pinned
-from serving.model.explainer import METHODS
+from serving.explanation.explainer import METHODS
 from serving.model.predictor import Predictor
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from pipeline.errors import SourceInvalid
 from pipeline.params import Section
 
 RECIPE = "source.yaml"
+# Of the photos of data/raw/imagenet/source.yaml.
+IMAGENET_PHOTOS = "e912fd91c0d65c122bbd9ba64f7943b2b71318bf77b3c7e274a6ae7a059e4026"
 
 
 def _check_class_pattern(text: str) -> str:
@@ -44,3 +46,13 @@ def read_recipe(path: Path) -> BuiltinSource | ArchiveSource:
         raise SourceInvalid(path, "; ".join(faults)) from None
     except (yaml.YAMLError, re.error, UnicodeDecodeError) as error:
         raise SourceInvalid(path, str(error)) from None
+
+
+def builtin_data_set(raw: Path) -> str | None:
+    """`digits` or `imagenet` if the data of this folder are the project's own; None for the user's."""
+    if not (raw / RECIPE).exists():
+        return None
+    source = read_recipe(raw / RECIPE)
+    if isinstance(source, BuiltinSource):
+        return source.builtin
+    return "imagenet" if source.sha256 == IMAGENET_PHOTOS else None

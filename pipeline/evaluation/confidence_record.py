@@ -11,7 +11,7 @@ from pipeline.evaluation.abstention import abstention_rows
 from pipeline.evaluation.familiarity import ForeignEnergies, familiar_metrics
 from serving.artifact.confidence import Confidence
 from serving.model.predictor import Probabilities
-from serving.model.reliability import members
+from serving.reliability import members
 
 # Samples of the images from which the interval of a calibration error is taken (bootstrap), and their seed.
 RESAMPLINGS, SEED = 500, 1

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import ClassUnknown, MethodUnavailable
-from serving.model.class_activation_map import Map
+from serving.explanation.class_activation_map import Map
+from serving.explanation.explainer import Explainer, Method
+from serving.explanation.heatmap import draw_heatmap
 from serving.model.decoder import decode
-from serving.model.explainer import Explainer, Method
-from serving.model.heatmap import draw_heatmap
 from serving.model.predictor import Predictor
 
 MEANINGS: dict[Method, str] = {

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data import ignored_files
-from pipeline.data.recipe import RECIPE, BuiltinSource, read_recipe
 from pipeline.evaluation.builtin_foreign_images import builtin_groups
 from pipeline.layout import Layout
 
 BUILTIN = "built in"
-# Of the photos of data/raw/imagenet/source.yaml.
-IMAGENET_PHOTOS = "e912fd91c0d65c122bbd9ba64f7943b2b71318bf77b3c7e274a6ae7a059e4026"
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,10 @@ class ForeignImages:
     images: list[ForeignImage]
 
 
-def find_foreign_images(layout: Layout) -> ForeignImages | None:
-    """The images of `data/foreign/<model>/`; without that folder built-in ones, if the data are built in."""
+def find_foreign_images(layout: Layout, data_set: str | None) -> ForeignImages | None:
+    """The images of `data/foreign/<model>/`; without that folder built-in ones, for a built-in data set."""
     if layout.foreign.is_dir():
         return ForeignImages(layout.foreign.as_posix(), list(_images_of(layout.foreign)))
-    data_set = _builtin_data_set(layout.raw / RECIPE)
     if data_set is None:
         return None
     groups = builtin_groups(data_set)
@@ -57,13 +53,3 @@ def _images_of(folder: Path) -> Iterator[ForeignImage]:
         parts = path.relative_to(folder).parts
         if path.is_file() and ignored_files.ignore_reason(parts, path) is None:
             yield ForeignImage(parts[0] if len(parts) > 1 else None, "/".join(parts), path)
-
-
-def _builtin_data_set(recipe: Path) -> str | None:
-    """`digits` or `imagenet`; `None` for the user's own photos, which may show anything."""
-    if not recipe.exists():
-        return None
-    source = read_recipe(recipe)
-    if isinstance(source, BuiltinSource):
-        return source.builtin
-    return "imagenet" if source.sha256 == IMAGENET_PHOTOS else None

@@ -120,7 +120,7 @@ def measure_foreign(layout: Layout, predictor: Predictor) -> ForeignEnergies | N
     """The energies of images that the model should not know; `None` without such images or without energy."""
     if not predictor.bundle.manifest.energy:
         return None
-    images = find_foreign_images(layout)
+    images = find_foreign_images(layout, read_json(layout.data_report).get("data_set"))
     return None if images is None else predict_foreign(predictor, images)
 
 

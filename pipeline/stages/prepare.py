@@ -17,6 +17,7 @@ from pipeline.command_line import run_stage
 from pipeline.data import ignored_files, summary, user_files
 from pipeline.data.images import LabelledImage, Rejection, check_images, find_duplicates
 from pipeline.data.labelled_photos import UNLABELLED, FolderScan, scan_folder, scan_unlabelled
+from pipeline.data.recipe import builtin_data_set
 from pipeline.data.sources import open_source
 from pipeline.data.split import SPLITS, assign_by_hash, assign_stratified
 from pipeline.environment import Environment
@@ -75,6 +76,9 @@ def main(model: str) -> None:
             write_images(kept, splits, prepared)
             user_files.copy_user_files(layout.raw, prepared / layout.user_files.name)
             report = data_report(kept, splits, duplicates, near_duplicates, prepared)
+            # Evaluation has foreign images for the built-in data, see `find_foreign_images`.
+            if data_set := builtin_data_set(layout.raw):
+                report["data_set"] = data_set
             write(prepared / layout.data_report.name, to_json(report))
 
 

@@ -17,8 +17,8 @@ from serving.api.request_statistics import RequestStatistics
 from serving.drift.brightness import brightness
 from serving.drift.monitor import DriftMonitor
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
+from serving.explanation.explainer import Explainer, Explanation, Method
 from serving.model.decoder import DecodedImage, Pixels, decode_image
-from serving.model.explainer import Explainer, Explanation, Method
 from serving.model.predictor import Prediction, Predictor
 
 # Seconds in the queue after which the connection is checked before work begins.

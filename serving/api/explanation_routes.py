@@ -11,8 +11,8 @@ from serving.api.prediction_routes import DIGITS
 from serving.api.response_schemas import Explained, ImageBox, Model, Timing
 from serving.api.responses import json_response
 from serving.api.service import Service
-from serving.model.explainer import Method
-from serving.model.heatmap import draw_heatmap
+from serving.explanation.explainer import Method
+from serving.explanation.heatmap import draw_heatmap
 from serving.model.resizing import source_box
 
 # Decimal places of the values of a map, and of the pixels of a box.

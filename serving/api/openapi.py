@@ -28,7 +28,7 @@ from serving.api.protocols import openapi_paths
 from serving.api.protocols.request_examples import BASE64, PHOTO, ExampleBody, array_of, object_of
 from serving.api.service import Service
 from serving.model.formats.image_file import ACCEPTED
-from serving.model.reliability import Reliability
+from serving.reliability import Reliability
 
 # The schema of an image in JSON, and an example document for a shell command.
 IMAGE = BASE64 | {"description": "Base64, or a data URL in base64."}

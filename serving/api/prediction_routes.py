@@ -10,7 +10,7 @@ from serving.api.response_schemas import ClassScore, Model, Predictions, Timing
 from serving.api.responses import json_response
 from serving.api.service import Service
 from serving.model.predictor import Prediction
-from serving.model.reliability import Reliability
+from serving.reliability import Reliability
 
 # Number of classes in a response of /inference, and the default of /predict.
 TOP = 5

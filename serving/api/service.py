@@ -25,8 +25,8 @@ from serving.api.model_repository import ModelRepository
 from serving.api.request_statistics import RequestStatistics
 from serving.artifact.release import Release
 from serving.config import Settings
+from serving.explanation.explainer import Explainer, Method
 from serving.model.decoder import Pixels
-from serving.model.explainer import Explainer, Method
 from serving.model.predictor import Prediction, Predictor, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter

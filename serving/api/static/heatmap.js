@@ -8,7 +8,7 @@ export const MIN_PLACES = 4;
 // The longer side of the canvas in pixels, whatever the size of the image.
 const CANVAS = 480;
 
-// The colours of the picture that the server draws (serving/model/heatmap.py): from yellow to dark red, and
+// The colours of the picture that the server draws (serving/explanation/heatmap.py): from yellow to dark red, and
 // more opaque with more evidence.
 const LITTLE = [255, 214, 10];
 const MUCH = [160, 0, 30];

@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from pipeline.confidence.label_sets import fit_label_sets
 from serving.artifact.confidence import LabelSet
-from serving.model.reliability import members
+from serving.reliability import members
 
 
 def sample(images: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from pipeline.confidence.label_sets import fit_label_sets
 from pipeline.confidence.temperature import fit_temperature
 from serving.artifact.confidence import LEVELS
-from serving.model.reliability import members
+from serving.reliability import members
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]

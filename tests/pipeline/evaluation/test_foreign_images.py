@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from pipeline.data.recipe import builtin_data_set
 from pipeline.data.sklearn_images import digit_images
 from pipeline.evaluation.builtin_foreign_images import LETTERS, WRITINGS, builtin_groups
 from pipeline.evaluation.foreign_images import BUILTIN, find_foreign_images
@@ -38,7 +39,7 @@ def write(*names: str) -> None:
 
 def test_the_users_folders_are_groups() -> None:
     write("cars/a.jpg", "cars/deep/er/b.heic", "plants/c.avif", "d.png", "notes.txt")
-    found = find_foreign_images(LAYOUT)
+    found = find_foreign_images(LAYOUT, None)
     assert found is not None
     assert found.source == "data/foreign/pets"
     assert [(image.group, image.name) for image in found.images] == [
@@ -53,7 +54,7 @@ def test_the_users_folders_are_groups() -> None:
 
 def test_what_systems_put_beside_photos_is_passed_over() -> None:
     write("cars/a.jpg", ".DS_Store", "cars/Thumbs.db", "__MACOSX/b.jpg", "cars/._a.jpg")
-    found = find_foreign_images(LAYOUT)
+    found = find_foreign_images(LAYOUT, None)
     assert found is not None
     assert [image.name for image in found.images] == ["cars/a.jpg"]
 
@@ -67,7 +68,8 @@ def test_what_systems_put_beside_photos_is_passed_over() -> None:
 )
 def test_the_built_in_data_have_built_in_foreign_images(model: str, groups: dict[str, int]) -> None:
     recipe((ROOT / f"data/raw/{model}/source.yaml").read_text())
-    found = find_foreign_images(LAYOUT)
+    assert builtin_data_set(LAYOUT.raw) == model
+    found = find_foreign_images(LAYOUT, model)
     assert found is not None
     assert found.source == BUILTIN
     assert Counter(image.group for image in found.images) == groups
@@ -75,17 +77,17 @@ def test_the_built_in_data_have_built_in_foreign_images(model: str, groups: dict
 
 
 def test_the_users_images_come_first_even_if_there_are_none() -> None:
-    recipe("builtin: digits\n")
     LAYOUT.foreign.mkdir(parents=True)
-    found = find_foreign_images(LAYOUT)
+    found = find_foreign_images(LAYOUT, "digits")
     assert found is not None
     assert found.images == []
 
 
 def test_other_data_have_none() -> None:
-    assert find_foreign_images(LAYOUT) is None
+    assert builtin_data_set(LAYOUT.raw) is None
     recipe(f"url: https://example.org/a.zip\nclasses: '(?P<class>.*)/'\nsha256: {'a' * 64}\n")
-    assert find_foreign_images(LAYOUT) is None
+    assert builtin_data_set(LAYOUT.raw) is None
+    assert find_foreign_images(LAYOUT, None) is None
 
 
 def open_image(data: bytes) -> Image.Image:

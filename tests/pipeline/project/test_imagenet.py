@@ -27,8 +27,8 @@ from pipeline.onnx import keras_to_onnx
 from pipeline.project.starter_params import STARTER_SECTION
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import FLOAT_GRAPH
+from serving.explanation.explainer import Explainer
 from serving.model.decoder import Preprocessing, decode
-from serving.model.explainer import Explainer
 from serving.model.predictor import Predictor, create_session
 from tests.imagenet import (
     GOLDFISH,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from serving.api.errors import DeadlineExceeded
-from serving.model.explainer import GRID
+from serving.explanation.explainer import GRID
 from tests.serving.api.blocking import occupied
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.images import halves

@@ -12,9 +12,9 @@ from PIL import Image
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import EXPLANATION
 from serving.errors import ContractBroken
+from serving.explanation.explainer import GRID, Explainer, Method
+from serving.explanation.heatmap import draw_heatmap, normalise
 from serving.model.decoder import Pixels
-from serving.model.explainer import GRID, Explainer, Method
-from serving.model.heatmap import draw_heatmap, normalise
 from serving.model.predictor import Predictor
 from tests.serving.bundles import COLOURS, SIZE, write_bundle, write_files, write_manifest
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from serving.model.class_activation_map import Map
+from serving.explanation.class_activation_map import Map
 from serving.model.decoder import Pixels
 
 # The longer side of the picture has at least this many pixels; small inputs are enlarged.

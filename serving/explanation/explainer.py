@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from serving.artifact.manifest import GRAPH
-from serving.model.class_activation_map import ClassActivationMap, Map
+from serving.explanation.class_activation_map import ClassActivationMap, Map
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor
 
