@@ -4,81 +4,93 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.onnx.graph_tail import TEMPERATURE, DenseLayer, GraphTail
 from pipeline.onnx.keras_to_onnx import OUTPUT
 from serving.artifact.manifest import ENERGY
 
-LOGITS, TEMPERATURE = "calibration_logits", "temperature"
+LOGITS, HEAD_FEATURES = "calibration_logits", "calibration_features"
 # The smallest positive float32 with all its digits: the logarithm of a probability of 0 would be infinite.
 TINY = float(np.finfo(np.float32).tiny)
 
 
 def with_logits(graph: bytes) -> bytes:
-    """The graph with another output, `calibration_logits` float32 [N,K].
+    """The graph with more outputs: `calibration_logits` float32 [N,K], and `calibration_features` [N,F].
 
-    For a graph that does not end in a softmax they are the logarithms of its probabilities, which have the
-    same softmax.
+    For a graph that does not end in a softmax the logits are the logarithms of its probabilities, which have
+    the same softmax. The features are the input of the last dense layer; without one there are none.
     """
     model = onnx.load_from_string(graph)
-    logits, nodes, constants = _logits(model.graph)
-    nodes.append(helper.make_node("Identity", [logits], [LOGITS]))
-    _extend(model.graph, nodes, constants)
+    tail = GraphTail(model.graph)
+    logits, layer = tail.logits, tail.find_dense_layer()
+    if logits is None:
+        _extend(model.graph, *_log_probabilities(OUTPUT))
+        logits = "log_probabilities"
     classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    model.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", classes]))
+    sources = [(logits, LOGITS, classes)]
+    if layer is not None:
+        sources.append((layer.source, HEAD_FEATURES, len(layer.kernel)))
+    for source, name, columns in sources:
+        model.graph.node.append(helper.make_node("Identity", [source], [name]))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", columns]))
     return _to_bytes(model)
 
 
-def calibrate(graph: bytes, temperature: float) -> bytes:
-    """The served graph: probabilities are the softmax of logits / temperature; `energy` [N] is of the logits.
+def measured_outputs(graph: bytes) -> list[str]:
+    """The names of the outputs that `with_logits` adds to a graph: logits and, if it has them, features."""
+    tail = GraphTail(onnx.load_from_string(graph).graph)
+    return [LOGITS] if tail.find_dense_layer() is None else [LOGITS, HEAD_FEATURES]
 
-    A graph that does not end in a softmax has no energy.
+
+def calibrate(graph: bytes, temperature: float, clip: float | None = None) -> bytes:
+    """The served graph: probabilities are the softmax of logits / temperature, and there is an `energy` [N].
+
+    The energy is that of the logits or, with `clip`, of those that the last dense layer gives for features of
+    at most `clip`; it takes a dense layer then. A graph that does not end in a softmax has no energy.
     """
     model = onnx.load_from_string(graph)
-    softmax = find_softmax(model.graph)
-    if softmax is not None:
-        energy = _energy_nodes(find_logits(model.graph, softmax))
+    tail = GraphTail(model.graph)
+    logits, layer = tail.logits, tail.find_dense_layer()
+    clipped = logits if clip is None or layer is None else _clip(model.graph, layer, clip)
     if temperature != 1:
-        _divide(model.graph, softmax, temperature)
-    if softmax is not None:
-        _extend(model.graph, *energy)
+        _divide(model.graph, tail.softmax, temperature)
+    if clipped is not None:
+        _extend(model.graph, *_energy_nodes(clipped))
         model.graph.output.append(helper.make_tensor_value_info(ENERGY, TensorProto.FLOAT, ["batch"]))
     return _to_bytes(model)
 
 
 def has_softmax(graph: bytes) -> bool:
     """Whether the graph ends in a softmax, so that it has logits and their energy."""
-    return find_softmax(onnx.load_from_string(graph).graph) is not None
+    return GraphTail(onnx.load_from_string(graph).graph).softmax is not None
 
 
-def find_softmax(graph: onnx.GraphProto) -> onnx.NodeProto | None:
-    """The softmax that gives the probabilities, perhaps in front of a cast or of an identity."""
-    producers = {name: node for node in graph.node for name in node.output}
-    node = producers.get(OUTPUT)
-    while node is not None and node.op_type in ("Cast", "Identity"):
-        node = producers.get(node.input[0])
-    return node if node is not None and node.op_type == "Softmax" else None
-
-
-def find_logits(graph: onnx.GraphProto, softmax: onnx.NodeProto) -> str:
-    """The name of the logits, before the temperature and before a cast to float64."""
-    producers = {output: node for node in graph.node for output in node.output}
-    name = str(softmax.input[0])
-    while (node := producers.get(name)) is not None and (
-        node.op_type == "Cast" or (node.op_type == "Div" and node.input[1] == TEMPERATURE)
-    ):
-        name = str(node.input[0])
-    return name
-
-
-def _logits(graph: onnx.GraphProto) -> tuple[str, list[onnx.NodeProto], list[onnx.TensorProto]]:
-    softmax = find_softmax(graph)
-    if softmax is not None:
-        return find_logits(graph, softmax), [], []
+def _log_probabilities(name: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     nodes = [
-        helper.make_node("Max", [OUTPUT, "smallest_probability"], ["positive_probabilities"]),
+        helper.make_node("Max", [name, "smallest_probability"], ["positive_probabilities"]),
         helper.make_node("Log", ["positive_probabilities"], ["log_probabilities"]),
     ]
-    tiny = numpy_helper.from_array(np.array(TINY, np.float32), "smallest_probability")
-    return "log_probabilities", nodes, [tiny]
+    return nodes, [numpy_helper.from_array(np.array(TINY, np.float32), "smallest_probability")]
+
+
+def _clip(graph: onnx.GraphProto, layer: DenseLayer, clip: float) -> str:
+    """Gives the layer a second batch, of clipped features; returns the name of the logits for these.
+
+    One product with twice as many rows takes hardly longer than before: reading the weights takes the time.
+    """
+    (logits,) = layer.last.output
+    nodes = [
+        helper.make_node("Min", [layer.source, "clip"], ["clipped_features"]),
+        helper.make_node("Concat", [layer.source, "clipped_features"], ["both_features"], axis=0),
+    ]
+    place = list(graph.node).index(layer.first)
+    for offset, node in enumerate(nodes):
+        graph.node.insert(place + offset, node)
+    layer.first.input[list(layer.first.input).index(layer.source)] = "both_features"
+    layer.last.output[0] = "both_logits"
+    split = helper.make_node("Split", ["both_logits"], [logits, "clipped_logits"], axis=0, num_outputs=2)
+    graph.node.insert(list(graph.node).index(layer.last) + 1, split)
+    graph.initializer.append(numpy_helper.from_array(np.array(clip, np.float32), "clip"))
+    return "clipped_logits"
 
 
 def _energy_nodes(logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
@@ -103,16 +115,12 @@ def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature:
         double = False
         for node in graph.node:
             node.output[:] = ["uncalibrated" if name == OUTPUT else name for name in node.output]
-        _extend(
-            graph,
-            [
-                helper.make_node("Max", ["uncalibrated", "smallest_probability"], ["positive_probabilities"]),
-                helper.make_node("Log", ["positive_probabilities"], ["log_probabilities"]),
-                helper.make_node("Div", ["log_probabilities", TEMPERATURE], ["calibrated_logits"]),
-                helper.make_node("Softmax", ["calibrated_logits"], [OUTPUT], axis=1),
-            ],
-            [numpy_helper.from_array(np.array(TINY, np.float32), "smallest_probability")],
-        )
+        nodes, constants = _log_probabilities("uncalibrated")
+        nodes += [
+            helper.make_node("Div", ["log_probabilities", TEMPERATURE], ["calibrated_logits"]),
+            helper.make_node("Softmax", ["calibrated_logits"], [OUTPUT], axis=1),
+        ]
+        _extend(graph, nodes, constants)
     value = np.array(temperature, np.float64 if double else np.float32)
     graph.initializer.append(numpy_helper.from_array(value, TEMPERATURE))
 

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.errors import NotProbabilities
-from serving.model.predictor import Probabilities
 
 # Above the rounding error of a sum and far below the deviation of logits.
 TOLERANCE = 1e-3
 
 
-def check_probabilities(probabilities: Probabilities, image: Path) -> None:
+def check_probabilities(probabilities: npt.NDArray[np.floating], image: Path) -> None:
     """Raises `NotProbabilities` unless the values [K] lie between 0 and 1 and add up to 1."""
     low, high = float(probabilities.min()), float(probabilities.max())
     total = float(probabilities.sum(dtype="float64"))

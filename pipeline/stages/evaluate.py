@@ -76,7 +76,8 @@ def evaluate_labelled(
         checks.append(gate.check_quantisation(loss, settings))
         metrics |= {"float32": top_k_accuracy(float_predictions), "quantisation": loss.to_metrics(DIGITS)}
     if predictions.confidence_record is not None:
-        foreign = measure_foreign(layout, predictor)
+        data_set = read_json(layout.data_report).get("data_set")
+        foreign = measure_foreign(layout, predictor, data_set)
         record = predictions.confidence_record
         metrics["confidence"] = record.to_metrics(predictions.confidence, predictions.correct, foreign)
     checks += gate.check_coverage(metrics, settings)
@@ -116,11 +117,11 @@ def agreement_metrics(
     return {name: round(share, DIGITS) for name, share in (keras | shares).items()}, agreement.max_difference
 
 
-def measure_foreign(layout: Layout, predictor: Predictor) -> ForeignEnergies | None:
+def measure_foreign(layout: Layout, predictor: Predictor, data_set: str | None) -> ForeignEnergies | None:
     """The energies of images that the model should not know; `None` without such images or without energy."""
     if not predictor.bundle.manifest.energy:
         return None
-    images = find_foreign_images(layout, read_json(layout.data_report).get("data_set"))
+    images = find_foreign_images(layout, data_set)
     return None if images is None else predict_foreign(predictor, images)
 
 

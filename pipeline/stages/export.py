@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import params
 from pipeline.command_line import run_stage
-from pipeline.confidence.measurement import Outputs, measure_confidence
+from pipeline.confidence.measurement import ValidationImages, measure_confidence
 from pipeline.errors import InputMissing
 from pipeline.files import read_json, replace_folder, sha256_of, write
 from pipeline.layout import Layout
@@ -20,7 +20,7 @@ from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
 from pipeline.onnx.calibrated_graph import calibrate, has_softmax
 from pipeline.onnx.calibration_images import load_calibration_images
-from pipeline.onnx.class_activation import check_maps, find_class_activation
+from pipeline.onnx.class_activation import ClassActivation, check_maps, find_class_activation
 from pipeline.onnx.probability_check import check_probabilities
 from pipeline.onnx.quantisation import quantise
 from pipeline.registry.mlflow_model import write_flavours
@@ -73,8 +73,10 @@ def main(model: str) -> None:
         _copy(layout.built / "labels.json", bundle / LABELS)
         _copy(layout.built / "preprocessing.json", bundle / PREPROCESSING)
         write_graphs(bundle, float_graph(layout), layout.prepared, settings)
+        activation = find_class_activation((bundle / GRAPH).read_bytes())
         confidence = write_confidence(bundle, layout.valid)
-        explains = write_explanation(bundle, golden_candidates(golden_images(layout))[: settings.golden])
+        explained = golden_candidates(golden_images(layout))[: settings.golden]
+        method = write_explanation(bundle, activation, explained)
         write_flavours(bundle)
         # The predictor opens only complete bundles, so the manifest is written before the golden predictions
         # and again after them.
@@ -89,7 +91,7 @@ def main(model: str) -> None:
         f"{opened.manifest.precision} graph {served / 1e6:.1f} MB"
     )
     print(f"export {model}: {describe_confidence(confidence)}")
-    print(f"export {model}: predictions are explained by {explains}")
+    print(f"export {model}: predictions are explained by {method}")
 
 
 def float_graph(layout: Layout) -> bytes:
@@ -122,31 +124,27 @@ def write_confidence(bundle: Path, valid: Path) -> Confidence | None:
 
     Returns `None`, and leaves the graph as it is, if there are no validation images.
     """
-    graph = (bundle / GRAPH).read_bytes()
-    outputs = Outputs.of_folder(graph, valid, read_labels(bundle), read_preprocessing(bundle))
-    if outputs is None:
+    images = ValidationImages(valid, read_labels(bundle), read_preprocessing(bundle))
+    measured = measure_confidence((bundle / GRAPH).read_bytes(), images)
+    if measured is None:
         return None
-    confidence = measure_confidence(graph, outputs)
-    write(bundle / CONFIDENCE, to_json(confidence.to_json()))
-    temperature = confidence.temperature.value if confidence.temperature else 1.0
-    write(bundle / GRAPH, calibrate(graph, temperature))
+    write(bundle / CONFIDENCE, to_json(measured.confidence.to_json()))
+    write(bundle / GRAPH, measured.graph)
     if (bundle / FLOAT_GRAPH).exists():
         # It is compared with Keras, which has no temperature; its outputs are those of the manifest.
         write(bundle / FLOAT_GRAPH, calibrate((bundle / FLOAT_GRAPH).read_bytes(), 1.0))
-    return confidence
+    return measured.confidence
 
 
-def write_explanation(bundle: Path, images: list[Path]) -> str:
+def write_explanation(bundle: Path, found: ClassActivation | None, images: list[Path]) -> str:
     """Writes what class activation maps need, if the served graph allows them; returns the method's name.
 
     They are written only if the maps of these images have several places and add up to their logits.
     """
-    graph = (bundle / GRAPH).read_bytes()
-    found = find_class_activation(graph)
     if found is None:
         return "occlusion, for the network does not end in global average pooling and a dense layer"
     pixels = np.stack([decode(path.read_bytes(), read_preprocessing(bundle)) for path in images])
-    places, difference = check_maps(graph, found, pixels)
+    places, difference = check_maps((bundle / GRAPH).read_bytes(), found, pixels)
     if places == 1:
         return "occlusion, for the network's last features have a single place"
     # `not <=` rather than `>`, because NaN must fail.

@@ -43,10 +43,15 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Energy:
-    """Images with an energy below `threshold` are unlike the training images; `share` of `images` were."""
+    """Images with an energy below `threshold` are unlike the training images; `share` of `images` were.
+
+    `clip` is the limit of the features in front of the last layer, of which the graph computes the energy;
+    None if they are not clipped.
+    """
 
     threshold: float
     share: float
+    clip: float | None
     images: int
 
 
@@ -125,9 +130,11 @@ def _label_set(value: object) -> LabelSet:
 
 
 def _energy(value: object) -> Energy:
-    found = _members(value, ("threshold", "share", "images"), "energy")
+    found = _members(value, ("threshold", "share", "clip", "images"), "energy")
     threshold = _number(found["threshold"], "the threshold of energy", -MAX_ENERGY, MAX_ENERGY)
-    return Energy(threshold, _number(found["share"], "the share of energy", 0, 1), _images(found, "energy"))
+    share = _number(found["share"], "the share of energy", 0, 1)
+    clip = _optional(found["clip"], lambda value: _number(value, "the clip of energy", 0, MAX_ENERGY))
+    return Energy(threshold, share, clip, _images(found, "energy"))
 
 
 def _reference(value: object, classes: int) -> Reference:

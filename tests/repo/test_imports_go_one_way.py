@@ -36,6 +36,7 @@ ADAPTERS = {
         "pipeline/onnx/calibrated_graph.py",
         "pipeline/onnx/class_activation.py",
         "pipeline/onnx/double_precision.py",
+        "pipeline/onnx/graph_tail.py",
         "pipeline/onnx/keras_to_onnx.py",
         "pipeline/onnx/quantisation.py",
         "pipeline/onnx/served_graph.py",

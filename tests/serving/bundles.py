@@ -57,7 +57,7 @@ CONFIDENCE_DOCUMENT: dict[str, Any] = {
         {"level": 0.9, "quantile": 0.3, "images": IMAGES},
         {"level": 0.95, "quantile": 0.7, "images": IMAGES},
     ],
-    "energy": {"threshold": 3.0, "share": 0.0, "images": IMAGES},
+    "energy": {"threshold": 3.0, "share": 0.0, "clip": None, "images": IMAGES},
     "reference": {
         "classes": [33, 33, 33],
         "confidence": in_one_bin(SHARES, 0.96),

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.confidence.measurement import Outputs, measure_confidence
+from pipeline.confidence.measurement import ValidationImages, measure_confidence
 from pipeline.confidence.reference import SIZES, measure_reference
 from serving.artifact.bundle import Label
 from serving.artifact.confidence import Confidence
-from serving.model.decoder import MAX_PIXELS_SCALED, MIN_SIDE
+from serving.model.decoder import MAX_PIXELS_SCALED, MIN_SIDE, decode
+from serving.model.predictor import create_session
 from serving.model.preprocessing import Preprocessing
 from tests.serving.bundles import COLOURS, onnx_graph
 from tests.serving.images import encode_image
@@ -53,13 +54,46 @@ def photos(tmp_path: Path) -> Path:
 
 def test_validation_images_are_measured_as_the_server_does(photos: Path) -> None:
     labels = tuple(Label(f"c{number}", name) for number, name in enumerate(COLOURS))
-    outputs = Outputs.of_folder(onnx_graph(), photos, labels, Preprocessing.square(8, crop=1.0))
-    assert outputs is not None
-    assert sorted(outputs.sizes) == pytest.approx([288**0.5] * 3 + [20000**0.5] * 3)
-    assert outputs.brightness == pytest.approx([1 / 3] * 6)
-    document = json.loads(json.dumps(measure_confidence(onnx_graph(), outputs).to_json()))
+    images = ValidationImages(photos, labels, Preprocessing.square(8, crop=1.0))
+    measured = measure_confidence(onnx_graph(), images)
+    assert measured is not None
+    document = json.loads(json.dumps(measured.confidence.to_json()))
     reference = Confidence.from_json(document, 3).reference
     assert reference is not None
     assert reference.classes == (2, 2, 2)
     assert reference.size is not None
-    assert sum(count > 0 for count in reference.size.counts) == 2
+    occupied = [
+        edge for edge, count in zip(reference.size.edges, reference.size.counts, strict=False) if count
+    ]
+    assert occupied == [16, 128]
+    assert reference.brightness is not None
+    assert reference.brightness.counts[6] == 6
+
+
+def test_without_validation_images_nothing_is_measured(tmp_path: Path) -> None:
+    images = ValidationImages(tmp_path, (), Preprocessing.square(8, crop=1.0))
+    assert measure_confidence(onnx_graph(), images) is None
+
+
+@pytest.mark.parametrize("count", [19, 20])
+def test_the_served_graph_gives_the_energies_that_were_measured(tmp_path: Path, count: int) -> None:
+    (tmp_path / "c0").mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        (tmp_path / f"c0/{number}.png").write_bytes(encode_image(Image.fromarray(pixels), "PNG"))
+    images = ValidationImages(tmp_path, (Label("c0", "red"),), Preprocessing.square(8, crop=1.0))
+    measured = measure_confidence(onnx_graph(), images)
+    assert measured is not None
+    energy, reference = measured.confidence.energy, measured.confidence.reference
+    if count < 20:
+        assert energy is None
+        return
+    assert energy is not None
+    assert energy.clip is not None
+    assert reference is not None
+    assert reference.energy is not None
+    session = create_session(measured.graph, 1, avoid_saturation=False)
+    pixels = np.stack([decode(path.read_bytes(), images.preprocessing) for path in images.paths])
+    energies = session.run(["energy"], {"image": pixels})[0]
+    assert (energies < energy.threshold).sum() == round(energy.share * count) == 1
+    assert reference.energy.edges[0] <= energies.min() <= energies.max() <= reference.energy.edges[-1]

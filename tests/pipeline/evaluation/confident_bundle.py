@@ -22,7 +22,7 @@ def make_confidence(
     return Confidence(
         None if temperature is None else Temperature(temperature, images),
         tuple(LabelSet(level, value, images) for level, value in zip((0.9, 0.95), quantiles, strict=True)),
-        None if threshold is None else Energy(threshold, 0.05, images),
+        None if threshold is None else Energy(threshold, 0.05, None, images),
         Reference(None, None, None, None, None, images),
     )
 

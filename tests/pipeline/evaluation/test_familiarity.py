@@ -85,10 +85,10 @@ def test_the_stage_measures_models_with_an_energy(
     confidence = make_confidence(threshold=3.0 if energy else None)
     predictor = Predictor.open(write_confident_bundle(tmp_path / "bundle", confidence, energy))
     layout = Layout("pets")
-    assert measure_foreign(layout, predictor) is None
+    assert measure_foreign(layout, predictor, None) is None
     (layout.foreign / "black").mkdir(parents=True)
     (layout.foreign / "black/0.png").write_bytes(one_colour_png((0, 0, 0)))
-    found = measure_foreign(layout, predictor)
+    found = measure_foreign(layout, predictor, None)
     assert (found is not None) is energy
     if found is not None:
         assert found.energies == pytest.approx([np.log(3)], abs=1e-6)

@@ -6,12 +6,15 @@ import numpy as np
 import onnx
 import pytest
 
+from pipeline.confidence.measurement import ValidationImages, measure_confidence
 from pipeline.errors import NotProbabilities
 from pipeline.evaluation.batch_prediction import predict_folder
 from pipeline.onnx.probability_check import check_probabilities
 from pipeline.stages.export import write_golden
+from serving.artifact.bundle import Label
 from serving.artifact.manifest import GRAPH
 from serving.model.predictor import Predictor
+from serving.model.preprocessing import Preprocessing
 from tests.serving.bundles import COLOURS, one_colour_png, onnx_graph, write_bundle
 
 
@@ -21,7 +24,7 @@ def ending(with_operator: str, folder: Path) -> Path:
     last = model.graph.node[-1]
     last.op_type = with_operator
     del last.attribute[:]
-    return write_bundle(folder, extra={GRAPH: model.SerializeToString()})
+    return write_bundle(folder, extra={GRAPH: model.SerializeToString()}, trusted=False)
 
 
 @pytest.fixture
@@ -66,5 +69,9 @@ def test_such_a_model_is_neither_exported_nor_measured(operator: str, images: Pa
         write_golden(bundle, sorted(images.rglob("*.png")), 2)
     with pytest.raises(NotProbabilities, match="add up to"):
         predict_folder(Predictor.open(bundle), images)
+    labels = tuple(Label(f"c{number}", name) for number, name in enumerate(COLOURS))
+    graph = (bundle / GRAPH).read_bytes()
+    with pytest.raises(NotProbabilities, match="add up to"):
+        measure_confidence(graph, ValidationImages(images, labels, Preprocessing.square(8, crop=1.0)))
     # A version that was pinned earlier can still be compared with.
     assert len(predict_folder(Predictor.open(bundle), images, strict=False).files) == len(COLOURS)

@@ -7,10 +7,17 @@ import pytest
 from onnx import TensorProto, helper
 from scipy.special import logsumexp, softmax
 
-from pipeline.onnx.calibrated_graph import calibrate, has_softmax, with_logits
+from pipeline.onnx.calibrated_graph import (
+    HEAD_FEATURES,
+    LOGITS,
+    calibrate,
+    has_softmax,
+    measured_outputs,
+    with_logits,
+)
 from pipeline.onnx.double_precision import with_double_softmax
 from serving.model.predictor import create_session
-from tests.serving.bundles import onnx_graph
+from tests.serving.bundles import head_kernel, onnx_graph
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3), np.uint8)
 
@@ -25,10 +32,10 @@ def in_double() -> bytes:
 
 
 def without_softmax() -> bytes:
-    """A copy of the probabilities is the output, as of a network with two columns made of one."""
+    """Another layer follows, as of a network with two columns made of one."""
     model = onnx.load_from_string(onnx_graph())
     model.graph.node[-1].output[0] = "inner"
-    model.graph.node.append(helper.make_node("Identity", ["inner"], ["probabilities"]))
+    model.graph.node.append(helper.make_node("Abs", ["inner"], ["probabilities"]))
     return bytes(model.SerializeToString())
 
 
@@ -48,7 +55,7 @@ def run(graph: bytes, *outputs: str) -> list[npt.NDArray[np.float32]]:
 @GRAPHS
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_probabilities_and_energy(graph: bytes, temperature: float) -> None:
-    probabilities, logits = run(with_logits(graph))
+    probabilities, logits, *_ = run(with_logits(graph))
     np.testing.assert_allclose(softmax(logits, axis=1), probabilities, atol=1e-6)
     calibrated, *energy = run(calibrate(graph, temperature))
     np.testing.assert_allclose(calibrated, softmax(logits / temperature, axis=1), atol=1e-6)
@@ -56,6 +63,23 @@ def test_probabilities_and_energy(graph: bytes, temperature: float) -> None:
     if energy:
         # Of the logits as they are: a temperature would only change its scale.
         np.testing.assert_allclose(energy[0], logsumexp(logits, axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("graph", [plain(), in_double()], ids=["plain", "double"])
+@pytest.mark.parametrize("clip", [20.0, 100.0, 1e6])
+def test_the_energy_is_of_clipped_features(graph: bytes, clip: float) -> None:
+    assert measured_outputs(graph) == [LOGITS, HEAD_FEATURES]
+    features, probabilities = run(with_logits(graph), HEAD_FEATURES, "probabilities")
+    np.testing.assert_allclose(features, PIXELS.mean(axis=(1, 2)), rtol=1e-6)
+    calibrated, energy = run(calibrate(graph, 1.0, clip))
+    np.testing.assert_allclose(calibrated, probabilities, atol=1e-6)
+    expected = logsumexp(np.minimum(features, clip) @ head_kernel(), axis=1)
+    np.testing.assert_allclose(energy, expected, atol=1e-5)
+
+
+def test_a_graph_without_a_dense_layer_is_not_clipped() -> None:
+    assert measured_outputs(without_softmax()) == [LOGITS]
+    assert calibrate(without_softmax(), 1.5, 20.0) == calibrate(without_softmax(), 1.5)
 
 
 @GRAPHS

@@ -35,7 +35,7 @@ WHOLE: dict[str, Any] = {
         {"level": 0.9, "quantile": 0.62, "images": 500},
         {"level": 0.95, "quantile": None, "images": 12},
     ],
-    "energy": {"threshold": -3.5, "share": 0.05, "images": 500},
+    "energy": {"threshold": -3.5, "share": 0.05, "clip": 1.5, "images": 500},
     "reference": {
         "classes": [3, 0, 7],
         "confidence": HISTOGRAM,
@@ -144,6 +144,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a quantile above one": (at("label_sets", 0, "quantile", 1.01), "quantile"),
     "an infinite threshold": (at("energy", "threshold", -INFINITE), "threshold"),
     "a share above one": (at("energy", "share", 1.5), "share"),
+    "a clip below zero": (at("energy", "clip", -1), "the clip"),
     "a share in percent": (at("energy", "share", 5), "share"),
     "counts of another model": (at("reference", "classes", [3, 7]), "2 classes"),
     "counts of more classes": (at("reference", "classes", [3, 0, 7, 0]), "at most 3"),
