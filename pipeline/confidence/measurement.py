@@ -76,7 +76,11 @@ def measure_confidence(graph: bytes, images: ValidationImages) -> MeasuredGraph 
     if not images.paths:
         return None
     predict = _predictor(with_logits(graph), [PROBABILITIES, *measured_outputs(graph)])
-    found = images.map(lambda image: (*predict(image), brightness(image.pixels), image.size))
+
+    def measure(image: DecodedImage) -> list[Floats]:
+        return [*predict(image), np.array(brightness(image.pixels)), np.array(image.size)]
+
+    found = images.map(measure)
     # Before anything is fitted: a temperature would make a softmax of whatever the graph gives.
     for path, (probabilities, *_) in zip(images.paths, found, strict=True):
         check_probabilities(probabilities, path)
