@@ -15,7 +15,9 @@ from tests.serving.browser import chromium
 
 FOLDER = Path(__file__).parent
 DRAWING, RENDERED, HEATMAP = (FOLDER / name for name in ("goldfish.svg", "goldfish.png", "heatmap.png"))
-SIDE, LABEL = 480, "goldfish"
+# Sides of the rendered drawing and of each picture in the pair, in pixels.
+SIDE, SHOWN = 480, 360
+LABEL = "goldfish"
 
 
 def main(bundle: Path) -> None:
@@ -26,11 +28,10 @@ def main(bundle: Path) -> None:
         screenshot = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     screenshot.crop((0, 0, SIDE, SIDE)).save(RENDERED, optimize=True)
     found = explain_image(bundle, RENDERED, LABEL, None)
-    heatmap = Image.open(io.BytesIO(found.picture)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    pair = Image.new("RGB", (2 * SIDE, SIDE))
-    pair.paste(Image.open(RENDERED), (0, 0))
-    pair.paste(heatmap, (SIDE, 0))
-    pair.quantize(128).save(HEATMAP, optimize=True)
+    pair = Image.new("RGB", (2 * SHOWN, SHOWN))
+    for place, image in enumerate((Image.open(RENDERED), Image.open(io.BytesIO(found.picture)))):
+        pair.paste(image.resize((SHOWN, SHOWN), Image.Resampling.LANCZOS), (place * SHOWN, 0))
+    pair.save(HEATMAP, optimize=True)
     print(f"{found.label} {found.score:.1%}")
 
 

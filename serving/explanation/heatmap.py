@@ -10,9 +10,9 @@ from serving.model.decoder import Pixels
 
 # The longer side of the picture has at least this many pixels; small inputs are enlarged.
 MIN_SIDE = 448
-# From little to much evidence: yellow to dark red, and how much of the image is covered. The opacity rises
+# From little to much evidence: yellow to magenta, and how much of the image is covered. The opacity rises
 # too, so that the order is seen in every kind of colour vision.
-LITTLE, MUCH, OPACITY = np.array([255, 214, 10]), np.array([160, 0, 30]), 0.7
+LITTLE, MUCH, OPACITY = np.array([255, 230, 0]), np.array([214, 0, 140]), 0.7
 
 
 def draw_heatmap(pixels: Pixels, values: Map) -> bytes:

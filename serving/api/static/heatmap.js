@@ -8,10 +8,10 @@ export const MIN_PLACES = 4;
 // The longer side of the canvas in pixels, whatever the size of the image.
 const CANVAS = 480;
 
-// The colours of the picture that the server draws (serving/explanation/heatmap.py): from yellow to dark red, and
+// The colours of the picture that the server draws (serving/explanation/heatmap.py): from yellow to magenta, and
 // more opaque with more evidence.
-const LITTLE = [255, 214, 10];
-const MUCH = [160, 0, 30];
+const LITTLE = [255, 230, 0];
+const MUCH = [214, 0, 140];
 const OPACITY = 0.7;
 
 // The thirds of the picture; the middle ones are named only together.
@@ -84,7 +84,7 @@ function draw(canvas, values, strengths, box, width, height) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(grid, box.left * scale, box.top * scale, box.width * scale, box.height * scale);
-  context.strokeStyle = "rgb(160 0 30)";
+  context.strokeStyle = "rgb(214 0 140)";
   context.strokeRect(box.left * scale, box.top * scale, box.width * scale, box.height * scale);
 }
 
