@@ -170,9 +170,8 @@ def _explain(service: Service, by_name: Document) -> Document:
     response = {"description": "A picture, or JSON if the client prefers it.", "content": content}
     return {
         "summary": "Which places of an image speak for a class.",
-        "description": "The picture shows the image as the model sees it, and over it, from yellow to magenta, "
-        "the places that speak for the class. It shows what the prediction rests on, and not why things are "
-        "so. Images are not stored.",
+        "description": "The picture shows the image as the model sees it and, from yellow to magenta, the "
+        "places that speak for the class. It shows what the prediction rests on, and not why things are so.",
         "operationId": "explain",
         "parameters": [
             {
