@@ -9,6 +9,9 @@ from pipeline.onnx.keras_to_onnx import OUTPUT
 from serving.artifact.manifest import ENERGY
 
 LOGITS, HEAD_FEATURES = "calibration_logits", "calibration_features"
+# From this version of the operators on, Split has an attribute for the number of its outputs, and reductions
+# take their axes as an input. Imported graphs may have an older one.
+NEW_ARGUMENTS = 18
 # The smallest positive float32 with all its digits: the logarithm of a probability of 0 would be infinite.
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -50,11 +53,12 @@ def calibrate(graph: bytes, temperature: float, clip: float | None = None) -> by
     model = onnx.load_from_string(graph)
     tail = GraphTail(model.graph)
     logits, layer = tail.logits, tail.find_dense_layer()
-    clipped = logits if clip is None or layer is None else _clip(model.graph, layer, clip)
+    opset = max(entry.version for entry in model.opset_import if not entry.domain)
+    clipped = logits if clip is None or layer is None else _clip(model.graph, layer, clip, opset)
     if temperature != 1:
         _divide(model.graph, tail.softmax, temperature)
     if clipped is not None:
-        _extend(model.graph, *_energy_nodes(clipped))
+        _extend(model.graph, *_energy_nodes(clipped, opset))
         model.graph.output.append(helper.make_tensor_value_info(ENERGY, TensorProto.FLOAT, ["batch"]))
     return _to_bytes(model)
 
@@ -72,7 +76,7 @@ def _log_probabilities(name: str) -> tuple[list[onnx.NodeProto], list[onnx.Tenso
     return nodes, [numpy_helper.from_array(np.array(TINY, np.float32), "smallest_probability")]
 
 
-def _clip(graph: onnx.GraphProto, layer: DenseLayer, clip: float) -> str:
+def _clip(graph: onnx.GraphProto, layer: DenseLayer, clip: float, opset: int) -> str:
     """Gives the layer a second batch, of clipped features; returns the name of the logits for these.
 
     One product with twice as many rows takes hardly longer than before: reading the weights takes the time.
@@ -87,20 +91,25 @@ def _clip(graph: onnx.GraphProto, layer: DenseLayer, clip: float) -> str:
         graph.node.insert(place + offset, node)
     layer.first.input[list(layer.first.input).index(layer.source)] = "both_features"
     layer.last.output[0] = "both_logits"
-    split = helper.make_node("Split", ["both_logits"], [logits, "clipped_logits"], axis=0, num_outputs=2)
+    halves = {"num_outputs": 2} if opset >= NEW_ARGUMENTS else {}
+    split = helper.make_node("Split", ["both_logits"], [logits, "clipped_logits"], axis=0, **halves)
     graph.node.insert(list(graph.node).index(layer.last) + 1, split)
     graph.initializer.append(numpy_helper.from_array(np.array(clip, np.float32), "clip"))
     return "clipped_logits"
 
 
-def _energy_nodes(logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _energy_nodes(logits: str, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """In float64, as the softmax of an 8-bit graph, so that all CPUs give the same bits."""
+    inputs, axes, constants = ["energy_logits"], {"axes": [1]}, []
+    if opset >= NEW_ARGUMENTS:
+        inputs, axes = ["energy_logits", "energy_axes"], {}
+        constants = [numpy_helper.from_array(np.array([1], np.int64), "energy_axes")]
     nodes = [
         helper.make_node("Cast", [logits], ["energy_logits"], to=TensorProto.DOUBLE),
-        helper.make_node("ReduceLogSumExp", ["energy_logits", "energy_axes"], ["energy_double"], keepdims=0),
+        helper.make_node("ReduceLogSumExp", inputs, ["energy_double"], keepdims=0, **axes),
         helper.make_node("Cast", ["energy_double"], [ENERGY], to=TensorProto.FLOAT),
     ]
-    return nodes, [numpy_helper.from_array(np.array([1], np.int64), "energy_axes")]
+    return nodes, constants
 
 
 def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature: float) -> None:

@@ -43,6 +43,7 @@ def test_it_holds_the_serving_files_and_nothing_else(image: str) -> None:
         "pins/colours.json",
         f"{bundle}/manifest.json",
         *(f"{bundle}/serving/{name}" for name in ("model.onnx", "labels.json", "preprocessing.json")),
+        *(f"{bundle}/serving/{name}" for name in ("confidence.json", "explanation.onnx", "head.npy")),
         *(f"{bundle}/serving/golden/{name}" for name in ("golden.json", "0.png", "1.png", "2.png")),
     }
 

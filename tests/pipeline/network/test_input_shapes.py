@@ -74,6 +74,7 @@ def test_keras_and_onnx_agree(prepared: Path, preprocessing: Preprocessing, tmp_
             LABELS: to_json([{"id": name, "name": name} for name in NAMES]),
         },
         preprocessing=preprocessing,
+        trusted=False,
     )
     predictor = Predictor.open(bundle)
     agreed = measure_agreement(

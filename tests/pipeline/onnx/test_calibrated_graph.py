@@ -31,6 +31,16 @@ def in_double() -> bytes:
     return bytes(with_double_softmax(onnx.load_from_string(onnx_graph())).SerializeToString())
 
 
+def of_old_operators(opset: int = 13) -> bytes:
+    """With the operators of an older version, as imported graphs have them."""
+    model = onnx.load_from_string(onnx_graph())
+    model.opset_import[0].version = opset
+    mean = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+    del mean.input[1]
+    mean.attribute.append(helper.make_attribute("axes", [1, 2]))
+    return bytes(model.SerializeToString())
+
+
 def without_softmax() -> bytes:
     """Another layer follows, as of a network with two columns made of one."""
     model = onnx.load_from_string(onnx_graph())
@@ -40,7 +50,9 @@ def without_softmax() -> bytes:
 
 
 GRAPHS = pytest.mark.parametrize(
-    "graph", [plain(), in_double(), without_softmax()], ids=["plain", "double", "none"]
+    "graph",
+    [plain(), in_double(), of_old_operators(), of_old_operators(17), without_softmax()],
+    ids=["plain", "double", "opset 13", "opset 17", "none"],
 )
 
 
@@ -65,7 +77,9 @@ def test_probabilities_and_energy(graph: bytes, temperature: float) -> None:
         np.testing.assert_allclose(energy[0], logsumexp(logits, axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("graph", [plain(), in_double()], ids=["plain", "double"])
+@pytest.mark.parametrize(
+    "graph", [plain(), in_double(), of_old_operators()], ids=["plain", "double", "opset 13"]
+)
 @pytest.mark.parametrize("clip", [20.0, 100.0, 1e6])
 def test_the_energy_is_of_clipped_features(graph: bytes, clip: float) -> None:
     assert measured_outputs(graph) == [LOGITS, HEAD_FEATURES]

@@ -185,7 +185,7 @@ def test_the_command_prints_the_path(
     size = sum(
         file.size for file in Bundle.open(database.files).manifest.files.values() if file.role == "serving"
     )
-    assert error == f"pulling tiny version 1 at {database.uri}: {size:,} bytes in 7 files\n"
+    assert error == f"pulling tiny version 1 at {database.uri}: {size:,} bytes in 10 files\n"
 
 
 @pytest.mark.parametrize(

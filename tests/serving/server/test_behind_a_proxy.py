@@ -57,7 +57,7 @@ def test_every_link_of_a_page_has_the_prefix(behind: Server, path: str, before: 
     assert len(links) > 4
     for link in links:
         assert link.startswith(f"{PREFIX}/"), link
-        if not link.endswith(("/predict", "/inference")):
+        if not link.endswith(("/predict", "/inference", "/explain")):
             assert behind.get(link).status_code == 200, link
     # So do the commands.
     assert all(url.startswith(PREFIX) for url in re.findall(r"127\.0\.0\.1:\d+(\S*?)[<&'\s]", text))
