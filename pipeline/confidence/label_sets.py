@@ -9,6 +9,8 @@ Error Levels", 2019.
 import math
 
 import numpy as np
+from scipy.stats import betabinom
+from scipy.stats.distributions import rv_frozen
 
 from pipeline.evaluation.metrics import ClassNumbers, Floats
 from serving.artifact.confidence import LEVELS, LabelSet
@@ -24,9 +26,23 @@ def fit_label_sets(probabilities: Floats, actual: ClassNumbers) -> tuple[LabelSe
     return tuple(LabelSet(level, _quantile(scores, level), len(scores)) for level in LEVELS if len(scores))
 
 
+def conforming_images(level: float, fitted: int, tested: int) -> rv_frozen:
+    """The distribution of the number of `tested` images whose right class is above the threshold of a set.
+
+    It is beta-binomial if they are of the same kind as the `fitted` images. Source: Vovk, "Conditional
+    Validity of Inductive Conformal Predictors", 2012.
+    """
+    rank = _rank(level, fitted)
+    return betabinom(tested, rank, fitted + 1 - rank)
+
+
+def _rank(level: float, images: int) -> int:
+    return math.ceil((images + 1) * level)
+
+
 def _quantile(scores: Floats, level: float) -> float | None:
     """The ceil((n + 1) level)-th smallest of n scores; `None` if n is too small for any guarantee."""
-    rank = math.ceil((len(scores) + 1) * level)
+    rank = _rank(level, len(scores))
     if rank > len(scores):
         return None
     # `round` first: a score of 0.18 may be 0.18 + 1e-17.

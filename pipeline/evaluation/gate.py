@@ -6,12 +6,10 @@ predicting "cat" is correct for 95 %. Top-1 is therefore also compared with that
 floor for macro recall, in which all classes count alike.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import betabinom
-
+from pipeline.confidence.label_sets import conforming_images
 from pipeline.evaluation.metrics import one_sided_mcnemar_p_value
 from pipeline.evaluation.quantisation_loss import QuantisationLoss
 from pipeline.params import Evaluate
@@ -147,24 +145,23 @@ def check_preprocessing(alternatives: dict[str, Any], settings: Evaluate) -> lis
 
 
 def check_coverage(metrics: dict[str, Any], settings: Evaluate) -> list[GateCheck]:
-    """Refuses label sets that have the right class significantly less often than they promise.
+    """Refuses label sets whose threshold the right class passes significantly less often than they promise.
 
-    With n validation images of the same kind as the test images, the number of covered test images has a
-    beta-binomial distribution. The level is divided by the number of sets (Bonferroni). Source: Vovk,
-    "Conditional Validity of Inductive Conformal Predictors", 2012.
+    The sets themselves always have the best class too, so they would hide it. The level of significance is
+    divided by the number of sets (Bonferroni).
     """
     if "confidence" not in metrics:
         return []
     fitted, tested, reasons = metrics["confidence"]["images"], metrics["images"], []
     sets = metrics["confidence"]["label_sets"]
     for entry in sets:
-        rank = math.ceil((fitted + 1) * entry["level"])
-        covered = round(entry["coverage"] * tested)
-        chance = float(betabinom.cdf(covered, tested, rank, fitted + 1 - rank))
+        conforming = round(entry["above_threshold"] * tested)
+        chance = float(conforming_images(entry["level"], fitted, tested).cdf(conforming))
         if chance < settings.significance / len(sets):
             reasons.append(
-                f"sets of {entry['level']:.0%} have the right class of {entry['coverage']:.1%} of the test "
-                f"images (p = {chance:.2g}), so these are of another kind than the validation images"
+                f"the right class of {entry['above_threshold']:.1%} of the test images is above the "
+                f"threshold for sets of {entry['level']:.0%} (p = {chance:.2g}), so these are of another "
+                "kind than the validation images"
             )
     promised = ", ".join(f"{entry['level']:.0%}" for entry in sets) or "none"
     return [

@@ -51,11 +51,17 @@ def test_sets_of_each_image_by_hand() -> None:
     )
     assert found.sizes.tolist() == [[1, 2], [1, 3], [1, 2]]
     assert found.covered.tolist() == [[True, True], [False, True], [False, False]]
+    # The best class of an image may be below the threshold, and is in the set all the same.
+    uncertain = record(make_confidence(), [([0.6, 0.3, 0.1], 4.0, 0)])
+    assert uncertain.covered.tolist() == [[True, True]]
+    assert uncertain.conforming.tolist() == [[False, True]]
     ninety, ninety_five = figures(found)["label_sets"]
     assert (ninety["level"], ninety["coverage"], ninety["mean_size"]) == (0.9, 0.33333, 1.0)
     assert (ninety_five["level"], ninety_five["coverage"]) == (0.95, 0.66667)
     assert ninety_five["mean_size"] == pytest.approx(7 / 3, abs=1e-5)
     assert ninety_five["coverage_interval"] == [0.20766, 0.93851]
+    assert (ninety["above_threshold"], ninety_five["above_threshold"]) == (0.33333, 0.66667)
+    assert ninety["band"][0] < 0.9 < ninety["band"][1]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.5])

@@ -36,7 +36,16 @@ WHOLE: dict[str, Any] = {
     "images": 236,
     "calibration_error": ERROR,
     "uncalibrated_error": UNCALIBRATED,
-    "label_sets": [{"level": 0.9, "coverage": 0.932, "coverage_interval": [0.91, 0.95], "mean_size": 1.1}],
+    "label_sets": [
+        {
+            "level": 0.9,
+            "coverage": 0.932,
+            "coverage_interval": [0.91, 0.95],
+            "mean_size": 1.1,
+            "above_threshold": 0.92,
+            "band": [0.86, 0.94],
+        }
+    ],
     "abstention": ROWS,
     "familiar": {"threshold": 5.852, "unfamiliar_share": 0.048, "foreign": FOREIGN},
 }

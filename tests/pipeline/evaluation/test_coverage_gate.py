@@ -13,8 +13,8 @@ FITTED, TESTED = 99, 1000
 
 
 def metrics(covered: dict[float, int], fitted: int = FITTED) -> dict[str, Any]:
-    """The figures of sets that had the right class of so many of 1000 test images."""
-    sets = [{"level": level, "coverage": round(hits / TESTED, 5)} for level, hits in covered.items()]
+    """The figures of sets whose threshold the right class of so many of 1000 test images passes."""
+    sets = [{"level": level, "above_threshold": round(hits / TESTED, 5)} for level, hits in covered.items()]
     return {"images": TESTED, "confidence": {"images": fitted, "label_sets": sets}}
 
 
@@ -34,7 +34,7 @@ def test_coverage_below_the_band_is_refused() -> None:
     for hits in (840, 800, 500, 0):
         reason = refusal({0.9: hits})
         assert reason is not None, hits
-        assert f"sets of 90% have the right class of {hits / TESTED:.1%}" in reason
+        assert f"the right class of {hits / TESTED:.1%} of the test images is above" in reason
 
 
 def test_each_set_is_named() -> None:

@@ -38,8 +38,22 @@ CONFIDENCE = {
     "calibration_error": {"value": 0.0123, "interval": [0.004, 0.03], "if_calibrated": 0.01},
     "uncalibrated_error": {"value": 0.0821, "interval": [0.05, 0.1], "if_calibrated": 0.02},
     "label_sets": [
-        {"level": 0.9, "coverage": 0.93, "coverage_interval": [0.8, 0.97], "mean_size": 1.1},
-        {"level": 0.95, "coverage": 0.96, "coverage_interval": [0.9, 0.99], "mean_size": 1.4},
+        {
+            "level": 0.9,
+            "coverage": 0.93,
+            "coverage_interval": [0.8, 0.97],
+            "mean_size": 1.1,
+            "above_threshold": 0.93,
+            "band": [0.8, 0.97],
+        },
+        {
+            "level": 0.95,
+            "coverage": 0.96,
+            "coverage_interval": [0.9, 0.99],
+            "mean_size": 1.4,
+            "above_threshold": 0.96,
+            "band": [0.88, 1.0],
+        },
     ],
     "familiar": {"threshold": 5.1, "unfamiliar_share": 0.05, "foreign": {"all": {"auroc": 0.97}}},
 }
