@@ -29,6 +29,7 @@ from serving.api.request_context import RequestContext
 from serving.api.response_headers import add_response_headers
 from serving.api.responses import Problem, problem_response
 from serving.api.service import Service
+from serving.artifact.pin import Pin
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
 from serving.log import LOG
@@ -61,7 +62,8 @@ class Application:
         self._service = service
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
-        self.later_bytes = service.classifier.explainer.later_bytes if service.settings.explain else 0
+        explainers = [model.explainer for model in service.models.models]
+        self.later_bytes = sum(each.later_bytes for each in explainers) if service.settings.explain else 0
         # Set by the worker when no connection is kept alive any more.
         self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app
@@ -90,10 +92,12 @@ class Application:
         members, prefix = {"request_id": context.request_id}, self._service.settings.prefix
         problem = Problem.with_prefix(prefix, error.status, error.code, str(error), members)
         response = problem_response(problem, error.headers)
-        add_response_headers(response, self._service, context, CorsRequest(self._service.cors.single_origin))
+        pin = self._service.models.default.pin
+        cors_request = CorsRequest(self._service.cors.single_origin)
+        add_response_headers(response, self._service, pin, context, cors_request)
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()
-        _log_and_count(self._service, context, "none", "none", error.status)
+        _log_and_count(self._service, pin, context, "none", "none", error.status)
         return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode("latin-1") + response.get_data()
 
 
@@ -158,20 +162,23 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
     def begin_request() -> None:
         request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
         g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
+        # One model answers the whole request; a route replaces it if its path names another one.
+        g.model = service.models.default
         if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 
     @app.after_request
     def finish_request(response: Response) -> Response:
         context: RequestContext = g.context
+        pin: Pin = g.model.pin
         if not service.body_reader.discard_rest(request.environ):
             request.environ[CLOSE] = True
-        add_response_headers(response, service, context, _cors_request())
+        add_response_headers(response, service, pin, context, _cors_request())
         rule = request.url_rule.rule if request.url_rule else "none"
         route = VERSION_IN_ROUTE.sub("", rule).replace("<segment:", "<")
         method = request.method if request.method in METHODS else "other"
         key = request.environ.get(KEY_NAME)
-        _log_and_count(service, context, method, route, response.status_code, key)
+        _log_and_count(service, pin, context, method, route, response.status_code, key)
         return response
 
 
@@ -181,7 +188,13 @@ def _cors_request() -> CorsRequest:
 
 
 def _log_and_count(
-    service: Service, context: RequestContext, method: str, route: str, status: int, key: str | None = None
+    service: Service,
+    pin: Pin,
+    context: RequestContext,
+    method: str,
+    route: str,
+    status: int,
+    key: str | None = None,
 ) -> None:
     """Logs and counts a request by its route, not its path, which is text of the client's choice."""
     service.metrics.count_request(route, status, context.seconds, context.code)
@@ -193,7 +206,7 @@ def _log_and_count(
         "code": context.code,
         "ms": {"total": round(1000 * context.seconds, 3), **context.milliseconds()},
         "images": [vars(facts) for facts in context.images],
-        "digest": service.release.pin.digest,
+        "digest": pin.digest,
     }
     if context.trace_id:
         fields["trace_id"] = context.trace_id

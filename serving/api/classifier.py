@@ -13,13 +13,12 @@ from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
 from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
-from serving.api.request_statistics import RequestStatistics
+from serving.api.served_model import ServedModel
 from serving.drift.brightness import brightness
-from serving.drift.monitor import DriftMonitor
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.explanation.explainer import Explainer, Explanation, Method
-from serving.model.decoder import DecodedImage, Pixels, decode_image
-from serving.model.predictor import Prediction, Predictor
+from serving.explanation.explainer import Explanation, Method
+from serving.model.decoder import DecodedImage, Pixels, Preprocessing, decode_image
+from serving.model.predictor import Prediction
 
 # Seconds in the queue after which the connection is checked before work begins.
 DISCONNECT_CHECK_AFTER = 0.02
@@ -45,47 +44,41 @@ class ExplainedImage(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A predictor behind admission control, with statistics for encoded images and for tensors.
+    """Runs models under admission control, which they share."""
 
-    `drift` gets every answer; it is None if the bundle has nothing to compare answers with.
-    """
-
-    predictor: Predictor
-    explainer: Explainer
     admission: AdmissionControl
     metrics: Metrics
     deadline: float
-    image_statistics: RequestStatistics
-    tensor_statistics: RequestStatistics
     # Held while an image is decoded a second time, after the first attempt ran out of memory.
     retry_lock: threading.Lock
-    drift: DriftMonitor | None = None
 
     def classify(
         self,
+        model: ServedModel,
         images: Sequence[bytes] | Pixels,
         context: RequestContext,
         client_disconnected: Callable[[], bool] = lambda: False,
     ) -> list[Prediction]:
-        """A prediction for each image, encoded or uint8 [H,W,C].
+        """A prediction of a model for each image, encoded or uint8 [H,W,C].
 
         Decoding happens within the slot too, because it takes most of the memory.
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
         is_tensor = isinstance(images, np.ndarray)
-        statistics = self.tensor_statistics if is_tensor else self.image_statistics
+        statistics = model.tensor_statistics if is_tensor else model.image_statistics
         with statistics.request(context), self._slot(context, client_disconnected) as check_deadline:
             predictions = []
             for index, image in enumerate(images):
                 check_deadline()
                 try:
-                    predictions.append(self._predict(image, context))
+                    predictions.append(self._predict(model, image, context))
                 except ImageError as error:
                     raise _refusal(image, index if len(images) > 1 else None, error) from None
             return predictions
 
     def explain(
         self,
+        model: ServedModel,
         image: bytes,
         number: int | None,
         method: Method | None,
@@ -97,18 +90,18 @@ class Classifier(NamedTuple):
         All predictions of an explanation are made within one slot and one deadline. Raises as `classify`.
         """
         with (
-            self.image_statistics.request(context),
+            model.image_statistics.request(context),
             self._slot(context, client_disconnected) as check_deadline,
         ):
             check_deadline()
             try:
-                decoded = self._decode(image, context)
+                decoded = self._decode(model, image, context)
             except ImageError as error:
                 raise _refusal(image, None, error) from None
             began = time.perf_counter()
-            prediction = self.predictor.predict_one(decoded.pixels)
+            prediction = model.predictor.predict_one(decoded.pixels)
             number = int(prediction.probabilities.argmax()) if number is None else number
-            explanation = self.explainer.explain(decoded.pixels, number, method, check_deadline)
+            explanation = model.explainer.explain(decoded.pixels, number, method, check_deadline)
             context.inference += time.perf_counter() - began
             return ExplainedImage(decoded, number, float(prediction.probabilities[number]), explanation)
 
@@ -131,14 +124,14 @@ class Classifier(NamedTuple):
                 raise ClientGone
             yield check_deadline
 
-    def _predict(self, image: bytes | Pixels, context: RequestContext) -> Prediction:
+    def _predict(self, model: ServedModel, image: bytes | Pixels, context: RequestContext) -> Prediction:
         if isinstance(image, bytes):
-            decoded = self._decode(image, context)
+            decoded = self._decode(model, image, context)
             pixels, size = decoded.pixels, decoded.size
         else:
             pixels, size = image, None
         inference_began = time.perf_counter()
-        prediction = self.predictor.predict_one(pixels)
+        prediction = model.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
         context.inference += seconds
         if not isinstance(image, bytes):
@@ -146,31 +139,31 @@ class Classifier(NamedTuple):
         self.metrics.inference.observe(seconds)
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
-        self.metrics.count_prediction(self.predictor.labels[best].name, score)
-        if self.drift:
-            self.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
+        self.metrics.count_prediction(model.labels[best].name, score)
+        if model.drift:
+            model.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
         return prediction
 
-    def _decode(self, data: bytes, context: RequestContext) -> DecodedImage:
+    def _decode(self, model: ServedModel, data: bytes, context: RequestContext) -> DecodedImage:
         began = time.perf_counter()
         try:
-            decoded = decode_image(data, self.predictor.preprocessing)
+            decoded = decode_image(data, model.predictor.preprocessing)
         except MemoryError:
-            decoded = self._decode_alone(data)
+            decoded = self._decode_alone(data, model.predictor.preprocessing)
         seconds = time.perf_counter() - began
         context.decode += seconds
         context.images.append(ImageFacts(decoded.format, decoded.width, decoded.height, len(data)))
         self.metrics.decode.observe(seconds)
         return decoded
 
-    def _decode_alone(self, data: bytes) -> DecodedImage:
+    def _decode_alone(self, data: bytes, preprocessing: Preprocessing) -> DecodedImage:
         """Decodes again with no other retry running: one large image may have used the memory of many.
 
         Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.limit_memory`).
         """
         with self.retry_lock:
             try:
-                return decode_image(data, self.predictor.preprocessing)
+                return decode_image(data, preprocessing)
             except MemoryError:
                 raise ImageTooCostly from None
 

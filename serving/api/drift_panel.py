@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from flask import g
+
 from serving.api.drift_charts import ClassRow, HistogramChart, class_rows, histogram_chart
 from serving.api.response_schemas import Drift, Shift
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.drift.monitor import MIN_ANSWERS, Distribution, DriftMonitor, Summary
 
@@ -49,7 +52,8 @@ def public_monitor(service: Service) -> DriftMonitor | None:
 
     Otherwise who asks before and after another client's request could tell what that was classified as.
     """
-    return None if service.settings.metrics_port else service.classifier.drift
+    model: ServedModel = g.model
+    return None if service.settings.metrics_port else model.drift
 
 
 def describe_drift(service: Service) -> Drift | None:
@@ -76,7 +80,7 @@ def drift_panel(service: Service) -> Panel | None:
     monitor = public_monitor(service)
     if monitor is None:
         return None
-    summary, labels = monitor.summary(), [label.name for label in service.predictor.labels]
+    summary, labels = monitor.summary(), [label.name for label in g.model.labels]
     unfamiliar = summary.unfamiliar
     return Panel(
         summary=summary,

@@ -10,6 +10,7 @@ from serving.api.openapi_responses import JSON, PNG
 from serving.api.prediction_routes import DIGITS
 from serving.api.response_schemas import Explained, ImageBox, Model, Timing
 from serving.api.responses import json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.explanation.explainer import Method
 from serving.explanation.heatmap import draw_heatmap
@@ -24,16 +25,16 @@ def routes(service: Service) -> Blueprint:
     blueprint = Blueprint("explanation", __name__)
     if not service.settings.explain:
         return blueprint
-    model = Model(**asdict(service.release.pin))
 
     @blueprint.post("/explain")
     def explain() -> Response:
-        number, method = _parse_class(service.classifier.explainer.class_numbers), _parse_method(service)
+        model: ServedModel = g.model
+        number, method = _parse_class(model.explainer.class_numbers), _parse_method(model)
         with service.read_images(request, 1) as images:
             explained = service.explain(request, images[0], number, method)
         accepted = request.accept_mimetypes
         if accepted[JSON] > accepted[PNG]:
-            return json_response(_document(service, explained, model))
+            return json_response(_document(model, explained))
         picture = draw_heatmap(explained.image.pixels, explained.explanation.values)
         return Response(picture, mimetype=PNG)
 
@@ -47,8 +48,8 @@ def _parse_class(numbers: dict[str, int]) -> int | None:
     return None if text is None else numbers[text]
 
 
-def _parse_method(service: Service) -> Method | None:
-    methods = service.classifier.explainer.methods
+def _parse_method(model: ServedModel) -> Method | None:
+    methods = model.explainer.methods
     text = request.args.get("method")
     found: Method | None = next((method for method in methods if method == text), None)
     if text is not None and found is None:
@@ -56,10 +57,10 @@ def _parse_method(service: Service) -> Method | None:
     return found
 
 
-def _document(service: Service, explained: ExplainedImage, model: Model) -> Explained:
+def _document(model: ServedModel, explained: ExplainedImage) -> Explained:
     image, explanation = explained.image, explained.explanation
-    label = service.predictor.labels[explained.number]
-    box = source_box(image.upright_size, service.predictor.preprocessing)
+    label = model.labels[explained.number]
+    box = source_box(image.upright_size, model.predictor.preprocessing)
     return Explained(
         label=label.name,
         id=label.id,
@@ -70,7 +71,7 @@ def _document(service: Service, explained: ExplainedImage, model: Model) -> Expl
         box=ImageBox(*(round(side, PIXEL_DIGITS) for side in box)),
         width=image.upright_size[0],
         height=image.upright_size[1],
-        model=model,
+        model=Model(**asdict(model.pin)),
         milliseconds=Timing(**g.context.milliseconds()),
         request_id=g.context.request_id,
     )

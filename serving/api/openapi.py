@@ -28,7 +28,6 @@ from serving.api.protocols import openapi_paths
 from serving.api.protocols.request_examples import BASE64, PHOTO, ExampleBody, array_of, object_of
 from serving.api.service import Service
 from serving.model.formats.image_file import ACCEPTED
-from serving.reliability import Reliability
 
 # The schema of an image in JSON, and an example document for a shell command.
 IMAGE = BASE64 | {"description": "Base64, or a data URL in base64."}
@@ -60,7 +59,7 @@ def openapi_document(service: Service) -> Document:
     """All routes of this server with its current settings."""
     schemas, components = msgspec.json.schema_components(SCHEMAS, ref_template="#/components/schemas/{name}")
     by_name = dict(zip((kind.__name__ for kind in SCHEMAS), schemas, strict=True))
-    pin = service.release.pin
+    pin = service.models.default.pin
     document: Document = {
         "openapi": "3.1.0",
         "info": {
@@ -127,8 +126,8 @@ def _inference(service: Service) -> Document:
 
 
 def _predict(service: Service, by_name: Document) -> Document:
-    classes = len(service.predictor.labels)
-    levels = Reliability.of_bundle(service.predictor.bundle).levels
+    model = service.models.default
+    classes, levels = len(model.labels), model.reliability.levels
     return {
         "summary": "The best classes of one or several images, with the identity of the model.",
         "description": f"Up to {service.settings.max_images} images in one form; if one is refused, all are.",
@@ -164,8 +163,8 @@ def _level_parameter(levels: tuple[float, ...]) -> Document:
 
 
 def _explain(service: Service, by_name: Document) -> Document:
-    methods = service.classifier.explainer.methods
-    labels = [label.name for label in service.predictor.labels]
+    model = service.models.default
+    methods, labels = model.explainer.methods, [label.name for label in model.labels]
     content = {PNG: {"schema": {"type": "string"}}, JSON: {"schema": by_name["Explained"]}}
     response = {"description": "A picture, or JSON if the client prefers it.", "content": content}
     return {

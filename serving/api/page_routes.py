@@ -24,7 +24,7 @@ def routes(service: Service) -> Blueprint:
     def home() -> Response:
         if not prefers_html():
             return outcome_response()
-        release = service.release
+        release = service.models.default.release
         return make_response(
             render_template(
                 "home.html",
@@ -32,7 +32,7 @@ def routes(service: Service) -> Blueprint:
                 metrics=release.metrics,
                 accepted=ACCEPTED,
                 file_types=ACCEPT,
-                classes=len(service.predictor.labels),
+                classes=len(service.models.default.labels),
                 explains=service.settings.explain,
                 requires_key=service.access.requires_key,
                 max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),

@@ -8,9 +8,9 @@ from flask import Blueprint, Response, g, request
 from serving.api.errors import ParameterInvalid
 from serving.api.response_schemas import ClassScore, Model, Predictions, Timing
 from serving.api.responses import json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.model.predictor import Prediction
-from serving.reliability import Reliability
 
 # Number of classes in a response of /inference, and the default of /predict.
 TOP = 5
@@ -22,26 +22,25 @@ DIGITS = 6
 def routes(service: Service) -> Blueprint:
     """The two routes."""
     blueprint = Blueprint("native", __name__)
-    model = Model(**asdict(service.release.pin))
-    reliability = Reliability.of_bundle(service.predictor.bundle, service.settings.abstain_below)
 
     @blueprint.post("/inference")
     def inference() -> Response:
         (prediction,) = _predict(service, 1)
-        scores = service.predictor.top(prediction.probabilities, TOP)
+        scores = g.model.predictor.top(prediction.probabilities, TOP)
         return json_response({score.label: round(score.score, DIGITS) for score in scores})
 
     @blueprint.post("/predict")
     def predict() -> Response:
-        top, level = _parse_top(len(service.predictor.labels)), _parse_level(reliability.levels)
+        model: ServedModel = g.model
+        top, level = _parse_top(len(model.labels)), _parse_level(model.reliability.levels)
         predictions = _predict(service, service.settings.max_images)
         return json_response(
             Predictions(
-                [_best_classes(service, prediction, top) for prediction in predictions],
-                model,
+                [_best_classes(model, prediction, top) for prediction in predictions],
+                Model(**asdict(model.pin)),
                 Timing(**g.context.milliseconds()),
                 g.context.request_id,
-                *reliability.judge(predictions, level),
+                *model.reliability.judge(predictions, level),
             )
         )
 
@@ -54,8 +53,8 @@ def _predict(service: Service, limit: int) -> list[Prediction]:
         return service.predict(request, images)
 
 
-def _best_classes(service: Service, prediction: Prediction, top: int) -> list[ClassScore]:
-    scores = service.predictor.top(prediction.probabilities, top)
+def _best_classes(model: ServedModel, prediction: Prediction, top: int) -> list[ClassScore]:
+    scores = model.predictor.top(prediction.probabilities, top)
     return [ClassScore(score.label, score.id, round(score.score, DIGITS)) for score in scores]
 
 

@@ -5,6 +5,7 @@ from flask import Response
 from serving.api.cors import CorsRequest
 from serving.api.request_context import RequestContext
 from serving.api.service import Service
+from serving.artifact.pin import Pin
 
 # Pages load scripts, styles and data from this server only and cannot be framed; blob: is for image previews.
 CONTENT_SECURITY_POLICY = (
@@ -23,10 +24,10 @@ HEADERS = {
 
 
 def add_response_headers(
-    response: Response, service: Service, context: RequestContext, cors_request: CorsRequest
+    response: Response, service: Service, pin: Pin, context: RequestContext, cors_request: CorsRequest
 ) -> None:
     """Adds the headers to a response. A header that the route has set already is kept."""
-    pin, headers = service.release.pin, response.headers
+    headers = response.headers
     # Collected once: each lookup in `headers` is a linear search.
     present = {name.lower() for name in headers.keys()}  # noqa: SIM118  (they are no dictionary)
     headers.extend(item for item in HEADERS.items() if item[0].lower() not in present)

@@ -18,16 +18,16 @@ from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier, ExplainedImage
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
-from serving.api.drift_gauges import drift_gauges, drift_monitor
+from serving.api.drift_gauges import drift_gauges
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import Metrics
-from serving.api.model_repository import ModelRepository
-from serving.api.request_statistics import RequestStatistics
+from serving.api.model_repository import ModelEntry, ModelRepository
+from serving.api.served_model import ServedModel
 from serving.artifact.release import Release
 from serving.config import Settings
-from serving.explanation.explainer import Explainer, Method
+from serving.explanation.explainer import Method
 from serving.model.decoder import Pixels
-from serving.model.predictor import Prediction, Predictor, Probabilities
+from serving.model.predictor import Prediction, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
@@ -38,14 +38,10 @@ RUNTIME = ("onnxruntime", "pillow", "numpy")
 
 @dataclass(frozen=True)
 class Service:
-    """`golden_difference`: largest difference between the golden predictions and the recorded ones."""
+    """What all models share, and the models."""
 
     settings: Settings
-    release: Release
-    predictor: Predictor
-    golden_difference: float
-    golden_images: int
-    tolerance: float
+    models: ModelRepository
     drain: Drain
     restarts: RestartCounter
     watchdog: Watchdog
@@ -54,7 +50,6 @@ class Service:
     body_reader: BodyReader
     metrics: Metrics
     classifier: Classifier
-    models: ModelRepository
     runtime: dict[str, str]
 
     @classmethod
@@ -67,26 +62,19 @@ class Service:
         restarts: RestartCounter | None = None,
     ) -> Self:
         """Loads the model and checks it on the golden images; raises a `ServingError` if that fails."""
-        predictor = Predictor.from_bundle(release.bundle)
-        golden = predictor.bundle.golden_images()
-        difference = predictor.check_golden()
+        model = ServedModel.load(release, settings.abstain_below)
         admission = AdmissionControl(slots, settings.queue)
         body_reader = BodyReader(settings)
-        names = tuple(label.name for label in predictor.labels)
+        names = tuple(label.name for label in model.labels)
         count_by_label = len(names) <= settings.metrics_classes
         metrics = Metrics(release.pin, names if count_by_label else ())
         restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
-        drift = drift_monitor(release)
-        if drift:
-            metrics.observe_gauges(partial(drift_gauges, drift))
+        if model.drift:
+            metrics.observe_gauges(partial(drift_gauges, model.drift))
         service = cls(
             settings=settings,
-            release=release,
-            predictor=predictor,
-            golden_difference=difference,
-            golden_images=len(golden),
-            tolerance=min(entry.tolerance for entry in golden),
+            models=ModelRepository([model]),
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline),
@@ -94,18 +82,7 @@ class Service:
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,
-            classifier=Classifier(
-                predictor=predictor,
-                explainer=Explainer(predictor),
-                admission=admission,
-                metrics=metrics,
-                deadline=settings.deadline,
-                image_statistics=RequestStatistics(),
-                tensor_statistics=RequestStatistics(),
-                retry_lock=Lock(),
-                drift=drift,
-            ),
-            models=ModelRepository(release.pin, predictor.preprocessing.shape, predictor.labels),
+            classifier=Classifier(admission, metrics, settings.deadline, Lock()),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
         metrics.observe_gauges(service.health_gauges)
@@ -115,8 +92,9 @@ class Service:
         """Name without prefix, text and value of each gauge."""
         yield "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None)
         text = "Largest difference of a golden image's probability from the recorded one, at the start."
-        yield "golden_difference", text, self.golden_difference
-        yield "golden_tolerance", "Largest accepted difference.", self.tolerance
+        golden = self.models.default.golden
+        yield "golden_difference", text, golden.difference
+        yield "golden_tolerance", "Largest accepted difference.", golden.tolerance
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:
@@ -164,11 +142,18 @@ class Service:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:
             raise ImagesTooMany(len(images), self.settings.max_images)
-        return self.classifier.classify(images, g.context, partial(client_disconnected, request.environ))
+        disconnected = partial(client_disconnected, request.environ)
+        return self.classifier.classify(g.model, images, g.context, disconnected)
 
     def explain(
         self, request: Request, image: bytes, number: int | None, method: Method | None
     ) -> ExplainedImage:
         """Why an encoded image is of the class with this number; None: of the most probable class."""
         disconnected = partial(client_disconnected, request.environ)
-        return self.classifier.explain(image, number, method, g.context, disconnected)
+        return self.classifier.explain(g.model, image, number, method, g.context, disconnected)
+
+    def find_model(self, name: str, version: str | None = None, label: str | None = None) -> ModelEntry:
+        """The entry that a request addresses, whose model answers it; raises `ModelUnknown`."""
+        entry = self.models.find(name, version, label)
+        g.model = entry.model
+        return entry

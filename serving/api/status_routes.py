@@ -9,6 +9,7 @@ from serving.api.metrics import CONTENT_TYPE
 from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
 from serving.api.response_schemas import Alive, ModelCard, Outcome, PreprocessingCard, Ready, Version
 from serving.api.responses import json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.model.preprocessing import Preprocessing
 
@@ -16,7 +17,6 @@ from serving.model.preprocessing import Preprocessing
 def routes(service: Service) -> Blueprint:
     """The routes, none of which needs a slot."""
     blueprint = Blueprint("operations", __name__)
-    pin = service.release.pin
 
     @blueprint.get("/livez")
     def livez() -> Response:
@@ -25,9 +25,8 @@ def routes(service: Service) -> Blueprint:
     @blueprint.get("/readyz")
     def readyz() -> Response:
         service.check_ready()
-        return json_response(
-            Ready("ready", service.golden_images, service.tolerance, service.golden_difference)
-        )
+        golden = service.models.default.golden
+        return json_response(Ready("ready", golden.images, golden.tolerance, golden.difference))
 
     @blueprint.get("/version")
     def version() -> Response:
@@ -36,9 +35,9 @@ def routes(service: Service) -> Blueprint:
             return Response(MLFLOW_VERSION, mimetype="text/plain")
         return json_response(
             Version(
-                **asdict(pin),
-                precision=service.predictor.bundle.manifest.precision,
-                pin_commit=service.release.pin_commit,
+                **asdict(g.model.pin),
+                precision=g.model.predictor.bundle.manifest.precision,
+                pin_commit=g.model.release.pin_commit,
                 runtime=service.runtime,
             )
         )
@@ -71,18 +70,18 @@ def outcome_response() -> Response:
 
 
 def _model_card(service: Service) -> ModelCard:
-    manifest = service.predictor.bundle.manifest
-    preprocessing = service.predictor.preprocessing
+    model: ServedModel = g.model
+    manifest, preprocessing = model.predictor.bundle.manifest, model.predictor.preprocessing
     return ModelCard(
-        **asdict(service.release.pin),
+        **asdict(model.pin),
         precision=manifest.precision,
-        pin_commit=service.release.pin_commit,
+        pin_commit=model.release.pin_commit,
         runtime=service.runtime,
         input=_describe_input(preprocessing),
         preprocessing=PreprocessingCard(**preprocessing.to_json()),
-        classes=len(service.predictor.labels),
-        labels=[label.name for label in service.predictor.labels],
-        metrics=service.release.metrics,
+        classes=len(model.labels),
+        labels=[label.name for label in model.labels],
+        metrics=model.release.metrics,
         drift=describe_drift(service),
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from msgspec import Meta, Struct
 
 from serving.api.json_images import looks_like_json
@@ -46,7 +46,7 @@ def routes(service: Service) -> Blueprint:
         with service.read_body(request) as body:
             image, top = _parse_request(body.take())
             (probabilities,) = service.classify(request, [image])
-        scores = service.predictor.top(probabilities, top)
+        scores = g.model.predictor.top(probabilities, top)
         return json_response([FoundClass(score.label, score.score) for score in scores])
 
     return blueprint

@@ -7,7 +7,7 @@ protocol that depends on the Content-Type, because its specification does.
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.http import parse_options_header
 
@@ -17,6 +17,7 @@ from serving.api.protocols.error_formats import DEADLINE_STATUSES
 from serving.api.protocols.json_documents import check_document, one_large_body_at_a_time, parse
 from serving.api.response_schemas import ClassScore
 from serving.api.responses import Problem, json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.model.predictor import Probabilities
 
@@ -98,14 +99,14 @@ def routes(service: Service) -> Blueprint:
             else:
                 images, top = _parse_request(body.take(), service.settings.max_images)
             predictions = service.classify(request, images)
-        return json_response(ScoredImages([class_scores(service, each, top) for each in predictions]))
+        return json_response(ScoredImages([class_scores(g.model, each, top) for each in predictions]))
 
     return blueprint
 
 
-def class_scores(service: Service, probabilities: Probabilities, top: int = TOP) -> list[ClassScore]:
+def class_scores(model: ServedModel, probabilities: Probabilities, top: int = TOP) -> list[ClassScore]:
     """The best classes of an image. Scores are not rounded."""
-    scores = service.predictor.top(probabilities, top)
+    scores = model.predictor.top(probabilities, top)
     return [ClassScore(score.label, score.id, score.score) for score in scores]
 
 

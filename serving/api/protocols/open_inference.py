@@ -42,7 +42,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v2/models/<segment:name>/infer")
     @blueprint.post("/v2/models/<segment:name>/versions/<segment:version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
-        entry = service.models.find(name, version)
+        entry = service.find_model(name, version)
         with service.read_body(request) as body:
             header = request.headers.get(binary_tensors.LENGTH_HEADER)
             images, options = open_inference_request.parse_request(body.take(), header, entry, limit)
@@ -58,14 +58,14 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v2/repository/models/<segment:name>/load")
     @blueprint.post("/v2/repository/models/<segment:name>/unload")
     def load(name: str) -> Response:
-        service.models.find(name)
+        service.find_model(name)
         raise LoadingRefused
 
     return blueprint
 
 
 def _add_model_routes(blueprint: Blueprint, service: Service) -> None:
-    find, entries = service.models.find, service.models.entries
+    find, entries = service.find_model, service.models.entries
 
     @blueprint.get("/v2/models")
     def models() -> Response:
@@ -90,17 +90,16 @@ def _add_model_routes(blueprint: Blueprint, service: Service) -> None:
 
     @blueprint.get("/v2/models/stats")
     def all_statistics() -> Response:
-        by_model = [_statistics(service, entry) for entry in entries]
+        by_model = [_statistics(entry) for entry in entries]
         return json_response(open_inference_metadata.Statistics(by_model))
 
     @blueprint.get("/v2/models/<segment:name>/stats")
     @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>/stats")
     def statistics(name: str, version: str | None = None) -> Response:
         entry = find(name, version)
-        return json_response(open_inference_metadata.Statistics([_statistics(service, entry)]))
+        return json_response(open_inference_metadata.Statistics([_statistics(entry)]))
 
 
-def _statistics(service: Service, entry: ModelEntry) -> open_inference_metadata.ModelStatistics:
-    classifier = service.classifier
-    statistics = classifier.tensor_statistics if entry.pixels else classifier.image_statistics
+def _statistics(entry: ModelEntry) -> open_inference_metadata.ModelStatistics:
+    statistics = entry.model.tensor_statistics if entry.pixels else entry.model.image_statistics
     return open_inference_metadata.statistics(entry, statistics.read())

@@ -189,7 +189,7 @@ def _describe(operation: Operation, path: str, service: Service, schemas: Docume
 
 
 def _example_path(path: str, service: Service) -> str:
-    entry = service.models.images
+    entry = service.models.entries[0]
     return path.replace("{name}", entry.name).replace("{version}", entry.version).replace("{label}", ALIAS)
 
 
@@ -210,12 +210,11 @@ def _success(operation: Operation, schemas: Document) -> Document | None:
 
 def _parameters(path: str, service: Service, has_body: bool) -> list[Document]:
     """The parameters in the path with all their possible values."""
-    models = service.models
     # The example bodies hold images, which the model for tensors does not accept.
-    entries = (models.images,) if has_body else models.entries
+    entries = [entry for entry in service.models.entries if not (has_body and entry.pixels)]
     parameters = {
         "name": ("The model.", [entry.name for entry in entries]),
-        "version": ("Its version in the registry.", [models.images.version]),
+        "version": ("Its version in the registry.", sorted({entry.version for entry in entries})),
         "label": ("The alias of the version in the registry.", [ALIAS]),
     }
     return [

@@ -37,7 +37,7 @@ class Classes(Struct):
 def routes(service: Service) -> Blueprint:
     """Status, metadata and predictions; the path names the model and perhaps its version or label."""
     blueprint = Blueprint("tensorflow_serving", __name__)
-    find = service.models.find
+    find = service.find_model
 
     @blueprint.get("/v1/models")
     def models() -> Response:
@@ -62,7 +62,7 @@ def routes(service: Service) -> Blueprint:
 
 
 def _add_prediction_routes(blueprint: Blueprint, service: Service) -> None:
-    find = service.models.find
+    find = service.find_model
 
     @blueprint.post("/v1/models/<segment:name>:predict")
     @blueprint.post("/v1/models/<segment:name>/versions/<segment:version>:predict")
@@ -78,13 +78,13 @@ def _add_prediction_routes(blueprint: Blueprint, service: Service) -> None:
     @blueprint.post("/v1/models/<segment:name>/versions/<segment:version>:classify")
     @blueprint.post("/v1/models/<segment:name>/labels/<segment:label>:classify")
     def classify(name: str, version: str | None = None, label: str | None = None) -> Response:
-        if find(name, version, label).pixels:
+        entry = find(name, version, label)
+        if entry.pixels:
             raise SignatureWrong("This model takes tensors, and classify takes examples")
         with service.read_body(request) as body:
             images = parse_classify(body.take(), service.settings.max_images)
             predictions = service.classify(request, images)
-        classes = len(service.predictor.labels)
-        by_image = [service.predictor.top(each, classes) for each in predictions]
+        by_image = [entry.model.predictor.top(each, len(entry.labels)) for each in predictions]
         return json_response(Classes([[[score.label, score.score] for score in s] for s in by_image]))
 
     @blueprint.post("/v1/models/<segment:name>:regress")

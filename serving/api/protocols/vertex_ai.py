@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
 from msgspec import Meta, Struct
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
@@ -58,7 +58,7 @@ def routes(service: Service, existing: Map) -> Blueprint:
             with service.read_body(request) as body:
                 images, top = _parse_request(body.take(), service.settings.max_images)
                 predictions = service.classify(request, images)
-            return json_response(ScoredImages([class_scores(service, each, top) for each in predictions]))
+            return json_response(ScoredImages([class_scores(g.model, each, top) for each in predictions]))
 
     return blueprint
 

@@ -1,0 +1,67 @@
+"""A loaded version of a model: all that a response of it comes from, in one object that never changes."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from serving.api.drift_gauges import drift_monitor
+from serving.api.request_statistics import RequestStatistics
+from serving.artifact.bundle import Label
+from serving.artifact.pin import Pin
+from serving.artifact.release import Release
+from serving.drift.monitor import DriftMonitor
+from serving.explanation.explainer import Explainer
+from serving.model.predictor import Predictor
+from serving.reliability import Reliability
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """How many golden images were classified when the model was loaded, and how far they were off.
+
+    `difference` is the largest one from a recorded probability, `tolerance` the largest accepted one.
+    """
+
+    images: int
+    tolerance: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """`drift` is None if the bundle has nothing to compare answers with."""
+
+    release: Release
+    predictor: Predictor
+    golden: GoldenCheck
+    explainer: Explainer
+    reliability: Reliability
+    drift: DriftMonitor | None
+    image_statistics: RequestStatistics
+    tensor_statistics: RequestStatistics
+
+    @classmethod
+    def load(cls, release: Release, abstain_below: float = 0.0) -> Self:
+        """Opens a release and checks it on its golden images; raises a `ServingError` if that fails."""
+        predictor = Predictor.from_bundle(release.bundle)
+        golden = release.bundle.golden_images()
+        difference = predictor.check_golden()
+        return cls(
+            release=release,
+            predictor=predictor,
+            golden=GoldenCheck(len(golden), min(entry.tolerance for entry in golden), difference),
+            explainer=Explainer(predictor),
+            reliability=Reliability.of_bundle(release.bundle, abstain_below),
+            drift=drift_monitor(release),
+            image_statistics=RequestStatistics(),
+            tensor_statistics=RequestStatistics(),
+        )
+
+    @property
+    def pin(self) -> Pin:
+        """Name, version and digest."""
+        return self.release.pin
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes in the order of the outputs."""
+        return self.predictor.labels
