@@ -167,8 +167,8 @@ class Service:
         return self.classifier.classify(images, g.context, partial(client_disconnected, request.environ))
 
     def explain(
-        self, request: Request, image: bytes, number: int | None, method: Method | None
+        self, request: Request, image: bytes, number: int | None, method: Method | None, as_picture: bool
     ) -> ExplainedImage:
         """Why an encoded image is of the class with this number; None: of the most probable class."""
         disconnected = partial(client_disconnected, request.environ)
-        return self.classifier.explain(image, number, method, g.context, disconnected)
+        return self.classifier.explain(image, number, method, as_picture, g.context, disconnected)
