@@ -18,6 +18,8 @@ from serving.artifact.confidence import LEVELS, LabelSet
 # Quantiles are rounded up, which makes sets larger and never breaks the guarantee: the last digits of
 # probabilities depend on the CPU, and the quantile is part of the digest.
 DIGITS = 4
+# Smallest probability that is told from 0; smaller ones come from rounding.
+LEAST = 1e-12
 
 
 def fit_label_sets(probabilities: Floats, actual: ClassNumbers) -> tuple[LabelSet, ...]:
@@ -45,6 +47,8 @@ def _quantile(scores: Floats, level: float) -> float | None:
     rank = _rank(level, len(scores))
     if rank > len(scores):
         return None
+    score = float(scores[rank - 1])
+    # Of a small probability of the right class three digits are kept: with 0 all classes would be in the set.
+    digits = max(DIGITS, 2 - math.floor(math.log10(max(1 - score, LEAST))))
     # `round` first: a score of 0.18 may be 0.18 + 1e-17.
-    steps = math.ceil(round(float(scores[rank - 1]) * 10**DIGITS, 6))
-    return min(1.0, float(steps / 10**DIGITS))
+    return float(min(1.0, math.ceil(round(score * 10**digits, 3)) / 10**digits))

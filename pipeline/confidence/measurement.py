@@ -15,7 +15,7 @@ from pipeline.confidence.label_sets import fit_label_sets
 from pipeline.confidence.reference import measure_reference
 from pipeline.confidence.temperature import fit_temperature
 from pipeline.evaluation.metrics import ClassNumbers, Floats
-from pipeline.onnx.calibrated_graph import calibrate, has_softmax, measured_outputs, with_logits
+from pipeline.onnx.calibrated_graph import calibrate, has_energy, measured_outputs, with_logits
 from pipeline.onnx.probability_check import check_probabilities
 from serving.artifact.bundle import Label
 from serving.artifact.confidence import Confidence
@@ -90,7 +90,7 @@ def measure_confidence(graph: bytes, images: ValidationImages) -> MeasuredGraph 
     clip = fit_clip(features[0]) if features else None
     served = calibrate(graph, scale, clip)
     energies = None
-    if has_softmax(graph):
+    if has_energy(served):
         energy = _predictor(served, [ENERGY])
         energies = np.concatenate([values for (values,) in images.map(energy)])
     calibrated = softmax(logits / scale, axis=1)

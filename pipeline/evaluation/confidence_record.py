@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.confidence.label_sets import conforming_images
 from pipeline.evaluation import metrics
 from pipeline.evaluation.abstention import abstention_rows
-from pipeline.evaluation.familiarity import ForeignEnergies, familiar_metrics
+from pipeline.evaluation.foreign_energies import ForeignEnergies, familiar_metrics
 from serving.artifact.confidence import Confidence, LabelSet
 from serving.model.predictor import Probabilities
 from serving.reliability import members

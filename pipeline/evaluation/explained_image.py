@@ -16,7 +16,7 @@ MEANINGS: dict[Method, str] = {
 }
 
 
-class ExplainedImage(NamedTuple):
+class DrawnExplanation(NamedTuple):
     """A class with its probability, the values of its map [h,w] and what they mean, and the map as a PNG."""
 
     label: str
@@ -26,7 +26,7 @@ class ExplainedImage(NamedTuple):
     picture: bytes
 
 
-def explain_image(bundle: Path, image: Path, label: str | None, method: Method | None) -> ExplainedImage:
+def explain_image(bundle: Path, image: Path, label: str | None, method: Method | None) -> DrawnExplanation:
     """Explains why an image file is of a class, by its label or id; by default of the most probable one.
 
     Raises `ClassUnknown` or `MethodUnavailable`, a `BundleError`, or an `ImageError`.
@@ -40,10 +40,11 @@ def explain_image(bundle: Path, image: Path, label: str | None, method: Method |
     pixels = decode(image.read_bytes(), predictor.preprocessing)
     probabilities = predictor.predict_one(pixels).probabilities
     number = int(probabilities.argmax()) if label is None else explainer.class_numbers[label]
-    explanation = explainer.explain(pixels, number, method)
-    return ExplainedImage(
+    score = float(probabilities[number])
+    explanation = explainer.explain(pixels, number, score, method)
+    return DrawnExplanation(
         predictor.labels[number].name,
-        float(probabilities[number]),
+        score,
         explanation.values,
         MEANINGS[explanation.method].format(bias=explanation.bias),
         draw_heatmap(pixels, explanation.values),

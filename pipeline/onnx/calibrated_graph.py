@@ -33,7 +33,8 @@ def with_logits(graph: bytes) -> bytes:
     if layer is not None:
         sources.append((layer.source, HEAD_FEATURES, len(layer.kernel)))
     for source, name, columns in sources:
-        model.graph.node.append(helper.make_node("Identity", [source], [name]))
+        # They may have another type, as in a network of mixed precision.
+        model.graph.node.append(helper.make_node("Cast", [source], [name], to=TensorProto.FLOAT))
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", columns]))
     return _to_bytes(model)
 
@@ -63,9 +64,9 @@ def calibrate(graph: bytes, temperature: float, clip: float | None = None) -> by
     return _to_bytes(model)
 
 
-def has_softmax(graph: bytes) -> bool:
-    """Whether the graph ends in a softmax, so that it has logits and their energy."""
-    return GraphTail(onnx.load_from_string(graph).graph).softmax is not None
+def has_energy(graph: bytes) -> bool:
+    """Whether a calibrated graph has the output `energy`: one that did not end in a softmax has none."""
+    return any(output.name == ENERGY for output in onnx.load_from_string(graph).graph.output)
 
 
 def _log_probabilities(name: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
@@ -116,7 +117,10 @@ def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature:
     """Puts a division in front of the softmax; without one, logarithm, division and softmax at the end."""
     if softmax is not None:
         place = list(graph.node).index(softmax)
-        double = any(node.op_type == "Cast" and node.output[0] == softmax.input[0] for node in graph.node)
+        double = any(
+            node.op_type == "Cast" and node.output[0] == softmax.input[0] and _casts_to_double(node)
+            for node in graph.node
+        )
         division = helper.make_node("Div", [softmax.input[0], TEMPERATURE], ["calibrated_logits"])
         softmax.input[0] = "calibrated_logits"
         graph.node.insert(place, division)
@@ -132,6 +136,10 @@ def _divide(graph: onnx.GraphProto, softmax: onnx.NodeProto | None, temperature:
         _extend(graph, nodes, constants)
     value = np.array(temperature, np.float64 if double else np.float32)
     graph.initializer.append(numpy_helper.from_array(value, TEMPERATURE))
+
+
+def _casts_to_double(cast: onnx.NodeProto) -> bool:
+    return any(attribute.name == "to" and attribute.i == TensorProto.DOUBLE for attribute in cast.attribute)
 
 
 def _extend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> None:

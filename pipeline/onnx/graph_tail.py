@@ -117,15 +117,19 @@ class GraphTail:
         kernel = self._constant(node.input[1]) if node.op_type == "MatMul" else None
         return None if kernel is None or kernel.ndim != 2 else self._layer(node, last, kernel, bias)
 
-    def _layer(self, first: onnx.NodeProto, last: onnx.NodeProto, kernel: Array, bias: Array) -> DenseLayer:
+    def _layer(
+        self, first: onnx.NodeProto, last: onnx.NodeProto, kernel: Array, bias: Array
+    ) -> DenseLayer | None:
         """The layer of these nodes. In an 8-bit graph it begins with the quantisation of its input."""
         node = self.producers.get(first.input[0])
         if node is not None and node.op_type == "DequantizeLinear":
             quantise = self.producers.get(node.input[0])
             first = quantise if quantise is not None and quantise.op_type == "QuantizeLinear" else first
-        kernel = np.asarray(kernel, np.float32)
-        bias = np.broadcast_to(bias, kernel.shape[1]).astype(np.float32)
-        return DenseLayer(str(first.input[0]), kernel, bias, first, last)
+        kernel, bias = np.asarray(kernel, np.float32), np.ravel(bias)
+        if bias.size not in (1, kernel.shape[1]):
+            return None
+        full = np.broadcast_to(bias, kernel.shape[1]).astype(np.float32)
+        return DenseLayer(str(first.input[0]), kernel, full, first, last)
 
     def _constant(self, name: str) -> Array | None:
         """The values of a constant; of 8-bit weights the numbers that they stand for."""

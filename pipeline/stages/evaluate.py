@@ -19,7 +19,7 @@ from pipeline.errors import InputMissing
 from pipeline.evaluation import example_grid, gate, gate_refusals, model_card, report_tables
 from pipeline.evaluation.batch_prediction import Predictions, measure_latency, predict_folder
 from pipeline.evaluation.example_selection import load_examples, load_unlabelled_examples
-from pipeline.evaluation.familiarity import ForeignEnergies, predict_foreign
+from pipeline.evaluation.foreign_energies import ForeignEnergies, predict_foreign
 from pipeline.evaluation.foreign_images import find_foreign_images
 from pipeline.evaluation.keras_agreement import measure_agreement
 from pipeline.evaluation.metrics_summary import DIGITS, summarise, terminal_lines, top_k_accuracy

@@ -18,7 +18,7 @@ from pipeline.files import read_json, replace_folder, sha256_of, write
 from pipeline.layout import Layout
 from pipeline.network.backend import keras
 from pipeline.onnx import keras_to_onnx
-from pipeline.onnx.calibrated_graph import calibrate, has_softmax
+from pipeline.onnx.calibrated_graph import calibrate, has_energy
 from pipeline.onnx.calibration_images import load_calibration_images
 from pipeline.onnx.class_activation import ClassActivation, check_maps, find_class_activation
 from pipeline.onnx.probability_check import check_probabilities
@@ -42,6 +42,7 @@ from serving.artifact.manifest import (
     Manifest,
     ManifestFile,
 )
+from serving.explanation.explainer import Explainer
 from serving.model.decoder import Preprocessing, decode
 from serving.model.formats import detection
 from serving.model.predictor import Predictor, Probabilities
@@ -83,6 +84,7 @@ def main(model: str) -> None:
         write_manifest(bundle, model)
         write_golden(bundle, golden_images(layout), settings.golden)
         write_manifest(bundle, model)
+        check_explanation(Predictor.open(bundle))
     opened = Bundle.open(layout.bundle)
     total = sum(file.size for file in opened.manifest.files.values())
     served = opened.manifest.files[GRAPH].size
@@ -155,6 +157,13 @@ def write_explanation(bundle: Path, found: ClassActivation | None, images: list[
     return "class activation maps"
 
 
+def check_explanation(predictor: Predictor) -> None:
+    """Explains a golden image as a server does, so that a bundle whose explanation fails is never written."""
+    (golden, *_) = predictor.bundle.golden_images()
+    pixels = decode(golden.data, predictor.preprocessing)
+    Explainer(predictor).explain(pixels, 0, float(golden.probabilities[0]))
+
+
 def describe_confidence(confidence: Confidence | None) -> str:
     """One line on the temperature and the label sets."""
     if confidence is None or confidence.reference is None:
@@ -188,7 +197,7 @@ def write_manifest(bundle: Path, name: str) -> None:
         if name != MANIFEST
     }
     shape, classes = read_preprocessing(bundle).shape, len(read_labels(bundle))
-    energy = CONFIDENCE in files and has_softmax((bundle / GRAPH).read_bytes())
+    energy = has_energy((bundle / GRAPH).read_bytes())
     write(bundle / MANIFEST, Manifest(name, files, shape, classes, energy=energy).to_bytes())
 
 

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.api.admission_control import AdmissionControl
-from serving.api.errors import ClientGone, DeadlineExceeded, ImageUrlRefused
+from serving.api.errors import ClientGone, DeadlineExceeded, ExplanationTooSlow, ImageUrlRefused
 from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
 from serving.api.served_model import ServedModel
 from serving.drift.brightness import brightness
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
-from serving.explanation.explainer import Explanation, Method
+from serving.explanation.explainer import PREDICTIONS, Explanation, Method
+from serving.explanation.heatmap import draw_heatmap
 from serving.model.decoder import DecodedImage, Pixels, Preprocessing, decode_image
 from serving.model.predictor import Prediction
 
@@ -35,12 +36,34 @@ class ImageRefused(Exception):
 
 
 class ExplainedImage(NamedTuple):
-    """An image, the class with this number and probability, and why it is of that class."""
+    """An image, the class with this number and probability, and why it is of that class.
+
+    `picture` is a PNG; None if it was not asked for.
+    """
 
     image: DecodedImage
     number: int
     score: float
     explanation: Explanation
+    picture: bytes | None
+
+
+class Deadline(NamedTuple):
+    """When a request began (monotonic), and the seconds that it may take."""
+
+    began: float
+    seconds: float
+    admission: AdmissionControl
+
+    @property
+    def left(self) -> float:
+        """Seconds left; negative after the deadline."""
+        return self.began + self.seconds - time.monotonic()
+
+    def check(self) -> None:
+        """Raises `DeadlineExceeded` after the deadline."""
+        if self.left < 0:
+            raise DeadlineExceeded(self.seconds, self.admission.retry_after())
 
 
 class Classifier(NamedTuple):
@@ -66,10 +89,10 @@ class Classifier(NamedTuple):
         """
         is_tensor = isinstance(images, np.ndarray)
         statistics = model.tensor_statistics if is_tensor else model.image_statistics
-        with statistics.request(context), self._slot(context, client_disconnected) as check_deadline:
+        with statistics.request(context), self._slot(context, client_disconnected) as deadline:
             predictions = []
             for index, image in enumerate(images):
-                check_deadline()
+                deadline.check()
                 try:
                     predictions.append(self._predict(model, image, context))
                 except ImageError as error:
@@ -82,47 +105,50 @@ class Classifier(NamedTuple):
         image: bytes,
         number: int | None,
         method: Method | None,
+        as_picture: bool,
         context: RequestContext,
         client_disconnected: Callable[[], bool] = lambda: False,
     ) -> ExplainedImage:
         """Explains why an image is of the class with this number; None: of the most probable class.
 
-        All predictions of an explanation are made within one slot and one deadline. Raises as `classify`.
+        All predictions of an explanation, and the picture, are made within one slot and one deadline. Raises
+        as `classify`, and `ExplanationTooSlow`.
         """
-        with (
-            model.image_statistics.request(context),
-            self._slot(context, client_disconnected) as check_deadline,
-        ):
-            check_deadline()
+        with self._slot(context, client_disconnected) as deadline:
+
+            def check() -> None:
+                deadline.check()
+                if client_disconnected():
+                    raise ClientGone
+
+            check()
             try:
                 decoded = self._decode(model, image, context)
             except ImageError as error:
                 raise _refusal(image, None, error) from None
             began = time.perf_counter()
-            prediction = model.predictor.predict_one(decoded.pixels)
-            number = int(prediction.probabilities.argmax()) if number is None else number
-            explanation = model.explainer.explain(decoded.pixels, number, method, check_deadline)
+            probabilities = model.predictor.predict_one(decoded.pixels).probabilities
+            number = int(probabilities.argmax()) if number is None else number
+            score, method = float(probabilities[number]), method or model.explainer.methods[0]
+            needed = PREDICTIONS * (time.perf_counter() - began)
+            if method == "occlusion" and needed > deadline.left:
+                raise ExplanationTooSlow(needed, self.deadline)
+            explanation = model.explainer.explain(decoded.pixels, number, score, method, check)
+            picture = draw_heatmap(decoded.pixels, explanation.values) if as_picture else None
             context.inference += time.perf_counter() - began
-            return ExplainedImage(decoded, number, float(prediction.probabilities[number]), explanation)
+            return ExplainedImage(decoded, number, score, explanation, picture)
 
     @contextmanager
-    def _slot(
-        self, context: RequestContext, client_disconnected: Callable[[], bool]
-    ) -> Iterator[Callable[[], None]]:
-        """Holds a slot; gives a function that raises `DeadlineExceeded` after the request's deadline."""
+    def _slot(self, context: RequestContext, client_disconnected: Callable[[], bool]) -> Iterator[Deadline]:
+        """Holds a slot, and gives the request's deadline."""
         # The wait for a thread counts as queueing; receiving the body does not.
-        began = time.monotonic() - context.timing.waited
-
-        def check_deadline() -> None:
-            if time.monotonic() - began > self.deadline:
-                raise DeadlineExceeded(self.deadline, self.admission.retry_after())
-
-        with self.admission.slot(began + self.deadline, self.deadline):
-            context.queue = time.monotonic() - began
+        deadline = Deadline(time.monotonic() - context.timing.waited, self.deadline, self.admission)
+        with self.admission.slot(deadline.began + self.deadline, self.deadline):
+            context.queue = time.monotonic() - deadline.began
             self.metrics.queue.observe(context.queue)
             if context.queue > DISCONNECT_CHECK_AFTER and client_disconnected():
                 raise ClientGone
-            yield check_deadline
+            yield deadline
 
     def _predict(self, model: ServedModel, image: bytes | Pixels, context: RequestContext) -> Prediction:
         if isinstance(image, bytes):

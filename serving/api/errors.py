@@ -11,6 +11,7 @@
     ├── ExpectationUnknown  417  expectation_unknown
     ├── CodingUnknown       501  coding_unknown
     ├── RangeInvalid        416  range_invalid
+    ├── ExplanationTooSlow  501  explanation_too_slow
     ├── ParameterInvalid    400  parameter_invalid
     ├── BodyTooLarge        413  body_too_large
     ├── BodyIncomplete      400  body_incomplete
@@ -155,6 +156,18 @@ class RangeInvalid(RequestError):
         super().__init__(
             f"The requested range is outside the file, which has {size} bytes.",
             {"Content-Range": f"bytes */{size}"},
+        )
+
+
+class ExplanationTooSlow(RequestError):
+    """The model is too slow to explain a prediction by occlusion within the deadline of a request."""
+
+    code, status = "explanation_too_slow", 501
+
+    def __init__(self, needed: float, allowed: float) -> None:
+        super().__init__(
+            f"An explanation by occlusion takes about {needed:.1f} s here, and a request may take "
+            f"{allowed:g} s. Ask the operator for a longer GOLDFISH_DEADLINE."
         )
 
 

@@ -13,7 +13,6 @@ from serving.api.responses import json_response
 from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.explanation.explainer import Method
-from serving.explanation.heatmap import draw_heatmap
 from serving.model.resizing import source_box
 
 # Decimal places of the values of a map, and of the pixels of a box.
@@ -30,13 +29,13 @@ def routes(service: Service) -> Blueprint:
     def explain() -> Response:
         model: ServedModel = g.model
         number, method = _parse_class(model.explainer.class_numbers), _parse_method(model)
-        with service.read_images(request, 1) as images:
-            explained = service.explain(request, images[0], number, method)
         accepted = request.accept_mimetypes
-        if accepted[JSON] > accepted[PNG]:
-            return json_response(_document(model, explained))
-        picture = draw_heatmap(explained.image.pixels, explained.explanation.values)
-        return Response(picture, mimetype=PNG)
+        as_picture = accepted[JSON] <= accepted[PNG]
+        with service.read_images(request, 1) as images:
+            explained = service.explain(request, images[0], number, method, as_picture)
+        if explained.picture is not None:
+            return Response(explained.picture, mimetype=PNG)
+        return json_response(_document(model, explained))
 
     return blueprint
 

@@ -188,7 +188,9 @@ def _explain(service: Service, by_name: Document) -> Document:
             },
         ],
         "requestBody": _image_body(1),
-        "responses": operation_responses(response, (*upload_errors(service), errors.ParameterInvalid)),
+        "responses": operation_responses(
+            response, (*upload_errors(service), errors.ParameterInvalid, errors.ExplanationTooSlow)
+        ),
         "x-curl": f"curl {curl_key_option(service)}-F image=@photo.jpg -o heatmap.png {{url}}/explain",
         "x-curl-json": _json_curl(service, "/explain", "-H 'Accept: application/json' "),
         **security_requirement(service),

@@ -146,11 +146,11 @@ class Service:
         return self.classifier.classify(g.model, images, g.context, disconnected)
 
     def explain(
-        self, request: Request, image: bytes, number: int | None, method: Method | None
+        self, request: Request, image: bytes, number: int | None, method: Method | None, as_picture: bool
     ) -> ExplainedImage:
         """Why an encoded image is of the class with this number; None: of the most probable class."""
         disconnected = partial(client_disconnected, request.environ)
-        return self.classifier.explain(g.model, image, number, method, g.context, disconnected)
+        return self.classifier.explain(g.model, image, number, method, as_picture, g.context, disconnected)
 
     def find_model(self, name: str, version: str | None = None, label: str | None = None) -> ModelEntry:
         """The entry that a request addresses, whose model answers it; raises `ModelUnknown`."""

@@ -43,6 +43,9 @@ from serving.model.preprocessing import Preprocessing
 # larger one, another model would pass the check.
 MAX_TOLERANCE = 0.05
 
+# What is added to the graph for explanations: two or three nodes, which take less than 200 bytes.
+MAX_EXPLANATION_BYTES = 2**16
+
 # MLflow adds this file when it downloads a model; it is not part of the bundle.
 MLFLOW_EXTRA_FILES = frozenset({"registered_model_meta"})
 
@@ -167,6 +170,8 @@ class Bundle:
         with self._reporting_file(EXPLANATION):
             if not self._has(HEAD):
                 raise ValueError(f"it needs {HEAD}, which is missing")
+            if (size := self.manifest.files[EXPLANATION].size) > MAX_EXPLANATION_BYTES:
+                raise ValueError(f"it has {size:,} bytes, and {MAX_EXPLANATION_BYTES:,} are allowed")
             return self.read(EXPLANATION)
 
     def head(self, features: int) -> Head:

@@ -16,7 +16,7 @@ from serving.artifact.manifest import EXPLANATION, FEATURES, GRAPH
 from serving.errors import ContractBroken
 from serving.model.cpu_features import int8_may_saturate
 from serving.model.decoder import Pixels
-from serving.model.predictor import Session, create_session, raise_memory_error
+from serving.model.predictor import Session, create_session, raise_memory_error, run
 
 Map = npt.NDArray[np.float32]
 
@@ -29,18 +29,15 @@ class ClassActivationMap:
     head: Head
 
     @classmethod
-    def open(cls, bundle: Bundle) -> Self | None:
-        """A second session for the served graph; `None` if the bundle has no explanation.
+    def open(cls, bundle: Bundle) -> Self:
+        """A second session for the served graph of a bundle that has an explanation.
 
         ONNX Runtime computes all outputs of a graph, whichever are asked for. A graph of its own keeps the
         cost of the features away from plain predictions. Raises `ContractBroken`.
         """
-        addition = bundle.explanation()
-        if addition is None:
-            return None
-        path = bundle.path / EXPLANATION
+        graph, path = bundle.read(GRAPH) + bundle.read(EXPLANATION), bundle.path / EXPLANATION
         try:
-            session = create_session(bundle.read(GRAPH) + addition, 1, int8_may_saturate())
+            session = create_session(graph, 1, int8_may_saturate())
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's errors share no other base class)
@@ -56,7 +53,7 @@ class ClassActivationMap:
 
     def explain(self, pixels: Pixels, number: int) -> Map:
         """The share of each place in a class's logit, float32 [h,w], for an image uint8 [H,W,C]."""
-        (features,) = self.session.run([FEATURES], {"image": pixels[np.newaxis]})
+        (features,) = run(self.session, [FEATURES], pixels[np.newaxis])
         return np.asarray(features[0] @ self.head.kernel[:, number], np.float32)
 
     def bias(self, number: int) -> float:

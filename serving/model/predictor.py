@@ -91,12 +91,8 @@ class Predictor:
         if images.ndim != 4 or images.shape[1:] != shape or images.dtype != np.uint8:
             expected = ",".join(map(str, shape))
             raise ValueError(f"predict expects uint8 [N,{expected}], not {images.dtype} {images.shape}")
-        try:
-            names = [PROBABILITIES, *([ENERGY] if self.bundle.manifest.energy else [])]
-            probabilities, *energies = self.session.run(names, {"image": images})
-        except RuntimeException as error:
-            raise_memory_error(error)
-            raise
+        names = [PROBABILITIES, *([ENERGY] if self.bundle.manifest.energy else [])]
+        probabilities, *energies = run(self.session, names, images)
         return Outputs(
             np.asarray(probabilities, dtype=np.float32),
             np.asarray(energies[0], dtype=np.float32) if energies else None,
@@ -146,6 +142,16 @@ class Predictor:
         expected_outputs = [(name, "tensor(float)", [*shape]) for name, shape in shapes.items()]
         if outputs != expected_outputs:
             raise ContractBroken(graph, f"its output is {outputs}, not {expected_outputs}")
+
+
+def run(session: Session, outputs: list[str], images: Pixels) -> list[npt.NDArray[np.float32]]:
+    """Outputs of a graph for images, uint8 [N,H,W,C]. Raises `MemoryError`."""
+    try:
+        found: list[npt.NDArray[np.float32]] = session.run(outputs, {"image": images})
+    except RuntimeException as error:
+        raise_memory_error(error)
+        raise
+    return found
 
 
 def raise_memory_error(error: Exception) -> None:

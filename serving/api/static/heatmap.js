@@ -18,23 +18,42 @@ const OPACITY = 0.7;
 const ROWS = ["top", "", "bottom"];
 const COLUMNS = ["left", "", "right"];
 
-export const shown = () => byId("heat").hidden === false;
+// The answer of /explain for the current image, once it has been asked for.
+let current = null;
+let visible = false;
 
 export function working() {
-  byId("explanation").textContent = "Looking for what the answer rests on …";
-  byId("explain").disabled = true;
+  byId("explanation").textContent = "Computing the heatmap …";
+  // Not `disabled`, which would take the keyboard focus away.
+  byId("explain").setAttribute("aria-disabled", "true");
 }
 
-/** Removes the heatmap, if there is one, and offers it again. */
+/** Forgets the heatmap of the previous image. */
 export function clear() {
   if (!byId("explain")) return;
+  current = null;
+  hide();
+}
+
+/** Hides the heatmap or shows it again; false if there is none for this image yet. */
+export function toggle() {
+  if (byId("explain").getAttribute("aria-disabled") === "true") return true;
+  if (current === null) return false;
+  if (visible) hide();
+  else show(current);
+  return true;
+}
+
+function hide() {
   byId("heat").hidden = true;
   byId("explanation").textContent = "";
   label(false);
 }
 
 /** Shows the answer of /explain over the preview, or only in words if the browser cannot show the image. */
-export function show({ label: name, values, box, width, height }) {
+export function show(answer) {
+  current = answer;
+  const { label: name, values, box, width, height } = answer;
   const strengths = normalise(values);
   const strongest = Math.max(...values.flat());
   byId("explanation").textContent =
@@ -43,7 +62,7 @@ export function show({ label: name, values, box, width, height }) {
       : `Nothing in the picture speaks for ${name} in particular.`;
   draw(byId("heat"), values, strengths, box, width, height);
   byId("heat").setAttribute("aria-label", `Heatmap. ${byId("explanation").textContent}`);
-  byId("heat").hidden = false;
+  byId("heat").hidden = byId("preview").hidden;
   label(true);
 }
 
@@ -53,9 +72,9 @@ export function refused(refusal) {
 }
 
 function label(isShown) {
-  byId("explain").disabled = false;
-  byId("explain").textContent = isShown ? "Hide the heatmap" : "Show what it rests on";
-  byId("explain").setAttribute("aria-pressed", String(isShown));
+  visible = isShown;
+  byId("explain").removeAttribute("aria-disabled");
+  byId("explain").textContent = isShown ? "Hide heatmap" : "Show heatmap";
 }
 
 /** "top left", "top", "centre", ... of the place with the most evidence. */

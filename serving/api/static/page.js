@@ -115,7 +115,7 @@ byId("key")?.addEventListener("submit", (event) => {
   ask(currentFile);
 });
 
-byId("explain")?.addEventListener("click", () => (heatmap.shown() ? heatmap.clear() : explain()));
+byId("explain")?.addEventListener("click", () => heatmap.toggle() || explain());
 
 byId("copy").addEventListener("click", async () => {
   const { digest } = document.querySelector("main").dataset;

@@ -64,7 +64,7 @@ export function answer({ predictions: [scores], model, milliseconds, ...judgemen
 /** Says how far the answer can be relied on; lists are absent if the model does not have them. */
 function judge({ set, level, familiar, abstained }) {
   byId("warning").textContent = [
-    familiar?.[0] === false && "This does not look like what I have learned, so the answer may mean nothing.",
+    familiar?.[0] === false && "This does not look like what I have learned: the answer may mean nothing.",
     abstained?.[0] && "This is less sure than the operator of this server asks for: do not rely on it.",
   ].filter(Boolean).join(" ");
   byId("set").textContent = set ? setInWords(set[0], level) : "";

@@ -54,6 +54,16 @@ def test_a_quantile_is_rounded_up() -> None:
     assert entry.quantile == 0.1235
 
 
+def test_a_small_threshold_is_not_rounded_to_nothing() -> None:
+    probabilities = np.tile([5.12345e-5, 1 - 5.12345e-5], (30, 1))
+    (entry, _) = fit_label_sets(probabilities, np.zeros(30, dtype=np.int64))
+    assert entry.quantile is not None
+    assert 1 - entry.quantile == pytest.approx(5.12e-5, rel=1e-6)
+    assert members(np.array([[5.2e-5, 0.99, 5.0e-5]]), entry).tolist() == [[True, True, False]]
+    (none, _) = fit_label_sets(np.tile([0.0, 1.0], (30, 1)), np.zeros(30, dtype=np.int64))
+    assert none.quantile == 1.0
+
+
 def test_the_best_class_is_always_a_member() -> None:
     probabilities = np.array([[0.4, 0.35, 0.25], [0.98, 0.01, 0.01]])
     assert members(probabilities, LabelSet(0.9, 0.05, 50)).tolist() == [[True, False, False]] * 2

@@ -11,11 +11,12 @@ from pipeline.onnx.calibrated_graph import (
     HEAD_FEATURES,
     LOGITS,
     calibrate,
-    has_softmax,
+    has_energy,
     measured_outputs,
     with_logits,
 )
 from pipeline.onnx.double_precision import with_double_softmax
+from pipeline.onnx.graph_tail import GraphTail
 from serving.model.predictor import create_session
 from tests.serving.bundles import head_kernel, onnx_graph
 
@@ -41,6 +42,16 @@ def of_old_operators(opset: int = 13) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def imported() -> bytes:
+    """With a cast to float32 in front of the softmax, as every imported graph that gives logits."""
+    model = onnx.load_from_string(onnx_graph())
+    softmax = model.graph.node[-1]
+    cast = helper.make_node("Cast", [softmax.input[0]], ["cast_logits"], to=TensorProto.FLOAT)
+    model.graph.node.insert(len(model.graph.node) - 1, cast)
+    softmax.input[0] = "cast_logits"
+    return bytes(model.SerializeToString())
+
+
 def without_softmax() -> bytes:
     """Another layer follows, as of a network with two columns made of one."""
     model = onnx.load_from_string(onnx_graph())
@@ -51,8 +62,8 @@ def without_softmax() -> bytes:
 
 GRAPHS = pytest.mark.parametrize(
     "graph",
-    [plain(), in_double(), of_old_operators(), of_old_operators(17), without_softmax()],
-    ids=["plain", "double", "opset 13", "opset 17", "none"],
+    [plain(), in_double(), imported(), of_old_operators(), of_old_operators(17), without_softmax()],
+    ids=["plain", "double", "imported", "opset 13", "opset 17", "none"],
 )
 
 
@@ -71,14 +82,17 @@ def test_probabilities_and_energy(graph: bytes, temperature: float) -> None:
     np.testing.assert_allclose(softmax(logits, axis=1), probabilities, atol=1e-6)
     calibrated, *energy = run(calibrate(graph, temperature))
     np.testing.assert_allclose(calibrated, softmax(logits / temperature, axis=1), atol=1e-6)
-    assert bool(energy) == has_softmax(graph)
+    ends_in_softmax = GraphTail(onnx.load_from_string(graph).graph).softmax is not None
+    assert bool(energy) == has_energy(calibrate(graph, temperature)) == ends_in_softmax
     if energy:
         # Of the logits as they are: a temperature would only change its scale.
         np.testing.assert_allclose(energy[0], logsumexp(logits, axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "graph", [plain(), in_double(), of_old_operators()], ids=["plain", "double", "opset 13"]
+    "graph",
+    [plain(), in_double(), imported(), of_old_operators()],
+    ids=["plain", "double", "imported", "opset 13"],
 )
 @pytest.mark.parametrize("clip", [20.0, 100.0, 1e6])
 def test_the_energy_is_of_clipped_features(graph: bytes, clip: float) -> None:

@@ -82,13 +82,13 @@ def test_eight_bits_within_the_rounding_of_the_averages(graph: bytes) -> None:
     assert_exact(calibrate(quantise(graph, IMAGES), 1.5), tolerance=0.02)
 
 
-def exported_by_pytorch(transposed: bool) -> bytes:
+def exported_by_pytorch(transposed: bool, bias: tuple[int, ...] = (CLASSES,)) -> bytes:
     """Channels first, GlobalAveragePool, Flatten and Gemm, as PyTorch's exporter writes them."""
     random = np.random.default_rng(1)
     kernel = random.normal(size=(CLASSES, 3)).astype(np.float32)
     constants = {
         "kernel": kernel if transposed else kernel.T.copy(),
-        "bias": random.normal(size=CLASSES).astype(np.float32),
+        "bias": random.normal(size=bias).astype(np.float32),
     }
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -112,8 +112,9 @@ def exported_by_pytorch(transposed: bool) -> bytes:
 
 
 @pytest.mark.parametrize("transposed", [True, False])
-def test_a_graph_of_pytorch(transposed: bool) -> None:
-    graph = exported_by_pytorch(transposed)
+@pytest.mark.parametrize("shape", [(CLASSES,), (1, CLASSES)])
+def test_a_graph_of_pytorch(transposed: bool, shape: tuple[int, ...]) -> None:
+    graph = exported_by_pytorch(transposed, shape)
     found = find_class_activation(graph)
     assert found is not None
     assert check_maps(graph, found, IMAGES).difference <= 1e-5
@@ -146,6 +147,13 @@ def test_a_wrong_layer_is_noticed(graph: bytes) -> None:
     assert found is not None
     wrong = found._replace(head=type(found.head)(found.head.kernel[::-1].copy(), found.head.bias))
     assert check_maps(graph, wrong, IMAGES).difference > 0.05
+
+
+def test_maps_that_are_not_finite_are_noticed(graph: bytes) -> None:
+    found = find_class_activation(graph)
+    assert found is not None
+    odd = found._replace(head=type(found.head)(found.head.kernel * np.float32("nan"), found.head.bias))
+    assert not check_maps(graph, odd, IMAGES).difference <= 1
 
 
 def test_the_addition_is_small_and_valid(graph: bytes) -> None:

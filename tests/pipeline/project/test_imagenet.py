@@ -209,7 +209,7 @@ def test_maps_add_up_to_the_logits_and_follow_the_goldfish(
     temperature = bundle.confidence().temperature.value  # type: ignore[union-attr]
     for golden in bundle.golden_images():
         pixels = decode(golden.data, predictor.preprocessing)
-        found = [explainer.explain(pixels, number) for number in range(1000)]
+        found = [explainer.explain(pixels, number, 0.5) for number in range(1000)]
         assert found[0].values.shape == (7, 7)
         logits = np.array([each.values.mean(dtype=np.float64) + (each.bias or 0) for each in found])
         probabilities, energy = predictor.predict_one(pixels)
@@ -221,7 +221,7 @@ def test_maps_add_up_to_the_logits_and_follow_the_goldfish(
     for left, top in ((0, 0), (112, 0), (0, 112), (112, 112)):
         canvas = Image.new("RGB", (224, 224), (90, 110, 100))
         canvas.paste(fish, (left, top))
-        values = explainer.explain(np.asarray(canvas), number).values
+        values = explainer.explain(np.asarray(canvas), number, 0.5).values
         row, column = np.unravel_index(values.argmax(), values.shape)
         # Of seven places, the fourth lies in both halves.
         assert int(row) in (range(3, 7) if top else range(4))

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from pipeline.environment import Environment
+from pipeline.layout import Layout
 from pipeline.registry.mlflow_registry import Registry
+from pipeline.stages import register
 from serving.artifact.bundle import Bundle
 from tests.pipeline.projects import Project
 from tests.pipeline.sample_images import draw_image
@@ -140,7 +142,23 @@ def test_the_champion_loads_from_another_directory(built: Project, tmp_path: Pat
     assert "answers" in printed
 
 
+def test_the_stage_registers_nothing_inside_an_experiment(
+    inside_built: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = Layout("tiny").registration_record
+    before = record.read_bytes()
+    monkeypatch.setenv("DVC_EXP_NAME", "trial")
+    monkeypatch.setenv("DVC_ROOT", str(inside_built.root))
+    # A registry that it would fail to reach.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    register.main("tiny")
+    assert "skipped inside `dvc exp run`" in capsys.readouterr().out
+    assert record.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_an_experiment_registers_nothing(built: Project) -> None:
+    """Runs three stages by DVC in a copy, half a minute; the test above is of the stage alone."""
     printed = built.succeed(
         "dvc", "exp", "run", "--temp", "-n", "trial", "-S", "tiny.export.precision=float32"
     )

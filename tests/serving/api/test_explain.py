@@ -1,6 +1,7 @@
 """`POST /explain`: picture or JSON, class and method, the part of the image, and the limits of a request."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.api.app import create_app
 from serving.api.errors import DeadlineExceeded
+from serving.api.service import Service
+from serving.artifact.bundle import Bundle
+from serving.artifact.pin import Pin
+from serving.artifact.release import Release
+from serving.config import Settings
 from serving.explanation.explainer import GRID
+from serving.server.drain import Drain
 from tests.serving.api.blocking import occupied
-from tests.serving.bundles import COLOURS, one_colour_png
+from tests.serving.bundles import COLOURS, one_colour_png, write_bundle
 from tests.serving.images import halves
 from tests.serving.servers import Server, publish, running
 
@@ -108,6 +116,31 @@ def test_explanations_are_under_the_same_admission_control(tmp_path: Path) -> No
     ):
         response = server.post("/explain", files={"image": RED})
         assert (response.status_code, response.json()["code"]) == (503, "server_busy")
+
+
+def test_occlusion_that_would_take_too_long_is_refused_at_once(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_bundle(tmp_path / "bundle"))
+    release = Release(bundle, Pin("colours", 3, bundle.digest), None, None)
+    service = Service.start(Settings(deadline=1.0), release, 1, Drain())
+    client = create_app(service).test_client()
+    predictor = service.models.default.predictor
+    session = predictor.session
+
+    class Slow:
+        """A session that takes a tenth of a second."""
+
+        def run(self, *arguments: Any) -> Any:  # noqa: ANN401  (ONNX Runtime's)
+            time.sleep(0.1)
+            return session.run(*arguments)
+
+    object.__setattr__(predictor, "session", Slow())
+    began = time.monotonic()
+    response = client.post("/explain?method=occlusion", data=RED)
+    assert time.monotonic() - began < 1
+    assert (response.status_code, response.get_json()["code"]) == (501, "explanation_too_slow")
+    assert "Retry-After" not in response.headers
+    # The map takes two predictions.
+    assert client.post("/explain?method=cam", data=RED).status_code == 200
 
 
 def test_a_deadline_ends_it(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ SAMPLES: list[tuple[RequestError, str, dict[str, str]]] = [
     (errors.ExpectationUnknown(), "100-continue", {}),
     (errors.CodingUnknown(), "chunked", {}),
     (errors.RangeInvalid(7), "7 bytes", {"Content-Range": "bytes */7"}),
+    (errors.ExplanationTooSlow(12.34, 10.0), "takes about 12.3 s here, and a request may take 10 s", {}),
     (errors.ParameterInvalid("top", "a whole number"), "The parameter top must be a whole number", {}),
     (errors.BodyTooLarge(25_165_824), "25,165,824 bytes", {}),
     (errors.BodyIncomplete(1234), "1,234 bytes", {}),

@@ -178,7 +178,7 @@ def test_heatmap_is_drawn_over_the_preview(page: Page, tmp_path: Path) -> None:
     assert text.startswith(f"Most of what speaks for {page.text('#best')} is at the ")
     assert side in text
     assert (heat.get_attribute("role"), heat.get_attribute("aria-label")) == ("img", f"Heatmap. {text}")
-    assert (button.text, button.get_attribute("aria-pressed")) == ("Hide the heatmap", "true")
+    assert button.text == "Hide heatmap"
     # The central square of 60 x 20 pixels begins at one third.
     left, right = page.run(OPACITIES, [0.4, 0.6])
     assert (left > 100 > right) == (side == "left")
@@ -189,6 +189,11 @@ def test_heatmap_is_drawn_over_the_preview(page: Page, tmp_path: Path) -> None:
     button.send_keys(Keys.SPACE)
     assert not page.shows("#heat")
     assert page.text("#explanation") == ""
+    # It is shown again without another request.
+    asked = [address for address in page.loaded() if address.endswith("/explain")]
+    button.send_keys(Keys.SPACE)
+    assert page.text("#explanation") == text
+    assert [address for address in page.loaded() if address.endswith("/explain")] == asked
 
 
 def test_another_image_removes_the_heatmap(page: Page, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import EXPLANATION
 from serving.errors import ContractBroken
-from serving.explanation.explainer import GRID, Explainer, Method
+from serving.explanation.class_activation_map import ClassActivationMap
+from serving.explanation.explainer import GRID, Explainer, Explanation, Method
 from serving.explanation.heatmap import draw_heatmap, normalise
 from serving.model.decoder import Pixels
 from serving.model.predictor import Predictor
@@ -29,11 +30,16 @@ def planted(row: int, column: int, colour: str = "red", side: int = 2) -> Pixels
     return pixels
 
 
+def explain(predictor: Predictor, pixels: Pixels, number: int, method: Method | None = None) -> Explanation:
+    """The explanation of a predictor that was just opened."""
+    probability = float(predictor.predict_one(pixels).probabilities[number])
+    return Explainer(predictor).explain(pixels, number, probability, method)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_mean_of_the_map_and_bias_are_the_logit(predictor: Predictor, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    explainer = Explainer(predictor)
-    found = [explainer.explain(pixels, number) for number in range(len(COLOURS))]
+    found = [explain(predictor, pixels, number) for number in range(len(COLOURS))]
     assert all(each.method == "cam" and each.bias is not None for each in found)
     logits = np.array([each.values.mean(dtype=np.float64) + (each.bias or 0) for each in found])
     probabilities, energy = predictor.predict_one(pixels)
@@ -46,16 +52,16 @@ def test_mean_of_the_map_and_bias_are_the_logit(predictor: Predictor, seed: int)
 def test_a_planted_object_moves_the_maximum(
     predictor: Predictor, method: Method, row: int, column: int
 ) -> None:
-    values = Explainer(predictor).explain(planted(row, column), NUMBERS["red"], method).values
+    values = explain(predictor, planted(row, column), NUMBERS["red"], method).values
     found = np.array(np.unravel_index(values.argmax(), values.shape)) / values.shape * SIZE
     assert np.abs(found - [row, column]).max() <= 2
-    blue = Explainer(predictor).explain(planted(row, column), NUMBERS["blue"], method).values
+    blue = explain(predictor, planted(row, column), NUMBERS["blue"], method).values
     assert blue.min() == pytest.approx(blue[tuple(np.unravel_index(values.argmax(), values.shape))], abs=1e-6)
 
 
 def test_occlusion_is_what_the_probability_loses(predictor: Predictor) -> None:
     pixels = planted(0, 0, side=3)
-    explanation = Explainer(predictor).explain(pixels, NUMBERS["red"], "occlusion")
+    explanation = explain(predictor, pixels, NUMBERS["red"], "occlusion")
     assert (explanation.method, explanation.bias, explanation.values.shape) == (
         "occlusion",
         None,
@@ -70,9 +76,9 @@ def test_occlusion_is_what_the_probability_loses(predictor: Predictor) -> None:
 
 
 def test_a_bundle_without_a_map_is_explained_by_occlusion(tmp_path: Path) -> None:
-    explainer = Explainer(Predictor.open(write_bundle(tmp_path / "plain", trusted=False)))
-    assert explainer.methods == ("occlusion",)
-    values = explainer.explain(planted(6, 6), NUMBERS["red"]).values
+    predictor = Predictor.open(write_bundle(tmp_path / "plain", trusted=False))
+    assert Explainer(predictor).methods == ("occlusion",)
+    values = explain(predictor, planted(6, 6), NUMBERS["red"]).values
     assert np.unravel_index(values.argmax(), values.shape)[0] >= GRID - 2
 
 
@@ -85,7 +91,7 @@ def test_before_each_prediction_it_may_be_stopped(predictor: Predictor) -> None:
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        Explainer(predictor).explain(planted(0, 0), 0, "occlusion", count)
+        Explainer(predictor).explain(planted(0, 0), 0, 0.5, "occlusion", count)
     assert len(calls) == 6
 
 
@@ -94,7 +100,7 @@ def test_predictions_are_the_same_bits_with_and_without_explanations(
 ) -> None:
     images = np.random.default_rng(1).integers(0, 256, (20, SIZE, SIZE, 3), dtype=np.uint8)
     plain = Predictor.open(write_bundle(tmp_path / "plain", trusted=False))
-    Explainer(predictor).explain(images[0], 0)
+    explain(predictor, images[0], 0)
     assert np.array_equal(predictor.predict(images), plain.predict(images))
 
 
@@ -116,12 +122,51 @@ def test_an_addition_that_gives_no_features_is_refused(bundle: Path, addition: b
     write_files(bundle, {EXPLANATION: addition})
     opened = Bundle.open(write_manifest(bundle))
     with pytest.raises(ContractBroken, match=r"explanation\.onnx"):
-        Explainer(Predictor.from_bundle(opened)).explain(planted(0, 0), 0)
+        explain(Predictor.from_bundle(opened), planted(0, 0), 0)
+
+
+def test_what_failed_to_open_is_not_tried_again(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(bundle, {EXPLANATION: added("logits2")})
+    explainer = Explainer(Predictor.open(write_manifest(bundle)))
+    messages = []
+    for _ in range(2):
+        with pytest.raises(ContractBroken) as error:
+            explainer.explain(planted(0, 0), 0, 0.5)
+        messages.append(str(error.value))
+        monkeypatch.setattr(ClassActivationMap, "open", None)
+    assert messages[0] == messages[1]
+    # The other method works.
+    assert explainer.explain(planted(0, 0), 0, 0.5, "occlusion").values.shape == (GRID, GRID)
+
+
+def test_an_addition_of_many_bytes_is_refused(bundle: Path) -> None:
+    write_files(bundle, {EXPLANATION: b"x" * 70_000})
+    with pytest.raises(ContractBroken, match="70,000 bytes"):
+        Explainer(Predictor.open(write_manifest(bundle)))
+
+
+def test_who_waits_for_the_graph_looks_at_the_deadline(predictor: Predictor) -> None:
+    explainer = Explainer(predictor)
+
+    def stop() -> None:
+        raise TimeoutError
+
+    # As if another thread were opening it.
+    with explainer._lock, pytest.raises(TimeoutError):
+        explainer.explain(planted(0, 0), 0, 0.5, "cam", stop)
+
+
+def test_features_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    addition = onnx.load_from_string(added())
+    addition.graph.node[0].CopyFrom(helper.make_node("Div", ["pixels", "pixels"], ["features"]))
+    bundle = write_bundle(tmp_path / "bundle", extra={EXPLANATION: addition.SerializeToString()})
+    with pytest.raises(ContractBroken, match="not finite"):
+        explain(Predictor.open(bundle), np.zeros((SIZE, SIZE, 3), np.uint8), 0)
 
 
 def test_heatmap_is_the_image_and_the_places(predictor: Predictor) -> None:
     pixels = planted(0, 6)
-    values = Explainer(predictor).explain(pixels, NUMBERS["red"]).values
+    values = explain(predictor, pixels, NUMBERS["red"]).values
     picture = Image.open(io.BytesIO(draw_heatmap(pixels, values)))
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (448, 448))
     drawn = np.asarray(picture).astype(int)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.familiarity import ForeignEnergies, familiar_metrics, predict_foreign
+from pipeline.evaluation.foreign_energies import ForeignEnergies, familiar_metrics, predict_foreign
 from pipeline.evaluation.foreign_images import ForeignImage, ForeignImages
 from pipeline.layout import Layout
 from pipeline.stages.evaluate import measure_foreign
