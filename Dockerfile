@@ -50,7 +50,7 @@ ARG DIGEST
 COPY pins model[s] report[s] /context/
 
 # Settings of the module that runs next.
-ENV PYTHONPATH=/opt/goldfish:/opt/packages GOLDFISH_PINS=/context GOLDFISH_MODELS=/context GOLDFISH_REPORTS=/context
+ENV PYTHONPATH=/opt/goldfish:/opt/packages GOLDFISH_PINS=/context GOLDFISH_MODELS_FOLDER=/context GOLDFISH_REPORTS=/context
 
 # Secrets are not stored in layers or the build cache. The build fails unless it gets a bundle with the pinned digest.
 RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
@@ -63,7 +63,7 @@ RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
     GOLDFISH_MODEL="${MODEL}" python3 -m serving.artifact.container_contents /baked "${MODEL} ${VERSION} ${DIGEST}"
 
 
-# The server without a model: it downloads the pinned one at start, into GOLDFISH_MODELS, which must be writable.
+# The server without a model: it downloads the pinned one at start, into GOLDFISH_MODELS_FOLDER, which must be writable.
 FROM ${BASE} AS unbaked
 
 # Ordered by how seldom they change, for the layer cache: packages, code, model.
@@ -78,7 +78,7 @@ ENV PYTHONPATH=/opt/goldfish:/opt/packages \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GOLDFISH_HOST=0.0.0.0 \
-    GOLDFISH_MODELS=/tmp/models \
+    GOLDFISH_MODELS_FOLDER=/tmp/models \
     PORT=5000
 
 # The name of the pinned model, and the pin's commit, which /version shows.
@@ -111,7 +111,7 @@ FROM unbaked AS server
 
 # Only the files that serving needs. Their digests were verified when they were copied and are verified again at start.
 COPY --from=model /baked /srv
-ENV GOLDFISH_MODELS=/srv/models
+ENV GOLDFISH_MODELS_FOLDER=/srv/models
 
 # The model, as compared with the pin by the stage `model`, and the commit of the code.
 ARG MODEL=digits

@@ -1,9 +1,9 @@
-"""`python -m serving`: serves the pinned model. Settings come from the environment (serving/config.py)."""
+"""`python -m serving`: serves the pinned models. Settings come from the environment (serving/config.py)."""
 
 import socket
 import sys
 
-from serving.artifact.release import find_release
+from serving.artifact.release import find_releases
 from serving.config import Settings, variable
 from serving.cpu_count import available_cores
 from serving.errors import ServingError
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = Settings.read()
-        release = find_release(settings)
+        releases = find_releases(settings)
         for port in settings.ports:
             _check_address(settings, port)
     except ServingError as error:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         return 1
     slots = settings.slots or max(1, round(available_cores()))
     freeze_objects()
-    GunicornApp(settings, release, slots).run()
+    GunicornApp(settings, releases, slots).run()
     return 0
 
 

@@ -32,12 +32,14 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Fields with several values, separated by commas.
-LIST_FIELDS = {"api_keys", "cors_origins"}
+LIST_FIELDS = {"api_keys", "cors_origins", "models"}
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
 KUBERNETES_VARIABLE = re.compile(
     r"GOLDFISH_(.+_)?(SERVICE_(HOST|PORT)(_.+)?=.*|PORT(_\d+_(TCP|UDP)(_.+)?=.*|=\w+://.*))"
 )
 
+# The name of a model, which is a folder's name and a part of a path.
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 # The path of a URL, without the characters of a Flask URL pattern.
 Route = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~:/-]{0,255})?\Z")]
@@ -61,12 +63,14 @@ class SettingsInvalid(ServingError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, with their defaults and the reasons for them."""
 
-    # What is served. `bundle` names a folder to serve; it must have the pinned digest. By default the bundle
-    # comes from the workspace (`models`) or from the registry.
-    model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}\Z")] = "digits"
+    # What is served: one model, or several, of which the first answers requests that name none. `bundle`
+    # names a folder to serve; it must have the pinned digest. By default the bundles come from the workspace
+    # (`models_folder`) or from the registry.
+    model: Name = "digits"
+    models: tuple[Name, ...] = ()
     bundle: Path | None = None
     pins: Path = Path("pins")
-    models: Path = Path("models")
+    models_folder: Path = Path("models")
     reports: Path = Path("reports")
     pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
 
@@ -162,11 +166,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             reasons += errors
         if port := values.get("aip_http_port"):
             values["port"] = port
+        reasons += _check_models(values)
         if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
             reasons.append(f"{variable('metrics_port')} is the port of all other routes")
         if reasons:
             raise SettingsInvalid(reasons)
         return cls(**values)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The served models; the first one is the default."""
+        return self.models or (self.model,)
 
     @property
     def address(self) -> str:
@@ -231,6 +241,16 @@ def _split_value(field: str, text: str) -> str | list[str] | None:
     if field == "cors_origins":
         _check_origins(parts)
     return parts if field in LIST_FIELDS else text if text.strip() else None
+
+
+def _check_models(values: Mapping[str, Any]) -> list[str]:
+    """Errors in the choice of models."""
+    models = values.get("models", ())
+    if len(set(models)) < len(models):
+        return [f"{variable('models')} names a model twice"]
+    if len(models) > 1 and values.get("bundle"):
+        return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
+    return []
 
 
 def _check_origins(origins: list[str]) -> None:

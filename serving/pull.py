@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.read()
         options = _parser(settings).parse_args(arguments)
         pin = Pin.read(options.pins / f"{options.model}.json")
-        to = options.to or default_destination(settings.models, pin)
+        to = options.to or default_destination(settings.models_folder, pin)
         print(pull_bundle(pin, options.registry, to, options.whole, settings.credentials, sys.stderr))
     except (ServingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

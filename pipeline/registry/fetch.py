@@ -7,8 +7,6 @@ with another digest is not accepted: another version of the code, or a CPU witho
 import subprocess
 import sys
 
-import msgspec
-
 from pipeline.errors import CommandFailed, PinnedUnavailable
 from pipeline.files import write
 from pipeline.layout import Layout
@@ -53,7 +51,7 @@ def find_pinned(layout: Layout) -> Bundle:
 
     Raises a `ServingError` if neither has it.
     """
-    return find_release(msgspec.structs.replace(Settings.read(), model=layout.model)).bundle
+    return find_release(Settings.read(), layout.model).bundle
 
 
 def _find_or_download(layout: Layout, _: Pin) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -102,18 +102,19 @@ class Application:
 
 
 def load_application(
-    settings: Settings, release: Release, slots: int, drain: Drain, restarts: RestartCounter
+    settings: Settings, releases: Sequence[Release], slots: int, drain: Drain, restarts: RestartCounter
 ) -> Application:
-    """Loads the model, checks it on the golden images and creates the application.
+    """Loads the models, checks them on their golden images and creates the application.
 
     Raises a `ServingError`.
     """
     began = time.perf_counter()
-    app = Application(Service.start(settings, release, slots, drain, restarts))
-    pin = release.pin
-    fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, "slots": slots}
-    fields |= {"url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
-    LOG.info("ready", extra={"fields": fields})
+    app = Application(Service.start(settings, releases, slots, drain, restarts))
+    shared = {"slots": slots, "url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
+    for release in releases:
+        pin = release.pin
+        fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, **shared}
+        LOG.info("ready", extra={"fields": fields})
     return app
 
 
@@ -162,8 +163,10 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
     def begin_request() -> None:
         request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
         g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
-        # One model answers the whole request; a route replaces it if its path names another one.
+        # One model answers the whole request: the default one, that of the query, or that of the path.
         g.model = service.models.default
+        if request.query_string and (name := request.args.get("model")):
+            service.find_model(name)
         if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 
@@ -206,6 +209,7 @@ def _log_and_count(
         "code": context.code,
         "ms": {"total": round(1000 * context.seconds, 3), **context.milliseconds()},
         "images": [vars(facts) for facts in context.images],
+        "model": pin.name,
         "digest": pin.digest,
     }
     if context.trace_id:

@@ -162,10 +162,9 @@ class Classifier(NamedTuple):
         context.inference += seconds
         if not isinstance(image, bytes):
             context.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
-        self.metrics.inference.observe(seconds)
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
-        self.metrics.count_prediction(model.labels[best].name, score)
+        self.metrics.count_prediction(model.pin.name, model.labels[best].name, score, seconds)
         if model.drift:
             model.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
         return prediction

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -39,21 +40,35 @@ class CallbackCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, self._read())
 
 
-class CallbackGauges(Collector):
-    """Gauges whose names, texts and values are read from a function; those that it leaves out are absent."""
+class ModelGauge(NamedTuple):
+    """A gauge of a model, or of the server if `model` is empty; `name` is without the prefix."""
 
-    def __init__(self, read: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+    model: str
+    name: str
+    text: str
+    value: float
+
+
+class CallbackGauges(Collector):
+    """Gauges that are read from a function when the metrics are rendered; what it leaves out is absent."""
+
+    def __init__(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        for name, text, value in self._read():
-            yield GaugeMetricFamily(f"goldfish_{name}", text, value)
+        families: dict[str, GaugeMetricFamily] = {}
+        for gauge in self._read():
+            labels = ["model"] if gauge.model else []
+            if gauge.name not in families:
+                families[gauge.name] = GaugeMetricFamily(f"goldfish_{gauge.name}", gauge.text, labels=labels)
+            families[gauge.name].add_metric([gauge.model] if gauge.model else [], gauge.value)
+        yield from families.values()
 
 
 class Metrics:
-    """The metrics of one server. Predictions are counted by label for the given `labels`."""
+    """The metrics of one server, whose models are added with `add_model`."""
 
-    def __init__(self, pin: Pin, labels: tuple[str, ...]) -> None:
+    def __init__(self) -> None:
         # Not the library's global registry: a process may hold several servers, as in tests.
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -79,23 +94,39 @@ class Metrics:
         self._keys: set[str] = set()
         self.queue = self._histogram("queue", "Time that a request waited for a thread or a slot.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
-        self.inference = self._histogram("inference", "From pixels to probabilities, one image.")
+        self._inference = Histogram(
+            "goldfish_inference_seconds",
+            "From pixels to probabilities, one image.",
+            ["model"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self._confidence = Histogram(
             "goldfish_confidence",
             "Probability of the best class.",
+            ["model"],
             buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
         self._predictions = Counter(
-            "goldfish_predictions", "Images by best class.", ["label"], registry=registry
+            "goldfish_predictions", "Images by best class.", ["model", "label"], registry=registry
         )
-        self._labels = frozenset(labels)
+        self._labels: dict[str, frozenset[str]] = {}
+        self._model_info = Gauge(
+            "goldfish_model_info",
+            "Identity of a served model.",
+            ["name", "version", "digest"],
+            registry=registry,
+        )
+
+    def add_model(self, pin: Pin, labels: Sequence[str]) -> None:
+        """Adds a model, whose predictions are counted by label for the given labels."""
+        self._labels[pin.name] = frozenset(labels)
+        self._inference.labels(pin.name)
+        self._confidence.labels(pin.name)
         for label in labels:
-            self._predictions.labels(label)
-        identity = {"name": pin.name, "version": str(pin.version), "digest": pin.digest}
-        Gauge("goldfish_model_info", "Identity of the served model.", [*identity], registry=registry).labels(
-            **identity
-        ).set(1)
+            self._predictions.labels(pin.name, label)
+        self._model_info.labels(pin.name, str(pin.version), pin.digest).set(1)
 
     def observe_server(
         self, admission: AdmissionControl, body_reader: BodyReader, restarts: RestartCounter
@@ -115,8 +146,8 @@ class Metrics:
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
 
-    def observe_gauges(self, read: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
-        """Adds gauges that may be absent: name, text and value of each that `read` returns."""
+    def observe_gauges(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
+        """Adds gauges that may be absent: those that `read` returns."""
         self._registry.register(CallbackGauges(read))
 
     def count_request(self, route: str, status: int, seconds: float, code: str | None) -> None:
@@ -132,11 +163,12 @@ class Metrics:
             self._keys.add(name)
         self._key_requests.labels(name if name in self._keys else OTHER_KEYS, str(status)).inc()
 
-    def count_prediction(self, label: str, score: float) -> None:
-        """Counts a classified image by its best class."""
-        self._confidence.observe(score)
-        if label in self._labels:
-            self._predictions.labels(label).inc()
+    def count_prediction(self, model: str, label: str, score: float, seconds: float) -> None:
+        """Counts an image by the model that has classified it and its best class."""
+        self._inference.labels(model).observe(seconds)
+        self._confidence.labels(model).observe(score)
+        if label in self._labels[model]:
+            self._predictions.labels(model, label).inc()
 
     def render(self, requested_at: float) -> bytes:
         """All metrics in Prometheus' text format, rendered at `requested_at` (monotonic) or later.

@@ -45,6 +45,8 @@ SCHEMAS = (
     *openapi_paths.SCHEMAS,
 )
 
+# Paths of this server's own whose answer is that of one model.
+MODEL_PATHS = {"/inference", "/predict", "/explain", "/version", "/model"}
 # Labels that are listed as the values of a parameter.
 MAX_LABELS = 50
 
@@ -102,6 +104,10 @@ def _paths(service: Service, by_name: Document) -> Document:
         del paths["/metrics"]
     if not service.settings.explain:
         del paths["/explain"]
+    if len(service.models.models) > 1:
+        for path in set(paths) & MODEL_PATHS:
+            (operation,) = paths[path].values()
+            operation["parameters"] = [*operation.get("parameters", []), _model_parameter(service)]
     return paths
 
 
@@ -150,6 +156,16 @@ def _predict(service: Service, by_name: Document) -> Document:
         ),
         "x-curl-json": _json_curl(service, "/predict"),
         **security_requirement(service),
+    }
+
+
+def _model_parameter(service: Service) -> Document:
+    names = [model.pin.name for model in service.models.models]
+    return {
+        "name": "model",
+        "in": "query",
+        "description": "The model that answers.",
+        "schema": {"type": "string", "enum": names, "default": names[0]},
     }
 
 

@@ -1,9 +1,10 @@
 """Routes of the pages for people (`/` and `/docs`) and of the OpenAPI document."""
 
-from flask import Blueprint, Response, make_response, render_template
+from flask import Blueprint, Response, g, make_response, render_template
 
 from serving.api.openapi import openapi_document
 from serving.api.responses import json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.api.status_routes import outcome_response, prefers_html
 from serving.model.decoder import FORMATS, MAX_BYTES
@@ -24,7 +25,8 @@ def routes(service: Service) -> Blueprint:
     def home() -> Response:
         if not prefers_html():
             return outcome_response()
-        release = service.models.default.release
+        model: ServedModel = g.model
+        release = model.release
         return make_response(
             render_template(
                 "home.html",
@@ -32,7 +34,8 @@ def routes(service: Service) -> Blueprint:
                 metrics=release.metrics,
                 accepted=ACCEPTED,
                 file_types=ACCEPT,
-                classes=len(service.models.default.labels),
+                classes=len(model.labels),
+                models=[each.pin.name for each in service.models.models],
                 explains=service.settings.explain,
                 requires_key=service.access.requires_key,
                 max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),

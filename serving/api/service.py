@@ -20,7 +20,7 @@ from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
 from serving.api.drift_gauges import drift_gauges
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
-from serving.api.metrics import Metrics
+from serving.api.metrics import Metrics, ModelGauge
 from serving.api.model_repository import ModelEntry, ModelRepository
 from serving.api.served_model import ServedModel
 from serving.artifact.release import Release
@@ -56,25 +56,24 @@ class Service:
     def start(
         cls,
         settings: Settings,
-        release: Release,
+        releases: Sequence[Release],
         slots: int,
         drain: Drain,
         restarts: RestartCounter | None = None,
     ) -> Self:
-        """Loads the model and checks it on the golden images; raises a `ServingError` if that fails."""
-        model = ServedModel.load(release, settings.abstain_below)
+        """Loads the models and checks them on their golden images; raises a `ServingError` if that fails."""
+        models = [ServedModel.load(release, settings.abstain_below) for release in releases]
         admission = AdmissionControl(slots, settings.queue)
         body_reader = BodyReader(settings)
-        names = tuple(label.name for label in model.labels)
-        count_by_label = len(names) <= settings.metrics_classes
-        metrics = Metrics(release.pin, names if count_by_label else ())
+        metrics = Metrics()
+        for model in models:
+            labels = [label.name for label in model.labels]
+            metrics.add_model(model.pin, labels if len(labels) <= settings.metrics_classes else [])
         restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
-        if model.drift:
-            metrics.observe_gauges(partial(drift_gauges, model.drift))
         service = cls(
             settings=settings,
-            models=ModelRepository([model]),
+            models=ModelRepository(models),
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline),
@@ -85,16 +84,19 @@ class Service:
             classifier=Classifier(admission, metrics, settings.deadline, Lock()),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
-        metrics.observe_gauges(service.health_gauges)
+        metrics.observe_gauges(service.gauges)
         return service
 
-    def health_gauges(self) -> Iterator[tuple[str, str, float]]:
-        """Name without prefix, text and value of each gauge."""
-        yield "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None)
-        text = "Largest difference of a golden image's probability from the recorded one, at the start."
-        golden = self.models.default.golden
-        yield "golden_difference", text, golden.difference
-        yield "golden_tolerance", "Largest accepted difference.", golden.tolerance
+    def gauges(self) -> Iterator[ModelGauge]:
+        """Health of the server, and golden check and drift of each model."""
+        yield ModelGauge("", "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
+        for model in self.models.models:
+            name, golden = model.pin.name, model.golden
+            text = "Largest difference of a golden image's probability from the recorded one, at the start."
+            yield ModelGauge(name, "golden_difference", text, golden.difference)
+            yield ModelGauge(name, "golden_tolerance", "Largest accepted difference.", golden.tolerance)
+            if model.drift:
+                yield from (ModelGauge(name, *gauge) for gauge in drift_gauges(model.drift))
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
     """`DIR [LABEL]`: LABEL is `<name> <version> <digest>` as in the image's labels. Returns the exit code."""
     folder, *labels = arguments
     try:
-        release = find_release(Settings.read())
+        settings = Settings.read()
+        release = find_release(settings, settings.model)
         pin = release.pin
         identity = f"{pin.name} {pin.version} {pin.digest}"
         if labels and labels != [identity]:

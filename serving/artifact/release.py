@@ -58,30 +58,35 @@ class Release:
     metrics: dict[str, Any] | None
 
 
-def find_release(settings: Settings) -> Release:
+def find_releases(settings: Settings) -> list[Release]:
+    """The releases of all models that are to be served, the default one first."""
+    return [find_release(settings, name) for name in settings.names]
+
+
+def find_release(settings: Settings, name: str) -> Release:
     """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it."""
-    pin_path = settings.pins / f"{settings.model}.json"
+    pin_path = settings.pins / f"{name}.json"
     pin = Pin.read(pin_path)
-    bundle = _find_bundle(settings, pin, pin_path)
+    bundle = _find_bundle(settings, name, pin, pin_path)
     # Compares the digest of the bytes that were parsed, which no other process can change any more.
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, pin_path, pin.digest)
     bundle.check_name(pin.name)
     return Release(
-        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, pin)
+        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, name, pin)
     )
 
 
-def _find_bundle(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
+def _find_bundle(settings: Settings, name: str, pin: Pin, pin_path: Path) -> Bundle:
     if settings.bundle is not None:
         return Bundle.open(settings.bundle)
-    workspace = settings.models / settings.model / "bundle"
+    workspace = settings.models_folder / name / "bundle"
     # The workspace may hold another version, for example after a rollback.
     with suppress(BundleMissing):
         if (bundle := Bundle.open(workspace)).digest == pin.digest:
             return bundle
     try:
-        destination = default_destination(settings.models, pin)
+        destination = default_destination(settings.models_folder, pin)
         return Bundle.open(
             pull_bundle(pin, settings.registry, destination, credentials=settings.credentials, log=sys.stderr)
         )
@@ -89,9 +94,9 @@ def _find_bundle(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
         raise PinnedMissing(workspace, pin_path, error) from error
 
 
-def _read_metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
+def _read_metrics(settings: Settings, name: str, pin: Pin) -> dict[str, Any] | None:
     """The evaluation metrics of the pinned digest; None without a readable report of this digest."""
-    path = settings.reports / settings.model / "metrics.json"
+    path = settings.reports / name / "metrics.json"
     try:
         metrics = msgspec.json.decode(read_file(path, MAX_METRICS_BYTES) or b"", type=dict[str, Any])
     # The report is optional: a damaged one must not stop the server.

@@ -3,6 +3,7 @@
 import math
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,8 +53,8 @@ class WorkerApplication(Protocol):
 class GunicornApp(BaseApplication):  # type: ignore[misc]
     """The master process. Its worker loads the model, after the fork: ONNX Runtime may start threads."""
 
-    def __init__(self, settings: Settings, release: Release, slots: int) -> None:
-        self.settings, self.release, self.slots = settings, release, slots
+    def __init__(self, settings: Settings, releases: Sequence[Release], slots: int) -> None:
+        self.settings, self.releases, self.slots = settings, releases, slots
         self.drain, self.restarts = Drain(), RestartCounter()
         super().__init__()
 
@@ -83,7 +84,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             "sendfile": False,
             # Only ProxyFix reads X-Forwarded-* headers: it is given the number of proxies.
             "forwarded_allow_ips": "",
-            "proc_name": f"goldfish-{settings.model}",
+            "proc_name": f"goldfish-{'+'.join(settings.names)}",
             "logger_class": GunicornLog,
         }
         for name, value in config.items():
@@ -96,7 +97,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
 
         configure_malloc()
         try:
-            app = load_application(self.settings, self.release, self.slots, self.drain, self.restarts)
+            app = load_application(self.settings, self.releases, self.slots, self.drain, self.restarts)
         except ServingError as error:
             stderr = NonblockingOutput(sys.stderr.fileno())
             stderr.write(f"{error}\n".encode())

@@ -48,7 +48,7 @@ FUNCTIONS = {"sum", "by", "rate", "increase", "histogram_quantile"}
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of each metric that a server with a measured bundle has after a hundred answers."""
     release = measured_release(tmp_path_factory.mktemp("monitored") / "bundle", {"top1": 0.97})
-    client = create_app(Service.start(Settings(), release, 1, Drain())).test_client()
+    client = create_app(Service.start(Settings(), [release], 1, Drain())).test_client()
     for number in range(102):
         client.post("/inference", data=one_colour_png(list(COLOURS.values())[number % 3]))
     client.post("/inference", data=b"no image")

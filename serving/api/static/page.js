@@ -47,7 +47,7 @@ async function explain() {
   try {
     let { answer } = await send(explainUrl, currentFile, options(signal));
     if (answer.values.length < heatmap.MIN_PLACES) {
-      ({ answer } = await send(`${explainUrl}?method=occlusion`, currentFile, options(signal)));
+      ({ answer } = await send(`${explainUrl}${explainUrl.includes("?") ? "&" : "?"}method=occlusion`, currentFile, options(signal)));
     }
     if (!signal.aborted) heatmap.show(answer);
   } catch (refusal) {

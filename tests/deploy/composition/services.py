@@ -48,7 +48,7 @@ def start_model(stack: Composition) -> None:
         "PYTHONPATH": str(ROOT),
         "PORT": str(stack.ports["model"]),
         "GOLDFISH_PINS": str(stack.folder / "pins"),
-        "GOLDFISH_MODELS": str(stack.service_folder("model") / "tmp/models"),
+        "GOLDFISH_MODELS_FOLDER": str(stack.service_folder("model") / "tmp/models"),
     }
     stack.start("model", [sys.executable, "-m", "serving"], environment)
     stack.await_healthy("model", [sys.executable, "-m", "serving.health"], environment)

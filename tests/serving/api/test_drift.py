@@ -40,7 +40,7 @@ COMPARED |= {"goldfish_estimated_accuracy", "goldfish_unfamiliar_share", "goldfi
 
 def app_of(release: Release) -> Flask:
     """An application that serves a release."""
-    return create_app(Service.start(Settings(), release, 1, Drain()))
+    return create_app(Service.start(Settings(), [release], 1, Drain()))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_golden_images_and_health_checks_do_not_count(app: Flask) -> None:
 
 def test_health_is_a_gauge(tmp_path: Path) -> None:
     drain = Drain()
-    service = Service.start(Settings(), measured_release(tmp_path / "measured"), 1, drain)
+    service = Service.start(Settings(), [measured_release(tmp_path / "measured")], 1, drain)
     client = create_app(service).test_client()
     shown = gauges(client.get("/metrics").text)
     assert shown["goldfish_ready"] == 1
@@ -174,7 +174,7 @@ def test_a_bundle_without_confidence_has_no_drift(tmp_path: Path, bundle_format:
 
 
 def test_a_port_for_metrics_keeps_drift_from_the_page(tmp_path: Path) -> None:
-    service = Service.start(Settings(metrics_port=9000), measured_release(tmp_path / "b"), 1, Drain())
+    service = Service.start(Settings(metrics_port=9000), [measured_release(tmp_path / "b")], 1, Drain())
     app = create_app(service)
     send(app, *[RED] * 120)
     assert msgspec.json.decode(app.test_client().get("/model").data, type=ModelCard).drift is None

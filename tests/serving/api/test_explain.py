@@ -121,7 +121,7 @@ def test_explanations_are_under_the_same_admission_control(tmp_path: Path) -> No
 def test_occlusion_that_would_take_too_long_is_refused_at_once(tmp_path: Path) -> None:
     bundle = Bundle.open(write_bundle(tmp_path / "bundle"))
     release = Release(bundle, Pin("colours", 3, bundle.digest), None, None)
-    service = Service.start(Settings(deadline=1.0), release, 1, Drain())
+    service = Service.start(Settings(deadline=1.0), [release], 1, Drain())
     client = create_app(service).test_client()
     predictor = service.models.default.predictor
     session = predictor.session

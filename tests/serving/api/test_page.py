@@ -469,7 +469,7 @@ FEW = CONFIDENCE | {"temperature": None, "images": 12, "label_sets": []}
 def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, texts: list[str]) -> None:
     digest = Bundle.open(bundle).digest
     release = Release(Bundle.open(bundle), Pin("colours", 3, digest), None, None)
-    app = create_app(Service.start(Settings(), release, 1, Drain()))
+    app = create_app(Service.start(Settings(), [release], 1, Drain()))
     labels = [f"class {number}" for number in range(60)]
     preprocessing = PreprocessingCard(**Preprocessing.square(8, crop=1.0).to_json())
     card = ModelCard(
@@ -501,6 +501,6 @@ def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, 
 def test_home_says_the_accuracy(bundle: Path, metrics: dict[str, Any] | None, text: str) -> None:
     opened = Bundle.open(bundle)
     release = Release(opened, Pin("colours", 3, opened.digest), None, metrics)
-    client = create_app(Service.start(Settings(), release, 1, Drain())).test_client()
+    client = create_app(Service.start(Settings(), [release], 1, Drain())).test_client()
     markup = client.get("/", headers={"Accept": "text/html"}).text
     assert f'id="accuracy">{text}' in markup

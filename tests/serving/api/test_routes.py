@@ -615,4 +615,6 @@ def test_metrics_of_another_bundle_are_not_shown(tmp_path: Path, report: str) ->
     (tmp_path / "colours").mkdir()
     (tmp_path / "colours/metrics.json").write_text(report)
     pins, models = tmp_path / "pins", tmp_path / "models"
-    assert find_release(Settings(model="colours", pins=pins, models=models, reports=tmp_path)).metrics is None
+    assert (
+        find_release(Settings(pins=pins, models_folder=models, reports=tmp_path), "colours").metrics is None
+    )

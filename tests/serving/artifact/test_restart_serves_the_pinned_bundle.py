@@ -173,7 +173,7 @@ def test_worker_is_replaced_in_every_way(pinned: Server, way: str) -> None:
 
 def test_bytes_are_read_once(tmp_path: Path) -> None:
     publish(tmp_path)
-    release = find_release(Settings(model="colours", pins=tmp_path / "pins", models=tmp_path / "models"))
+    release = find_release(Settings(pins=tmp_path / "pins", models_folder=tmp_path / "models"), "colours")
     before = {name: release.bundle.read(name) for name in bundle_files()}
     next_version(tmp_path / BUNDLE)
     assert {name: release.bundle.read(name) for name in bundle_files()} == before == bundle_files()

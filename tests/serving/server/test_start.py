@@ -18,7 +18,7 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import to_json
 from serving.artifact.manifest import GOLDEN, GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
-from serving.artifact.release import find_release
+from serving.artifact.release import find_releases
 from serving.config import Settings, variable
 from serving.errors import ServingError
 from serving.server.drain import Drain
@@ -213,7 +213,7 @@ def check_error(text: str, file: str, reason: str) -> None:
 def load(environment: dict[str, str]) -> None:
     """Does in this process what a server does before it is ready."""
     settings = Settings.read(environment)
-    Service.start(settings, find_release(settings), slots=1, drain=Drain())
+    Service.start(settings, find_releases(settings), slots=1, drain=Drain())
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -6,7 +6,7 @@ import pytest
 
 from serving.api.app import create_app
 from serving.api.service import Service
-from serving.artifact.release import find_release
+from serving.artifact.release import find_releases
 from serving.config import Settings, SettingsInvalid
 from serving.server.drain import Drain
 from tests.serving.api.protocols.calls import CALLS
@@ -27,11 +27,11 @@ def start(folder: Path, health: str = "", predict: str = "") -> set[str]:
     settings = Settings(
         model="colours",
         pins=folder / "pins",
-        models=folder / "models",
+        models_folder=folder / "models",
         aip_health_route=health,
         aip_predict_route=predict,
     )
-    app = create_app(Service.start(settings, find_release(settings), 1, Drain()))
+    app = create_app(Service.start(settings, find_releases(settings), 1, Drain()))
     return {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("vertex_ai")}
 
 
