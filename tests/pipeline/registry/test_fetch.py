@@ -1,5 +1,6 @@
 """`fetch` gets the pinned bundle from any of its places; only `--stand-in` accepts another one."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,10 +52,21 @@ def test_a_remote_of_dvc_is_asked(built: Project, clone: Project, tmp_path: Path
     assert clone.changes() == ""
 
 
-def test_it_is_built_again_or_something_else_stands_in(clone: Project) -> None:
+@pytest.mark.slow
+def test_it_is_built_again_from_nothing_on_one_core(clone: Project) -> None:
+    """Trains, which takes a minute on one core; the test below builds from the trained network."""
     # One core gives the same bytes as all: the number of threads is fixed.
     one_core = ("taskset", "-c", "0") if sys.platform == "linux" else ()
     done = clone.run(*one_core, sys.executable, "-m", "pipeline", "fetch", "tiny")
+    assert "by way of building it again" in done.stdout, done.stdout + done.stderr
+    assert Bundle.open(clone.root / BUNDLE).digest == pinned(clone)
+    assert clone.changes() == ""
+
+
+def test_it_is_built_again_or_something_else_stands_in(built: Project, clone: Project) -> None:
+    for folder in ("data/prepared/tiny", "models/tiny/build"):
+        shutil.copytree(built.root / folder, clone.root / folder, symlinks=True)
+    done = clone.pipeline("fetch", "tiny")
     assert "by way of building it again" in done.stdout, done.stdout + done.stderr
     assert Bundle.open(clone.root / BUNDLE).digest == pinned(clone)
     assert clone.changes() == ""
