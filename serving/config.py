@@ -247,7 +247,7 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     """Errors in the choice of models."""
     models = values.get("models", ())
     if len(set(models)) < len(models):
-        return [f"{variable('models')} names a model twice"]
+        return [f"{variable('models')} is {','.join(models)!r} and names a model twice"]
     if len(models) > 1 and values.get("bundle"):
         return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
     return []
