@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.metrics import wilson_interval
+from pipeline.evaluation.metrics import DIGITS, round_interval, wilson_interval
 from serving.model.predictor import Probabilities
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-DIGITS = 5
 
 
 def abstention_rows(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -28,11 +27,7 @@ def _row(threshold: float, answered: npt.NDArray[np.bool_], images: int) -> dict
     return {
         "threshold": threshold,
         "answered": round(total / images, DIGITS),
-        "answered_interval": _rounded(wilson_interval(total, images)),
+        "answered_interval": round_interval(wilson_interval(total, images)),
         "accuracy": round(hits / total, DIGITS) if total else None,
-        "accuracy_interval": _rounded(wilson_interval(hits, total)) if total else None,
+        "accuracy_interval": round_interval(wilson_interval(hits, total)) if total else None,
     }
-
-
-def _rounded(interval: tuple[float, float]) -> list[float]:
-    return [round(bound, DIGITS) for bound in interval]

@@ -10,13 +10,13 @@ from pipeline.confidence.label_sets import conforming_images
 from pipeline.evaluation import metrics
 from pipeline.evaluation.abstention import abstention_rows
 from pipeline.evaluation.foreign_energies import ForeignEnergies, familiar_metrics
+from pipeline.evaluation.metrics import DIGITS
 from serving.artifact.confidence import Confidence, LabelSet
 from serving.model.predictor import Probabilities
 from serving.reliability import members
 
 # Samples of the images from which the interval of a calibration error is taken (bootstrap), and their seed.
 RESAMPLINGS, SEED = 500, 1
-DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ConfidenceRecord:
     """One entry for each of N images.
 
     `uncalibrated` is the probability of the best class at a temperature of 1. `sizes` [N,L] is the number of
-    classes in each of L label sets, and `covered` [N,L] whether the actual class is one of them. `energies`
-    is NaN where there is none.
+    classes in each of L label sets, `covered` [N,L] whether the actual class is one of them, and `conforming`
+    [N,L] whether it is above the threshold by itself. `energies` is NaN where there is none.
     """
 
     confidence: Confidence
@@ -61,7 +61,7 @@ class ConfidenceRecord:
                 self.sizes[row, column] = inside.sum()
                 self.covered[row, column] = actual is not None and inside[actual]
                 least = 1 - label_set.quantile
-                self.conforming[row, column] = actual is not None and probabilities[actual] >= least
+                self.conforming[row, column] = actual is not None and float(probabilities[actual]) >= least
         if energy is not None:
             self.energies[row] = energy
 
@@ -97,11 +97,11 @@ class ConfidenceRecord:
             {
                 "level": label_set.level,
                 "coverage": round(float(self.covered[:, column].mean()), DIGITS),
-                "coverage_interval": _rounded(
+                "coverage_interval": metrics.round_interval(
                     metrics.wilson_interval(int(self.covered[:, column].sum()), images)
                 ),
                 "above_threshold": round(float(self.conforming[:, column].mean()), DIGITS),
-                "band": _rounded(_band(label_set, images)),
+                "band": metrics.round_interval(_band(label_set, images)),
                 "mean_size": round(float(self.sizes[:, column].mean()), DIGITS),
             }
             for column, label_set in enumerate(self.confidence.label_sets)
@@ -135,14 +135,10 @@ def calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_])
     low, high = np.clip(bounds, 0.0, 1.0)
     return {
         "value": round(value, DIGITS),
-        "interval": _rounded((float(low), float(high))),
+        "interval": metrics.round_interval((float(low), float(high))),
         "if_calibrated": round(float(np.mean(calibrated)), DIGITS),
     }
 
 
 def _expected_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> float:
     return metrics.expected_calibration_error(metrics.calibration_bins(confidence, correct))
-
-
-def _rounded(interval: tuple[float, float]) -> list[float]:
-    return [round(bound, DIGITS) for bound in interval]

@@ -9,13 +9,12 @@ from tqdm import tqdm
 
 from pipeline.evaluation.auroc import auroc, auroc_interval
 from pipeline.evaluation.foreign_images import ForeignImage, ForeignImages
-from pipeline.evaluation.metrics import Floats
+from pipeline.evaluation.metrics import DIGITS, Floats, round_interval
 from serving.cpu_count import available_cores
 from serving.errors import ImageError
 from serving.model.decoder import decode
 from serving.model.predictor import Predictor
 
-DIGITS = 5
 # Unreadable files that are named.
 NAMED = 5
 
@@ -83,7 +82,7 @@ def _compare(familiar: Floats, foreign: Floats, threshold: float | None) -> dict
     return {
         "images": len(foreign),
         "auroc": round(area, DIGITS),
-        "interval": [round(bound, DIGITS) for bound in interval],
+        "interval": round_interval(interval),
         "unfamiliar_share": _share_below(foreign, threshold),
     }
 

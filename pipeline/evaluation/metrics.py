@@ -11,6 +11,8 @@ ClassNumbers = npt.NDArray[np.int64]
 
 # 97.5 % quantile of the normal distribution, for intervals of 95 %.
 Z_95 = 1.959964
+# Decimal places of shares in metrics.json.
+DIGITS = 5
 # As in Guo et al. 2017.
 CALIBRATION_BINS = 15
 # Permutations of the predictions: enough for significance levels down to 0.001. A fixed seed makes the
@@ -34,6 +36,11 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def round_interval(interval: tuple[float, float]) -> list[float]:
+    """An interval as metrics.json has it."""
+    return [round(bound, DIGITS) for bound in interval]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Evaluates the bundle on the test images, through the server's decoder and predictor.
 
 Reads `models/<model>/bundle/`, `data/prepared/<model>/test/` and `report.json`, the learning curves, what was
-recorded of an imported model, the foreign images of `data/foreign/<model>/`, `data/raw/<model>/source.yaml`,
-which says whether there are built-in ones, and, for comparison, the pinned version.
+recorded of an imported model, the foreign images of `data/foreign/<model>/`, and, for comparison, the pinned
+version.
 Writes `reports/<model>/`: metrics.json, tables, plots, pictures and the model card. Figures that differ
 from run to run (latency, machine) go to machine.json there, which is neither in git nor in dvc.lock.
 """

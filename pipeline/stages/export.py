@@ -158,10 +158,13 @@ def write_explanation(bundle: Path, found: ClassActivation | None, images: list[
 
 
 def check_explanation(predictor: Predictor) -> None:
-    """Explains a golden image as a server does, so that a bundle whose explanation fails is never written."""
+    """Explains a golden image as a server does: a bundle whose map cannot be used is never written."""
+    explainer = Explainer(predictor)
+    if not explainer.has_map:
+        return
     (golden, *_) = predictor.bundle.golden_images()
     pixels = decode(golden.data, predictor.preprocessing)
-    Explainer(predictor).explain(pixels, 0, float(golden.probabilities[0]))
+    explainer.explain(pixels, 0, float(golden.probabilities[0]))
 
 
 def describe_confidence(confidence: Confidence | None) -> str:

@@ -104,7 +104,8 @@ class Explainer:
         finally:
             self._lock.release()
         if isinstance(self._map, ContractBroken):
-            raise self._map
+            # The same object every time: its traceback would grow with each request.
+            raise self._map.with_traceback(None)
         return self._map
 
     def _try_to_open(self) -> ClassActivationMap | ContractBroken:
