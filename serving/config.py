@@ -33,6 +33,8 @@ NAMES = {
 }
 # Fields with several values, separated by commas.
 LIST_FIELDS = {"api_keys", "cors_origins", "models"}
+# What follows a model's name in the name under which it takes pixels.
+TENSOR_SUFFIX = "_tensor"
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
 KUBERNETES_VARIABLE = re.compile(
     r"GOLDFISH_(.+_)?(SERVICE_(HOST|PORT)(_.+)?=.*|PORT(_\d+_(TCP|UDP)(_.+)?=.*|=\w+://.*))"
@@ -73,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models_folder: Path = Path("models")
     reports: Path = Path("reports")
     pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
+
+    # A changed pin is noticed within a second. The version before stays loaded for `bake` seconds, so that
+    # going back to it takes no time. Versions with other labels are refused, because clients know the labels.
+    bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0
+    allow_new_labels: bool = False
 
     # The registry from which the pinned version is pulled if the workspace has another one.
     registry: str = "sqlite:///mlflow.db"
@@ -248,6 +255,9 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     models = values.get("models", ())
     if len(set(models)) < len(models):
         return [f"{variable('models')} is {','.join(models)!r} and names a model twice"]
+    for name in models:
+        if name + TENSOR_SUFFIX in models:
+            return [f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"]
     if len(models) > 1 and values.get("bundle"):
         return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
     return []

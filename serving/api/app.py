@@ -35,7 +35,10 @@ from serving.config import Settings, SettingsInvalid, variable
 from serving.log import LOG
 from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
+from serving.server.memory import MemoryLimit
 from serving.server.restart_counter import RestartCounter
+from serving.updates.update_thread import UpdateThread
+from serving.workers.shared_folder import SharedFolder
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -62,8 +65,7 @@ class Application:
         self._service = service
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
-        explainers = [model.explainer for model in service.models.models]
-        self.later_bytes = sum(each.later_bytes for each in explainers) if service.settings.explain else 0
+        self._thread: UpdateThread | None = None
         # Set by the worker when no connection is kept alive any more.
         self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app
@@ -85,6 +87,21 @@ class Application:
         tensorflow_serving.normalise_case(environ)
         return self._wsgi(environ, start)
 
+    def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
+        """Limits the memory of the process, and begins to follow the pins.
+
+        `reloads` returns how often the operator has sent SIGHUP.
+        """
+        service = self._service
+        service.memory.set_limit(limit)
+        self._thread = UpdateThread(service.updates, service.agreement, reloads)
+        self._thread.start()
+
+    def stop_updates(self) -> None:
+        """Begins no further change of a version."""
+        if self._thread:
+            self._thread.stop()
+
     def error_response(self, error: errors.RequestError) -> bytes:
         """The complete response to input that is no valid request: counted, logged and with all headers."""
         context = RequestContext.begin(QueueTiming(time.monotonic()))
@@ -102,14 +119,19 @@ class Application:
 
 
 def load_application(
-    settings: Settings, releases: Sequence[Release], slots: int, drain: Drain, restarts: RestartCounter
+    settings: Settings,
+    releases: Sequence[Release],
+    slots: int,
+    drain: Drain,
+    restarts: RestartCounter,
+    folder: SharedFolder,
 ) -> Application:
     """Loads the models, checks them on their golden images and creates the application.
 
     Raises a `ServingError`.
     """
     began = time.perf_counter()
-    app = Application(Service.start(settings, releases, slots, drain, restarts))
+    app = Application(Service.start(settings, releases, slots, drain, restarts, folder))
     shared = {"slots": slots, "url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
     for release in releases:
         pin = release.pin

@@ -184,7 +184,7 @@ class Classifier(NamedTuple):
     def _decode_alone(self, data: bytes, preprocessing: Preprocessing) -> DecodedImage:
         """Decodes again with no other retry running: one large image may have used the memory of many.
 
-        Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.limit_memory`).
+        Raises `ImageTooCostly` if memory runs out again: then it is the cause (see `memory.MemoryLimit`).
         """
         with self.retry_lock:
             try:

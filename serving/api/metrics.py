@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 
 from serving.api.admission_control import AdmissionControl
 from serving.api.body_reader import BodyReader
-from serving.artifact.pin import Pin
 from serving.log import standard_output
 from serving.server.restart_counter import RestartCounter
 from serving.server.thread_pool import acquire_yielding_slot, yield_slot
@@ -23,6 +22,8 @@ from serving.server.thread_pool import acquire_yielding_slot, yield_slot
 # Seconds, from a small model on a fast core up to a typical client timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+# What becomes of an attempt to change the served version.
+CHANGES = ("swapped", "refused", "failed")
 # Keys that have series of their own, and the label of all others, which is no valid key name.
 MAX_KEY_SERIES, OTHER_KEYS = 100, "(other)"
 # Seconds between two renderings, each of which holds the GIL for some milliseconds.
@@ -40,28 +41,27 @@ class CallbackCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, self._read())
 
 
-class ModelGauge(NamedTuple):
-    """A gauge of a model, or of the server if `model` is empty; `name` is without the prefix."""
+class CallbackGauge(NamedTuple):
+    """One value of a gauge; `name` is without the prefix."""
 
-    model: str
     name: str
     text: str
     value: float
+    labels: dict[str, str] = {}  # noqa: RUF012  (never changed)
 
 
 class CallbackGauges(Collector):
     """Gauges that are read from a function when the metrics are rendered; what it leaves out is absent."""
 
-    def __init__(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[CallbackGauge]]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, GaugeMetricFamily] = {}
-        for gauge in self._read():
-            labels = ["model"] if gauge.model else []
-            if gauge.name not in families:
-                families[gauge.name] = GaugeMetricFamily(f"goldfish_{gauge.name}", gauge.text, labels=labels)
-            families[gauge.name].add_metric([gauge.model] if gauge.model else [], gauge.value)
+        for name, text, value, labels in self._read():
+            if name not in families:
+                families[name] = GaugeMetricFamily(f"goldfish_{name}", text, labels=list(labels))
+            families[name].add_metric(list(labels.values()), value)
         yield from families.values()
 
 
@@ -112,21 +112,22 @@ class Metrics:
             "goldfish_predictions", "Images by best class.", ["model", "label"], registry=registry
         )
         self._labels: dict[str, frozenset[str]] = {}
-        self._model_info = Gauge(
-            "goldfish_model_info",
-            "Identity of a served model.",
-            ["name", "version", "digest"],
+        self._changes = Counter(
+            "goldfish_model_changes",
+            "Attempts to change the served version, by result.",
+            ["model", "result"],
             registry=registry,
         )
 
-    def add_model(self, pin: Pin, labels: Sequence[str]) -> None:
+    def add_model(self, name: str, labels: Sequence[str]) -> None:
         """Adds a model, whose predictions are counted by label for the given labels."""
-        self._labels[pin.name] = frozenset(labels)
-        self._inference.labels(pin.name)
-        self._confidence.labels(pin.name)
+        self._labels[name] = frozenset(labels)
+        self._inference.labels(name)
+        self._confidence.labels(name)
         for label in labels:
-            self._predictions.labels(pin.name, label)
-        self._model_info.labels(pin.name, str(pin.version), pin.digest).set(1)
+            self._predictions.labels(name, label)
+        for result in CHANGES:
+            self._changes.labels(name, result)
 
     def observe_server(
         self, admission: AdmissionControl, body_reader: BodyReader, restarts: RestartCounter
@@ -146,7 +147,7 @@ class Metrics:
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
 
-    def observe_gauges(self, read: Callable[[], Iterable[ModelGauge]]) -> None:
+    def observe_gauges(self, read: Callable[[], Iterable[CallbackGauge]]) -> None:
         """Adds gauges that may be absent: those that `read` returns."""
         self._registry.register(CallbackGauges(read))
 
@@ -162,6 +163,10 @@ class Metrics:
         if len(self._keys) < MAX_KEY_SERIES:
             self._keys.add(name)
         self._key_requests.labels(name if name in self._keys else OTHER_KEYS, str(status)).inc()
+
+    def count_change(self, model: str, result: str) -> None:
+        """Counts an attempt to change the version of a model; `result` is one of `CHANGES`."""
+        self._changes.labels(model, result).inc()
 
     def count_prediction(self, model: str, label: str, score: float, seconds: float) -> None:
         """Counts an image by the model that has classified it and its best class."""

@@ -160,7 +160,7 @@ def _predict(service: Service, by_name: Document) -> Document:
 
 
 def _model_parameter(service: Service) -> Document:
-    names = [model.pin.name for model in service.models.models]
+    names = [versions.name for versions in service.models.models]
     return {
         "name": "model",
         "in": "query",

@@ -35,7 +35,7 @@ def routes(service: Service) -> Blueprint:
                 accepted=ACCEPTED,
                 file_types=ACCEPT,
                 classes=len(model.labels),
-                models=[each.pin.name for each in service.models.models],
+                models=[versions.name for versions in service.models.models],
                 explains=service.settings.explain,
                 requires_key=service.access.requires_key,
                 max_image=min(MAX_BYTES, service.settings.max_body_bytes - FORM_BYTES),

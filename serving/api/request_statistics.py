@@ -1,13 +1,13 @@
 """Request statistics of a model, which Triton's statistics extension serves (`/v2/models/<name>/stats`)."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from serving.api.request_context import RequestContext
+from serving.workers.shared_folder import SharedFolder
+from serving.workers.shared_numbers import SharedNumbers
 
 
 @dataclass
@@ -17,15 +17,10 @@ class TotalTime:
     count: int = 0
     ns: int = 0
 
-    def add(self, seconds: float) -> None:
-        """Counts once more."""
-        self.count += 1
-        self.ns += round(1e9 * seconds)
-
 
 @dataclass
 class StatisticsSnapshot:
-    """Totals since the server started; `last` is the time of the last success, milliseconds since 1970."""
+    """Totals since the model was loaded; `last` is the time of the last success, milliseconds since 1970."""
 
     last: int = 0
     images: int = 0
@@ -36,12 +31,16 @@ class StatisticsSnapshot:
     inference: TotalTime = field(default_factory=TotalTime)
 
 
-class RequestStatistics:
-    """Collects the totals of one model. Thread-safe."""
+# Numbers of images, successes and failures, and seconds of success, failure, queue, decoding and inference.
+_SIZE = 8
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._totals = StatisticsSnapshot()
+
+class RequestStatistics:
+    """Collects the totals of one model over all workers; `name` is that of their files. Thread-safe."""
+
+    def __init__(self, folder: SharedFolder, name: str) -> None:
+        self._totals = SharedNumbers(folder, f"requests-{name}", _SIZE)
+        self._last = SharedNumbers(folder, f"last-request-{name}", 1)
 
     @contextmanager
     def request(self, context: RequestContext) -> Iterator[None]:
@@ -52,19 +51,25 @@ class RequestStatistics:
             yield
         # Also SystemExit, when the worker ends the thread: the request has failed for its client.
         except BaseException:
-            with self._lock:
-                self._totals.fail.add(time.perf_counter() - began)
+            self._totals.add((0, 0, 1, 0, time.perf_counter() - began, 0, 0, 0))
             raise
-        with self._lock:
-            totals = self._totals
-            totals.last = time.time_ns() // 10**6
-            totals.images += len(context.images)
-            totals.success.add(time.perf_counter() - began)
-            totals.queue.add(context.queue)
-            totals.decode.add(context.decode)
-            totals.inference.add(context.inference)
+        seconds = time.perf_counter() - began
+        self._totals.add(
+            (len(context.images), 1, 0, seconds, 0, context.queue, context.decode, context.inference)
+        )
+        self._last.put((time.time(),))
 
     def read(self) -> StatisticsSnapshot:
-        """A copy of the totals."""
-        with self._lock:
-            return deepcopy(self._totals)
+        """The totals of all workers."""
+        images, successes, failures, *seconds = self._totals.total()
+        success, fail, queue, decode, inference = (round(1e9 * each) for each in seconds)
+        answered = round(successes)
+        return StatisticsSnapshot(
+            last=round(1000 * max(row[0] for row in self._last.rows())),
+            images=round(images),
+            success=TotalTime(answered, success),
+            fail=TotalTime(round(failures), fail),
+            queue=TotalTime(answered, queue),
+            decode=TotalTime(answered, decode),
+            inference=TotalTime(answered, inference),
+        )

@@ -12,6 +12,7 @@ from serving.drift.monitor import DriftMonitor
 from serving.explanation.explainer import Explainer
 from serving.model.predictor import Predictor
 from serving.reliability import Reliability
+from serving.workers.shared_folder import SharedFolder
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,11 @@ class ServedModel:
     tensor_statistics: RequestStatistics
 
     @classmethod
-    def load(cls, release: Release, abstain_below: float = 0.0) -> Self:
-        """Opens a release and checks it on its golden images; raises a `ServingError` if that fails."""
+    def load(cls, release: Release, folder: SharedFolder, abstain_below: float = 0.0) -> Self:
+        """Opens a release and checks it on its golden images; raises a `ServingError` if that fails.
+
+        Workers add up what they count of this version in `folder`.
+        """
         predictor = Predictor.from_bundle(release.bundle)
         golden = release.bundle.golden_images()
         difference = predictor.check_golden()
@@ -52,8 +56,8 @@ class ServedModel:
             explainer=Explainer(predictor),
             reliability=Reliability.of_bundle(release.bundle, abstain_below),
             drift=drift_monitor(release),
-            image_statistics=RequestStatistics(),
-            tensor_statistics=RequestStatistics(),
+            image_statistics=RequestStatistics(folder, f"{release.pin.digest}-images"),
+            tensor_statistics=RequestStatistics(folder, f"{release.pin.digest}-tensors"),
         )
 
     @property

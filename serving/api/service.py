@@ -18,9 +18,9 @@ from serving.api.body_reader import BodyReader, BufferedBody
 from serving.api.classifier import Classifier, ExplainedImage
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
-from serving.api.drift_gauges import drift_gauges
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
-from serving.api.metrics import Metrics, ModelGauge
+from serving.api.metrics import CallbackGauge, Metrics
+from serving.api.model_gauges import model_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
 from serving.api.served_model import ServedModel
 from serving.artifact.release import Release
@@ -31,6 +31,10 @@ from serving.model.predictor import Prediction, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
+from serving.updates.memory import ModelMemory
+from serving.updates.model_update import ModelUpdate, Shared, pin_reader
+from serving.workers.agreement import Agreement
+from serving.workers.shared_folder import SharedFolder
 
 # Packages whose versions, besides the bundle, can change predictions.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
@@ -42,6 +46,9 @@ class Service:
 
     settings: Settings
     models: ModelRepository
+    memory: ModelMemory
+    agreement: Agreement
+    updates: tuple[ModelUpdate, ...]
     drain: Drain
     restarts: RestartCounter
     watchdog: Watchdog
@@ -60,20 +67,26 @@ class Service:
         slots: int,
         drain: Drain,
         restarts: RestartCounter | None = None,
+        folder: SharedFolder | None = None,
     ) -> Self:
         """Loads the models and checks them on their golden images; raises a `ServingError` if that fails."""
-        models = [ServedModel.load(release, settings.abstain_below) for release in releases]
-        admission = AdmissionControl(slots, settings.queue)
-        body_reader = BodyReader(settings)
+        folder, restarts = folder or SharedFolder.create(), restarts or RestartCounter()
+        loaded = [ServedModel.load(release, folder, settings.abstain_below) for release in releases]
+        models, agreement = ModelRepository(loaded), Agreement(folder, lambda: [folder.worker])
+        memory = ModelMemory(models, settings.explain)
+        admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
         metrics = Metrics()
-        for model in models:
-            labels = [label.name for label in model.labels]
-            metrics.add_model(model.pin, labels if len(labels) <= settings.metrics_classes else [])
-        restarts = restarts or RestartCounter()
         metrics.observe_server(admission, body_reader, restarts)
+        prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
+        shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
         service = cls(
             settings=settings,
-            models=ModelRepository(models),
+            models=models,
+            memory=memory,
+            agreement=agreement,
+            updates=tuple(
+                ModelUpdate(each, pin_reader(settings, each.name), shared) for each in models.models
+            ),
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline),
@@ -84,19 +97,16 @@ class Service:
             classifier=Classifier(admission, metrics, settings.deadline, Lock()),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
+        for model in loaded:
+            prepare(model)
         metrics.observe_gauges(service.gauges)
         return service
 
-    def gauges(self) -> Iterator[ModelGauge]:
-        """Health of the server, and golden check and drift of each model."""
-        yield ModelGauge("", "ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
-        for model in self.models.models:
-            name, golden = model.pin.name, model.golden
-            text = "Largest difference of a golden image's probability from the recorded one, at the start."
-            yield ModelGauge(name, "golden_difference", text, golden.difference)
-            yield ModelGauge(name, "golden_tolerance", "Largest accepted difference.", golden.tolerance)
-            if model.drift:
-                yield from (ModelGauge(name, *gauge) for gauge in drift_gauges(model.drift))
+    def gauges(self) -> Iterator[CallbackGauge]:
+        """Health of the server, and identity, golden check and drift of each model."""
+        yield CallbackGauge("ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
+        for versions in self.models.models:
+            yield from model_gauges(versions)
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:
@@ -159,3 +169,9 @@ class Service:
         entry = self.models.find(name, version, label)
         g.model = entry.model
         return entry
+
+
+def _prepare_metrics(metrics: Metrics, max_classes: int, model: ServedModel) -> None:
+    """Has the metrics count a version that is about to become active."""
+    labels = [label.name for label in model.labels]
+    metrics.add_model(model.pin.name, labels if len(labels) <= max_classes else [])

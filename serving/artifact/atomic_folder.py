@@ -38,15 +38,14 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 def remove_leftovers(target: Path) -> None:
     """Removes hidden folders of killed processes; moves an old content back if the target is missing."""
     for leftover in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
+        lock = lock_folder_now(leftover)
+        if lock is None:
+            continue
         with suppress(OSError):
-            lock = _lock_folder(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock is None:
-                continue
-            with suppress(OSError):
-                if not os.path.lexists(target):
-                    (leftover / OLD).rename(target)
-            shutil.rmtree(leftover, ignore_errors=True)
-            os.close(lock)
+            if not os.path.lexists(target):
+                (leftover / OLD).rename(target)
+        shutil.rmtree(leftover, ignore_errors=True)
+        os.close(lock)
 
 
 def replace_folder(target: Path, temporary: Path) -> None:
@@ -74,6 +73,13 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def lock_folder_now(folder: Path) -> int | None:
+    """A descriptor that locks a folder; None if it was removed or another process has locked it."""
+    with suppress(OSError):
+        return _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return None
 
 
 def _prefix(target: Path) -> str:

@@ -67,36 +67,64 @@ def find_release(settings: Settings, name: str) -> Release:
     """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it."""
     pin_path = settings.pins / f"{name}.json"
     pin = Pin.read(pin_path)
-    bundle = _find_bundle(settings, name, pin, pin_path)
+    return load_release(settings, pin, _find_bundle(settings, pin, pin_path))
+
+
+def find_local_bundle(settings: Settings, pin: Pin) -> Bundle | None:
+    """The bundle with the pinned digest if it is on this machine. Its files are not verified yet."""
+    # The workspace may hold another version, for example after a rollback.
+    with suppress(BundleMissing):
+        bundle = Bundle.open(settings.models_folder / pin.name / "bundle")
+        if bundle.digest == pin.digest:
+            return bundle
+    # One that was pulled and is damaged is pulled again.
+    with suppress(BundleError):
+        bundle = Bundle.open(pulled_folder(settings, pin))
+        if bundle.digest == pin.digest:
+            bundle.verify(whole=False)
+            return bundle
+    return None
+
+
+def load_release(settings: Settings, pin: Pin, bundle: Bundle) -> Release:
+    """Reads and verifies the files of a bundle that has the digest of the pin."""
     # Compares the digest of the bytes that were parsed, which no other process can change any more.
     if bundle.digest != pin.digest:
-        raise DigestNotPinned(bundle.path, bundle.digest, pin_path, pin.digest)
+        raise DigestNotPinned(bundle.path, bundle.digest, settings.pins / f"{pin.name}.json", pin.digest)
     bundle.check_name(pin.name)
     return Release(
-        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, name, pin)
+        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, pin)
     )
 
 
-def _find_bundle(settings: Settings, name: str, pin: Pin, pin_path: Path) -> Bundle:
+def _find_bundle(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
     if settings.bundle is not None:
         return Bundle.open(settings.bundle)
-    workspace = settings.models_folder / name / "bundle"
-    # The workspace may hold another version, for example after a rollback.
-    with suppress(BundleMissing):
-        if (bundle := Bundle.open(workspace)).digest == pin.digest:
-            return bundle
     try:
-        destination = default_destination(settings.models_folder, pin)
-        return Bundle.open(
-            pull_bundle(pin, settings.registry, destination, credentials=settings.credentials, log=sys.stderr)
-        )
+        return find_local_bundle(settings, pin) or Bundle.open(pull_pinned(settings, pin))
     except (ServingError, OSError) as error:
-        raise PinnedMissing(workspace, pin_path, error) from error
+        raise PinnedMissing(settings.models_folder / pin.name / "bundle", pin_path, error) from error
 
 
-def _read_metrics(settings: Settings, name: str, pin: Pin) -> dict[str, Any] | None:
+def pull_pinned(settings: Settings, pin: Pin) -> Path:
+    """Pulls the bundle of a pin from the registry; returns its folder. Reports progress on stderr."""
+    return pull_bundle(
+        pin,
+        settings.registry,
+        pulled_folder(settings, pin),
+        credentials=settings.credentials,
+        log=sys.stderr,
+    )
+
+
+def pulled_folder(settings: Settings, pin: Pin) -> Path:
+    """Where the bundle of a pin is put when it is pulled."""
+    return default_destination(settings.models_folder, pin)
+
+
+def _read_metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:
     """The evaluation metrics of the pinned digest; None without a readable report of this digest."""
-    path = settings.reports / name / "metrics.json"
+    path = settings.reports / pin.name / "metrics.json"
     try:
         metrics = msgspec.json.decode(read_file(path, MAX_METRICS_BYTES) or b"", type=dict[str, Any])
     # The report is optional: a damaged one must not stop the server.

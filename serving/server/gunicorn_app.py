@@ -3,7 +3,8 @@
 import math
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,16 +13,18 @@ from gunicorn.arbiter import Arbiter
 
 from serving.api.admission_control import AdmissionControl
 from serving.api.errors import RequestError
-from serving.artifact.release import Release
+from serving.artifact.pin import Pin
+from serving.artifact.release import Release, find_local_bundle, load_release
 from serving.config import Settings
 from serving.errors import ServingError
 from serving.log import GunicornLog
 from serving.nonblocking_output import NonblockingOutput
 from serving.server.drain import Drain
 from serving.server.master import Master
-from serving.server.memory import configure_malloc, freeze_objects, limit_memory
+from serving.server.memory import MemoryLimit, configure_malloc, freeze_objects, memory_limit
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog, stuck_seconds
+from serving.workers.shared_folder import ACTIVE_PREFIX, SharedFolder
 
 # Threads for inference requests besides those that hold a slot, wait in the queue or wait for a body: they
 # refuse requests whose deadline has passed in the queue.
@@ -41,10 +44,14 @@ class WorkerApplication(Protocol):
     admission: AdmissionControl
     watchdog: Watchdog
     restarts: RestartCounter
-    # Memory that is allocated after the start and kept.
-    later_bytes: int
     # Set at a graceful stop: every response closes its connection.
     closing: bool
+
+    def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
+        """Limits the memory, and follows the pins from now on."""
+
+    def stop_updates(self) -> None:
+        """Follows them no more."""
 
     def error_response(self, error: RequestError) -> bytes:
         """A complete response to what never became a request, counted and logged."""
@@ -54,8 +61,10 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     """The master process. Its worker loads the model, after the fork: ONNX Runtime may start threads."""
 
     def __init__(self, settings: Settings, releases: Sequence[Release], slots: int) -> None:
-        self.settings, self.releases, self.slots = settings, releases, slots
-        self.drain, self.restarts = Drain(), RestartCounter()
+        self.settings, self.releases, self.slots = settings, list(releases), slots
+        # By model, the pin of the version that was taken over last.
+        self._refreshed: dict[str, bytes] = {}
+        self.drain, self.restarts, self.folder = Drain(), RestartCounter(), SharedFolder.create()
         super().__init__()
 
     def load_config(self) -> None:
@@ -97,7 +106,9 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
 
         configure_malloc()
         try:
-            app = load_application(self.settings, self.releases, self.slots, self.drain, self.restarts)
+            app = load_application(
+                self.settings, self.releases, self.slots, self.drain, self.restarts, self.folder
+            )
         except ServingError as error:
             stderr = NonblockingOutput(sys.stderr.fileno())
             stderr.write(f"{error}\n".encode())
@@ -105,8 +116,24 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             sys.exit(Arbiter.APP_LOAD_ERROR)
         freeze_objects()
         threads = self.cfg.threads + OTHER_THREADS
-        limit_memory(self.slots, self.settings.body_budget_bytes, threads, app.later_bytes)
+        limit = memory_limit(self.slots, self.settings.body_budget_bytes, threads)
+        app.start_updates(limit, lambda: self.restarts.reloads)
         return app
+
+    def refresh_releases(self) -> None:
+        """Takes over versions that the workers have made active, for workers that start later.
+
+        What cannot be read here is loaded by such a worker itself, in the background.
+        """
+        for index, release in enumerate(self.releases):
+            data = self.folder.read(ACTIVE_PREFIX + release.pin.name)
+            if data is None or data == self._refreshed.get(release.pin.name):
+                continue
+            self._refreshed[release.pin.name] = data
+            with suppress(ServingError, OSError, MemoryError):
+                pin = Pin.parse(data, Path(f"{release.pin.name}.json"))
+                if pin != release.pin and (bundle := find_local_bundle(self.settings, pin)):
+                    self.releases[index] = load_release(self.settings, pin, bundle)
 
     def run(self) -> None:
         """Serves until a signal stops it; ends the process."""

@@ -1,11 +1,10 @@
 """The master process: keeps one worker process running and handles signals.
 
 By default Gunicorn's master adds and removes workers, starts a second master or reads its configuration again
-on certain signals. Here one process serves one pinned version, so these signals are logged and ignored.
-`docs/serving.md` has a table of all signals.
+on certain signals. Here these signals are logged and ignored. `docs/serving.md` has a table of all signals.
 
-Overridden methods of `Arbiter`: `init_signals`, `spawn_worker`, `handle_hup` and the handlers of the ignored
-signals. Used: `kill_workers`, `signal` (queues a signal for the main loop), `pid`, `app`.
+Overridden methods of `Arbiter`: `init_signals`, `spawn_worker`, `manage_workers`, `handle_hup` and the handlers
+of the ignored signals. Used: `signal` (queues a signal for the main loop), `pid`, `app`.
 """
 
 import os
@@ -37,8 +36,13 @@ class Master(Arbiter):  # type: ignore[misc]
         return super().spawn_worker()
 
     def handle_hup(self) -> None:
-        """Replaces the worker. Nothing is loaded anew: the next one serves the same bytes."""
-        self.kill_workers(signal.SIGTERM)
+        """Has the workers look after changed pins at once, and try versions that were refused again."""
+        self.app.restarts.count_reload()
+
+    def manage_workers(self) -> None:
+        """Called every second: also keeps what later workers serve up to date."""
+        super().manage_workers()
+        self.app.refresh_releases()
 
     def _log_ignored(self, name: str) -> None:
         # Only called for the first signal of its kind.

@@ -2,9 +2,11 @@
 
 import ctypes
 import gc
+import math
 import re
 import resource
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 # glibc's parameters (malloc.h).
@@ -44,27 +46,40 @@ def freeze_objects() -> None:
     gc.freeze()
 
 
-def limit_memory(
-    slots: int, body_bytes: int, threads: int, later_bytes: int = 0, cgroup: Path = CGROUP
-) -> int | None:
-    """Makes allocations fail beyond the documented worst case. Called when the model is loaded.
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The limit of this process: `base` bytes, and those of the models; at most `most`. None: no limit."""
+
+    base: int | None
+    most: float
+
+    def allow(self, model_bytes: int) -> int | None:
+        """Makes allocations fail beyond the documented worst case. Returns the limit in bytes.
+
+        `model_bytes` are allocated after the start and kept: for explanations, and for further versions.
+        """
+        if self.base is None:
+            return None
+        limit = int(min(self.base + model_bytes, self.most))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+        return limit
+
+
+def memory_limit(slots: int, body_bytes: int, threads: int, cgroup: Path = CGROUP) -> MemoryLimit:
+    """The limit for a server that has just loaded its models. There is none on systems other than Linux.
 
     `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a
-    moment), `threads` run, and `later_bytes` are allocated later and kept. A lower limit of the control group
-    takes precedence. Returns the limit in bytes, None where it cannot be set (other than Linux).
+    moment), and `threads` run. A lower limit of the control group takes precedence.
     """
     used = _data_bytes()
     if used is None:
-        return None
+        return MemoryLimit(None, math.inf)
     threading.stack_size(STACK_BYTES)
-    limit = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
-    limit += later_bytes
-    limit = int(min(limit, max(used + IMAGE_BYTES, CGROUP_SHARE * _cgroup_limit(cgroup))))
+    base = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    return limit
+    most = max(used + IMAGE_BYTES, CGROUP_SHARE * _cgroup_limit(cgroup))
+    return MemoryLimit(base, most if hard == resource.RLIM_INFINITY else min(most, hard))
 
 
 def _data_bytes() -> int | None:

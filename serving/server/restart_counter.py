@@ -1,17 +1,17 @@
-"""Counts worker starts in memory that the master shares with its workers, so the counts outlive a worker."""
+"""Counts events in memory that the master shares with its workers, so the counts outlive a worker."""
 
 import mmap
 import struct
 
-# Offsets. Each number is written by one process only: the first by the master, the second by its worker.
-_STARTS, _STUCK = 0, 8
+# Offsets. Each number is written by one process only: the second by the worker, the others by the master.
+_STARTS, _STUCK, _RELOADS = 0, 8, 16
 
 
 class RestartCounter:
     """Counters shared by all processes that are forked after it was made."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 16)
+        self._memory = mmap.mmap(-1, 24)
 
     def count_start(self) -> None:
         """Counts the start of a worker; called by the master."""
@@ -20,6 +20,15 @@ class RestartCounter:
     def count_stuck(self) -> None:
         """Counts a worker that ends because a request holds a slot for ever; called by that worker."""
         self._increment(_STUCK)
+
+    def count_reload(self) -> None:
+        """Counts a SIGHUP; called by the master."""
+        self._increment(_RELOADS)
+
+    @property
+    def reloads(self) -> int:
+        """The number of times that the operator has asked to look after changed pins at once."""
+        return self._read(_RELOADS)
 
     @property
     def count(self) -> int:

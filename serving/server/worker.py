@@ -52,8 +52,8 @@ class Worker(RequestDispatch):
     def init_signals(self) -> None:
         """Signals are meant for the master process. If one ends a worker, the master starts another."""
         super().init_signals()
-        signal.signal(signal.SIGHUP, self.handle_exit)
-        for number in IGNORED_SIGNALS:
+        # SIGHUP is for the master, but a terminal that is closed sends it to all processes.
+        for number in (signal.SIGHUP, *IGNORED_SIGNALS):
             signal.signal(number, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401  (a signal handler)
@@ -113,6 +113,7 @@ class Worker(RequestDispatch):
     def _stop_gracefully(self) -> None:
         """Answers the requests of accepted connections within the grace period, and refuses the rest."""
         self.alive, self.wsgi.closing = False, True
+        self.wsgi.stop_updates()
         self.guard(None, self.set_accept_enabled, False)
         for conn in (*self.reading_heads, *self.keepalived_conns, *self.lingering):
             latest = conn.timeout if conn.head else time.monotonic() + SHUTDOWN_LINGER_SECONDS

@@ -44,6 +44,7 @@ MEMBERS = {
         "code",
         "ms",
         "images",
+        "model",
         "digest",
     ),
 }

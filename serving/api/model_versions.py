@@ -1,0 +1,71 @@
+"""The loaded versions of one model, and which of them answers.
+
+A request reads `ModelVersions.loaded` once and keeps the model that it has found there, so a change during
+the request does not concern it.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from serving.api.served_model import ServedModel
+
+Role = Literal["active", "candidate", "previous"]
+
+
+@dataclass(frozen=True)
+class LoadedVersions:
+    """`active` answers requests that name no version. `candidate` is on trial; `previous` was active before.
+
+    `since` is when `active` became active, in seconds since 1970.
+    """
+
+    active: ServedModel
+    candidate: ServedModel | None = None
+    previous: ServedModel | None = None
+    since: float = 0.0
+
+    def __iter__(self) -> Iterator[tuple[Role, ServedModel]]:
+        """The versions that are loaded, the active one first."""
+        yield "active", self.active
+        if self.candidate:
+            yield "candidate", self.candidate
+        if self.previous:
+            yield "previous", self.previous
+
+
+class ModelVersions:
+    """Only the methods change `loaded`, each by one assignment of a new object."""
+
+    def __init__(self, active: ServedModel) -> None:
+        self.name = active.pin.name
+        self.loaded = LoadedVersions(active, since=time.time())
+        self._lock = threading.Lock()
+
+    @property
+    def active(self) -> ServedModel:
+        """The version that answers requests that name none."""
+        return self.loaded.active
+
+    def activate(self, model: ServedModel) -> None:
+        """Makes a version active. The present one becomes the previous one."""
+        with self._lock:
+            previous = self.loaded.active
+            self.loaded = LoadedVersions(model, previous=previous, since=time.time())
+
+    def relabel(self, model: ServedModel) -> None:
+        """Replaces the active version by the same bundle under another version number."""
+        with self._lock:
+            self.loaded = replace(self.loaded, active=model)
+
+    def set_candidate(self, model: ServedModel | None) -> None:
+        """Begins the trial of a version, or ends it."""
+        with self._lock:
+            self.loaded = replace(self.loaded, candidate=model)
+
+    def drop_previous(self) -> None:
+        """Forgets the previous version; its memory is free once no request uses it."""
+        with self._lock:
+            self.loaded = replace(self.loaded, previous=None)

@@ -1,0 +1,68 @@
+"""A folder that all processes of one server share, if possible in memory. It ends with them."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Self
+
+from serving.artifact.atomic_folder import lock_folder_now
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+PREFIX = "goldfish-"
+# Followed by a model's name: the file with the pin of its active version.
+ACTIVE_PREFIX = "active-"
+
+
+class SharedFolder:
+    """`worker` is the number of this process among the workers that run at the same time, from 0.
+
+    The folder is locked as long as one of its processes lives: the lock is inherited by processes that are
+    forked. So leftovers of killed servers can be told from folders in use.
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path, self.worker = path, 0
+        self._lock = lock
+        weakref.finalize(self, _remove, path, os.getpid())
+
+    @classmethod
+    def create(cls, parent: Path = SHARED_MEMORY) -> Self:
+        """A new folder, in shared memory or where temporary files are; removes leftovers there."""
+        place = parent if os.access(parent, os.W_OK) else Path(tempfile.gettempdir())
+        _remove_leftovers(place)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+            # Another server may take it for a leftover before it is locked; then try again.
+            if (lock := lock_folder_now(path)) is not None:
+                return cls(path, lock)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file, complete or not at all."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_bytes(data)
+        temporary.replace(self.path / name)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None if it does not exist."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def _remove(path: Path, owner: int) -> None:
+    """Removes the folder at the end of the process that has made it, not of one that was forked."""
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_leftovers(place: Path) -> None:
+    for leftover in place.glob(f"{PREFIX}*"):
+        if (lock := lock_folder_now(leftover)) is not None:
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(lock)

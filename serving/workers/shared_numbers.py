@@ -1,0 +1,52 @@
+"""Numbers that each worker adds to in a file of its own, so that none waits for another."""
+
+import mmap
+import threading
+from collections.abc import Sequence
+from struct import Struct, error
+
+from serving.workers.shared_folder import SharedFolder
+
+Row = tuple[float, ...]
+
+
+class SharedNumbers:
+    """`size` numbers of each worker, which all workers can read. Thread-safe.
+
+    A worker that takes the place of another one goes on with its numbers, so nothing that was counted is lost.
+    """
+
+    def __init__(self, folder: SharedFolder, name: str, size: int) -> None:
+        self._folder, self._name, self._format = folder, name, Struct(f"{size}d")
+        with (folder / f"{name}.{folder.worker}").open("a+b") as file:
+            file.truncate(self._format.size)
+            self._memory = mmap.mmap(file.fileno(), self._format.size)
+        self._own = list(self._format.unpack(self._memory))
+        self._lock = threading.Lock()
+
+    def add(self, amounts: Sequence[float]) -> None:
+        """Adds to the numbers of this worker."""
+        with self._lock:
+            self._own = [number + amount for number, amount in zip(self._own, amounts, strict=True)]
+            self._format.pack_into(self._memory, 0, *self._own)
+
+    def put(self, numbers: Sequence[float]) -> None:
+        """Replaces the numbers of this worker."""
+        with self._lock:
+            self._own = list(numbers)
+            self._format.pack_into(self._memory, 0, *self._own)
+
+    def rows(self) -> list[Row]:
+        """The numbers of each worker, also of those that have ended."""
+        rows = []
+        for path in self._folder.path.glob(f"{self._name}.*"):
+            try:
+                rows.append(self._format.unpack(path.read_bytes()))
+            except (OSError, error):
+                # Another worker is just about to make it.
+                continue
+        return rows
+
+    def total(self) -> Row:
+        """The sums over all workers."""
+        return tuple(map(sum, zip(*self.rows(), strict=True)))
