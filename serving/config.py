@@ -32,7 +32,7 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Fields with several values, separated by commas.
-LIST_FIELDS = {"api_keys", "cors_origins", "models"}
+LIST_FIELDS = {"api_keys", "cors_origins", "follow", "models"}
 # What follows a model's name in the name under which it takes pixels.
 TENSOR_SUFFIX = "_tensor"
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
@@ -42,6 +42,8 @@ KUBERNETES_VARIABLE = re.compile(
 
 # The name of a model, which is a folder's name and a part of a path.
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}\Z")]
+# A model, and the alias of the registry that it follows.
+Followed = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}@[A-Za-z0-9_-]{1,255}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 # The path of a URL, without the characters of a Flask URL pattern.
 Route = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~:/-]{0,255})?\Z")]
@@ -76,6 +78,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reports: Path = Path("reports")
     pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
 
+    # Follows aliases of the registry, as in "digits@champion", instead of the pins: off, because whoever can
+    # write to the registry can move them. They may lead only to digests that the pin lists or trusted keys
+    # have signed. The registry is asked every `poll` seconds.
+    follow: tuple[Followed, ...] = ()
+    poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
     # A changed pin is noticed within a second. The version before stays loaded for `bake` seconds, so that
     # going back to it takes no time. Versions with other labels are refused, because clients know the labels.
     bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0
@@ -255,6 +262,10 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     models = values.get("models", ())
     if len(set(models)) < len(models):
         return [f"{variable('models')} is {','.join(models)!r} and names a model twice"]
+    served = models or (values.get("model", Settings.model),)
+    followed = [entry.partition("@")[0] for entry in values.get("follow", ())]
+    if strange := [name for name in followed if name not in served or followed.count(name) > 1]:
+        return [f"{variable('follow')} must name served models, each once, and not {', '.join(strange)}"]
     for name in models:
         if name + TENSOR_SUFFIX in models:
             return [f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"]

@@ -65,7 +65,7 @@ class Application:
         self._service = service
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
-        self._thread: UpdateThread | None = None
+        self._threads: list[UpdateThread] = []
         # Set by the worker when no connection is kept alive any more.
         self.closing = False
         self._wsgi: WSGI = create_app(service).wsgi_app
@@ -94,13 +94,14 @@ class Application:
         """
         service = self._service
         service.memory.set_limit(limit)
-        self._thread = UpdateThread(service.updates, service.agreement, reloads)
-        self._thread.start()
+        self._threads = [UpdateThread(each, service.agreement, reloads) for each in service.updates]
+        for thread in self._threads:
+            thread.start()
 
     def stop_updates(self) -> None:
         """Begins no further change of a version."""
-        if self._thread:
-            self._thread.stop()
+        for thread in self._threads:
+            thread.stop()
 
     def error_response(self, error: errors.RequestError) -> bytes:
         """The complete response to input that is no valid request: counted, logged and with all headers."""

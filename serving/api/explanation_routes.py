@@ -1,7 +1,5 @@
 """`POST /explain`: which places of an image speak for a class, as a picture or as numbers."""
 
-from dataclasses import asdict
-
 from flask import Blueprint, Response, g, request
 
 from serving.api.classifier import ExplainedImage
@@ -70,7 +68,7 @@ def _document(model: ServedModel, explained: ExplainedImage) -> Explained:
         box=ImageBox(*(round(side, PIXEL_DIGITS) for side in box)),
         width=image.upright_size[0],
         height=image.upright_size[1],
-        model=Model(**asdict(model.pin)),
+        model=Model(**model.pin.identity),
         milliseconds=Timing(**g.context.milliseconds()),
         request_id=g.context.request_id,
     )

@@ -1,7 +1,6 @@
 """Routes of this server's own predictions: `POST /inference`, as in the tutorial, and `POST /predict`."""
 
 import re
-from dataclasses import asdict
 
 from flask import Blueprint, Response, g, request
 
@@ -37,7 +36,7 @@ def routes(service: Service) -> Blueprint:
         return json_response(
             Predictions(
                 [_best_classes(model, prediction, top) for prediction in predictions],
-                Model(**asdict(model.pin)),
+                Model(**model.pin.identity),
                 Timing(**g.context.milliseconds()),
                 g.context.request_id,
                 *model.reliability.judge(predictions, level),

@@ -32,7 +32,8 @@ from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
 from serving.updates.memory import ModelMemory
-from serving.updates.model_update import ModelUpdate, Shared, pin_reader
+from serving.updates.model_update import ModelUpdate, Shared
+from serving.updates.targets import find_target
 from serving.workers.agreement import Agreement
 from serving.workers.shared_folder import SharedFolder
 
@@ -85,7 +86,7 @@ class Service:
             memory=memory,
             agreement=agreement,
             updates=tuple(
-                ModelUpdate(each, pin_reader(settings, each.name), shared) for each in models.models
+                ModelUpdate(each, find_target(settings, each.name), shared) for each in models.models
             ),
             drain=drain,
             restarts=restarts,

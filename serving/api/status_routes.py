@@ -1,7 +1,5 @@
 """Routes for operators: liveness, readiness, version, model card and metrics."""
 
-from dataclasses import asdict
-
 from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.drift_panel import describe_drift, drift_panel
@@ -35,7 +33,7 @@ def routes(service: Service) -> Blueprint:
             return Response(MLFLOW_VERSION, mimetype="text/plain")
         return json_response(
             Version(
-                **asdict(g.model.pin),
+                **g.model.pin.identity,
                 precision=g.model.predictor.bundle.manifest.precision,
                 pin_commit=g.model.release.pin_commit,
                 runtime=service.runtime,
@@ -73,7 +71,7 @@ def _model_card(service: Service) -> ModelCard:
     model: ServedModel = g.model
     manifest, preprocessing = model.predictor.bundle.manifest, model.predictor.preprocessing
     return ModelCard(
-        **asdict(model.pin),
+        **model.pin.identity,
         precision=manifest.precision,
         pin_commit=model.release.pin_commit,
         runtime=service.runtime,

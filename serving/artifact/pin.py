@@ -1,15 +1,15 @@
 """`pins/<model>.json`: the version and digest that are served. The server starts from it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from serving.artifact.files import read_file, to_json
 from serving.errors import FileUnreadable, PinInvalid, PinMissing
 
-# A pin has about 120 bytes.
-MAX_PIN_BYTES = 4096
+# A pin has about 120 bytes, and 70 more for each further digest that it allows.
+MAX_PIN_BYTES = 64 * 1024
 # MLflow numbers versions from 1, in a 32-bit column. 0 is a bundle without a registered version
 # (`make bundle STAND_IN=yes`).
 VERSIONS = range(2**31)
@@ -18,11 +18,20 @@ CONFLICT_MARKER = b"<<<<<<< "
 
 @dataclass(frozen=True)
 class Pin:
-    """The served version. The digest identifies it; the number is its label in the registry."""
+    """The served version. The digest identifies it; the number is its label in the registry.
+
+    `allowed` are further digests that a server may change to when it follows an alias of the registry.
+    """
 
     name: str
     version: int
     digest: str
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name, version and digest, as responses and log lines have them."""
+        return {"name": self.name, "version": self.version, "digest": self.digest}
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -43,10 +52,11 @@ class Pin:
             raise PinInvalid(path, "it has the marks of a merge conflict, which nobody has resolved")
         try:
             document = json.loads(data)
-            pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]))
+            allowed = tuple(map(str, document.get("allowed", ())))
+            pin = cls(str(document["name"]), int(document["version"]), str(document["digest"]), allowed)
             rewritten = pin.to_bytes()
         # OverflowError: 1e400 is valid JSON and parses to infinity.
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise PinInvalid(path, f"{type(error).__name__}: {error}") from None
         if rewritten != data:
             raise PinInvalid(path, "its bytes are not those of name, version and digest")
@@ -54,9 +64,18 @@ class Pin:
             raise PinInvalid(
                 path, f"{pin.version} is no version of a registry, which has 1 to {VERSIONS[-1]:,}"
             )
-        if pin.name != path.stem or len(pin.digest) != 64 or not set(pin.digest) <= set("0123456789abcdef"):
+        if pin.name != path.stem or not is_digest(pin.digest):
             raise PinInvalid(path, f"{pin.name!r} with digest {pin.digest!r} is not a version of {path.stem}")
+        for digest in pin.allowed:
+            if not is_digest(digest):
+                raise PinInvalid(path, f"it allows {digest!r}, which is no digest")
         return pin
 
     def to_bytes(self) -> bytes:
-        return to_json(asdict(self))
+        """Canonical bytes; `allowed` is left out if it is empty."""
+        return to_json(self.identity | ({"allowed": self.allowed} if self.allowed else {}))
+
+
+def is_digest(text: str) -> bool:
+    """Is it a SHA-256 in hexadecimal digits?"""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")

@@ -67,11 +67,16 @@ def find_release(settings: Settings, name: str) -> Release:
     """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it."""
     pin_path = settings.pins / f"{name}.json"
     pin = Pin.read(pin_path)
-    return load_release(settings, pin, _find_bundle(settings, pin, pin_path))
+    return load_release(settings, pin, find_local_bundle(settings, pin) or _pull(settings, pin, pin_path))
 
 
 def find_local_bundle(settings: Settings, pin: Pin) -> Bundle | None:
-    """The bundle with the pinned digest if it is on this machine. Its files are not verified yet."""
+    """The bundle with the pinned digest if it is on this machine. Its files are not verified yet.
+
+    That of `settings.bundle` may have another digest.
+    """
+    if settings.bundle is not None:
+        return Bundle.open(settings.bundle)
     # The workspace may hold another version, for example after a rollback.
     with suppress(BundleMissing):
         bundle = Bundle.open(settings.models_folder / pin.name / "bundle")
@@ -87,39 +92,31 @@ def find_local_bundle(settings: Settings, pin: Pin) -> Bundle | None:
 
 
 def load_release(settings: Settings, pin: Pin, bundle: Bundle) -> Release:
-    """Reads and verifies the files of a bundle that has the digest of the pin."""
+    """Reads and verifies the files of a bundle, which must have the digest of the pin."""
     # Compares the digest of the bytes that were parsed, which no other process can change any more.
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, settings.pins / f"{pin.name}.json", pin.digest)
     bundle.check_name(pin.name)
-    return Release(
-        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, pin)
-    )
-
-
-def _find_bundle(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
-    if settings.bundle is not None:
-        return Bundle.open(settings.bundle)
-    try:
-        return find_local_bundle(settings, pin) or Bundle.open(pull_pinned(settings, pin))
-    except (ServingError, OSError) as error:
-        raise PinnedMissing(settings.models_folder / pin.name / "bundle", pin_path, error) from error
+    loaded, metrics = bundle.load_serving_files(), _read_metrics(settings, pin)
+    return Release(loaded, pin, settings.pin_commit or None, metrics)
 
 
 def pull_pinned(settings: Settings, pin: Pin) -> Path:
     """Pulls the bundle of a pin from the registry; returns its folder. Reports progress on stderr."""
-    return pull_bundle(
-        pin,
-        settings.registry,
-        pulled_folder(settings, pin),
-        credentials=settings.credentials,
-        log=sys.stderr,
-    )
+    folder, credentials = pulled_folder(settings, pin), settings.credentials
+    return pull_bundle(pin, settings.registry, folder, credentials=credentials, log=sys.stderr)
 
 
 def pulled_folder(settings: Settings, pin: Pin) -> Path:
     """Where the bundle of a pin is put when it is pulled."""
     return default_destination(settings.models_folder, pin)
+
+
+def _pull(settings: Settings, pin: Pin, pin_path: Path) -> Bundle:
+    try:
+        return Bundle.open(pull_pinned(settings, pin))
+    except (ServingError, OSError) as error:
+        raise PinnedMissing(settings.models_folder / pin.name / "bundle", pin_path, error) from error
 
 
 def _read_metrics(settings: Settings, pin: Pin) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 By default Gunicorn's master adds and removes workers, starts a second master or reads its configuration again
 on certain signals. Here these signals are logged and ignored. `docs/serving.md` has a table of all signals.
 
-Overridden methods of `Arbiter`: `init_signals`, `spawn_worker`, `manage_workers`, `handle_hup` and the handlers
-of the ignored signals. Used: `signal` (queues a signal for the main loop), `pid`, `app`.
+Overridden methods of `Arbiter`: `init_signals`, `spawn_worker`, `manage_workers`, `handle_hup` and the
+handlers of the ignored signals. Used: `signal` (queues a signal for the main loop), `pid`, `app`.
 """
 
 import os

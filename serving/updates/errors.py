@@ -1,17 +1,33 @@
 """Why a version does not become the served one.
 
 ServingError
-├── LabelsChanged  labels_changed
-└── PullFailed     pull_failed
+├── DigestNotAllowed  digest_not_allowed
+├── LabelsChanged     labels_changed
+└── PullFailed        code of the error in the process that pulls
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from serving.artifact.bundle import Label
+from serving.artifact.pin import Pin
 from serving.errors import ServingError
 
 # Labels that a message names.
 NAMED = 5
+
+
+class DigestNotAllowed(ServingError):
+    """An alias leads to a digest that the pin does not list, and no trusted key is set."""
+
+    code = "digest_not_allowed"
+
+    def __init__(self, alias: str, version: Pin, pin: Path) -> None:
+        super().__init__(
+            f"{version.name}@{alias} leads to version {version.version} with digest {version.digest}, which "
+            f"{pin} does not allow: `python -m pipeline allow {version.name} --version {version.version}` adds "
+            "it, or GOLDFISH_TRUSTED_KEYS names the key that has signed it."
+        )
 
 
 class LabelsChanged(ServingError):

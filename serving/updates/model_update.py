@@ -1,9 +1,8 @@
-"""Brings one model to the version that its pin names."""
+"""Brings one model to the version that its pin, or an alias of the registry, names."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from serving.api.model_versions import ModelVersions
@@ -17,14 +16,19 @@ from serving.log import LOG
 from serving.updates.errors import LabelsChanged, PullFailed
 from serving.updates.memory import ModelMemory
 from serving.updates.pulling import pull
+from serving.updates.targets import Target
 from serving.workers.agreement import Agreement, Refusal
 from serving.workers.shared_folder import ACTIVE_PREFIX, SharedFolder
 
-# Errors after which another attempt may succeed. Others are of the version itself.
+# Errors of files that may be just about to be written, as by `dvc pull`: refused after some attempts.
+DAMAGED, DAMAGED_ATTEMPTS = frozenset({"digest_mismatch", "file_missing", "file_unexpected"}), 3
+# Errors after which another attempt may always succeed. Others are of the version itself.
 TRANSIENT = frozenset(
     {
+        "alias_unusable",
         "bundle_missing",
         "destination_taken",
+        "digest_not_pinned",
         "file_unreadable",
         "pin_invalid",
         "pin_missing",
@@ -34,17 +38,17 @@ TRANSIENT = frozenset(
     }
 )
 INTERNAL = "internal"
-# Seconds before a failed attempt is repeated, which double each time.
-FIRST_DELAY, LONGEST_DELAY = 1.0, 600.0
+# Seconds before a failed attempt is repeated, which double each time: up to 17 minutes.
+FIRST_DELAY, MAX_DOUBLINGS = 1.0, 10
 
 
 @dataclass(frozen=True)
 class UpdateStatus:
     """What is known of the version that should be served.
 
-    `target` is None before the pin was read. `refusal`: why it is not served, until SIGHUP or a restart;
-    `failure`: why the last attempt failed, which will be repeated. `succeeded` is when the pin was last read
-    and followed, in seconds since 1970.
+    `target` is None before it was read. `refusal`: why it is not served, until SIGHUP or a restart;
+    `failure`: why the last attempt failed, which will be repeated. `succeeded` is when the target was last
+    read and followed, or refused, in seconds since 1970.
     """
 
     target: Pin | None = None
@@ -68,20 +72,23 @@ class Shared:
 
 
 class ModelUpdate:
-    """`find_target` returns the pin of the version that should be served; it may raise."""
+    """Follows one target. Its methods are called by one thread only; `status` may be read by all."""
 
-    def __init__(self, versions: ModelVersions, find_target: Callable[[], Pin], shared: Shared) -> None:
-        self.versions, self._find_target, self._shared = versions, find_target, shared
+    def __init__(self, versions: ModelVersions, target: Target, shared: Shared) -> None:
+        self.versions, self._target, self._shared = versions, target, shared
         self.status = UpdateStatus()
         self._failures, self._next_attempt = 0, 0.0
 
     def look(self, at_once: bool = False) -> None:
         """Reads the target and follows it. `at_once`: also if the last attempt has failed just now."""
-        if not at_once and time.monotonic() < self._next_attempt:
-            return
         self._drop_previous()
         try:
-            target = self._find_target()
+            target = self._target.read(at_once)
+            if at_once or target != self.status.target:
+                self._failures, self._next_attempt = 0, 0.0
+                self.status = replace(self.status, target=target)
+            if time.monotonic() < self._next_attempt:
+                return
             refusal = self._follow(target)
         # Whatever fails, the server goes on with the version that it has.
         except Exception as error:  # noqa: BLE001
@@ -109,14 +116,14 @@ class ModelUpdate:
             if refusal := self._shared.agreement.await_others(target.digest):
                 return refusal
             # The target may have moved while the version was loaded; then the next look follows it.
-            if self._find_target() == target:
+            if self._target.read(at_once=False) == target:
                 self._activate(model, time.monotonic() - began)
         except ServingError as error:
-            if _code(error) in TRANSIENT:
+            if not self._is_lasting(error):
                 raise
             return self._refuse(target, error)
         finally:
-            self._shared.memory.allow()
+            self._shared.memory.update(loaded=target.name)
         return None
 
     def _find_loaded(self, target: Pin) -> ServedModel | None:
@@ -129,8 +136,12 @@ class ModelUpdate:
     def _load(self, target: Pin) -> ServedModel:
         """Finds or pulls the version, verifies it, and classifies its golden images."""
         settings, shared = self._shared.settings, self._shared
-        bundle = self._find_bundle(target)
-        shared.memory.allow(loading=bundle)
+        self._target.check_allowed(target)
+        bundle = find_local_bundle(settings, target)
+        if bundle is None:
+            pull(target, shared.folder)
+            bundle = Bundle.open(pulled_folder(settings, target))
+        shared.memory.allow(bundle)
         release = load_release(settings, target, bundle)
         model = ServedModel.load(release, shared.folder, settings.abstain_below)
         before = self.versions.active.labels
@@ -138,38 +149,33 @@ class ModelUpdate:
             raise LabelsChanged(before, model.labels)
         return model
 
-    def _find_bundle(self, target: Pin) -> Bundle:
-        settings = self._shared.settings
-        if settings.bundle is not None:
-            return Bundle.open(settings.bundle)
-        if bundle := find_local_bundle(settings, target):
-            return bundle
-        pull(target, self._shared.folder)
-        return Bundle.open(pulled_folder(settings, target))
-
     def _activate(self, model: ServedModel, seconds: float) -> None:
         shared, before = self._shared, self.versions.active.pin
         shared.prepare(model)
         self.versions.activate(model)
         self._announce(model.pin)
         shared.count(model.pin.name, "swapped")
-        self._log(
-            "the served version has changed",
-            model.pin,
-            before={"version": before.version, "digest": before.digest},
-            seconds=seconds,
-        )
+        replaced = {"version": before.version, "digest": before.digest}
+        self._log("the served version has changed", model.pin, replaced=replaced, seconds=seconds)
 
     def _announce(self, pin: Pin) -> None:
         """Tells the master process, from which later workers get their version."""
         self._shared.folder.write(ACTIVE_PREFIX + pin.name, pin.to_bytes())
 
     def _drop_previous(self) -> None:
-        """Ends the bake time of the active version."""
+        """Ends the time in which the version before stays loaded."""
         loaded = self.versions.loaded
-        if loaded.previous and time.time() > loaded.since + self._shared.settings.bake:
+        if loaded.previous and time.time() >= loaded.since + self._shared.settings.bake:
             self.versions.drop_previous()
             self._shared.agreement.unload(loaded.previous.pin.digest)
+            self._shared.memory.update()
+
+    def _is_lasting(self, error: ServingError) -> bool:
+        """Is it the version that is at fault, so that another attempt would fail too?"""
+        code = _code(error)
+        if code in DAMAGED:
+            return self._failures + 1 >= DAMAGED_ATTEMPTS
+        return code not in TRANSIENT
 
     def _refuse(self, target: Pin, error: ServingError) -> Refusal:
         refusal = Refusal(_code(error), str(error))
@@ -183,24 +189,17 @@ class ModelUpdate:
         failure = Refusal(_code(error), str(error) or type(error).__name__)
         if failure != self.status.failure:
             self._shared.count(self.versions.name, "failed")
-            self._log("the pin cannot be followed", None, code=failure.code, reason=failure.reason)
+            self._log("the target cannot be followed", None, code=failure.code, reason=failure.reason)
             if failure.code == INTERNAL:
                 LOG.error("the cause", exc_info=error)
         self.status = replace(self.status, failure=failure)
-        self._next_attempt = time.monotonic() + min(
-            LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10)
-        )
+        self._next_attempt = time.monotonic() + FIRST_DELAY * 2.0 ** min(self._failures, MAX_DOUBLINGS)
         self._failures += 1
 
     def _log(self, message: str, pin: Pin | None, **fields: Any) -> None:  # noqa: ANN401  (members of a line)
         identity = {"version": pin.version, "digest": pin.digest} if pin else {}
         log = LOG.warning if "code" in fields else LOG.info
         log(message, extra={"fields": {"model": self.versions.name, **identity, **fields}})
-
-
-def pin_reader(settings: Settings, name: str) -> Callable[[], Pin]:
-    """Reads the pin of a model from the workspace."""
-    return partial(Pin.read, settings.pins / f"{name}.json")
 
 
 def _with_pin(model: ServedModel, pin: Pin) -> ServedModel:

@@ -1,1 +1,1 @@
-"""What the worker processes share: a folder in memory, numbers that each adds to, and a table of the workers."""
+"""What the worker processes share: a folder in memory, numbers, and what they agree on."""

@@ -13,7 +13,7 @@ Row = tuple[float, ...]
 class SharedNumbers:
     """`size` numbers of each worker, which all workers can read. Thread-safe.
 
-    A worker that takes the place of another one goes on with its numbers, so nothing that was counted is lost.
+    A worker that takes the place of another one goes on with its numbers: nothing that was counted is lost.
     """
 
     def __init__(self, folder: SharedFolder, name: str, size: int) -> None:

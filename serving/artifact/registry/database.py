@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from serving.artifact.registry.address import SQLITE
@@ -17,17 +18,34 @@ LOCK_TIMEOUT_SECONDS = 10.0
 
 def find_in_database(uri: str, name: str, digest: str) -> tuple[int, str] | None:
     """Number and file location of the first version with this digest."""
-    path = Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
     query = """
         SELECT version, COALESCE(storage_location, source)
         FROM model_versions JOIN model_version_tags AS tag USING (workspace, name, version)
         WHERE name = ? AND tag."key" = ? AND tag.value = ? AND current_stage IS NOT ?
         ORDER BY version LIMIT 1
     """
+    row = _first_row(uri, query, (name, DIGEST_TAG, digest, DELETED_STAGE))
+    return (int(row[0]), str(row[1])) if row else None
+
+
+def find_alias_in_database(uri: str, name: str, alias: str) -> tuple[int, str | None] | None:
+    """Number and digest of the version with an alias; None instead of a digest if it has no such tag."""
+    query = """
+        SELECT version, tag.value
+        FROM registered_model_aliases JOIN model_versions USING (workspace, name, version)
+        LEFT JOIN (SELECT * FROM model_version_tags WHERE "key" = ?) AS tag USING (workspace, name, version)
+        WHERE name = ? AND alias = ? AND current_stage IS NOT ? LIMIT 1
+    """
+    row = _first_row(uri, query, (DIGEST_TAG, name, alias, DELETED_STAGE))
+    return (int(row[0]), None if row[1] is None else str(row[1])) if row else None
+
+
+def _first_row(uri: str, query: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", timeout=LOCK_TIMEOUT_SECONDS, uri=True)
         with closing(database):
-            row = database.execute(query, (name, DIGEST_TAG, digest, DELETED_STAGE)).fetchone()
+            row: tuple[Any, ...] | None = database.execute(query, values).fetchone()
     except sqlite3.Error as error:
         raise RegistryUnavailable(uri, f"{error}, in the file {path}") from None
-    return (int(row[0]), str(row[1])) if row else None
+    return row

@@ -3,6 +3,7 @@
     ServingError
     ├── RegistryUnavailable  registry_unavailable
     ├── VersionMissing       version_missing
+    ├── AliasUnusable        alias_unusable
     └── VersionDamaged       version_damaged
 
 No message contains a password: each removes user and password from the addresses that it is given.
@@ -36,6 +37,16 @@ class VersionMissing(ServingError):
             f"The MLflow registry at {without_credentials(uri)} has no version of {name} "
             f"with digest {digest}: `make run` registers one, or another registry has it."
         )
+
+
+class AliasUnusable(ServingError):
+    """An alias of the registry leads to no version that can be served."""
+
+    code = "alias_unusable"
+
+    def __init__(self, uri: str, name: str, alias: str, reason: str) -> None:
+        where = f"{name}@{alias} in the MLflow registry at {without_credentials(uri)}"
+        super().__init__(f"{where} cannot be followed: {_printable(reason)}.")
 
 
 class VersionDamaged(ServingError):

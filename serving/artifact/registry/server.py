@@ -91,6 +91,18 @@ class RegistryServer:
             found = self._call_api("model-versions/get-download-uri", name=name, version=first)
             return first, str(found["artifact_uri"])
 
+    def find_alias(self, name: str, alias: str) -> tuple[int, str | None] | None:
+        """Number and digest of the version with an alias; None instead of a digest if it has no such tag."""
+        with self._checking_response():
+            model = self._call_api("registered-models/get", name=name)["registered_model"]
+            numbers = {entry["alias"]: int(entry["version"]) for entry in model.get("aliases", [])}
+            if alias not in numbers:
+                return None
+            number = numbers[alias]
+            version = self._call_api("model-versions/get", name=name, version=number)["model_version"]
+            digests = [str(tag["value"]) for tag in version.get("tags", []) if tag["key"] == DIGEST_TAG]
+            return number, digests[0] if digests else None
+
     def artifact_reader(self, location: str) -> Callable[[str, int, OnProgress], bytes | None]:
         """Reads files at `mlflow-artifacts:/path` or `mlflow-artifacts://<this host>/path`."""
         if is_other_host(location, self.base_url):

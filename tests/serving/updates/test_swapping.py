@@ -1,9 +1,6 @@
 """The served version changes with its pin, without a restart."""
 
-import os
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 

@@ -1,0 +1,93 @@
+"""Where the version comes from that a model should have: its pin, or an alias of the registry."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from serving.artifact.pin import Pin
+from serving.artifact.registry.alias import find_alias
+from serving.config import Settings
+from serving.errors import ServingError
+from serving.updates.errors import DigestNotAllowed
+
+# After each failure the registry is asked half as often, down to once in this many seconds.
+LONGEST_INTERVAL = 600.0
+# Part of the interval by which it varies, so that many servers do not ask at the same moment.
+JITTER = 0.2
+
+
+class Target(Protocol):
+    """What a model should be."""
+
+    def read(self, at_once: bool) -> Pin:
+        """The version; may raise. `at_once`: it should be up to date."""
+
+    def check_allowed(self, version: Pin) -> None:
+        """Raises `DigestNotAllowed` unless the version may be loaded."""
+
+
+class PinTarget:
+    """The pin in the workspace. It is read every time: it is a small file."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        self._path = settings.pins / f"{model}.json"
+
+    def read(self, at_once: bool) -> Pin:
+        return Pin.read(self._path)
+
+    def check_allowed(self, version: Pin) -> None:
+        """A pin allows itself."""
+
+
+class AliasTarget:
+    """An alias in the registry, which is asked every `settings.poll` seconds.
+
+    Whoever can write to the registry can move it. So it may lead only to digests that the pin names, or whose
+    signature is checked when they are loaded.
+    """
+
+    def __init__(
+        self, settings: Settings, model: str, alias: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._model, self._alias, self._clock = settings, model, alias, clock
+        self._found: Pin | ServingError | None = None
+        self._failures, self._next_poll = 0, 0.0
+
+    def read(self, at_once: bool) -> Pin:
+        if at_once or self._clock() >= self._next_poll:
+            self._poll()
+        assert self._found is not None  # noqa: S101
+        if isinstance(self._found, Pin):
+            return self._found
+        # The same object every time: its traceback would grow.
+        raise self._found.with_traceback(None)
+
+    def check_allowed(self, version: Pin) -> None:
+        if self._settings.trusted_keys:
+            return
+        path = self._settings.pins / f"{self._model}.json"
+        pin = Pin.read(path)
+        if version.digest not in (pin.digest, *pin.allowed):
+            raise DigestNotAllowed(self._alias, version, path)
+
+    def _poll(self) -> None:
+        settings = self._settings
+        try:
+            self._found = find_alias(self._model, self._alias, settings.registry, settings.credentials)
+            self._failures = 0
+        except ServingError as error:
+            self._found = error
+            self._failures += 1
+        interval = min(LONGEST_INTERVAL, settings.poll * 2.0 ** min(self._failures, 10))
+        jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311  (no secret)
+        self._next_poll = self._clock() + max(interval, settings.poll) * jitter
+
+
+def find_target(settings: Settings, model: str) -> Target:
+    """The alias that is set for a model, or else its pin."""
+    for followed in settings.follow:
+        name, _, alias = followed.partition("@")
+        if name == model:
+            return AliasTarget(settings, model, alias)
+    return PinTarget(settings, model)
