@@ -32,7 +32,7 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Fields with several values, separated by commas.
-LIST_FIELDS = {"api_keys", "cors_origins", "follow", "models"}
+LIST_FIELDS = {"api_keys", "cors_origins", "follow", "models", "trusted_keys"}
 # What follows a model's name in the name under which it takes pixels.
 TENSOR_SUFFIX = "_tensor"
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
@@ -83,7 +83,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # have signed. The registry is asked every `poll` seconds.
     follow: tuple[Followed, ...] = ()
     poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
-    # A changed pin is noticed within a second. The version before stays loaded for `bake` seconds, so that
+    # PEM files of the public keys that may sign bundles. With one, nothing unsigned is served.
+    trusted_keys: tuple[Path, ...] = ()
+    # A changed pin is noticed at once. The version before stays loaded for `bake` seconds, so that
     # going back to it takes no time. Versions with other labels are refused, because clients know the labels.
     bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0
     allow_new_labels: bool = False

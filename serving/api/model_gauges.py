@@ -1,10 +1,23 @@
-"""The gauges of a model in `/metrics`: which versions are loaded, the golden check, and drift."""
+"""The gauges of a model in `/metrics`: loaded versions, golden check, drift, and whether it is up to date."""
 
 from collections.abc import Iterator
 
 from serving.api.drift_gauges import drift_gauges
 from serving.api.metrics import CallbackGauge
 from serving.api.model_versions import ModelVersions
+from serving.updates.model_update import UpdateStatus
+
+
+def update_gauges(model: str, status: UpdateStatus) -> Iterator[CallbackGauge]:
+    """Whether the version that should be served is served."""
+    label = {"model": model}
+    text = "1 if the version that should be served is refused, else 0."
+    yield CallbackGauge("update_refused", text, float(status.refusal is not None), label)
+    text = "1 if the last attempt to follow the pin or alias has failed, else 0."
+    yield CallbackGauge("update_failing", text, float(status.failure is not None), label)
+    if status.succeeded:
+        text = "When the pin or alias was last read and followed, or its version refused."
+        yield CallbackGauge("update_last_success_timestamp_seconds", text, status.succeeded, label)
 
 
 def model_gauges(versions: ModelVersions) -> Iterator[CallbackGauge]:

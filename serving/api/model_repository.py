@@ -30,6 +30,8 @@ class ModelEntry:
     model: ServedModel
     pixels: bool
     role: Role = "active"
+    # The numbers of all versions that are loaded.
+    versions: tuple[str, ...] = ()
 
     @property
     def pin(self) -> Pin:
@@ -75,7 +77,7 @@ class ModelRepository:
     @property
     def entries(self) -> tuple[ModelEntry, ...]:
         """Both names of each model, with the active version."""
-        return tuple(ModelEntry(model, pixels) for model in self.active for pixels in (False, True))
+        return tuple(_of(each, pixels)[0] for each in self.models for pixels in (False, True))
 
     @property
     def all_entries(self) -> tuple[ModelEntry, ...]:
@@ -93,7 +95,9 @@ class ModelRepository:
 
 def _of(versions: ModelVersions, pixels: bool) -> list[ModelEntry]:
     """The loaded versions under one name, the active one first."""
-    return [ModelEntry(model, pixels, role) for role, model in versions.loaded]
+    loaded = list(versions.loaded)
+    numbers = tuple(sorted({str(model.pin.version) for _, model in loaded}, key=int))
+    return [ModelEntry(model, pixels, role, numbers) for role, model in loaded]
 
 
 def _choose(entries: list[ModelEntry], version: str | None, label: str | None) -> ModelEntry:

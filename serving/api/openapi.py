@@ -41,6 +41,7 @@ SCHEMAS = (
     response_schemas.Ready,
     response_schemas.Version,
     response_schemas.ModelCard,
+    response_schemas.ModelStates,
     response_schemas.ProblemDetails,
     *openapi_paths.SCHEMAS,
 )
@@ -94,6 +95,7 @@ def _paths(service: Service, by_name: Document) -> Document:
         "/readyz": {"get": _json_operation("Is the server ready?", by_name["Ready"], *NOT_READY)},
         "/version": {"get": _version(by_name)},
         "/model": {"get": _page_or_json("The model card.", by_name["ModelCard"], "curl {url}/model")},
+        "/models": {"get": _json_operation("Which versions are loaded?", by_name["ModelStates"])},
         "/metrics": {"get": _get_operation("Metrics.", "Metrics for Prometheus.", CONTENT_TYPE)},
         "/docs": {"get": _get_operation("This documentation, as a page.", "A page.", HTML)},
         "/openapi.json": {

@@ -1,5 +1,8 @@
 """Routes of the pages for people (`/` and `/docs`) and of the OpenAPI document."""
 
+from functools import lru_cache
+from typing import Any
+
 from flask import Blueprint, Response, g, make_response, render_template
 
 from serving.api.openapi import openapi_document
@@ -19,7 +22,14 @@ ACCEPT = ",".join(f"image/{name.lower()}" for name in FORMATS)
 def routes(service: Service) -> Blueprint:
     """The pages. Their scripts and styles are loaded from this server only."""
     blueprint = Blueprint("pages", __name__)
-    document = openapi_document(service)
+
+    @lru_cache(1)
+    def describe(_: tuple[str, ...]) -> dict[str, Any]:
+        """Described again if other versions are loaded."""
+        return openapi_document(service)
+
+    def document() -> dict[str, Any]:
+        return describe(tuple(entry.pin.digest for entry in service.models.all_entries))
 
     @blueprint.get("/")
     def home() -> Response:
@@ -44,10 +54,10 @@ def routes(service: Service) -> Blueprint:
 
     @blueprint.get("/docs")
     def docs() -> Response:
-        return make_response(render_template("docs.html", document=document))
+        return make_response(render_template("docs.html", document=document()))
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
-        return json_response(document)
+        return json_response(document())
 
     return blueprint

@@ -170,6 +170,40 @@ class Drift(Struct):
     ]
 
 
+class LoadedVersion(Struct, omit_defaults=True):
+    """A version that is loaded, or refused."""
+
+    version: int
+    digest: Digest
+    state: Annotated[
+        Literal["active", "candidate", "previous", "refused"],
+        Meta(
+            description="`active` answers, `candidate` is on trial, `previous` was active before and is kept "
+            "for a while, `refused` is not served."
+        ),
+    ]
+    since: Annotated[str | None, Meta(description="When it became active, as an RFC 3339 time.")] = None
+    code: Annotated[str | None, Meta(description="Code of the error for which it is refused.")] = None
+    reason: str | None = None
+
+
+class ModelState(Struct):
+    """The versions of a model, and what decides which of them is active."""
+
+    name: str
+    follows: Annotated[str, Meta(description="The pin, or an alias of the registry as `model@alias`.")]
+    versions: list[LoadedVersion]
+    failure: Annotated[
+        str | None, Meta(description="Why the pin or alias cannot be followed now; it is tried again.")
+    ]
+
+
+class ModelStates(Struct):
+    """All models of this server."""
+
+    models: list[ModelState]
+
+
 class ModelCard(Struct):
     """The model card: identity, input, classes, metrics and drift."""
 

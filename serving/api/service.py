@@ -20,7 +20,7 @@ from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
 from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, RequestError, WorkerStuck
 from serving.api.metrics import CallbackGauge, Metrics
-from serving.api.model_gauges import model_gauges
+from serving.api.model_gauges import model_gauges, update_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
 from serving.api.served_model import ServedModel
 from serving.artifact.release import Release
@@ -106,8 +106,9 @@ class Service:
     def gauges(self) -> Iterator[CallbackGauge]:
         """Health of the server, and identity, golden check and drift of each model."""
         yield CallbackGauge("ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
-        for versions in self.models.models:
-            yield from model_gauges(versions)
+        for update in self.updates:
+            yield from model_gauges(update.versions)
+            yield from update_gauges(update.versions.name, update.status)
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

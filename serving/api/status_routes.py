@@ -4,8 +4,17 @@ from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.drift_panel import describe_drift, drift_panel
 from serving.api.metrics import CONTENT_TYPE
+from serving.api.model_states import model_state
 from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
-from serving.api.response_schemas import Alive, ModelCard, Outcome, PreprocessingCard, Ready, Version
+from serving.api.response_schemas import (
+    Alive,
+    ModelCard,
+    ModelStates,
+    Outcome,
+    PreprocessingCard,
+    Ready,
+    Version,
+)
 from serving.api.responses import json_response
 from serving.api.served_model import ServedModel
 from serving.api.service import Service
@@ -48,6 +57,10 @@ def routes(service: Service) -> Blueprint:
             page = render_template("card.html", card=card, drift=drift_panel(service), private=private)
             return Response(page)
         return json_response(card)
+
+    @blueprint.get("/models")
+    def models() -> Response:
+        return json_response(ModelStates([model_state(update) for update in service.updates]))
 
     @blueprint.get("/metrics")
     def metrics() -> Response:

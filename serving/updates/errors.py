@@ -25,8 +25,8 @@ class DigestNotAllowed(ServingError):
     def __init__(self, alias: str, version: Pin, pin: Path) -> None:
         super().__init__(
             f"{version.name}@{alias} leads to version {version.version} with digest {version.digest}, which "
-            f"{pin} does not allow: `python -m pipeline allow {version.name} --version {version.version}` adds "
-            "it, or GOLDFISH_TRUSTED_KEYS names the key that has signed it."
+            f"{pin} does not allow: `python -m pipeline allow {version.name} --version {version.version}` "
+            "adds it, or GOLDFISH_TRUSTED_KEYS names the key that has signed it."
         )
 
 

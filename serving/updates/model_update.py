@@ -75,7 +75,7 @@ class ModelUpdate:
     """Follows one target. Its methods are called by one thread only; `status` may be read by all."""
 
     def __init__(self, versions: ModelVersions, target: Target, shared: Shared) -> None:
-        self.versions, self._target, self._shared = versions, target, shared
+        self.versions, self.target, self._shared = versions, target, shared
         self.status = UpdateStatus()
         self._failures, self._next_attempt = 0, 0.0
 
@@ -83,7 +83,7 @@ class ModelUpdate:
         """Reads the target and follows it. `at_once`: also if the last attempt has failed just now."""
         self._drop_previous()
         try:
-            target = self._target.read(at_once)
+            target = self.target.read(at_once)
             if at_once or target != self.status.target:
                 self._failures, self._next_attempt = 0, 0.0
                 self.status = replace(self.status, target=target)
@@ -116,7 +116,7 @@ class ModelUpdate:
             if refusal := self._shared.agreement.await_others(target.digest):
                 return refusal
             # The target may have moved while the version was loaded; then the next look follows it.
-            if self._target.read(at_once=False) == target:
+            if self.target.read(at_once=True) == target:
                 self._activate(model, time.monotonic() - began)
         except ServingError as error:
             if not self._is_lasting(error):
@@ -136,7 +136,7 @@ class ModelUpdate:
     def _load(self, target: Pin) -> ServedModel:
         """Finds or pulls the version, verifies it, and classifies its golden images."""
         settings, shared = self._shared.settings, self._shared
-        self._target.check_allowed(target)
+        self.target.check_allowed(target)
         bundle = find_local_bundle(settings, target)
         if bundle is None:
             pull(target, shared.folder)

@@ -6,8 +6,10 @@ killed the server lives on. It writes its error to standard output, as JSON.
 
 import fcntl
 import resource
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -20,6 +22,8 @@ from serving.workers.shared_folder import SharedFolder
 
 # Seconds after which a pull is given up. The download itself has a minimum rate.
 TIMEOUT_SECONDS = 3600.0
+# Pulled versions of a model that are kept on disk.
+KEPT = 3
 
 
 class _Failure(msgspec.Struct):
@@ -50,6 +54,13 @@ def pull(pin: Pin, folder: SharedFolder) -> None:
         raise PullFailed(failure.code, failure.message)
 
 
+def _remove_old(folder: Path) -> None:
+    """Removes all but the last versions that were pulled. What is served is in memory."""
+    pulled = sorted(folder.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
+    for path in pulled[:-KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
     name, version, digest = arguments
@@ -57,7 +68,8 @@ def main(arguments: list[str]) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
     try:
-        pull_pinned(Settings.read(), Pin(name, int(version), digest))
+        folder = pull_pinned(Settings.read(), Pin(name, int(version), digest))
+        _remove_old(folder.parent)
     except (ServingError, OSError) as error:
         code = error.code if isinstance(error, ServingError) else "pull_failed"
         sys.stdout.buffer.write(msgspec.json.encode(_Failure(code, str(error))))

@@ -18,7 +18,9 @@ JITTER = 0.2
 
 
 class Target(Protocol):
-    """What a model should be."""
+    """What a model should be; `name` is for people."""
+
+    name: str
 
     def read(self, at_once: bool) -> Pin:
         """The version; may raise. `at_once`: it should be up to date."""
@@ -32,6 +34,7 @@ class PinTarget:
 
     def __init__(self, settings: Settings, model: str) -> None:
         self._path = settings.pins / f"{model}.json"
+        self.name = str(self._path)
 
     def read(self, at_once: bool) -> Pin:
         return Pin.read(self._path)
@@ -51,6 +54,7 @@ class AliasTarget:
         self, settings: Settings, model: str, alias: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings, self._model, self._alias, self._clock = settings, model, alias, clock
+        self.name = f"{model}@{alias}"
         self._found: Pin | ServingError | None = None
         self._failures, self._next_poll = 0, 0.0
 

@@ -7,7 +7,7 @@ from serving.updates.model_update import ModelUpdate
 from serving.workers.agreement import Agreement
 
 # Seconds between two looks. A pin is a small file, and registries are asked less often.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
 
 
 class UpdateThread(threading.Thread):

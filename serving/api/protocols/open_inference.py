@@ -52,7 +52,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/v2/repository/index")
     def index() -> Response:
         return json_response(
-            open_inference_metadata.index(service.models.entries, service.readiness_error is None)
+            open_inference_metadata.index(service.models.all_entries, service.readiness_error is None)
         )
 
     @blueprint.post("/v2/repository/models/<segment:name>/load")
@@ -65,11 +65,11 @@ def routes(service: Service) -> Blueprint:
 
 
 def _add_model_routes(blueprint: Blueprint, service: Service) -> None:
-    find, entries = service.find_model, service.models.entries
+    find, repository = service.find_model, service.models
 
     @blueprint.get("/v2/models")
     def models() -> Response:
-        return json_response(tensorflow_metadata.Names([entry.name for entry in entries]))
+        return json_response(tensorflow_metadata.Names([entry.name for entry in repository.entries]))
 
     @blueprint.get("/v2/models/<segment:name>")
     @blueprint.get("/v2/models/<segment:name>/versions/<segment:version>")
@@ -90,7 +90,7 @@ def _add_model_routes(blueprint: Blueprint, service: Service) -> None:
 
     @blueprint.get("/v2/models/stats")
     def all_statistics() -> Response:
-        by_model = [_statistics(entry) for entry in entries]
+        by_model = [_statistics(entry) for entry in repository.all_entries]
         return json_response(open_inference_metadata.Statistics(by_model))
 
     @blueprint.get("/v2/models/<segment:name>/stats")

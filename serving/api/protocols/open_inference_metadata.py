@@ -107,7 +107,7 @@ def metadata(entry: ModelEntry) -> ModelMetadata:
     kind, dimensions = _input(entry)
     return ModelMetadata(
         entry.name,
-        [entry.version],
+        list(entry.versions),
         PLATFORM,
         [TensorMetadata(INPUT, kind, [-1, *dimensions])],
         [TensorMetadata(OUTPUT, "FP32", [-1, len(entry.labels)])],

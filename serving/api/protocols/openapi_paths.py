@@ -211,11 +211,11 @@ def _success(operation: Operation, schemas: Document) -> Document | None:
 def _parameters(path: str, service: Service, has_body: bool) -> list[Document]:
     """The parameters in the path with all their possible values."""
     # The example bodies hold images, which the model for tensors does not accept.
-    entries = [entry for entry in service.models.entries if not (has_body and entry.pixels)]
+    entries = [entry for entry in service.models.all_entries if not (has_body and entry.pixels)]
     parameters = {
-        "name": ("The model.", [entry.name for entry in entries]),
+        "name": ("The model.", list(dict.fromkeys(entry.name for entry in entries))),
         "version": ("Its version in the registry.", sorted({entry.version for entry in entries})),
-        "label": ("The alias of the version in the registry.", [ALIAS]),
+        "label": ("The label of the version.", list(dict.fromkeys(entry.label for entry in entries))),
     }
     return [
         {"name": name, "in": "path", "required": True, "description": text, "schema": {"enum": values}}

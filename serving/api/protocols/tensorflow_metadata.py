@@ -56,9 +56,10 @@ class Metadata(Struct):
     metadata: dict[str, Any]
 
 
-def status(entry: ModelEntry) -> Status:
-    """The status of the model's only version."""
-    return Status(entry.name, True, [VersionStatus(entry.version)])
+def status(entry: ModelEntry, one: bool) -> Status:
+    """The status of one version, or of all that are loaded."""
+    versions = [entry.version] if one else entry.versions
+    return Status(entry.name, True, [VersionStatus(version) for version in versions])
 
 
 def metadata(entry: ModelEntry) -> Metadata:

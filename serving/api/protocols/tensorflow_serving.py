@@ -49,7 +49,7 @@ def routes(service: Service) -> Blueprint:
     def status(name: str, version: str | None = None, label: str | None = None) -> Response:
         entry = find(name, version, label)
         service.check_ready()
-        return json_response(tensorflow_metadata.status(entry))
+        return json_response(tensorflow_metadata.status(entry, one=bool(version or label)))
 
     @blueprint.get("/v1/models/<segment:name>/metadata")
     @blueprint.get("/v1/models/<segment:name>/versions/<segment:version>/metadata")
