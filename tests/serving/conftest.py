@@ -1,4 +1,4 @@
-"""Fixtures: bundle -> predictor, a shared server for tests that do not change it, and a cost meter."""
+"""Fixtures: a bundle, a server for tests that do not change it, registries, and a cost meter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from serving.model.predictor import Predictor
 from tests.serving.bundles import write_bundle
 from tests.serving.decoding_cost import CostMeter
 from tests.serving.images import CORPUS
+from tests.serving.registries import RegisteredBundle, mlflow_server, register_bundle
 from tests.serving.servers import Server, publish, running
 
 
@@ -39,3 +40,21 @@ def meter() -> Iterator[CostMeter]:
         for data, _ in CORPUS.values():
             started.measure(data)
         yield started
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> RegisteredBundle:
+    """A bundle in an embedded registry."""
+    folder = tmp_path_factory.mktemp("embedded")
+    with pytest.MonkeyPatch.context() as patch:
+        # MLflow's artifacts lie in the current directory.
+        patch.chdir(folder)
+        return register_bundle(f"sqlite:///{folder}/mlflow.db", folder)
+
+
+@pytest.fixture(scope="session")
+def registry_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredBundle]:
+    """A bundle in a server's registry."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder) as address:
+        yield register_bundle(address, folder)

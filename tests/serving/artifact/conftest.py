@@ -1,34 +1,11 @@
-"""Fixtures: a bundle in an embedded registry and one on a registry server, and the destination of a pull."""
+"""Fixtures: a bundle in either kind of registry, and the destination of a pull."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serving.artifact.registry import server as registry_client
-from tests.serving.registries import (
-    RegisteredBundle,
-    mlflow_server,
-    register_bundle,
-)
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> RegisteredBundle:
-    """A bundle in an embedded registry."""
-    folder = tmp_path_factory.mktemp("embedded")
-    with pytest.MonkeyPatch.context() as patch:
-        # MLflow's artifacts lie in the current directory.
-        patch.chdir(folder)
-        return register_bundle(f"sqlite:///{folder}/mlflow.db", folder)
-
-
-@pytest.fixture(scope="session")
-def registry_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredBundle]:
-    """A bundle in a server's registry."""
-    folder = tmp_path_factory.mktemp("server")
-    with mlflow_server(folder) as address:
-        yield register_bundle(address, folder)
+from tests.serving.registries import RegisteredBundle
 
 
 @pytest.fixture(scope="session", params=["database", "registry_server"])
