@@ -109,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     aip_health_route: Route = ""
     aip_predict_route: Route = ""
 
+    # Worker processes; 0: as many as keep all cores busy (serving/workers/worker_plan.py). They share slots,
+    # queue and limits. Each takes some ten megabytes and its own copy of the model.
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
     # Images processed at the same time; 0: one per core of the control group's CPU quota.
     slots: Annotated[int, Meta(ge=0, le=256)] = 0
     # Requests that may wait for a slot: at 10 ms each and two slots, the last one waits 0.16 s.

@@ -38,7 +38,8 @@ from serving.server.drain import Drain
 from serving.server.memory import MemoryLimit
 from serving.server.restart_counter import RestartCounter
 from serving.updates.update_thread import UpdateThread
-from serving.workers.shared_folder import SharedFolder
+from serving.workers.worker_table import WorkerLoad
+from serving.workers.workers import Workers
 
 StartResponse = Callable[..., Any]
 WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -87,6 +88,31 @@ class Application:
         tensorflow_serving.normalise_case(environ)
         return self._wsgi(environ, start)
 
+    @property
+    def image_seconds(self) -> float:
+        """Seconds that decoding and classifying a golden image of the default model takes."""
+        return self._service.models.default.golden.seconds
+
+    @property
+    def body_budget_bytes(self) -> int:
+        """Bytes of request bodies that this worker may hold."""
+        return self._service.body_reader.budget_bytes
+
+    def load(self) -> WorkerLoad:
+        """What this worker is doing."""
+        admission, held = self.admission, self.watchdog.longest_held
+        return WorkerLoad(
+            admission.busy,
+            admission.queue_length,
+            self._service.body_reader.held_bytes,
+            held_ms=round(1000 * held),
+        )
+
+    def take_share(self, slots: int, workers: int) -> None:
+        """Limits this worker to its share of the server's capacity."""
+        self.admission.slots = slots
+        self._service.body_reader.take_share(workers)
+
     def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
         """Limits the memory of the process, and begins to follow the pins.
 
@@ -125,14 +151,14 @@ def load_application(
     slots: int,
     drain: Drain,
     restarts: RestartCounter,
-    folder: SharedFolder,
+    workers: Workers,
 ) -> Application:
     """Loads the models, checks them on their golden images and creates the application.
 
     Raises a `ServingError`.
     """
     began = time.perf_counter()
-    app = Application(Service.start(settings, releases, slots, drain, restarts, folder))
+    app = Application(Service.start(settings, releases, slots, drain, restarts, workers))
     shared = {"slots": slots, "url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
     for release in releases:
         pin = release.pin

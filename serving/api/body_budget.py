@@ -67,7 +67,7 @@ class BodyBudget:
     """`slots`: uploads for which a thread may block on the client at once; `memory`: bytes of all bodies."""
 
     def __init__(self, slots: int, memory: int) -> None:
-        self._slots, self._memory = slots, memory
+        self._slots, self.memory = slots, memory
         self._lock = threading.Lock()
         self._uploads: set[Upload] = set()
         self._usage: dict[str, _ClientUsage] = {}
@@ -114,8 +114,8 @@ class BodyBudget:
         """Reserves memory for `size` more bytes of a body, or raises `ServerBusy`."""
         with self._lock:
             usage = self._usage[upload.client]
-            exceeded = usage.held > upload.held and usage.held + size > MAX_CLIENT_SHARE * self._memory
-            while not (exceeded or upload.evicted) and self.held + size > self._memory:
+            exceeded = usage.held > upload.held and usage.held + size > MAX_CLIENT_SHARE * self.memory
+            while not (exceeded or upload.evicted) and self.held + size > self.memory:
                 exceeded = not self._evict(upload, attrgetter("held"), size)
             if exceeded or upload.evicted:
                 raise ServerBusy(self._retry_after())

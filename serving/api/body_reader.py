@@ -53,6 +53,16 @@ class BodyReader:
         self._decompressing = threading.BoundedSemaphore(MAX_DECOMPRESSING)
 
     @property
+    def budget_bytes(self) -> int:
+        """Bytes of all bodies that may be in memory."""
+        return self._budget.memory
+
+    def take_share(self, workers: int) -> None:
+        """Limits the budget to one of several workers' share, which is large enough for one body."""
+        slots, memory = self._settings.uploads // workers, self._settings.body_budget_bytes // workers
+        self._budget = BodyBudget(max(1, slots), max(memory, self._settings.max_body_bytes))
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of all bodies in memory."""
         return self._budget.held

@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,11 +14,10 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.api.admission_control import AdmissionControl
-from serving.api.body_reader import BodyReader
 from serving.log import standard_output
 from serving.server.restart_counter import RestartCounter
 from serving.server.thread_pool import acquire_yielding_slot, yield_slot
+from serving.workers.worker_table import WorkerLoad
 
 # Seconds, from a small model on a fast core up to a typical client timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -63,6 +63,17 @@ class CallbackGauges(Collector):
                 families[name] = GaugeMetricFamily(f"goldfish_{name}", text, labels=list(labels))
             families[name].add_metric(list(labels.values()), value)
         yield from families.values()
+
+
+def _load_gauges(loads: Callable[[], list[WorkerLoad]], slots: int) -> Iterator[CallbackGauge]:
+    """What all workers together are doing."""
+    now = loads()
+    busy, waiting, body_bytes = (sum(each) for each in list(zip(*now, strict=True))[:3])
+    yield CallbackGauge("queue_depth", "Requests that wait for a slot.", waiting)
+    yield CallbackGauge("slots_busy", "Requests that are being decoded and classified.", busy)
+    yield CallbackGauge("slots", "Requests that may be decoded and classified at once.", slots)
+    yield CallbackGauge("body_bytes", "Bytes of all request bodies in memory.", body_bytes)
+    yield CallbackGauge("workers", "Worker processes.", len(now))
 
 
 class Metrics:
@@ -130,16 +141,10 @@ class Metrics:
             self._changes.labels(name, result)
 
     def observe_server(
-        self, admission: AdmissionControl, body_reader: BodyReader, restarts: RestartCounter
+        self, loads: Callable[[], list[WorkerLoad]], slots: int, restarts: RestartCounter
     ) -> None:
-        """Adds gauges and counters that are read from the server's objects when the metrics are rendered."""
-        for name, text, read_gauge in (
-            ("queue_depth", "Requests that wait for a slot.", lambda: admission.queue_length),
-            ("slots_busy", "Requests that are being decoded and classified.", lambda: admission.busy),
-            ("slots", "Requests that may be decoded and classified at once.", lambda: admission.slots),
-            ("body_bytes", "Bytes of all request bodies in memory.", lambda: body_reader.held_bytes),
-        ):
-            Gauge(f"goldfish_{name}", text, registry=self._registry).set_function(read_gauge)
+        """Adds what is read when the metrics are rendered: `loads` of all workers, and counts of restarts."""
+        self.observe_gauges(partial(_load_gauges, loads, slots))
         for name, text, read_counter in (
             ("worker_restarts", "Worker processes that replaced another one.", lambda: restarts.count),
             ("log_lines_dropped", "Log lines that could not be written.", lambda: standard_output().dropped),

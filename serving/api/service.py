@@ -35,7 +35,8 @@ from serving.updates.memory import ModelMemory
 from serving.updates.model_update import ModelUpdate, Shared
 from serving.updates.targets import find_target
 from serving.workers.agreement import Agreement
-from serving.workers.shared_folder import SharedFolder
+from serving.workers.worker_table import WorkerLoad
+from serving.workers.workers import Workers, single_worker
 
 # Packages whose versions, besides the bundle, can change predictions.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
@@ -68,16 +69,17 @@ class Service:
         slots: int,
         drain: Drain,
         restarts: RestartCounter | None = None,
-        folder: SharedFolder | None = None,
+        workers: Workers | None = None,
     ) -> Self:
         """Loads the models and checks them on their golden images; raises a `ServingError` if that fails."""
-        folder, restarts = folder or SharedFolder.create(), restarts or RestartCounter()
+        workers, restarts = workers or single_worker(), restarts or RestartCounter()
+        folder = workers.folder
         loaded = [ServedModel.load(release, folder, settings.abstain_below) for release in releases]
-        models, agreement = ModelRepository(loaded), Agreement(folder, lambda: [folder.worker])
+        models, agreement = ModelRepository(loaded), Agreement(folder, workers.table.live)
         memory = ModelMemory(models, settings.explain)
         admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
         metrics = Metrics()
-        metrics.observe_server(admission, body_reader, restarts)
+        metrics.observe_server(partial(_loads, admission, body_reader, workers), slots, restarts)
         prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
         shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
         service = cls(
@@ -90,7 +92,7 @@ class Service:
             ),
             drain=drain,
             restarts=restarts,
-            watchdog=Watchdog(admission.held_seconds, settings.deadline),
+            watchdog=Watchdog(admission.held_seconds, settings.deadline, workers.longest_held_elsewhere),
             access=AccessControl(settings.api_keys, settings.rate_limit, settings.api_keys_file),
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
@@ -171,6 +173,12 @@ class Service:
         entry = self.models.find(name, version, label)
         g.model = entry.model
         return entry
+
+
+def _loads(admission: AdmissionControl, body_reader: BodyReader, workers: Workers) -> list[WorkerLoad]:
+    """What each worker is doing, this one first."""
+    own = WorkerLoad(admission.busy, admission.queue_length, body_reader.held_bytes)
+    return [own, *workers.others()]
 
 
 def _prepare_metrics(metrics: Metrics, max_classes: int, model: ServedModel) -> None:

@@ -1,4 +1,4 @@
-"""Gunicorn's configuration: one worker process that serves one model with many threads."""
+"""Gunicorn's configuration: few worker processes with many threads."""
 
 import math
 import resource
@@ -21,10 +21,20 @@ from serving.log import GunicornLog
 from serving.nonblocking_output import NonblockingOutput
 from serving.server.drain import Drain
 from serving.server.master import Master
-from serving.server.memory import MemoryLimit, configure_malloc, freeze_objects, memory_limit
+from serving.server.memory import (
+    MemoryLimit,
+    configure_malloc,
+    container_bytes,
+    freeze_objects,
+    memory_limit,
+    own_bytes,
+)
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog, stuck_seconds
 from serving.workers.shared_folder import ACTIVE_PREFIX, SharedFolder
+from serving.workers.worker_plan import WorkerPlan, choose_workers
+from serving.workers.worker_table import WorkerLoad, WorkerTable
+from serving.workers.workers import Workers
 
 # Threads for inference requests besides those that hold a slot, wait in the queue or wait for a body: they
 # refuse requests whose deadline has passed in the queue.
@@ -47,6 +57,20 @@ class WorkerApplication(Protocol):
     # Set at a graceful stop: every response closes its connection.
     closing: bool
 
+    @property
+    def image_seconds(self) -> float:
+        """Seconds that decoding and classifying a small image takes."""
+
+    @property
+    def body_budget_bytes(self) -> int:
+        """Bytes of request bodies that this worker may hold."""
+
+    def load(self) -> WorkerLoad:
+        """What this worker is doing."""
+
+    def take_share(self, slots: int, workers: int) -> None:
+        """Limits what this worker may use of the server's capacity."""
+
     def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
         """Limits the memory, and follows the pins from now on."""
 
@@ -58,13 +82,18 @@ class WorkerApplication(Protocol):
 
 
 class GunicornApp(BaseApplication):  # type: ignore[misc]
-    """The master process. Its worker loads the model, after the fork: ONNX Runtime may start threads."""
+    """The master process. Its workers load the models, after the fork: ONNX Runtime may start threads.
+
+    `slots` is the number for all workers together, and in a worker its share.
+    """
 
     def __init__(self, settings: Settings, releases: Sequence[Release], slots: int) -> None:
         self.settings, self.releases, self.slots = settings, list(releases), slots
         # By model, the pin of the version that was taken over last.
         self._refreshed: dict[str, bytes] = {}
         self.drain, self.restarts, self.folder = Drain(), RestartCounter(), SharedFolder.create()
+        self.table = WorkerTable()
+        self.plan = WorkerPlan(slots, settings.workers, self.table)
         super().__init__()
 
     def load_config(self) -> None:
@@ -72,9 +101,9 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         settings = self.settings
         config: dict[str, Any] = {
             "bind": [settings.address_at(port) for port in settings.ports],
-            # A second process would not raise the throughput (benchmarks/sweep.json), would hold the model
-            # twice, and would need files to share its metrics.
-            "workers": 1,
+            # The first worker may choose a larger number (serving/workers/worker_plan.py).
+            "workers": max(1, self.table.wanted),
+            "child_exit": _forget_worker,
             "worker_class": "serving.server.worker.Worker",
             "threads": self.slots + settings.queue + settings.uploads + SPARE_THREADS,
             # Each costs a file descriptor, and little else until the head of a request is complete.
@@ -107,7 +136,12 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         configure_malloc()
         try:
             app = load_application(
-                self.settings, self.releases, self.slots, self.drain, self.restarts, self.folder
+                self.settings,
+                self.releases,
+                self.slots,
+                self.drain,
+                self.restarts,
+                Workers(self.folder, self.table),
             )
         except ServingError as error:
             stderr = NonblockingOutput(sys.stderr.fileno())
@@ -115,10 +149,18 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         freeze_objects()
+        self._take_share(app)
         threads = self.cfg.threads + OTHER_THREADS
-        limit = memory_limit(self.slots, self.settings.body_budget_bytes, threads)
+        limit = memory_limit(self.slots, app.body_budget_bytes, threads, self.table.wanted)
         app.start_updates(limit, lambda: self.restarts.reloads)
         return app
+
+    def _take_share(self, app: WorkerApplication) -> None:
+        """Gives this worker its share of slots and memory. The first one chooses how many there are."""
+        if not self.table.wanted:
+            self.table.wanted = choose_workers(self.slots, app.image_seconds, own_bytes(), container_bytes())
+        self.slots = self.plan.share(self.folder.worker)
+        app.take_share(self.slots, self.table.wanted)
 
     def refresh_releases(self) -> None:
         """Takes over versions that the workers have made active, for workers that start later.
@@ -138,6 +180,11 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     def run(self) -> None:
         """Serves until a signal stops it; ends the process."""
         Master(self).run()
+
+
+def _forget_worker(master: Any, worker: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
+    """Called by the master process when a worker has ended."""
+    master.app.table.leave(worker.pid)
 
 
 def _raise_descriptor_limit() -> int:

@@ -31,16 +31,20 @@ class Master(Arbiter):  # type: ignore[misc]
             signal.signal(number, self._ignore)
 
     def spawn_worker(self) -> Any:  # noqa: ANN401  (Gunicorn's own)
-        """Counts the start, for the metrics."""
+        """Counts the start, for the metrics, and gives the worker the lowest number that is free."""
         self.app.restarts.count_start()
-        return super().spawn_worker()
+        self.app.folder.worker = worker = self.app.table.free_number()
+        pid = super().spawn_worker()
+        self.app.table.enter(worker, pid)
+        return pid
 
     def handle_hup(self) -> None:
         """Has the workers look after changed pins at once, and try versions that were refused again."""
         self.app.restarts.count_reload()
 
     def manage_workers(self) -> None:
-        """Called every second: also keeps what later workers serve up to date."""
+        """Called every second. The first worker may have found that there should be more of them."""
+        self.num_workers = max(1, self.app.table.wanted)
         super().manage_workers()
         self.app.refresh_releases()
 

@@ -66,11 +66,13 @@ class MemoryLimit:
         return limit
 
 
-def memory_limit(slots: int, body_bytes: int, threads: int, cgroup: Path = CGROUP) -> MemoryLimit:
-    """The limit for a server that has just loaded its models. There is none on systems other than Linux.
+def memory_limit(
+    slots: int, body_bytes: int, threads: int, workers: int = 1, cgroup: Path = CGROUP
+) -> MemoryLimit:
+    """The limit for a worker that has just loaded its models. There is none on systems other than Linux.
 
     `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a
-    moment), and `threads` run. A lower limit of the control group takes precedence.
+    moment), and `threads` run. A lower limit of the control group, which all workers share, takes precedence.
     """
     used = _data_bytes()
     if used is None:
@@ -78,7 +80,7 @@ def memory_limit(slots: int, body_bytes: int, threads: int, cgroup: Path = CGROU
     threading.stack_size(STACK_BYTES)
     base = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = max(used + IMAGE_BYTES, CGROUP_SHARE * _cgroup_limit(cgroup))
+    most = max(used + IMAGE_BYTES, CGROUP_SHARE * container_bytes(cgroup) / workers)
     return MemoryLimit(base, most if hard == resource.RLIM_INFINITY else min(most, hard))
 
 
@@ -90,7 +92,15 @@ def _data_bytes() -> int | None:
     return 1024 * int(match[1]) if match else None
 
 
-def _cgroup_limit(cgroup: Path) -> float:
+def own_bytes() -> int:
+    """Bytes of this process in memory; 0 where that is not known."""
+    if not STATUS.exists():
+        return 0
+    match = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+    return 1024 * int(match[1]) if match else 0
+
+
+def container_bytes(cgroup: Path = CGROUP) -> float:
     """The memory limit of the control group in bytes, version 2 or 1; infinite if there is none."""
     for file in (cgroup / "memory.max", cgroup / "memory/memory.limit_in_bytes"):
         if file.exists() and (text := file.read_text(encoding="ascii").strip()) != "max":

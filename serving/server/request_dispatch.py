@@ -52,6 +52,11 @@ def compile_head_pattern(paths: Iterable[str], prefix: str) -> re.Pattern[bytes]
 class RequestDispatch(ConnectionLifecycle):
     """Runs requests in four thread pools: inference (`tpool`), health checks, metrics, and all the rest."""
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
+        super().__init__(*arguments, **named)
+        # Requests that wait in other workers: they share one queue.
+        self.waiting_elsewhere = 0
+
     def init_process(self) -> None:
         """Called by Gunicorn after the fork."""
         self.health_pool = ThreadPool("probe", HEALTH_THREADS, HEALTH_THREADS)
@@ -69,6 +74,8 @@ class RequestDispatch(ConnectionLifecycle):
     def load_wsgi(self) -> None:
         """Called by Gunicorn. Requests in the pool's queue count as waiting for a slot."""
         super().load_wsgi()
+        # A worker has its share of the slots.
+        self.tpool.size = self.app.slots
         self.wsgi.admission.queued_for_thread = lambda: self.tpool.waiting
 
     def shut_down_pools(self) -> None:
@@ -110,7 +117,8 @@ class RequestDispatch(ConnectionLifecycle):
             return self.metrics_pool
         if conn.head.startswith((b"GET ", b"HEAD ", b"OPTIONS ")):
             return self.light_pool
-        if self.tpool.full and self.tpool.waiting >= self.app.settings.queue:
+        queued = self.tpool.waiting + self.waiting_elsewhere
+        if self.tpool.full and queued >= self.app.settings.queue:
             if not (evicted := self.tpool.evict_newest(conn.owner)):
                 conn.sock.timing = conn.sock.timing._replace(queue_full=True)
                 return self.light_pool

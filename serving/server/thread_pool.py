@@ -39,7 +39,7 @@ class ThreadPool:
     """
 
     def __init__(self, name: str, size: int, max_threads: int) -> None:
-        self._name, self._size, self._max_threads = name, size, max_threads
+        self._name, self.size, self._max_threads = name, size, max_threads
         # Reentrant: a signal handler may call `shutdown` while the main thread holds the lock.
         self._lock = threading.RLock()
         # Queued jobs by client, in round-robin order: the first client is the next.
@@ -57,7 +57,7 @@ class ThreadPool:
     @property
     def full(self) -> bool:
         """Whether every slot is in use, so that a new task would be queued."""
-        return self.running >= self._size
+        return self.running >= self.size
 
     def submit(self, task: Task, client: str = "") -> None:
         """Runs a task, at once or when its client's turn comes; raises `ThreadUnavailable`."""
@@ -133,7 +133,7 @@ class ThreadPool:
             if self.waiting and not self.full:
                 self._set_slot(thread, True)
                 return self._dequeue(self._next_client)
-            if self._closed or len(self._idle) >= self._size:
+            if self._closed or len(self._idle) >= self.size:
                 self._threads -= 1
                 return None
             thread.job = None

@@ -19,10 +19,18 @@ def stuck_seconds(deadline: float) -> float:
 
 
 class Watchdog:
-    """`held_seconds` returns for each slot in use how long it has been held."""
+    """`held_seconds` returns for each slot in use how long it has been held.
 
-    def __init__(self, held_seconds: Callable[[], list[float]], deadline: float) -> None:
-        self._held_seconds = held_seconds
+    `longest_elsewhere` returns the longest such time in another worker.
+    """
+
+    def __init__(
+        self,
+        held_seconds: Callable[[], list[float]],
+        deadline: float,
+        longest_elsewhere: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._held_seconds, self._longest_elsewhere = held_seconds, longest_elsewhere
         self._stuck_after = stuck_seconds(deadline)
         self._unready_after = self._stuck_after * UNREADY_DEADLINES / STUCK_DEADLINES
 
@@ -33,8 +41,8 @@ class Watchdog:
 
     @property
     def unready(self) -> bool:
-        """Whether the server should report that it is not ready."""
-        return self.longest_held > self._unready_after
+        """Whether the server, all workers together, should report that it is not ready."""
+        return max(self.longest_held, self._longest_elsewhere()) > self._unready_after
 
     @property
     def stuck_slots(self) -> int:

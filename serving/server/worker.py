@@ -39,6 +39,9 @@ from serving.server.listener import close_listener
 from serving.server.master import IGNORED_SIGNALS
 from serving.server.request_dispatch import RequestDispatch
 
+# How many more connections than another one a worker may have before it leaves new ones to that.
+CONNECTIONS_AHEAD = 1
+
 
 class Worker(RequestDispatch):
     """Signals, the main loop, and the graceful stop."""
@@ -46,6 +49,8 @@ class Worker(RequestDispatch):
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
         super().__init__(*arguments, **named)
         self._next_tick = 0.0
+        # Connections that this worker may have, so that they are spread evenly.
+        self.fair_share = self.worker_connections
         # Whether to end without waiting for requests in progress.
         self._immediate = False
 
@@ -89,7 +94,8 @@ class Worker(RequestDispatch):
     def _run_round(self) -> None:
         """One round of the event loop. Only too many failures in a row end the process."""
         failures = self.failures
-        may_accept = self.alive and len(self.connections) < self.worker_connections
+        self.guard(None, self._compare_with_others)
+        may_accept = self.alive and len(self.connections) < min(self.worker_connections, self.fair_share)
         self.guard(None, self.set_accept_enabled, may_accept)
         self.guard(None, self.handle_events)
         # Requests whose deadline passes in the queue are started, so that the application refuses them.
@@ -100,6 +106,21 @@ class Worker(RequestDispatch):
                 self.guard(None, step)
         if self.failures == failures:
             self.failures = 0
+
+    def _compare_with_others(self) -> None:
+        """Tells the other workers what this one is doing, and finds out how many connections it may have.
+
+        A worker with more connections than another one leaves new ones to that.
+        """
+        table, worker = self.app.table, self.app.folder.worker
+        if not self.alive or table.wanted < 2:
+            return
+        load = self.wsgi.load()._replace(connections=len(self.connections))
+        table.publish(worker, load)
+        others = table.others(worker)
+        self.waiting_elsewhere = sum(other.waiting for other in others)
+        least = min((other.connections for other in others), default=self.worker_connections)
+        self.fair_share = least + CONNECTIONS_AHEAD
 
     def _stop_if_stuck(self) -> None:
         """Ends the process if a slot is held for ever: there is no other way to get it back."""
@@ -113,6 +134,7 @@ class Worker(RequestDispatch):
     def _stop_gracefully(self) -> None:
         """Answers the requests of accepted connections within the grace period, and refuses the rest."""
         self.alive, self.wsgi.closing = False, True
+        self.app.table.leave(os.getpid())
         self.wsgi.stop_updates()
         self.guard(None, self.set_accept_enabled, False)
         for conn in (*self.reading_heads, *self.keepalived_conns, *self.lingering):
