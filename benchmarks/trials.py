@@ -7,6 +7,7 @@ so the probability of each count that has not ended the trial yet follows from t
 import math
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from serving.trial.decision import AGREEMENT_FLOOR, LEVEL
 from serving.trial.sequential_test import OFFSETS, evidence_above, evidence_below
 
 Direction = Literal["below", "above"]
+DECISIONS: dict[Direction, str] = {"below": "worse", "above": "as good"}
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -26,14 +28,22 @@ AGREEMENTS: dict[Direction, Sequence[float]] = {
     "below": (0.0, 0.5, 0.8, 0.9),
     "above": (0.97, 0.98, 0.99, 1.0),
 }
-ANSWERS = 4000
+# Shares at which a decision would be wrong.
+ALARMS: tuple[tuple[Direction, float], ...] = (
+    ("below", AGREEMENT_FLOOR),
+    ("below", 0.97),
+    ("below", 1.0),
+    ("above", AGREEMENT_FLOOR),
+    ("above", 0.9),
+)
+ANSWERS = 5000
 MIXTURE_AGREEMENTS: dict[Direction, Sequence[float]] = {
     "below": (0.0, 0.5, 0.8, 0.9, 0.94),
     "above": (0.96, 0.98, 0.99, 1.0),
 }
 MIXTURE_ANSWERS = 20_000
 # Mixtures that were compared: distances from the floor in log-odds.
-MIXTURES: dict[str, Sequence[float]] = {
+MIXTURES: dict[str, tuple[float, ...]] = {
     "¼, ½, 1, 2, 4, 8 (chosen)": OFFSETS,
     "⅛, ¼, …, 8": (0.125, *OFFSETS),
     "½, 1, 2, 4": OFFSETS[1:5],
@@ -45,8 +55,9 @@ MIXTURES: dict[str, Sequence[float]] = {
 SEED = 1
 
 
+@lru_cache
 def passing_counts(
-    direction: Direction, floor: float, level: float, answers: int, offsets: Sequence[float] = OFFSETS
+    direction: Direction, floor: float, level: float, answers: int, offsets: tuple[float, ...] = OFFSETS
 ) -> Counts:
     """The least count that ends the trial after each number of answers, int64 [answers].
 
@@ -106,9 +117,18 @@ def agreement_table() -> str:
         passing = passing_counts(direction, AGREEMENT_FLOOR, LEVEL, ANSWERS)
         for share in shares:
             ended = stopping_times(direction, share, passing)
-            decision = "worse" if direction == "below" else "as good"
-            rows.append((f"{100 * share:g} %", decision, *_quantiles(ended)))
+            rows.append((f"{100 * share:g} %", DECISIONS[direction], *_quantiles(ended)))
     return markdown_table(("true agreement", "decision", "median", "95 % of trials within"), rows)
+
+
+def alarm_table() -> str:
+    """The probability of a wrong decision if the test is read after every answer."""
+    rows = []
+    for direction, share in ALARMS:
+        passing = passing_counts(direction, AGREEMENT_FLOOR, LEVEL, ANSWERS)
+        alarms = float(stopping_times(direction, share, passing).sum())
+        rows.append((f"{100 * share:g} %", DECISIONS[direction], f"{alarms:.5f}"))
+    return markdown_table(("true agreement", "wrong decision", f"within {ANSWERS:,} answers"), rows)
 
 
 def mixture_table() -> str:
@@ -133,6 +153,7 @@ def _quantiles(ended: Floats) -> tuple[str, str]:
 def main() -> int:
     """Writes the tables."""
     replace_section(TRIALS, "agreement", agreement_table())
+    replace_section(TRIALS, "alarms", alarm_table())
     replace_section(TRIALS, "mixtures", mixture_table())
     return 0
 

@@ -27,7 +27,8 @@ def compare(layout: Layout, first: str, second: str, photos: Path | None, rules:
     if not measured.pairs:
         name, reason = measured.broken[0]
         example = plain_text(f"{name}: {reason}", 300).rstrip(".")
-        found = f"all of {len(measured.broken):,} files are unusable, for instance {example}"
+        tried = f"{len(measured.broken):,} tried"
+        found = f"none of its files is usable ({tried}), for instance {example}"
         raise ComparisonImpossible(folder.folder, found)
     return summarise(active, candidate, folder, measured)
 

@@ -97,7 +97,7 @@ def _decode(photo: Photo, active: Version, candidate: Version) -> tuple[Pixels, 
 def _answer_both(
     active: Version, candidate: Version, pixels: tuple[Pixels, Pixels], first: int
 ) -> tuple[Answer, Answer, str]:
-    """The answers of both, and why one failed; `first` is who is asked first, 0 for the active one."""
+    """The answers of both, and why one failed; `first` is the one that runs first, 0: the active one."""
     versions = (active, candidate)
     found = {number: _answer(versions[number], pixels[number]) for number in (first, 1 - first)}
     (active_answer, active_error), (candidate_answer, candidate_error) = found[0], found[1]

@@ -20,6 +20,8 @@ from serving.model.predictor import Predictor
 PINNED_NAMES = ("pinned", "champion")
 CHALLENGER, WORKSPACE = "challenger", "workspace"
 DIGEST = re.compile(r"[0-9a-f]{64}")
+# Databases have version numbers of 32 bits.
+NUMBER = re.compile(r"[0-9]{1,9}")
 # The settings that say where the registry is; the others do not matter here.
 REGISTRY_SETTINGS = (
     "models_folder",
@@ -76,7 +78,7 @@ def _find(layout: Layout, text: str) -> tuple[Bundle, str, int | None]:
     if text in PINNED_NAMES:
         pin = Pin.read(layout.pin)
         return _obtain(layout, pin), "pinned", pin.version
-    if text == CHALLENGER or (text.isascii() and text.isdigit()):
+    if text == CHALLENGER or NUMBER.fullmatch(text):
         pin = _registered(layout, text)
         return _obtain(layout, pin), CHALLENGER if text == CHALLENGER else "registered", pin.version
     if not Path(text).is_dir():

@@ -5,7 +5,14 @@ import math
 import pytest
 
 from benchmarks.documents import TRIALS, section
-from benchmarks.trials import Direction, agreement_table, passing_counts, simulate, stopping_times
+from benchmarks.trials import (
+    Direction,
+    agreement_table,
+    alarm_table,
+    passing_counts,
+    simulate,
+    stopping_times,
+)
 from serving.trial.sequential_test import (
     OFFSETS,
     Verdict,
@@ -102,5 +109,11 @@ def test_false_alarms_over_five_thousand_looks_stay_below_the_level(
     assert abs(alarms - RUNS * probability) <= 4 * math.sqrt(RUNS * probability) + 1
 
 
-def test_the_documented_numbers_of_answers_are_computed_ones() -> None:
+def test_the_documented_numbers_are_the_computed_ones() -> None:
     assert section(TRIALS, "agreement") == agreement_table()
+    assert section(TRIALS, "alarms") == alarm_table()
+    # The other mixtures take a minute.
+    chosen = section(TRIALS, "mixtures").splitlines()[2]
+    for line in agreement_table().splitlines()[2:]:
+        share, _, median, most = (cell.strip() for cell in line.strip("|").split("|"))
+        assert share == "97 %" or f"| {median} / {most} |" in chosen
