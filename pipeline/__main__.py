@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import params
 from pipeline.command_line import run_and_report
+from pipeline.comparison import command as comparison
 from pipeline.environment import Environment
 from pipeline.errors import ChainBroken, HistoryShallow, RemovalUnconfirmed
 from pipeline.evaluation.explained_image import explain_image
@@ -56,6 +57,11 @@ def _explain(options: argparse.Namespace) -> None:
     for row in found.values:
         print(" ".join(f"{value:7.3f}" for value in row))
     print(f"{options.output}: {found.meaning}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """classify the same images with two bundles of a model, and tell whether B is as good as A"""
+    comparison.compare_and_report(options)
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -201,8 +207,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _inspect, _classify, _explain, _promote, _rollback, _verify, _trace, _history, _fetch, _rebuild,
-    _repair, _remove, _rename, _reproduce, _stale, _report,
+    _run, _inspect, _classify, _explain, _compare, _promote, _rollback, _verify, _trace, _history, _fetch,
+    _rebuild, _repair, _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
 
@@ -232,6 +238,8 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("image", type=Path)
         if name == "explain":
             _add_explain_arguments(command)
+        if name == "compare":
+            comparison.add_arguments(command)
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
         if name == "fetch":

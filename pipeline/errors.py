@@ -32,6 +32,9 @@
     ├── LabelsUnmatched            a class folder has no label of an imported model
     ├── SizeUndeclared             an imported model takes any size, and none was named
     ├── ClassUnknown               the model has no class with this label or id
+    ├── BundleUnknown              what should be compared is neither a version nor a bundle
+    ├── LabelSetsDiffer            two bundles to compare do not have the same labels
+    ├── ComparisonImpossible       there is no image on which two bundles can be compared
     ├── MethodUnavailable          the model's predictions cannot be explained in this way
     ├── NotProbabilities           the model's outputs do not add up to 1
     ├── WeightsUnsuitable          published weights do not fit the network
@@ -474,6 +477,46 @@ class ClassUnknown(PipelineError):
         super().__init__(
             f"The model has no class {text!r}. It has {len(labels):,}, for instance {', '.join(near)}; "
             "`serving/labels.json` in its bundle lists them all."
+        )
+
+
+class BundleUnknown(PipelineError):
+    def __init__(self, text: str, model: str) -> None:
+        super().__init__(
+            f"{text!r} is no bundle of {model} to compare: it is not a folder. Write pinned, challenger, "
+            "workspace, the number of a version in the registry, or the path of a bundle's folder."
+        )
+
+
+class LabelSetsDiffer(PipelineError):
+    """`only_first` and `only_second` are the labels that the other bundle does not have."""
+
+    MAX_NAMES = 5
+
+    def __init__(
+        self, first: str, second: str, only_first: Sequence[str], only_second: Sequence[str]
+    ) -> None:
+        listed = "".join(
+            f"\n  only in {name}: {self._names(labels)}"
+            for name, labels in ((first, only_first), (second, only_second))
+            if labels
+        )
+        super().__init__(
+            f"{first} and {second} do not have the same labels, so their answers cannot agree:{listed}\n"
+            "Compare two versions that were built from the same classes."
+        )
+
+    def _names(self, labels: Sequence[str]) -> str:
+        names = ", ".join(map(repr, labels[: self.MAX_NAMES]))
+        more = len(labels) - self.MAX_NAMES
+        return f"{names} and {more:,} more" if more > 0 else names
+
+
+class ComparisonImpossible(PipelineError):
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"There is no image in {folder} on which the two can be compared: {reason}. Name another folder "
+            "with --photos."
         )
 
 

@@ -114,9 +114,13 @@ class Registry:
 
     def champion(self, name: str) -> RegisteredVersion | None:
         """The version with the alias `champion`."""
+        return self.find_by_alias(name, CHAMPION)
+
+    def find_by_alias(self, name: str, alias: str) -> RegisteredVersion | None:
+        """The version with an alias."""
         with self.translate_errors():
             try:
-                return RegisteredVersion.from_mlflow(self.client.get_model_version_by_alias(name, CHAMPION))
+                return RegisteredVersion.from_mlflow(self.client.get_model_version_by_alias(name, alias))
             except MlflowException as error:
                 if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                     return None
