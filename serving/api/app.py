@@ -32,7 +32,7 @@ from serving.api.service import Service
 from serving.artifact.pin import Pin
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
-from serving.log import LOG
+from serving.log import LOG, standard_output
 from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
 from serving.server.memory import MemoryLimit
@@ -106,6 +106,7 @@ class Application:
             admission.queue_length,
             self._service.body_reader.held_bytes,
             held_ms=round(1000 * held),
+            lines_dropped=standard_output().dropped,
         )
 
     def take_share(self, slots: int, workers: int) -> None:

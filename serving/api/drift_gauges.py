@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from serving.artifact.release import Release
 from serving.drift.monitor import DriftMonitor
+from serving.drift.window import AnswerWindow
+from serving.workers.shared_folder import SharedFolder
 
 SUBJECTS = {
     "class": "predicted classes",
@@ -14,13 +16,14 @@ SUBJECTS = {
 }
 
 
-def drift_monitor(release: Release) -> DriftMonitor | None:
+def drift_monitor(release: Release, folder: SharedFolder) -> DriftMonitor | None:
     """The monitor of a bundle; None if nothing was measured on validation images."""
     confidence = release.bundle.confidence()
     if confidence is None:
         return None
     accuracy = (release.metrics or {}).get("top1")
-    return DriftMonitor(confidence, accuracy if isinstance(accuracy, float) else None)
+    window = AnswerWindow(folder, release.pin.digest)
+    return DriftMonitor(confidence, window, accuracy if isinstance(accuracy, float) else None)
 
 
 def drift_gauges(monitor: DriftMonitor) -> Iterator[tuple[str, str, float]]:

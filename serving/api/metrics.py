@@ -1,23 +1,25 @@
 """Prometheus metrics. Label values are routes, statuses and codes, never text that a client has sent."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.log import standard_output
 from serving.server.restart_counter import RestartCounter
 from serving.server.thread_pool import acquire_yielding_slot, yield_slot
+from serving.workers.shared_folder import SharedFolder
 from serving.workers.worker_table import WorkerLoad
+from serving.workers.workers import Workers
 
 # Seconds, from a small model on a fast core up to a typical client timeout.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,9 +28,40 @@ CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1
 CHANGES = ("swapped", "refused", "failed")
 # Keys that have series of their own, and the label of all others, which is no valid key name.
 MAX_KEY_SERIES, OTHER_KEYS = 100, "(other)"
+# Metrics of a process that are not summed over the workers.
+NOT_SUMMED = frozenset({"process_start_time_seconds", "process_max_fds"})
 # Seconds between two renderings, each of which holds the GIL for some milliseconds.
 RENDER_INTERVAL = 0.05
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+def share_values(folder: SharedFolder) -> None:
+    """Has all metrics that are made from now on keep their values in files, by worker.
+
+    Workers add to files of their own, and a worker that takes the place of another one goes on with its file.
+    The library chooses this by an environment variable when it is imported.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder.path)
+    values.ValueClass = values.MultiProcessValue(lambda: folder.worker)  # type: ignore[no-untyped-call]
+
+
+class ProcessSums(Collector):
+    """The library's metrics of a process, summed over all workers."""
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self._pids = pids
+
+    def collect(self) -> Iterator[Metric]:
+        sums: dict[str, Metric] = {}
+        for pid in self._pids():
+            for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                if total := sums.get(metric.name):
+                    combine = min if metric.name in NOT_SUMMED else sum
+                    (one,), (other,) = total.samples, metric.samples
+                    total.samples = [one._replace(value=combine((one.value, other.value)))]
+                else:
+                    sums[metric.name] = metric
+        yield from sums.values()
 
 
 class CallbackCounter(Collector):
@@ -65,6 +98,10 @@ class CallbackGauges(Collector):
         yield from families.values()
 
 
+def _lines_dropped(loads: Callable[[], list[WorkerLoad]]) -> int:
+    return sum(load.lines_dropped for load in loads())
+
+
 def _load_gauges(loads: Callable[[], list[WorkerLoad]], slots: int) -> Iterator[CallbackGauge]:
     """What all workers together are doing."""
     now = loads()
@@ -79,28 +116,30 @@ def _load_gauges(loads: Callable[[], list[WorkerLoad]], slots: int) -> Iterator[
 class Metrics:
     """The metrics of one server, whose models are added with `add_model`."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: Workers) -> None:
         # Not the library's global registry: a process may hold several servers, as in tests.
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        self._registry = CollectorRegistry()
+        PlatformCollector(registry=self._registry)
+        self._registry.register(ProcessSums(workers.table.pids))
+        share_values(workers.folder)
+        # The metrics themselves are in no registry: they have the values of this worker alone.
+        MultiProcessCollector(self._registry, str(workers.folder.path))  # type: ignore[no-untyped-call]
         self._render_lock, self._rendered_at, self._text = threading.Lock(), 0.0, b""
         self._requests = Counter(
-            "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=registry
+            "goldfish_requests", "Requests by route and status.", ["route", "status"], registry=None
         )
         self._seconds = Histogram(
             "goldfish_request_seconds",
             "From the head of a request to its response.",
             ["route"],
             buckets=BUCKETS,
-            registry=registry,
+            registry=None,
         )
         self._refusals = Counter(
-            "goldfish_refusals", "Requests that were refused, by code.", ["code"], registry=registry
+            "goldfish_refusals", "Requests that were refused, by code.", ["code"], registry=None
         )
         self._key_requests = Counter(
-            "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=registry
+            "goldfish_key_requests", "Requests by API key and status.", ["key", "status"], registry=None
         )
         self._keys: set[str] = set()
         self.queue = self._histogram("queue", "Time that a request waited for a thread or a slot.")
@@ -110,24 +149,24 @@ class Metrics:
             "From pixels to probabilities, one image.",
             ["model"],
             buckets=BUCKETS,
-            registry=registry,
+            registry=None,
         )
         self._confidence = Histogram(
             "goldfish_confidence",
             "Probability of the best class.",
             ["model"],
             buckets=CONFIDENCE_BUCKETS,
-            registry=registry,
+            registry=None,
         )
         self._predictions = Counter(
-            "goldfish_predictions", "Images by best class.", ["model", "label"], registry=registry
+            "goldfish_predictions", "Images by best class.", ["model", "label"], registry=None
         )
         self._labels: dict[str, frozenset[str]] = {}
         self._changes = Counter(
             "goldfish_model_changes",
             "Attempts to change the served version, by result.",
             ["model", "result"],
-            registry=registry,
+            registry=None,
         )
 
     def add_model(self, name: str, labels: Sequence[str]) -> None:
@@ -147,7 +186,7 @@ class Metrics:
         self.observe_gauges(partial(_load_gauges, loads, slots))
         for name, text, read_counter in (
             ("worker_restarts", "Worker processes that replaced another one.", lambda: restarts.count),
-            ("log_lines_dropped", "Log lines that could not be written.", lambda: standard_output().dropped),
+            ("log_lines_dropped", "Log lines that could not be written.", lambda: _lines_dropped(loads)),
             ("workers_stuck", "Workers replaced because of a request without end.", lambda: restarts.stuck),
         ):
             self._registry.register(CallbackCounter(name, text, read_counter))
@@ -195,4 +234,4 @@ class Metrics:
             return self._text
 
     def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"goldfish_{name}_seconds", text, buckets=BUCKETS, registry=self._registry)
+        return Histogram(f"goldfish_{name}_seconds", text, buckets=BUCKETS, registry=None)

@@ -62,7 +62,7 @@ class ServedModel:
             golden=GoldenCheck(len(golden), min(each.tolerance for each in golden), difference, seconds),
             explainer=Explainer(predictor),
             reliability=Reliability.of_bundle(release.bundle, abstain_below),
-            drift=drift_monitor(release),
+            drift=drift_monitor(release, folder),
             image_statistics=RequestStatistics(folder, f"{release.pin.digest}-images"),
             tensor_statistics=RequestStatistics(folder, f"{release.pin.digest}-tensors"),
         )

@@ -26,6 +26,7 @@ from serving.api.served_model import ServedModel
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.explanation.explainer import Method
+from serving.log import standard_output
 from serving.model.decoder import Pixels
 from serving.model.predictor import Prediction, Probabilities
 from serving.server.drain import Drain
@@ -78,7 +79,7 @@ class Service:
         models, agreement = ModelRepository(loaded), Agreement(folder, workers.table.live)
         memory = ModelMemory(models, settings.explain)
         admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
-        metrics = Metrics()
+        metrics = Metrics(workers)
         metrics.observe_server(partial(_loads, admission, body_reader, workers), slots, restarts)
         prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
         shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
@@ -177,7 +178,12 @@ class Service:
 
 def _loads(admission: AdmissionControl, body_reader: BodyReader, workers: Workers) -> list[WorkerLoad]:
     """What each worker is doing, this one first."""
-    own = WorkerLoad(admission.busy, admission.queue_length, body_reader.held_bytes)
+    own = WorkerLoad(
+        admission.busy,
+        admission.queue_length,
+        body_reader.held_bytes,
+        lines_dropped=standard_output().dropped,
+    )
     return [own, *workers.others()]
 
 

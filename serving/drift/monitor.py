@@ -67,16 +67,17 @@ class Summary:
 
 
 class DriftMonitor:
-    """Keeps the last answers and summarises them. `test_accuracy` is that of the evaluation, if known."""
+    """Summarises the last answers. `test_accuracy` is that of the evaluation, if known."""
 
     def __init__(
         self,
         confidence: Confidence,
+        window: AnswerWindow,
         test_accuracy: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.confidence, self.test_accuracy, self._clock = confidence, test_accuracy, clock
-        self.window = AnswerWindow()
+        self.window = window
         self._lock = threading.Lock()
         self._summary, self._summarised_total, self._summarised_at = self._summarise(), 0, 0.0
 

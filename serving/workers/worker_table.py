@@ -17,7 +17,8 @@ FRESH_SECONDS = 1.0
 class WorkerLoad(NamedTuple):
     """What a worker is doing: requests that hold a slot, requests that wait, bytes of bodies, connections.
 
-    `held_ms` is how long the longest held slot has been held, in milliseconds.
+    `held_ms` is how long the longest held slot has been held, in milliseconds. `lines_dropped` are lines of
+    the log that could not be written since the worker started.
     """
 
     busy: int = 0
@@ -25,6 +26,7 @@ class WorkerLoad(NamedTuple):
     body_bytes: int = 0
     connections: int = 0
     held_ms: int = 0
+    lines_dropped: int = 0
 
 
 _PID, _TIME, _LOAD = 0, 1, 2

@@ -5,6 +5,8 @@ import pytest
 
 from serving.artifact.confidence import Confidence
 from serving.drift.monitor import KEEP_SECONDS, MIN_ANSWERS, DriftMonitor, Summary
+from serving.drift.window import AnswerWindow
+from serving.workers.shared_folder import SharedFolder
 from tests.serving.bundles import CONFIDENCE_DOCUMENT
 from tests.serving.drift.measured_bundles import MEASURED
 
@@ -20,7 +22,7 @@ def summary(
     answers: int, values: Values, confidence: Confidence = MEASURED, classes: tuple[int, ...] = (0, 1, 2)
 ) -> Summary:
     """The summary after answers that have the same values, and these classes in turn."""
-    drift = DriftMonitor(confidence)
+    drift = DriftMonitor(confidence, AnswerWindow(SharedFolder.create(), "tests"))
     for number in range(answers):
         drift.window.add(classes[number % len(classes)], *values)
     return drift.summary()
@@ -119,7 +121,7 @@ def test_parts_that_were_not_measured() -> None:
 
 def test_a_summary_is_kept_for_a_while() -> None:
     now = 1000.0
-    drift = DriftMonitor(MEASURED, clock=lambda: now)
+    drift = DriftMonitor(MEASURED, AnswerWindow(SharedFolder.create(), "tests"), clock=lambda: now)
     for number in range(MIN_ANSWERS - 1):
         drift.window.add(0, *USUAL)
         # Until there are enough, the count is always up to date.
@@ -138,7 +140,7 @@ def test_a_summary_is_kept_for_a_while() -> None:
 
 
 def test_a_full_window_forgets() -> None:
-    drift = DriftMonitor(MEASURED)
+    drift = DriftMonitor(MEASURED, AnswerWindow(SharedFolder.create(), "tests"))
     for values, count in ((OTHER, 500), (USUAL, 1000)):
         for number in range(count):
             drift.window.add(number % 3, *values)
