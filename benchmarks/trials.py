@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.documents import TRIALS, markdown_table, replace_section
-from serving.trial.decision import AGREEMENT_FLOOR, LEVEL
+from serving.trial.decision import LEVEL
+from serving.trial.defaults import AGREEMENT_FLOOR
 from serving.trial.sequential_test import OFFSETS, evidence_above, evidence_below
 
 Direction = Literal["below", "above"]

@@ -17,6 +17,7 @@ from msgspec import Meta
 from serving.api.key_file import KeyFileInvalid, read_key_file
 from serving.artifact.registry.address import Credentials
 from serving.errors import ServingError
+from serving.trial.defaults import AGREEMENT_FLOOR, MAX_SLOWDOWN
 
 PREFIX = "GOLDFISH_"
 # Names that PaaS platforms, Vertex AI and MLflow have established.
@@ -32,7 +33,7 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Fields with several values, separated by commas.
-LIST_FIELDS = {"api_keys", "cors_origins", "follow", "models", "trusted_keys"}
+LIST_FIELDS = {"api_keys", "candidates", "cors_origins", "follow", "models", "trusted_keys"}
 # What follows a model's name in the name under which it takes pixels.
 TENSOR_SUFFIX = "_tensor"
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
@@ -85,6 +86,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
     # PEM files of the public keys that may sign bundles. With one, nothing unsigned is served.
     trusted_keys: tuple[Path, ...] = ()
+    # A new version is put on trial first if one of these is not 0 (docs/trials.md). `shadow` is the share of
+    # images that the candidate classifies too, after the client has its answer; `canary` the share of clients
+    # that the candidate answers. It becomes active when it agrees with the active version significantly more
+    # often than `agreement`, and is refused when it does so less often, or takes more than `max_slowdown`
+    # times as long.
+    shadow: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    canary: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    agreement: Annotated[float, Meta(ge=0.01, le=0.999)] = AGREEMENT_FLOOR
+    max_slowdown: Annotated[float, Meta(gt=0, le=1000)] = MAX_SLOWDOWN
+    # Candidates that are on trial until the version that is followed becomes theirs, as in
+    # "digits@challenger". Then other new versions are not put on trial.
+    candidates: tuple[Followed, ...] = ()
     # A changed pin is noticed at once. The version before stays loaded for `bake` seconds, so that
     # going back to it takes no time. Versions with other labels are refused, because clients know the labels.
     bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0

@@ -12,7 +12,8 @@ from pipeline.errors import ComparisonImpossible
 from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.markdown import plain_text
-from serving.trial.decision import AGREEMENT_FLOOR, MAX_SLOWDOWN, Rules
+from serving.trial.decision import Rules
+from serving.trial.defaults import AGREEMENT_FLOOR, MAX_SLOWDOWN
 
 
 def compare(layout: Layout, first: str, second: str, photos: Path | None, rules: Rules) -> dict[str, object]:

@@ -62,6 +62,11 @@ class AdmissionControl:
         """Number of requests that wait for a slot or for a thread."""
         return self.waiting + self.queued_for_thread()
 
+    @property
+    def is_idle(self) -> bool:
+        """Is a slot free that no request waits for?"""
+        return self.busy < self.slots and not self.queue_length
+
     def check_capacity(self, queue_was_full: bool = False) -> None:
         """Raises `ServerBusy` if the queue is full, or was full when the request arrived."""
         with self._lock:

@@ -160,7 +160,8 @@ def load_application(
     """
     began = time.perf_counter()
     app = Application(Service.start(settings, releases, slots, drain, restarts, workers))
-    shared = {"slots": slots, "url": f"http://{settings.address}", "seconds": time.perf_counter() - began}
+    seconds, number = time.perf_counter() - began, workers.folder.worker
+    shared = {"worker": number, "slots": slots, "url": f"http://{settings.address}", "seconds": seconds}
     for release in releases:
         pin = release.pin
         fields = {"model": pin.name, "version": pin.version, "digest": pin.digest, **shared}
@@ -214,9 +215,10 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
         request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
         g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
         # One model answers the whole request: the default one, that of the query, or that of the path.
-        g.model = service.models.default
-        if request.query_string and (name := request.args.get("model")):
-            service.find_model(name)
+        service.use_default()
+        if request.query_string and {"model", "version"} & request.args.keys():
+            default = service.models.models[0].name
+            service.find_model(request.args.get("model", default), request.args.get("version"))
         if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 

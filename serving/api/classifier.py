@@ -20,6 +20,7 @@ from serving.explanation.explainer import PREDICTIONS, Explanation, Method
 from serving.explanation.heatmap import draw_heatmap
 from serving.model.decoder import DecodedImage, Pixels, Preprocessing, decode_image
 from serving.model.predictor import Prediction
+from serving.updates.trial import Sample
 
 # Seconds in the queue after which the connection is checked before work begins.
 DISCONNECT_CHECK_AFTER = 0.02
@@ -81,10 +82,12 @@ class Classifier(NamedTuple):
         images: Sequence[bytes] | Pixels,
         context: RequestContext,
         client_disconnected: Callable[[], bool] = lambda: False,
+        observe: Callable[[Sample], None] | None = None,
     ) -> list[Prediction]:
         """A prediction of a model for each image, encoded or uint8 [H,W,C].
 
-        Decoding happens within the slot too, because it takes most of the memory.
+        `observe` is called with each of them. Decoding happens within the slot too, because it takes most of
+        the memory.
         Raises `ServerBusy`, `DeadlineExceeded`, `ClientGone`, `ImageRefused` or `ImageUrlRefused`.
         """
         is_tensor = isinstance(images, np.ndarray)
@@ -94,9 +97,12 @@ class Classifier(NamedTuple):
             for index, image in enumerate(images):
                 deadline.check()
                 try:
-                    predictions.append(self._predict(model, image, context))
+                    sample = self._predict(model, image, context)
                 except ImageError as error:
                     raise _refusal(image, index if len(images) > 1 else None, error) from None
+                predictions.append(sample.prediction)
+                if observe:
+                    observe(sample)
             return predictions
 
     def explain(
@@ -150,7 +156,7 @@ class Classifier(NamedTuple):
                 raise ClientGone
             yield deadline
 
-    def _predict(self, model: ServedModel, image: bytes | Pixels, context: RequestContext) -> Prediction:
+    def _predict(self, model: ServedModel, image: bytes | Pixels, context: RequestContext) -> Sample:
         if isinstance(image, bytes):
             decoded = self._decode(model, image, context)
             pixels, size = decoded.pixels, decoded.size
@@ -167,7 +173,7 @@ class Classifier(NamedTuple):
         self.metrics.count_prediction(model.pin.name, model.labels[best].name, score, seconds)
         if model.drift:
             model.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
-        return prediction
+        return Sample(model, image if isinstance(image, bytes) else None, pixels, prediction, seconds)
 
     def _decode(self, model: ServedModel, data: bytes, context: RequestContext) -> DecodedImage:
         began = time.perf_counter()

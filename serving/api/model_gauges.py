@@ -6,6 +6,7 @@ from serving.api.drift_gauges import drift_gauges
 from serving.api.metrics import CallbackGauge
 from serving.api.model_versions import ModelVersions
 from serving.updates.model_update import UpdateStatus
+from serving.updates.trial import Trial
 
 
 def update_gauges(model: str, status: UpdateStatus) -> Iterator[CallbackGauge]:
@@ -20,6 +21,30 @@ def update_gauges(model: str, status: UpdateStatus) -> Iterator[CallbackGauge]:
         yield CallbackGauge("update_last_success_timestamp_seconds", text, status.succeeded, label)
 
 
+def trial_gauges(model: str, trial: Trial) -> Iterator[CallbackGauge]:
+    """What the present trial has shown, over all workers."""
+    counts = trial.counts()
+    disagreed = counts.compared - counts.agreed - counts.failed
+    results = {
+        "agreed": counts.agreed,
+        "disagreed": disagreed,
+        "failed": counts.failed,
+        "dropped": counts.dropped,
+    }
+    for result, number in results.items():
+        labels = {"model": model, "result": result}
+        yield CallbackGauge("trial_images", "Images of the present trial, by result.", number, labels)
+    if counts.timed:
+        text = "Mean difference of the probabilities of the active version's best class."
+        yield CallbackGauge(
+            "trial_mean_difference", text, counts.difference_sum / counts.timed, {"model": model}
+        )
+        times = {"active": counts.active_seconds, "candidate": counts.candidate_seconds}
+        for role, seconds in times.items():
+            labels, text = {"model": model, "role": role}, "Mean seconds per image of the present trial."
+            yield CallbackGauge("trial_seconds", text, seconds / counts.timed, labels)
+
+
 def model_gauges(versions: ModelVersions) -> Iterator[CallbackGauge]:
     """The gauges of one model; golden check and drift are those of its active version."""
     loaded = versions.loaded
@@ -31,5 +56,7 @@ def model_gauges(versions: ModelVersions) -> Iterator[CallbackGauge]:
     text = "Largest difference of a golden image's probability from the recorded one, when it was loaded."
     yield CallbackGauge("golden_difference", text, golden.difference, label)
     yield CallbackGauge("golden_tolerance", "Largest accepted difference.", golden.tolerance, label)
+    if loaded.trial:
+        yield from trial_gauges(versions.name, loaded.trial)
     if loaded.active.drift:
         yield from (CallbackGauge(*gauge, label) for gauge in drift_gauges(loaded.active.drift))

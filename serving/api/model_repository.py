@@ -15,6 +15,7 @@ from serving.artifact.bundle import Label
 from serving.artifact.manifest import PROBABILITIES
 from serving.artifact.pin import Pin
 from serving.config import TENSOR_SUFFIX
+from serving.updates.trial import Trial
 
 # The active version has the alias `champion` in the registry, and a candidate the alias `challenger`.
 LABELS: dict[Role, str] = {"active": "champion", "candidate": "challenger", "previous": "previous"}
@@ -30,8 +31,9 @@ class ModelEntry:
     model: ServedModel
     pixels: bool
     role: Role = "active"
-    # The numbers of all versions that are loaded.
+    # The numbers of all versions that are loaded, and the trial of a candidate.
     versions: tuple[str, ...] = ()
+    trial: Trial | None = None
 
     @property
     def pin(self) -> Pin:
@@ -95,9 +97,9 @@ class ModelRepository:
 
 def _of(versions: ModelVersions, pixels: bool) -> list[ModelEntry]:
     """The loaded versions under one name, the active one first."""
-    loaded = list(versions.loaded)
+    loaded = versions.loaded
     numbers = tuple(sorted({str(model.pin.version) for _, model in loaded}, key=int))
-    return [ModelEntry(model, pixels, role, numbers) for role, model in loaded]
+    return [ModelEntry(model, pixels, role, numbers, loaded.trial) for role, model in loaded]
 
 
 def _choose(entries: list[ModelEntry], version: str | None, label: str | None) -> ModelEntry:

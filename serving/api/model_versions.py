@@ -11,27 +11,28 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from serving.api.served_model import ServedModel
+from serving.updates.trial import Trial
 
 Role = Literal["active", "candidate", "previous"]
 
 
 @dataclass(frozen=True)
 class LoadedVersions:
-    """`active` answers requests that name no version. `candidate` is on trial; `previous` was active before.
+    """`active` answers requests that name no version; `previous` was active before.
 
     `since` is when `active` became active, in seconds since 1970.
     """
 
     active: ServedModel
-    candidate: ServedModel | None = None
+    trial: Trial | None = None
     previous: ServedModel | None = None
     since: float = 0.0
 
     def __iter__(self) -> Iterator[tuple[Role, ServedModel]]:
         """The versions that are loaded, the active one first."""
         yield "active", self.active
-        if self.candidate:
-            yield "candidate", self.candidate
+        if self.trial:
+            yield "candidate", self.trial.candidate
         if self.previous:
             yield "previous", self.previous
 
@@ -60,10 +61,10 @@ class ModelVersions:
         with self._lock:
             self.loaded = replace(self.loaded, active=model)
 
-    def set_candidate(self, model: ServedModel | None) -> None:
-        """Begins the trial of a version, or ends it."""
+    def set_trial(self, trial: Trial | None) -> None:
+        """Begins the trial of a candidate, or ends it."""
         with self._lock:
-            self.loaded = replace(self.loaded, candidate=model)
+            self.loaded = replace(self.loaded, trial=trial)
 
     def drop_previous(self) -> None:
         """Forgets the previous version; its memory is free once no request uses it."""

@@ -33,13 +33,15 @@ def routes(service: Service) -> Blueprint:
         model: ServedModel = g.model
         top, level = _parse_top(len(model.labels)), _parse_level(model.reliability.levels)
         predictions = _predict(service, service.settings.max_images)
+        model = g.model
         return json_response(
             Predictions(
                 [_best_classes(model, prediction, top) for prediction in predictions],
                 Model(**model.pin.identity),
                 Timing(**g.context.milliseconds()),
                 g.context.request_id,
-                *model.reliability.judge(predictions, level),
+                # A candidate may have no sets of this level.
+                *model.reliability.judge(predictions, level if level in model.reliability.levels else None),
             )
         )
 

@@ -170,6 +170,36 @@ class Drift(Struct):
     ]
 
 
+class LabelDisagreement(Struct):
+    """How often the candidate disagreed where the active version gave this label."""
+
+    label: str
+    compared: int
+    disagreed: int
+
+
+class TrialState(Struct):
+    """What a trial has shown so far, over all workers. Of failures there is neither difference nor time."""
+
+    state: Annotated[
+        Literal["undecided", "as_good", "worse"], Meta(description="The last two end the trial.")
+    ]
+    reason: str
+    compared: Annotated[int, Meta(ge=0, description="Images that both versions classified.")]
+    agreed: Annotated[int, Meta(ge=0, description="With the same best class.")]
+    failed: Annotated[int, Meta(ge=0, description="For which the candidate had no answer.")]
+    slower: Annotated[int, Meta(ge=0, description="For which the candidate took too long.")]
+    dropped: Annotated[int, Meta(ge=0, description="Chosen and not compared: no slot was idle.")]
+    mean_difference: Annotated[
+        float | None, Meta(description="Of the probabilities of the active version's best class.")
+    ]
+    active_ms: Annotated[float | None, Meta(description="Mean time per image.")]
+    candidate_ms: float | None
+    labels: Annotated[
+        list[LabelDisagreement], Meta(description="Labels with disagreements, if there are at most 50.")
+    ]
+
+
 class LoadedVersion(Struct, omit_defaults=True):
     """A version that is loaded, or refused."""
 
@@ -183,6 +213,7 @@ class LoadedVersion(Struct, omit_defaults=True):
         ),
     ]
     since: Annotated[str | None, Meta(description="When it became active, as an RFC 3339 time.")] = None
+    trial: TrialState | None = None
     code: Annotated[str | None, Meta(description="Code of the error for which it is refused.")] = None
     reason: str | None = None
 

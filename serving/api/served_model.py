@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from serving.api.drift_gauges import drift_monitor
@@ -76,3 +77,8 @@ class ServedModel:
     def labels(self) -> tuple[Label, ...]:
         """The classes in the order of the outputs."""
         return self.predictor.labels
+
+    @cached_property
+    def label_names(self) -> list[str]:
+        """Their names."""
+        return [label.name for label in self.labels]

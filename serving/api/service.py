@@ -23,6 +23,7 @@ from serving.api.metrics import CallbackGauge, Metrics
 from serving.api.model_gauges import model_gauges, update_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
 from serving.api.served_model import ServedModel
+from serving.api.trial_requests import TrialRequests
 from serving.artifact.release import Release
 from serving.config import Settings
 from serving.explanation.explainer import Method
@@ -60,6 +61,7 @@ class Service:
     body_reader: BodyReader
     metrics: Metrics
     classifier: Classifier
+    trial_requests: TrialRequests
     runtime: dict[str, str]
 
     @classmethod
@@ -81,8 +83,11 @@ class Service:
         admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
         metrics = Metrics(workers)
         metrics.observe_server(partial(_loads, admission, body_reader, workers), slots, restarts)
+        classifier = Classifier(admission, metrics, settings.deadline, Lock())
         prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
-        shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
+        shared = Shared(
+            settings, folder, agreement, memory, prepare, metrics.count_change, lambda: restarts.reloads
+        )
         service = cls(
             settings=settings,
             models=models,
@@ -98,7 +103,8 @@ class Service:
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,
-            classifier=Classifier(admission, metrics, settings.deadline, Lock()),
+            classifier=classifier,
+            trial_requests=TrialRequests(settings, classifier),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
         for model in loaded:
@@ -154,11 +160,14 @@ class Service:
         return [prediction.probabilities for prediction in self.predict(request, images)]
 
     def predict(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Prediction]:
-        """The same with all that the model says of each image."""
+        """The same with all that the model says of each image. `g.model` is then the one that answered."""
         if len(images) == 0:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:
             raise ImagesTooMany(len(images), self.settings.max_images)
+        if g.trial:
+            g.model, predictions = self.trial_requests.predict(g.trial, g.model, request, images)
+            return predictions
         disconnected = partial(client_disconnected, request.environ)
         return self.classifier.classify(g.model, images, g.context, disconnected)
 
@@ -170,10 +179,18 @@ class Service:
         return self.classifier.explain(g.model, image, number, method, as_picture, g.context, disconnected)
 
     def find_model(self, name: str, version: str | None = None, label: str | None = None) -> ModelEntry:
-        """The entry that a request addresses, whose model answers it; raises `ModelUnknown`."""
+        """The entry that a request addresses; raises `ModelUnknown`.
+
+        Its model answers the request, or perhaps the candidate if it names neither version nor label.
+        """
         entry = self.models.find(name, version, label)
-        g.model = entry.model
+        g.model, g.trial = entry.model, None if version or label else entry.trial
         return entry
+
+    def use_default(self) -> None:
+        """Has the default model answer the request."""
+        loaded = self.models.models[0].loaded
+        g.model, g.trial = loaded.active, loaded.trial
 
 
 def _loads(admission: AdmissionControl, body_reader: BodyReader, workers: Workers) -> list[WorkerLoad]:

@@ -23,7 +23,7 @@ from serving.server import request_validation
 from serving.server.client_socket import ClientSocket, QueueTiming
 from serving.server.connection_lifecycle import MAX_HELD_BYTES, ConnectionLifecycle
 from serving.server.connections import Connection
-from serving.server.thread_pool import ThreadPool, ThreadUnavailable, release_slot
+from serving.server.thread_pool import ThreadPool, ThreadUnavailable, finish_response, release_slot
 
 HEALTH_PATHS = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 METRICS_PATHS = ("/metrics",)
@@ -170,6 +170,7 @@ class RequestDispatch(ConnectionLifecycle):
         # From here on the client can send its next request.
         release_slot()
         conn.sock.flush()
+        finish_response()
         return keep_alive
 
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:  # noqa: ANN401

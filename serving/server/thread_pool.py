@@ -198,6 +198,8 @@ class PoolThread(threading.Thread):
         self.pool = pool
         self.job: Job | None = job
         self.holds_slot = False
+        # Called when the response has been sent.
+        self.afterwards: list[Task] = []
         # Held while the thread is idle; released to wake it.
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -226,6 +228,24 @@ def yield_slot() -> Iterator[None]:
             yield
     else:
         yield
+
+
+def run_after_response(task: Task) -> None:
+    """Runs a short task when the current thread has sent its response; at once outside a pool."""
+    thread = threading.current_thread()
+    if isinstance(thread, PoolThread):
+        thread.afterwards.append(task)
+    else:
+        task()
+
+
+def finish_response() -> None:
+    """Runs what was to be run after the response; called by a thread of a pool."""
+    thread = threading.current_thread()
+    if isinstance(thread, PoolThread):
+        tasks, thread.afterwards = thread.afterwards, []
+        for task in tasks:
+            task()
 
 
 def release_slot() -> None:

@@ -57,11 +57,11 @@ def compare_answers(active: Answer, candidate: Answer, max_slowdown: float) -> A
     times as long.
     """
     expected, found = active.prediction, candidate.prediction
-    if expected is None or not _is_distribution(expected.probabilities, len(active.labels)):
+    if expected is None or not is_distribution(expected.probabilities, len(active.labels)):
         return None
     number = int(expected.probabilities.argmax())
     label = active.labels[number]
-    if found is None or not _is_distribution(found.probabilities, len(candidate.labels)):
+    if found is None or not is_distribution(found.probabilities, len(candidate.labels)):
         return AnswerPair(number, label, None, 0.0, False, 0.0, 0.0)
     best = candidate.labels[int(found.probabilities.argmax())]
     probability = _probability_of(label, number, candidate.labels, found.probabilities)
@@ -70,7 +70,7 @@ def compare_answers(active: Answer, candidate: Answer, max_slowdown: float) -> A
     return AnswerPair(number, label, best, difference, slower, active.seconds, candidate.seconds)
 
 
-def _is_distribution(probabilities: Probabilities, classes: int) -> bool:
+def is_distribution(probabilities: Probabilities, classes: int) -> bool:
     """Whether these are `classes` numbers from 0 to 1 that add up to 1, within the tolerance."""
     if probabilities.shape != (classes,) or not classes:
         return False

@@ -5,14 +5,10 @@ from enum import StrEnum
 
 from serving.trial import sequential_test
 from serving.trial.counts import Counts
+from serving.trial.defaults import AGREEMENT_FLOOR, MAX_SLOWDOWN
 from serving.trial.intervals import describe_share
 from serving.trial.sequential_test import SMALLEST_FLOOR, Verdict
 
-# One answer in twenty may change. A mistake in labels or preprocessing changes far more, and another training
-# of the same network usually fewer; how many it is for a model, `python -m pipeline compare` shows.
-AGREEMENT_FLOOR = 0.95
-# Half as long again. Single slow calls on a busy machine decide nothing, because the share of answers counts.
-MAX_SLOWDOWN = 1.5
 # The probability of each wrong decision, over the whole trial of one version.
 LEVEL = 0.001
 # Fewer answers may all be for similar images. With a floor of 95 % the test needs 154 anyway, with one of

@@ -1,9 +1,12 @@
 """Why a version does not become the served one.
 
-ServingError
-├── DigestNotAllowed  digest_not_allowed
-├── LabelsChanged     labels_changed
-└── PullFailed        code of the error in the process that pulls
+    ServingError
+    ├── DigestNotAllowed  digest_not_allowed
+    ├── LabelsChanged     labels_changed
+    ├── PullFailed        that of the error in the process that pulls
+    └── TrialLost         trial_lost
+
+All but `PullFailed` are lasting: the version is refused.
 """
 
 from collections.abc import Sequence
@@ -55,6 +58,15 @@ class PullFailed(ServingError):
     def __init__(self, code: str, message: str) -> None:
         self.reason_code = code
         super().__init__(message)
+
+
+class TrialLost(ServingError):
+    """The version is worse than the one that is served."""
+
+    code = "trial_lost"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"It is worse than the served version: it {reason}.")
 
 
 def _names(labels: Sequence[str]) -> str:

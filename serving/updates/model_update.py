@@ -13,10 +13,12 @@ from serving.artifact.release import find_local_bundle, load_release, pulled_fol
 from serving.config import Settings
 from serving.errors import ServingError
 from serving.log import LOG
-from serving.updates.errors import LabelsChanged, PullFailed
+from serving.trial.decision import State
+from serving.updates.errors import LabelsChanged, PullFailed, TrialLost
 from serving.updates.memory import ModelMemory
 from serving.updates.pulling import pull
 from serving.updates.targets import Target
+from serving.updates.trials import Trials
 from serving.workers.agreement import Agreement, Refusal
 from serving.workers.shared_folder import ACTIVE_PREFIX, SharedFolder
 
@@ -69,6 +71,8 @@ class Shared:
     prepare: Callable[[ServedModel], None]
     # Called with the name of a model and what became of an attempt to change it.
     count: Callable[[str, str], None]
+    # How often the operator has allowed refused versions to be tried again.
+    reloads: Callable[[], int]
 
 
 class ModelUpdate:
@@ -77,6 +81,7 @@ class ModelUpdate:
     def __init__(self, versions: ModelVersions, target: Target, shared: Shared) -> None:
         self.versions, self.target, self._shared = versions, target, shared
         self.status = UpdateStatus()
+        self.trials = Trials(versions, shared.settings, shared.folder, shared.reloads)
         self._failures, self._next_attempt = 0, 0.0
 
     def look(self, at_once: bool = False) -> None:
@@ -99,7 +104,10 @@ class ModelUpdate:
 
     def _follow(self, target: Pin) -> Refusal | None:
         """Makes the target the active version, unless it is refused."""
-        active = self.versions.active
+        active, candidate = self.versions.active, self.trials.candidate
+        if candidate and candidate.pin == target:
+            return self._judge(candidate)
+        self.trials.end()
         if target == active.pin:
             return None
         if target.digest == active.pin.digest:
@@ -109,6 +117,17 @@ class ModelUpdate:
             return None
         return self._shared.agreement.refusal(target.digest) or self._change_to(target)
 
+    def _judge(self, candidate: ServedModel) -> Refusal | None:
+        """Makes a candidate active that is as good as the active version, and refuses one that is worse."""
+        decision = self.trials.judge()
+        if decision.state is State.AS_GOOD:
+            self._log("a trial was passed", candidate.pin, reason=decision.reason)
+            self._activate(candidate, 0.0)
+        elif decision.state is State.WORSE:
+            self.trials.end()
+            return self._refuse(candidate.pin, TrialLost(decision.reason))
+        return None
+
     def _change_to(self, target: Pin) -> Refusal | None:
         began = time.monotonic()
         try:
@@ -116,8 +135,15 @@ class ModelUpdate:
             if refusal := self._shared.agreement.await_others(target.digest):
                 return refusal
             # The target may have moved while the version was loaded; then the next look follows it.
-            if self.target.read(at_once=True) == target:
-                self._activate(model, time.monotonic() - began)
+            if self.target.read(at_once=True) != target:
+                return None
+            seconds = time.monotonic() - began
+            # The version before is known, and the way back to it should not take long.
+            if self.trials.wanted and not self._is_previous(target):
+                self.trials.begin(model)
+                self._log("a trial begins", target, seconds=seconds)
+            else:
+                self._activate(model, seconds)
         except ServingError as error:
             if not self._is_lasting(error):
                 raise
@@ -125,6 +151,10 @@ class ModelUpdate:
         finally:
             self._shared.memory.update(loaded=target.name)
         return None
+
+    def _is_previous(self, target: Pin) -> bool:
+        previous = self.versions.loaded.previous
+        return previous is not None and previous.pin.digest == target.digest
 
     def _find_loaded(self, target: Pin) -> ServedModel | None:
         """The version, if it is loaded already: that which was served before."""

@@ -84,16 +84,17 @@ def publish(folder: Path, **options: Any) -> Path:  # noqa: ANN401  (those of wr
 def start_server(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     """Starts a server in a folder; `settings` are those of `serving/config.py`, without the prefix.
 
-    Names in capitals are environment variables as they are. `descriptors` and `data` limit the number of
-    descriptors and the bytes of memory; `module` is run instead of `serving`; `stdout` is the descriptor for
-    standard output, instead of the log file.
+    There is one worker, unless `workers` says otherwise. Names in capitals are environment variables as they
+    are. `descriptors` and `data` limit the number of descriptors and the bytes of memory; `module` is run
+    instead of `serving`; `stdout` is the descriptor for standard output, instead of the log file.
     """
     module, stdout = settings.pop("module", "serving"), settings.pop("stdout", None)
     granted = {"nofile": settings.pop("descriptors", None), "data": settings.pop("data", None)}
     limits = [f"--{name}={number}" for name, number in granted.items() if number]
     limit = ["prlimit", *limits] if limits else []
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_", "AIP_"))}
-    environment = inherited | {"PYTHONPATH": str(ROOT), "GOLDFISH_MODEL": "colours"}
+    defaults = {"GOLDFISH_MODEL": "colours", "GOLDFISH_WORKERS": "1"}
+    environment = inherited | {"PYTHONPATH": str(ROOT)} | defaults
     for name, value in settings.items():
         environment[name if name.isupper() else variable(name)] = str(value)
     with (folder / "log").open("wb") as log:

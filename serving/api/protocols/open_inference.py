@@ -3,7 +3,9 @@
 The Content-Type is ignored: Triton's client sends none.
 """
 
-from flask import Blueprint, Response, request
+from dataclasses import replace
+
+from flask import Blueprint, Response, g, request
 
 from serving.api.errors import LoadingRefused
 from serving.api.model_repository import ModelEntry
@@ -47,7 +49,7 @@ def routes(service: Service) -> Blueprint:
             header = request.headers.get(binary_tensors.LENGTH_HEADER)
             images, options = open_inference_request.parse_request(body.take(), header, entry, limit)
             predictions = service.classify(request, images)
-        return inference_response(entry, options, predictions)
+        return inference_response(replace(entry, model=g.model), options, predictions)
 
     @blueprint.post("/v2/repository/index")
     def index() -> Response:

@@ -3,7 +3,7 @@
 The Content-Type is ignored: the documented `curl -d` declares JSON as a URL-encoded form.
 """
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from msgspec import Struct
 
 from serving.api.client_connection import Environ
@@ -11,6 +11,7 @@ from serving.api.errors import SignatureWrong
 from serving.api.protocols import tensorflow_metadata
 from serving.api.protocols.tensorflow_requests import parse_classify, parse_predict
 from serving.api.responses import json_response
+from serving.api.served_model import ServedModel
 from serving.api.service import Service
 
 PREFIX = "/v1"
@@ -84,7 +85,8 @@ def _add_prediction_routes(blueprint: Blueprint, service: Service) -> None:
         with service.read_body(request) as body:
             images = parse_classify(body.take(), service.settings.max_images)
             predictions = service.classify(request, images)
-        by_image = [entry.model.predictor.top(each, len(entry.labels)) for each in predictions]
+        model: ServedModel = g.model
+        by_image = [model.predictor.top(each, len(model.labels)) for each in predictions]
         return json_response(Classes([[[score.label, score.score] for score in s] for s in by_image]))
 
     @blueprint.post("/v1/models/<segment:name>:regress")
