@@ -152,6 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Probability below which /predict says that it abstains; 0: never. The model card has a table of what
     # would be withheld, and how accurate the rest is.
     abstain_below: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    # Memory for answers to images that are sent again, in all workers together; 0: none are kept.
+    cache_mb: Annotated[int, Meta(ge=0, le=65536)] = 0
     # Images per request.
     max_images: Annotated[int, Meta(ge=1, le=1024)] = 16
 
@@ -240,6 +242,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def max_body_bytes(self) -> int:
         """`max_body_mb` in bytes."""
         return self.max_body_mb * 2**20
+
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_mb` in bytes."""
+        return self.cache_mb * 2**20
 
     @property
     def body_budget_bytes(self) -> int:

@@ -98,6 +98,11 @@ class Application:
         """Bytes of request bodies that this worker may hold."""
         return self._service.body_reader.budget_bytes
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that its result cache may take."""
+        return self._service.cache.limit
+
     def load(self) -> WorkerLoad:
         """What this worker is doing."""
         admission, held = self.admission, self.watchdog.longest_held
@@ -113,6 +118,7 @@ class Application:
         """Limits this worker to its share of the server's capacity."""
         self.admission.slots = slots
         self._service.body_reader.take_share(workers)
+        self._service.cache.limit //= workers
 
     def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
         """Limits the memory of the process, and begins to follow the pins.

@@ -13,6 +13,7 @@ from serving.api.errors import ClientGone, DeadlineExceeded, ExplanationTooSlow,
 from serving.api.image_urls import is_url
 from serving.api.metrics import Metrics
 from serving.api.request_context import ImageFacts, RequestContext
+from serving.api.result_cache import CachedAnswer
 from serving.api.served_model import ServedModel
 from serving.drift.brightness import brightness
 from serving.errors import ImageError, ImageTooCostly, ImageUnrecognised
@@ -105,6 +106,17 @@ class Classifier(NamedTuple):
                     observe(sample)
             return predictions
 
+    def recall(
+        self, model: ServedModel, answers: Sequence[CachedAnswer], context: RequestContext
+    ) -> list[Prediction]:
+        """The predictions of the result cache, counted as if the images had been classified again."""
+        statistics = model.image_statistics if answers[0].size else model.tensor_statistics
+        with statistics.request(context):
+            for answer in answers:
+                context.images.append(answer.facts)
+                self._count_answer(model, answer.prediction, answer.brightness, answer.size)
+        return [answer.prediction for answer in answers]
+
     def explain(
         self,
         model: ServedModel,
@@ -168,12 +180,18 @@ class Classifier(NamedTuple):
         context.inference += seconds
         if not isinstance(image, bytes):
             context.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
+        self.metrics.inference.labels(model.pin.name).observe(seconds)
+        self._count_answer(model, prediction, brightness(pixels), size)
+        return Sample(model, image if isinstance(image, bytes) else None, pixels, prediction, seconds, size)
+
+    def _count_answer(
+        self, model: ServedModel, prediction: Prediction, light: float, size: float | None
+    ) -> None:
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
-        self.metrics.count_prediction(model.pin.name, model.labels[best].name, score, seconds)
+        self.metrics.count_answer(model.pin.name, model.labels[best].name, score)
         if model.drift:
-            model.drift.window.add(best, score, prediction.energy, brightness(pixels), size)
-        return Sample(model, image if isinstance(image, bytes) else None, pixels, prediction, seconds)
+            model.drift.window.add(best, score, prediction.energy, light, size)
 
     def _decode(self, model: ServedModel, data: bytes, context: RequestContext) -> DecodedImage:
         began = time.perf_counter()

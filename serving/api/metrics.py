@@ -144,7 +144,7 @@ class Metrics:
         self._keys: set[str] = set()
         self.queue = self._histogram("queue", "Time that a request waited for a thread or a slot.")
         self.decode = self._histogram("decode", "From encoded bytes to pixels, one image.")
-        self._inference = Histogram(
+        self.inference = Histogram(
             "goldfish_inference_seconds",
             "From pixels to probabilities, one image.",
             ["model"],
@@ -162,6 +162,9 @@ class Metrics:
             "goldfish_predictions", "Images by best class.", ["model", "label"], registry=None
         )
         self._labels: dict[str, frozenset[str]] = {}
+        self._cache = Counter(
+            "goldfish_cache_requests", "Requests by result in the cache.", ["result"], registry=None
+        )
         self._changes = Counter(
             "goldfish_model_changes",
             "Attempts to change the served version, by result.",
@@ -172,7 +175,7 @@ class Metrics:
     def add_model(self, name: str, labels: Sequence[str]) -> None:
         """Adds a model, whose predictions are counted by label for the given labels."""
         self._labels[name] = frozenset(labels)
-        self._inference.labels(name)
+        self.inference.labels(name)
         self._confidence.labels(name)
         for label in labels:
             self._predictions.labels(name, label)
@@ -212,9 +215,12 @@ class Metrics:
         """Counts an attempt to change the version of a model; `result` is one of `CHANGES`."""
         self._changes.labels(model, result).inc()
 
-    def count_prediction(self, model: str, label: str, score: float, seconds: float) -> None:
-        """Counts an image by the model that has classified it and its best class."""
-        self._inference.labels(model).observe(seconds)
+    def count_cache(self, hit: bool) -> None:
+        """Counts a request that was looked up in the result cache."""
+        self._cache.labels("hit" if hit else "miss").inc()
+
+    def count_answer(self, model: str, label: str, score: float) -> None:
+        """Counts an image by the model that has answered and its best class."""
         self._confidence.labels(model).observe(score)
         if label in self._labels[model]:
             self._predictions.labels(model, label).inc()

@@ -38,6 +38,8 @@ class RequestContext:
     images: list[ImageFacts] = field(default_factory=list)
     code: str | None = None
     trace_id: str | None = None
+    # Whether the answer came from the result cache; None if it was not asked.
+    cache_hit: bool | None = None
 
     @classmethod
     def begin(

@@ -35,6 +35,8 @@ def add_response_headers(
     headers.add("X-Model-Version", str(pin.version))
     headers.add("X-Model-Digest", pin.digest)
     headers.add("X-Request-Id", context.request_id)
+    if context.cache_hit is not None:
+        headers.add("X-Cache", "HIT" if context.cache_hit else "MISS")
     service.cors.add_headers(headers, cors_request)
     if context.images:
         timing = (f"{name};dur={value}" for name, value in context.milliseconds().items())

@@ -22,10 +22,13 @@ from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, Reque
 from serving.api.metrics import CallbackGauge, Metrics
 from serving.api.model_gauges import model_gauges, update_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
+from serving.api.request_context import RequestContext
+from serving.api.result_cache import CachedAnswer, ResultCache
 from serving.api.served_model import ServedModel
 from serving.api.trial_requests import TrialRequests
 from serving.artifact.release import Release
 from serving.config import Settings
+from serving.drift.brightness import brightness
 from serving.explanation.explainer import Method
 from serving.log import standard_output
 from serving.model.decoder import Pixels
@@ -36,6 +39,7 @@ from serving.server.watchdog import Watchdog
 from serving.updates.memory import ModelMemory
 from serving.updates.model_update import ModelUpdate, Shared
 from serving.updates.targets import find_target
+from serving.updates.trial import Sample
 from serving.workers.agreement import Agreement
 from serving.workers.worker_table import WorkerLoad
 from serving.workers.workers import Workers, single_worker
@@ -62,6 +66,7 @@ class Service:
     metrics: Metrics
     classifier: Classifier
     trial_requests: TrialRequests
+    cache: ResultCache
     runtime: dict[str, str]
 
     @classmethod
@@ -105,6 +110,7 @@ class Service:
             metrics=metrics,
             classifier=classifier,
             trial_requests=TrialRequests(settings, classifier),
+            cache=ResultCache(settings.cache_bytes),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
         for model in loaded:
@@ -168,8 +174,31 @@ class Service:
         if g.trial:
             g.model, predictions = self.trial_requests.predict(g.trial, g.model, request, images)
             return predictions
+        if self.cache.limit:
+            return self._predict_cached(request, images)
         disconnected = partial(client_disconnected, request.environ)
         return self.classifier.classify(g.model, images, g.context, disconnected)
+
+    def _predict_cached(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Prediction]:
+        """The same by way of the result cache, which is left out while a candidate is on trial."""
+        model: ServedModel = g.model
+        context: RequestContext = g.context
+        keys = self.cache.keys(model, images)
+        found = self.cache.find(keys)
+        context.cache_hit = found is not None
+        self.metrics.count_cache(context.cache_hit)
+        if found:
+            return self.classifier.recall(model, found, context)
+        unused = iter(keys)
+
+        def keep(sample: Sample) -> None:
+            answer = CachedAnswer(
+                sample.prediction, context.images[-1], brightness(sample.pixels), sample.size
+            )
+            self.cache.add(next(unused), answer)
+
+        disconnected = partial(client_disconnected, request.environ)
+        return self.classifier.classify(model, images, context, disconnected, keep)
 
     def explain(
         self, request: Request, image: bytes, number: int | None, method: Method | None, as_picture: bool

@@ -65,6 +65,10 @@ class WorkerApplication(Protocol):
     def body_budget_bytes(self) -> int:
         """Bytes of request bodies that this worker may hold."""
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that its result cache may take."""
+
     def load(self) -> WorkerLoad:
         """What this worker is doing."""
 
@@ -151,7 +155,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         freeze_objects()
         self._take_share(app)
         threads = self.cfg.threads + OTHER_THREADS
-        limit = memory_limit(self.slots, app.body_budget_bytes, threads, self.table.wanted)
+        limit = memory_limit(self.slots, app.body_budget_bytes, threads, app.cache_bytes, self.table.wanted)
         app.start_updates(limit, lambda: self.restarts.reloads)
         return app
 

@@ -67,18 +67,24 @@ class MemoryLimit:
 
 
 def memory_limit(
-    slots: int, body_bytes: int, threads: int, workers: int = 1, cgroup: Path = CGROUP
+    slots: int,
+    body_bytes: int,
+    threads: int,
+    cache_bytes: int = 0,
+    workers: int = 1,
+    cgroup: Path = CGROUP,
 ) -> MemoryLimit:
     """The limit for a worker that has just loaded its models. There is none on systems other than Linux.
 
     `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a
-    moment), and `threads` run. A lower limit of the control group, which all workers share, takes precedence.
+    moment), `threads` run, and a cache takes `cache_bytes`. A lower limit of the control group, which all workers share, takes precedence.
     """
     used = _data_bytes()
     if used is None:
         return MemoryLimit(None, math.inf)
     threading.stack_size(STACK_BYTES)
     base = used + slots * IMAGE_BYTES + 2 * body_bytes + threads * STACK_BYTES + INTERPRETER_BYTES
+    base += cache_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = max(used + IMAGE_BYTES, CGROUP_SHARE * container_bytes(cgroup) / workers)
     return MemoryLimit(base, most if hard == resource.RLIM_INFINITY else min(most, hard))

@@ -33,6 +33,8 @@ class Sample(NamedTuple):
     pixels: Pixels
     prediction: Prediction
     seconds: float
+    # Square root of the number of pixels of the file; None if it was sent as pixels.
+    size: float | None
 
 
 class Trial:

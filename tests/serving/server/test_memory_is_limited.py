@@ -23,7 +23,7 @@ def limited(cgroup: Path, then: str = "") -> subprocess.CompletedProcess[str]:
     code = (
         "import sys; from pathlib import Path; from serving.server import memory;"
         "print(memory._data_bytes());"
-        f"print(memory.memory_limit(2, 24 * 2**20, 10, 1, Path(sys.argv[1])).allow(3000)); {then}"
+        f"print(memory.memory_limit(2, 24 * 2**20, 10, 0, 1, Path(sys.argv[1])).allow(3000)); {then}"
     )
     command = [sys.executable, "-c", code, str(cgroup)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
