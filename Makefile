@@ -163,6 +163,7 @@ lock: $(VENV)/.dev ## update requirements/*.txt from pyproject.toml, and the loc
 	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
 	@$(COMPILE) pyproject.toml --extra heic -c requirements/dev.txt -o requirements/heic.txt
+	@$(COMPILE) pyproject.toml --extra follow -c requirements/dev.txt -o requirements/follow.txt
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
 

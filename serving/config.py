@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from serving.api.key_file import KeyFileInvalid, read_key_file
 from serving.artifact.registry.address import Credentials
+from serving.artifact.trusted_keys import read_trusted_keys
 from serving.errors import ServingError
 
 PREFIX = "GOLDFISH_"
@@ -32,7 +33,7 @@ NAMES = {
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
 }
 # Fields with several values, separated by commas.
-LIST_FIELDS = {"api_keys", "cors_origins", "models"}
+LIST_FIELDS = {"api_keys", "cors_origins", "models", "trusted_keys"}
 # Kubernetes sets such variables in every container beside a service that is called "goldfish".
 KUBERNETES_VARIABLE = re.compile(
     r"GOLDFISH_(.+_)?(SERVICE_(HOST|PORT)(_.+)?=.*|PORT(_\d+_(TCP|UDP)(_.+)?=.*|=\w+://.*))"
@@ -82,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_insecure_tls: bool = False
     # Allows credentials over plain HTTP. Off, because anyone on the network path can read them.
     registry_plain_http: bool = False
+
+    # PEM files of public keys. With them, a bundle is served, pulled or built into an image only if one of
+    # the keys has signed it.
+    trusted_keys: tuple[Path, ...] = ()
 
     # The address to listen at: loopback, so that a server on a laptop is not reachable from the network. The
     # container image sets 0.0.0.0.
@@ -166,7 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             reasons += errors
         if port := values.get("aip_http_port"):
             values["port"] = port
-        reasons += _check_models(values)
+        reasons += _check_models(values) + _check_trusted_keys(values.get("trusted_keys", ()))
         if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
             reasons.append(f"{variable('metrics_port')} is the port of all other routes")
         if reasons:
@@ -238,6 +243,8 @@ def _split_value(field: str, text: str) -> str | list[str] | None:
         raise ValueError("it holds no key: without the variable anyone may send requests")
     if field == "api_keys_file" and not parts:
         raise ValueError("it names no file: without the variable anyone may send requests")
+    if field == "trusted_keys" and not parts:
+        raise ValueError("it names no file: without the variable no signature is required")
     if field == "cors_origins":
         _check_origins(parts)
     return parts if field in LIST_FIELDS else text if text.strip() else None
@@ -251,6 +258,17 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     if len(models) > 1 and values.get("bundle"):
         return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
     return []
+
+
+def _check_trusted_keys(files: Iterable[Path]) -> list[str]:
+    """Errors of files that hold no trusted keys, or of a missing package that could read them."""
+    reasons = []
+    for file in files:
+        try:
+            read_trusted_keys([file])
+        except ServingError as error:
+            reasons.append(f"{variable('trusted_keys')} has {str(file)!r}: {str(error).rstrip('.')}")
+    return reasons
 
 
 def _check_origins(origins: list[str]) -> None:

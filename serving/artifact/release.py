@@ -13,6 +13,8 @@ from serving.artifact.download import default_destination, pull_bundle
 from serving.artifact.files import read_file
 from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
+from serving.artifact.signature import Signature
+from serving.artifact.signature_check import check_signature
 from serving.config import Settings
 from serving.errors import BundleError, BundleMissing, ServingError
 
@@ -56,6 +58,8 @@ class Release:
     pin: Pin
     pin_commit: str | None
     metrics: dict[str, Any] | None
+    # By a trusted key; None if the settings trust no keys.
+    signature: Signature | None = None
 
 
 def find_releases(settings: Settings) -> list[Release]:
@@ -64,7 +68,10 @@ def find_releases(settings: Settings) -> list[Release]:
 
 
 def find_release(settings: Settings, name: str) -> Release:
-    """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it."""
+    """Finds the pinned bundle, pulls it if the workspace has another one, and verifies every byte of it.
+
+    Its signature too, if the settings trust keys (`check_signature`).
+    """
     pin_path = settings.pins / f"{name}.json"
     pin = Pin.read(pin_path)
     bundle = _find_bundle(settings, name, pin, pin_path)
@@ -72,9 +79,9 @@ def find_release(settings: Settings, name: str) -> Release:
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, pin_path, pin.digest)
     bundle.check_name(pin.name)
-    return Release(
-        bundle.load_serving_files(), pin, settings.pin_commit or None, _read_metrics(settings, name, pin)
-    )
+    signature = check_signature(settings, bundle, name)
+    metrics = _read_metrics(settings, name, pin)
+    return Release(bundle.load_serving_files(), pin, settings.pin_commit or None, metrics, signature)
 
 
 def _find_bundle(settings: Settings, name: str, pin: Pin, pin_path: Path) -> Bundle:

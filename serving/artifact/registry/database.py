@@ -17,9 +17,22 @@ LOCK_TIMEOUT_SECONDS = 10.0
 
 def find_in_database(uri: str, name: str, digest: str) -> tuple[int, str] | None:
     """Number and file location of the first version with this digest."""
+    row = _find_first(uri, name, digest)
+    return (int(row[0]), str(row[1])) if row else None
+
+
+def find_run_in_database(uri: str, name: str, digest: str) -> str | None:
+    """Where the artifacts of the run are that made this version; None without version or run."""
+    row = _find_first(uri, name, digest)
+    return str(row[2]) if row and row[2] else None
+
+
+def _find_first(uri: str, name: str, digest: str) -> tuple[int, str, str | None] | None:
+    """Number, file location and location of the run of the first version with this digest."""
     path = Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute()
     query = """
-        SELECT version, COALESCE(storage_location, source)
+        SELECT version, COALESCE(storage_location, source),
+               (SELECT artifact_uri FROM runs WHERE run_uuid = model_versions.run_id)
         FROM model_versions JOIN model_version_tags AS tag USING (workspace, name, version)
         WHERE name = ? AND tag."key" = ? AND tag.value = ? AND current_stage IS NOT ?
         ORDER BY version LIMIT 1
@@ -27,7 +40,8 @@ def find_in_database(uri: str, name: str, digest: str) -> tuple[int, str] | None
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", timeout=LOCK_TIMEOUT_SECONDS, uri=True)
         with closing(database):
-            row = database.execute(query, (name, DIGEST_TAG, digest, DELETED_STAGE)).fetchone()
+            parameters = (name, DIGEST_TAG, digest, DELETED_STAGE)
+            row: tuple[int, str, str | None] | None = database.execute(query, parameters).fetchone()
     except sqlite3.Error as error:
         raise RegistryUnavailable(uri, f"{error}, in the file {path}") from None
-    return (int(row[0]), str(row[1])) if row else None
+    return row
