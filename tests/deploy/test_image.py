@@ -15,7 +15,7 @@ from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped_byte, mlflow_server, register_bundle
 from tests.serving.servers import free_port
-from tests.serving.signatures import KeyPair, make_key, sign_folder
+from tests.serving.signatures import make_key, sign_folder
 
 PIN = Path("pins/colours.json")
 LABELS = "models/colours/bundle/serving/labels.json"
@@ -115,19 +115,18 @@ def test_another_bundle_than_the_pinned_one_fails_the_build(spoiled: Project, ba
 def test_with_trusted_keys_only_a_signed_bundle_is_built_and_started(
     spoiled: Project, base: str, tmp_path: Path
 ) -> None:
-    name, (own, other) = (
-        f"{IMAGE}-signed",
-        [make_key(make_folder(tmp_path / who)) for who in ("own", "other")],
-    )
-    for key, words in ((own, "colours.sig is not there"), (tmp_path / "nowhere", "no file of public keys")):
-        file = key.public if isinstance(key, KeyPair) else key
-        done = make(spoiled, base, IMAGE="goldfish-test-never", TRUSTED_KEYS=str(file))
+    name, own, other = f"{IMAGE}-signed", make_key(tmp_path), make_key(tmp_path, "secp384r1")
+
+    def refused(keys: Path) -> str:
+        done = make(spoiled, base, IMAGE="goldfish-test-never", TRUSTED_KEYS=str(keys))
         assert done.returncode != 0
-        assert words in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "nowhere is no file of public keys" in refused(tmp_path / "nowhere")
+    assert "colours.sig is not there" in refused(own.public)
     data = sign_folder(spoiled.root / "models/colours/bundle", own)
     (spoiled.root / "pins/colours.sig").write_bytes(data)
-    refused = make(spoiled, base, IMAGE="goldfish-test-never", TRUSTED_KEYS=str(other.public))
-    assert "was made by none of the trusted keys" in refused.stdout + refused.stderr
+    assert "was made by none of the trusted keys" in refused(other.public)
     built = make(spoiled, base, IMAGE=name, TRUSTED_KEYS=f"{other.public},{own.public}", HEIC="yes")
     assert built.returncode == 0, built.stdout + built.stderr
     code = "import sys, pillow_heif; from serving.__main__ import main; sys.exit(main([]))"
@@ -141,11 +140,6 @@ def test_with_trusted_keys_only_a_signed_bundle_is_built_and_started(
             assert words in done.stderr
     finally:
         docker("image", "rm", "--force", name)
-
-
-def make_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 @slow
