@@ -13,13 +13,15 @@ FROM ${BASE} AS packages
 # pip from a virtual environment, because distributions block the system's pip (PEP 668).
 RUN ["python3", "-m", "venv", "/opt/pip"]
 
-# Only the lock, so that a change of code does not reinstall packages. LOCK=heic adds the decoder for HEIC images.
-ARG LOCK=serving
-COPY requirements/${LOCK}.txt /build/lock.txt
+# Only the locks, so that a change of code does not reinstall packages. `heic` adds the decoder for HEIC images,
+# `follow` the verification of signatures; they agree with each other in the packages that both have.
+ARG LOCKS=serving
+COPY requirements /build
 
 # --require-hashes: exactly the tested packages. --target: one folder, which later stages copy.
-RUN ["/opt/pip/bin/python", "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", \
-     "--no-cache-dir", "--disable-pip-version-check", "--target", "/opt/packages", "-r", "/build/lock.txt"]
+RUN for lock in ${LOCKS}; do set -- "$@" -r "/build/${lock}.txt"; done && \
+    /opt/pip/bin/python -m pip install --require-hashes --only-binary :all: \
+      --no-cache-dir --disable-pip-version-check --target /opt/packages "$@"
 
 # Removes a third of the size that the server does not use: tests, ONNX Runtime's tools and its C library, which the
 # Python module does not load. `make smoke` tests the remaining files.
@@ -42,6 +44,10 @@ ARG MODEL=digits
 # Whether credentials may be sent to the registry over plain http, as for the server.
 ARG GOLDFISH_REGISTRY_PLAIN_HTTP=
 
+# The public keys, one of which must have signed the bundle; without them no signature is required. A build argument
+# and not a secret: they are public, and another key must not be answered from the build cache.
+ARG TRUSTED_KEYS=
+
 # The values of the labels below. The build fails if they differ from the pin.
 ARG VERSION
 ARG DIGEST
@@ -60,6 +66,9 @@ RUN --mount=type=secret,id=MLFLOW_TRACKING_URI \
     for secret in /run/secrets/MLFLOW_TRACKING_*; do \
       if [ -f "${secret}" ]; then export "$(basename "${secret}")_FILE=${secret}"; fi; \
     done; \
+    if [ -n "${TRUSTED_KEYS}" ]; then \
+      printf '%s\n' "${TRUSTED_KEYS}" > /trusted_keys.pem; export GOLDFISH_TRUSTED_KEYS=/trusted_keys.pem; \
+    fi; \
     GOLDFISH_MODEL="${MODEL}" python3 -m serving.artifact.container_contents /baked "${MODEL} ${VERSION} ${DIGEST}"
 
 

@@ -47,10 +47,15 @@ COMMA := ,
 SECRETS = $(foreach name,$(addprefix MLFLOW_TRACKING_,URI USERNAME PASSWORD TOKEN),\
 	$(if $(value $(name)),--secret 'id=$(name)$(COMMA)env=$(name)'))
 
+# Public keys of which one must have signed the bundle; several files are separated by commas.
+KEY_FILES = $(subst $(COMMA), ,$(TRUSTED_KEYS))
+
 .PHONY: image
-image: $(VENV)/.serving ## build the container image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes]
+image: $(VENV)/.serving ## build the image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes] [TRUSTED_KEYS=key.pub]
+	@for file in $(KEY_FILES); do grep -q "PUBLIC KEY" "$$file" || { echo "$$file is no file of public keys" >&2; exit 1; }; done
 	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(SECRETS) $(BUILD_OPTIONS) \
-		$(if $(HEIC),--build-arg LOCK=heic) --build-arg MODEL=$(MODEL) \
+		--build-arg LOCKS="$(strip serving $(if $(HEIC),heic) $(if $(KEY_FILES),follow))" --build-arg MODEL=$(MODEL) \
+		$(if $(KEY_FILES),--build-arg TRUSTED_KEYS="$$(cat $(KEY_FILES))") \
 		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 
 .PHONY: smoke
@@ -163,6 +168,7 @@ lock: $(VENV)/.dev ## update requirements/*.txt from pyproject.toml, and the loc
 	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
 	@$(COMPILE) pyproject.toml --extra heic -c requirements/dev.txt -o requirements/heic.txt
+	@$(COMPILE) pyproject.toml --extra follow -c requirements/dev.txt -o requirements/follow.txt
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
 

@@ -22,6 +22,7 @@ from pipeline.project.reproduction import reproduce_all
 from pipeline.project.staleness import stale_reasons
 from pipeline.registry import pin_history
 from pipeline.registry.fetch import fetch_pinned
+from serving.artifact.pin import Pin
 from serving.explanation.explainer import METHODS
 from serving.model.predictor import Predictor
 
@@ -88,15 +89,18 @@ def _promote(options: argparse.Namespace) -> None:
     """pin the bundle of the workspace, or the version with a number"""
     from pipeline.registry import promotion
     from pipeline.registry.registration import ensure_registered
+    from pipeline.registry.signing import SigningKey, sign_version
 
+    # Read first, because a wrong key must not leave a new version in the registry.
+    key = SigningKey.read(options.sign, Environment.read().signing_passphrase) if options.sign else None
     layout, registry = Layout(options.model), _connect_to_registry()
     version = (
         ensure_registered(layout, registry)
         if options.version is None
         else registry.get_by_number(options.model, options.version)
     )
-    pin = promotion.promote(layout, registry, version)
-    print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
+    pin = promotion.promote(layout, registry, version, sign_version(registry, version, key) if key else None)
+    _print_pin(layout, pin)
 
 
 def _rollback(options: argparse.Namespace) -> None:
@@ -104,8 +108,13 @@ def _rollback(options: argparse.Namespace) -> None:
     from pipeline.registry import promotion
 
     layout = Layout(options.model)
-    pin = promotion.rollback(layout, _connect_to_registry())
+    _print_pin(layout, promotion.rollback(layout, _connect_to_registry()))
+
+
+def _print_pin(layout: Layout, pin: Pin) -> None:
     print(f"{layout.pin}: version {pin.version}, digest {pin.digest}")
+    if layout.signature.exists():
+        print(f"{layout.signature}: its signature, to be committed with it")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -242,6 +251,9 @@ def build_parser() -> argparse.ArgumentParser:
             comparison.add_arguments(command)
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
+            command.add_argument(
+                "--sign", type=Path, metavar="KEY", help="a PEM file with an EC private key, to sign it with"
+            )
         if name == "fetch":
             text = "accept a rebuilt bundle with another digest; for a trial, not for publishing"
             command.add_argument("--stand-in", action="store_true", help=text)

@@ -5,7 +5,7 @@ reads its user name and password.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,8 @@ CONFLICTING_VARIABLES = (
 )
 # Values that are MLflow's defaults and therefore change nothing.
 DEFAULT_VALUES = frozenset({"false", "0", "default"})
+# Not GOLDFISH_...: the pipeline reads the server's settings too, which refuse such a variable as unknown.
+PASSPHRASE = "SIGNING_KEY_PASSPHRASE"  # noqa: S105  (the name, not a passphrase)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class Environment:
     project_folder: Path = Path()
     # The `CONFLICTING_VARIABLES` that are set to something other than MLflow's default.
     conflicting_variables: tuple[str, ...] = ()
+    # Decrypts the key of `promote --sign`; empty for a key that is not encrypted.
+    signing_passphrase: str = field(default="", repr=False)
 
     @classmethod
     def read(cls) -> Self:
         """Reads `MLFLOW_TRACKING_URI`, `MLFLOW_TRACKING_TOKEN`, `KERAS_HOME`, `GOLDFISH_REGISTRY_PLAIN_HTTP`
-        (same meaning as in the server), and DVC's variables for experiments.
+        (same meaning as in the server), `SIGNING_KEY_PASSPHRASE`, and DVC's variables for experiments.
         """
         experiment = bool(os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"))
         return cls(
@@ -50,6 +54,7 @@ class Environment:
             plain_http=os.environ.get("GOLDFISH_REGISTRY_PLAIN_HTTP", "").strip().lower() in ("1", "true"),
             project_folder=Path(os.environ.get("DVC_ROOT") or "") if experiment else Path(),
             conflicting_variables=tuple(name for name in CONFLICTING_VARIABLES if _conflicts(name)),
+            signing_passphrase=os.environ.get(PASSPHRASE) or "",
         )
 
 

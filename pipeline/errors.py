@@ -48,6 +48,7 @@
     ├── RegistryVariablesConflict  an MLflow variable would split the registry
     ├── RegistryMoved              the embedded database refers to files in another folder
     ├── TemporaryFolderFull        the folder for temporary files has no space
+    ├── SigningKeyInvalid          a bundle cannot be signed with this key
     ├── VersionMissing             the registry has no such version
     ├── VersionDamaged             the registry's files do not match the digest
     ├── PinnedUnavailable          the pinned bundle can be neither fetched nor rebuilt
@@ -426,6 +427,14 @@ class TemporaryFolderFull(PipelineError):
         super().__init__(
             f"There is no space for temporary files in {folder}, which has {free / 1e6:,.0f} MB free: "
             f"{reason}. Free some, or name another folder in TMPDIR."
+        )
+
+
+class SigningKeyInvalid(PipelineError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot sign a bundle: {reason}. Nothing was changed. "
+            "`openssl ecparam -genkey -name prime256v1 -noout -out key.pem` makes a key."
         )
 
 

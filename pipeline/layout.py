@@ -108,3 +108,8 @@ class Layout:
     def pin(self) -> Path:
         """Which version is served."""
         return Path("pins") / f"{self.model}.json"
+
+    @property
+    def signature(self) -> Path:
+        """The signature of the pinned bundle; absent if it was promoted without a key."""
+        return Path("pins") / f"{self.model}.sig"

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from serving.api.key_file import KeyFileInvalid, read_key_file
 from serving.artifact.registry.address import Credentials
+from serving.artifact.trusted_keys import read_trusted_keys
 from serving.errors import ServingError
 from serving.trial.defaults import AGREEMENT_FLOOR, MAX_SLOWDOWN
 
@@ -84,8 +85,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # have signed. The registry is asked every `poll` seconds.
     follow: tuple[Followed, ...] = ()
     poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
-    # PEM files of the public keys that may sign bundles. With one, nothing unsigned is served.
-    trusted_keys: tuple[Path, ...] = ()
     # A new version is put on trial first if one of these is not 0 (docs/trials.md). `shadow` is the share of
     # images that the candidate classifies too, after the client has its answer; `canary` the share of clients
     # that the candidate answers. It becomes active when it agrees with the active version significantly more
@@ -111,6 +110,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_insecure_tls: bool = False
     # Allows credentials over plain HTTP. Off, because anyone on the network path can read them.
     registry_plain_http: bool = False
+
+    # PEM files of public keys. With them, a bundle is served, pulled or built into an image only if one of
+    # the keys has signed it.
+    trusted_keys: tuple[Path, ...] = ()
 
     # The address to listen at: loopback, so that a server on a laptop is not reachable from the network. The
     # container image sets 0.0.0.0.
@@ -200,7 +203,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             reasons += errors
         if port := values.get("aip_http_port"):
             values["port"] = port
-        reasons += _check_models(values)
+        reasons += _check_models(values) + _check_trusted_keys(values.get("trusted_keys", ()))
         if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
             reasons.append(f"{variable('metrics_port')} is the port of all other routes")
         if reasons:
@@ -277,6 +280,8 @@ def _split_value(field: str, text: str) -> str | list[str] | None:
         raise ValueError("it holds no key: without the variable anyone may send requests")
     if field == "api_keys_file" and not parts:
         raise ValueError("it names no file: without the variable anyone may send requests")
+    if field == "trusted_keys" and not parts:
+        raise ValueError("it names no file: without the variable no signature is required")
     if field == "cors_origins":
         _check_origins(parts)
     return parts if field in LIST_FIELDS else text if text.strip() else None
@@ -297,6 +302,17 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     if len(models) > 1 and values.get("bundle"):
         return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
     return []
+
+
+def _check_trusted_keys(files: Iterable[Path]) -> list[str]:
+    """Errors of files that hold no trusted keys, or of a missing package that could read them."""
+    reasons = []
+    for file in files:
+        try:
+            read_trusted_keys([file])
+        except ServingError as error:
+            reasons.append(f"{variable('trusted_keys')} has {str(file)!r}: {str(error).rstrip('.')}")
+    return reasons
 
 
 def _check_origins(origins: list[str]) -> None:

@@ -1,15 +1,19 @@
 """Pulls the pinned version from the MLflow registry: `python -m serving.pull [MODEL] [--to DIR] [--whole]`.
 
 Reads `pins/<model>.json` and the registry. Writes `models/<model>/pulled/<digest>/`, complete or not at all,
-and only bytes that match the pinned digest.
+and only bytes that match the pinned digest, which a trusted key must have signed if the settings name one.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from serving.artifact.download import default_destination, pull_bundle
 from serving.artifact.pin import Pin
+from serving.artifact.signature_check import check_signature
 from serving.config import Settings
 from serving.errors import ServingError
 
@@ -21,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser(settings).parse_args(arguments)
         pin = Pin.read(options.pins / f"{options.model}.json")
         to = options.to or default_destination(settings.models_folder, pin)
-        print(pull_bundle(pin, options.registry, to, options.whole, settings.credentials, sys.stderr))
+        settings = replace(settings, pins=options.pins, registry=options.registry)
+        accept = partial(check_signature, settings, name=pin.name)
+        print(
+            pull_bundle(pin, settings.registry, to, options.whole, settings.credentials, sys.stderr, accept)
+        )
     except (ServingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -66,7 +66,14 @@ def replace_gitignore_entry(layout: Layout, replacement: str | None = None) -> N
 def _model_paths(layout: Layout) -> Iterator[Path]:
     dvc_file = layout.raw.with_name(f"{layout.model}.dvc")
     inputs = (layout.raw, dvc_file, layout.foreign, layout.foreign.with_name(f"{layout.model}.dvc"))
-    for path in (*inputs, layout.prepared, layout.bundle.parent, layout.reports, layout.pin):
+    for path in (
+        *inputs,
+        layout.prepared,
+        layout.bundle.parent,
+        layout.reports,
+        layout.pin,
+        layout.signature,
+    ):
         if path.exists() or path.is_symlink():
             yield path
 

@@ -45,6 +45,7 @@ def rename_model(old: Layout, new: Layout, registry: Registry) -> list[str]:
     for path in (old.bundle.parent, old.reports):
         shutil.rmtree(path, ignore_errors=True)
     old.pin.unlink(missing_ok=True)
+    old.signature.unlink(missing_ok=True)
     return [
         f"{old.model} is {new.model} now in params.yaml, dvc.lock, data and models; nothing is trained again",
         f"removed: {old.bundle}, {old.reports}, {old.pin} (git and DVC's cache keep them)",
@@ -61,7 +62,8 @@ def _check_new_name(old: Layout, new: Layout, registry: Registry) -> None:
     if new.model in document.sections:
         raise NameTaken(new.model, "params.yaml has a section of that name")
     dvc_file = new.raw.with_name(f"{new.model}.dvc")
-    for path in (new.raw, dvc_file, new.foreign, new.prepared, new.bundle.parent, new.reports, new.pin):
+    inputs = (new.raw, dvc_file, new.foreign)
+    for path in (*inputs, new.prepared, new.bundle.parent, new.reports, new.pin, new.signature):
         if path.exists() or path.is_symlink():
             raise NameTaken(new.model, f"{path} is there already")
     if registry.list_versions(new.model):

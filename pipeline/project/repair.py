@@ -21,6 +21,7 @@ from pipeline.registry.embedded_database import EmbeddedDatabase
 from pipeline.registry.mlflow_files import artifact_uri, restore_files, verify_files
 from pipeline.registry.mlflow_registry import CHAMPION, RegisteredVersion, Registry
 from pipeline.registry.pin_history import PinCommit
+from pipeline.registry.pin_signature import find_signature, has_signature_of, replace_file
 from pipeline.registry.registration import ensure_registered
 from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
@@ -47,7 +48,7 @@ class RepairResult:
 
 
 def repair(layout: Layout, environment: Environment) -> Iterator[RepairResult]:
-    """Checks and repairs, in this order: paths in the database, pin, files of the versions, alias."""
+    """Checks and repairs, in this order: database paths, pin, files of the versions, alias, signature."""
     old_folders = _relocate_database(environment)
     for folder in old_folders:
         yield _repaired(f"mlflow.db no longer leads to {folder}")
@@ -57,6 +58,7 @@ def repair(layout: Layout, environment: Environment) -> Iterator[RepairResult]:
         yield _repair_version(layout, registry, version, old_folders)
     with suppress(PinMissing, PinInvalid):
         yield from _repair_alias(layout, registry, Pin.read(layout.pin))
+        yield from _repair_signature(layout, registry, Pin.read(layout.pin))
 
 
 def _ok(text: str) -> RepairResult:
@@ -193,6 +195,17 @@ def _repair_alias(layout: Layout, registry: Registry, pin: Pin) -> Iterator[Repa
         registry.set_alias(version, CHAMPION)
         before = "nothing" if champion is None else f"version {champion.number}"
         yield _repaired(f"the alias champion is version {version.number}, no longer {before}")
+
+
+def _repair_signature(layout: Layout, registry: Registry, pin: Pin) -> Iterator[RepairResult]:
+    """Replaces a signature that is damaged or of another digest by the registry's, or removes it."""
+    if not layout.signature.exists() or has_signature_of(layout, pin.digest):
+        return
+    version = registry.find_by_digest(pin.name, pin.digest)
+    signature = find_signature(layout, registry, version) if version else None
+    replace_file(layout.signature, signature)
+    how = "put back from the registry" if signature else "removed; the registry has none either"
+    yield _repaired(f"{layout.signature} was not a signature of version {pin.version}: {how}")
 
 
 def _register_pinned(layout: Layout, registry: Registry, pin: Pin) -> RegisteredVersion | None:

@@ -12,6 +12,7 @@ from pipeline.layout import Layout
 from pipeline.project.staleness import stale_reasons
 from pipeline.registry.mlflow_files import verify_files
 from pipeline.registry.mlflow_registry import Registry
+from pipeline.registry.pin_signature import read_pin_signature
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
@@ -102,7 +103,20 @@ def _check_pin(layout: Layout, registry: Registry) -> str:
     where = (
         "the bundle of the workspace" if workspace == pin.digest else f"not the workspace's {workspace[:12]}"
     )
-    return f"{layout.pin}: version {pin.version}, champion in the registry, {where}"
+    signed = _check_signature(layout, pin)
+    return f"{layout.pin}: version {pin.version}, champion in the registry, {where}{signed}"
+
+
+def _check_signature(layout: Layout, pin: Pin) -> str:
+    """What is added about the signature beside the pin. Whether its key is trusted, each server decides."""
+    signature = read_pin_signature(layout)
+    if signature is None:
+        return ""
+    if signature.digest != pin.digest:
+        found = f"{layout.signature} is of {signature.digest[:12] or 'another model'}"
+        advice = f"`python -m pipeline repair {layout.model}` mends that"
+        raise ChainBroken("pin", f"{found}, not of the pinned {pin.digest[:12]}; {advice}")
+    return f", its signature names the key {signature.key[:12] or '(none)'}"
 
 
 def _abbreviate(reasons: list[str]) -> str:

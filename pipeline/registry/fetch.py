@@ -88,6 +88,7 @@ def _pin_stand_in(layout: Layout, tried: list[str]) -> Pin:
     bundle.verify()
     pin = Pin(layout.model, UNREGISTERED, bundle.digest)
     write(layout.pin, pin.to_bytes())
+    layout.signature.unlink(missing_ok=True)
     print(f"{layout.pin} names {pin.digest} now, which was built here, instead of what is pinned. Tried:")
     print("".join(f"  {line}\n" for line in tried), end="")
     return pin

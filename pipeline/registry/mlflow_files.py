@@ -1,4 +1,4 @@
-"""The files of a registered version in MLflow's artifact store: download, verify and restore them."""
+"""The files of a registered version in MLflow's artifact store, and its signature: read and write them."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
 from serving.artifact.bundle import Bundle
 from serving.artifact.manifest import MANIFEST
 from serving.artifact.registry.address import is_other_host, without_credentials
+from serving.artifact.signature import MAX_SIGNATURE_BYTES, SIGNATURE
 from serving.errors import ServingError
 
 
@@ -22,8 +23,10 @@ from serving.errors import ServingError
 def downloaded_bundle(registry: Registry, version: RegisteredVersion) -> Iterator[Bundle]:
     """Yields a verified copy of a version's files; `VersionDamaged` names a file that was changed."""
     with TemporaryDirectory(prefix="goldfish-") as name:
-        folder = Path(name)
-        with report_full_disk(folder), registry.translate_errors():
+        # Signatures name the folder.
+        folder = Path(name) / version.name
+        folder.mkdir()
+        with report_full_disk(Path(name)), registry.translate_errors():
             _download(registry, version, folder)
         try:
             bundle = Bundle.open(folder)
@@ -82,6 +85,40 @@ def check_same_host(registry: Registry, artifacts: str) -> None:
         )
 
 
+def read_signature(registry: Registry, version: RegisteredVersion) -> bytes | None:
+    """The signature in the registry, as the server finds it; None if there is none of a possible size."""
+    with registry.translate_errors():
+        repository = _run_repository(registry, version)
+        if repository is None:
+            return None
+        sizes = {entry.path: int(entry.file_size or 0) for entry in repository.list_artifacts()}
+        if not 0 < sizes.get(SIGNATURE, 0) <= MAX_SIGNATURE_BYTES:
+            return None
+        with TemporaryDirectory(prefix="goldfish-") as folder:
+            repository.download_artifacts(SIGNATURE, folder)  # type: ignore[no-untyped-call]
+            return (Path(folder) / SIGNATURE).read_bytes()
+
+
+def write_signature(registry: Registry, version: RegisteredVersion, signature: bytes | None) -> None:
+    """Replaces the signature in the registry; None removes it.
+
+    It is an artifact of the version's run. Beside the files of the version it would be one that the manifest
+    does not name, which `mlflow.pyfunc.load_model` refuses. Raises `RegistryRefused` without a run.
+    """
+    with registry.translate_errors():
+        repository = _run_repository(registry, version)
+        if repository is None:
+            reason = f"{version.uri} has no run, among whose artifacts its signature would be"
+            raise RegistryRefused(registry.display_uri, reason)
+        if signature is None:
+            repository.delete_artifacts(SIGNATURE)  # type: ignore[no-untyped-call]
+            return
+        with TemporaryDirectory(prefix="goldfish-") as folder:
+            file = Path(folder) / SIGNATURE
+            file.write_bytes(signature)
+            repository.log_artifact(str(file))  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def upload_copy(bundle: Bundle) -> Iterator[Path]:
     """A temporary copy of the bundle without the bytecode that Python may have left beside its code."""
@@ -89,6 +126,15 @@ def upload_copy(bundle: Bundle) -> Iterator[Path]:
         folder = Path(name) / "bundle"
         shutil.copytree(bundle.path, folder, ignore=shutil.ignore_patterns("__pycache__"))
         yield folder
+
+
+def _run_repository(registry: Registry, version: RegisteredVersion) -> ArtifactRepository | None:
+    """The artifacts of the run that made a version; None if the version has no run."""
+    if not version.run_id:
+        return None
+    uri = registry.client.get_run(version.run_id).info.artifact_uri
+    check_same_host(registry, uri)
+    return get_artifact_repository(uri, tracking_uri=registry.uri)
 
 
 def _artifact_repository(registry: Registry, version: RegisteredVersion) -> ArtifactRepository:

@@ -1,28 +1,35 @@
 """Promotion and rollback: they write `pins/<model>.json`, which decides what is served.
 
-They also set the alias `champion`, so that it follows the pin.
+They also set the alias `champion`, so that it follows the pin, and replace `pins/<model>.sig` with the pin.
 """
 
+from contextlib import suppress
+
 from pipeline.errors import PipelineError
-from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry import pin_history
-from pipeline.registry.mlflow_files import verify_files
+from pipeline.registry.mlflow_files import read_signature, verify_files, write_signature
 from pipeline.registry.mlflow_registry import CHAMPION, RegisteredVersion, Registry
+from pipeline.registry.pin_signature import find_signature, replace_file
 from serving.artifact.pin import Pin
 from serving.errors import PinMissing
 
 
-def promote(layout: Layout, registry: Registry, version: RegisteredVersion) -> Pin:
+def promote(
+    layout: Layout, registry: Registry, version: RegisteredVersion, signature: bytes | None = None
+) -> Pin:
     """Pins a version and sets the alias `champion` to it.
 
     A pin that already has the version's digest stays unchanged: it may have the number of another registry.
+
+    `signature`: a new one of this version, for the pin and the registry. Without it, an earlier signature of
+    the same version is kept, and the signature of another version is removed.
     """
     current = _read_pin(layout)
     if current is not None and current.digest == version.digest:
-        return _set_pin_and_alias(layout, registry, version, current)
+        return _set_pin_and_alias(layout, registry, version, current, signature)
     new = Pin(layout.model, version.number, version.digest)
-    return _set_pin_and_alias(layout, registry, version, new)
+    return _set_pin_and_alias(layout, registry, version, new, signature)
 
 
 def rollback(layout: Layout, registry: Registry) -> Pin:
@@ -55,20 +62,45 @@ def _read_pin(layout: Layout) -> Pin | None:
     return Pin.read(layout.pin) if layout.pin.exists() else None
 
 
-def _set_pin_and_alias(layout: Layout, registry: Registry, version: RegisteredVersion, pin: Pin) -> Pin:
-    current = _read_pin(layout)
-    if pin != current:
+def _set_pin_and_alias(
+    layout: Layout,
+    registry: Registry,
+    version: RegisteredVersion,
+    pin: Pin,
+    signature: bytes | None = None,
+) -> Pin:
+    if pin != _read_pin(layout):
         verify_files(registry, version)
     if pin.version not in version.accepted_numbers:
         registry.set_pinned_as(version, pin.version)
-    write(layout.pin, pin.to_bytes())
+    if signature is None:
+        _write_files_and_alias(layout, registry, version, pin, find_signature(layout, registry, version))
+        return pin
+    # Before the pin, so that servers which see the new pin without the file beside it find the signature.
+    registered = read_signature(registry, version)
+    write_signature(registry, version, signature)
     try:
-        registry.set_alias(version, CHAMPION)
-    except PipelineError:
-        # The alias must match the pin: if it cannot be set, the pin is restored.
-        if current is None:
-            layout.pin.unlink()
-        else:
-            write(layout.pin, current.to_bytes())
+        _write_files_and_alias(layout, registry, version, pin, signature)
+    except BaseException:
+        with suppress(PipelineError):
+            write_signature(registry, version, registered)
         raise
     return pin
+
+
+def _write_files_and_alias(
+    layout: Layout, registry: Registry, version: RegisteredVersion, pin: Pin, signature: bytes | None
+) -> None:
+    """Writes pin and signature, and sets the alias. If one of that fails, both files are as before."""
+    before = {path: path.read_bytes() if path.exists() else None for path in (layout.pin, layout.signature)}
+    try:
+        replace_file(layout.signature, signature)
+        replace_file(layout.pin, pin.to_bytes())
+        registry.set_alias(version, CHAMPION)
+    # BaseException: Ctrl-C must not leave a pin that the alias, or the signature, does not match.
+    except BaseException:
+        for path, data in before.items():
+            replace_file(path, data)
+        raise
+    if before[layout.signature] is not None and signature is None:
+        print(f"{layout.signature} removed: it is not of version {pin.version}, which has no signature")

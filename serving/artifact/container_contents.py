@@ -1,7 +1,7 @@
 """Collects the files of a model for the container image: `python -m serving.artifact.container_contents`.
 
-Finds pin and bundle as the server does. Writes `DIR/pins/`, `DIR/models/` with the bundle's serving files,
-and `DIR/reports/` if there are metrics of its digest.
+Finds pin, signature and bundle as the server does. Writes `DIR/pins/`, `DIR/models/` with the bundle's
+serving files, and `DIR/reports/` if there are metrics of its digest.
 """
 
 import sys
@@ -13,6 +13,8 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.files import write_file
 from serving.artifact.manifest import MANIFEST, SERVING
 from serving.artifact.release import Release, find_release
+from serving.artifact.signature import Signature
+from serving.artifact.signature_check import read_local_signature
 from serving.config import Settings
 from serving.errors import ServingError
 
@@ -26,8 +28,8 @@ class LabelWrong(ServingError):
         super().__init__(f"The labels say {given}, but pinned is {pinned}: build with `make image`.")
 
 
-def copy_release(release: Release, folder: Path) -> None:
-    """Copies the serving files, each after its SHA-256 was checked, with pin and metrics."""
+def copy_release(release: Release, folder: Path, signature: Signature | None = None) -> None:
+    """Copies the serving files, each after its SHA-256 was checked, with pin, signature and metrics."""
     bundle, name = release.bundle, release.pin.name
     target = folder / "models" / name / "bundle"
     for file, entry in bundle.manifest.files.items():
@@ -36,6 +38,8 @@ def copy_release(release: Release, folder: Path) -> None:
     write_file(target / MANIFEST, bundle.manifest.to_bytes())
     Bundle.open(target).verify(whole=False)
     write_file(folder / "pins" / f"{name}.json", release.pin.to_bytes())
+    if signature is not None:
+        write_file(folder / "pins" / f"{name}.sig", signature.data)
     if release.metrics is not None:
         write_file(folder / "reports" / name / "metrics.json", msgspec.json.encode(release.metrics))
 
@@ -50,7 +54,9 @@ def main(arguments: list[str]) -> int:
         identity = f"{pin.name} {pin.version} {pin.digest}"
         if labels and labels != [identity]:
             raise LabelWrong(" ".join(labels), identity)
-        copy_release(release, Path(folder))
+        # Without trusted keys it is copied unverified: the image's server may have keys.
+        signature = release.signature or read_local_signature(settings, settings.model)
+        copy_release(release, Path(folder), signature)
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ ServingError
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,24 +48,27 @@ def pull_bundle(
     whole: bool = False,
     credentials: Credentials = NO_CREDENTIALS,
     log: TextIO | None = None,
+    accept: Callable[[Bundle], object] = lambda _: None,
 ) -> Path:
     """Puts the pinned bundle at `destination`: its serving files, or all of them if `whole`.
 
     Downloads nothing if it is already there. Another or a damaged bundle is replaced once the new one is
-    complete. Progress goes to `log`. Raises a `ServingError`, or an `OSError` if the disk is full or cannot
-    be written.
+    complete. Progress goes to `log`. `accept` gets the bundle when only its manifest has been downloaded, and
+    raises a `ServingError` to refuse it. Raises a `ServingError`, or an `OSError` if the disk is full or
+    cannot be written.
     """
     # Not Path.resolve, which raises an error for a link to itself.
     folder = Path(os.path.realpath(destination))
     remove_leftovers(folder)
     if _is_complete(folder, pin.digest, whole):
+        accept(Bundle.open(folder))
         _print(log, f"{pin.name} {pin.digest[:12]} is there already")
         return destination
     _check_replaceable(folder)
     version = find_version(pin.name, pin.digest, tracking_uri, credentials)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder) as temporary:
-        _download(version, pin.digest, temporary / NEW, whole, log)
+        _download(version, pin.digest, temporary / NEW, whole, log, accept)
         with exclusive_lock(folder.parent):
             # Another process may have pulled it meanwhile, and its bundle may be in use.
             if not _is_complete(folder, pin.digest, whole):
@@ -91,12 +94,20 @@ def _check_replaceable(folder: Path) -> None:
         raise DestinationTaken(folder)
 
 
-def _download(version: RegisteredVersion, digest: str, folder: Path, whole: bool, log: TextIO | None) -> None:
+def _download(
+    version: RegisteredVersion,
+    digest: str,
+    folder: Path,
+    whole: bool,
+    log: TextIO | None,
+    accept: Callable[[Bundle], object],
+) -> None:
     """Writes the files of a version into a new folder, each after its SHA-256 was checked."""
     data = version.read(MANIFEST, digest, MAX_MANIFEST_BYTES, lambda _: None)
     manifest = Manifest.from_bytes(data, Path(MANIFEST))
     if manifest.name != version.name:
         raise ModelMismatch(Path(MANIFEST), manifest.name, version.name)
+    accept(Bundle(folder, manifest, digest))
     files = {name: file for name, file in manifest.files.items() if whole or file.role == SERVING}
     with _Progress.shown(version, files, log) as progress:
         for name, file in files.items():

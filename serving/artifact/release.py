@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from serving.artifact.download import default_destination, pull_bundle
 from serving.artifact.files import read_file
 from serving.artifact.manifest import MANIFEST
 from serving.artifact.pin import Pin
+from serving.artifact.signature import Signature
+from serving.artifact.signature_check import check_signature
 from serving.config import Settings
 from serving.errors import BundleError, BundleMissing, ServingError
 
@@ -56,6 +59,8 @@ class Release:
     pin: Pin
     pin_commit: str | None
     metrics: dict[str, Any] | None
+    # By a trusted key; None if the settings trust no keys.
+    signature: Signature | None = None
 
 
 def find_releases(settings: Settings) -> list[Release]:
@@ -92,19 +97,32 @@ def find_local_bundle(settings: Settings, pin: Pin) -> Bundle | None:
 
 
 def load_release(settings: Settings, pin: Pin, bundle: Bundle) -> Release:
-    """Reads and verifies the files of a bundle, which must have the digest of the pin."""
+    """Reads and verifies the files of a bundle, which must have the digest of the pin.
+
+    Its signature too, if the settings trust keys (`check_signature`).
+    """
     # Compares the digest of the bytes that were parsed, which no other process can change any more.
     if bundle.digest != pin.digest:
         raise DigestNotPinned(bundle.path, bundle.digest, settings.pins / f"{pin.name}.json", pin.digest)
     bundle.check_name(pin.name)
+    signature = check_signature(settings, bundle, pin.name)
     loaded, metrics = bundle.load_serving_files(), _read_metrics(settings, pin)
-    return Release(loaded, pin, settings.pin_commit or None, metrics)
+    return Release(loaded, pin, settings.pin_commit or None, metrics, signature)
 
 
 def pull_pinned(settings: Settings, pin: Pin) -> Path:
-    """Pulls the bundle of a pin from the registry; returns its folder. Reports progress on stderr."""
-    folder, credentials = pulled_folder(settings, pin), settings.credentials
-    return pull_bundle(pin, settings.registry, folder, credentials=credentials, log=sys.stderr)
+    """Pulls the bundle of a pin from the registry; returns its folder. Reports progress on stderr.
+
+    What must be signed and is not is refused before its files are downloaded.
+    """
+    return pull_bundle(
+        pin,
+        settings.registry,
+        pulled_folder(settings, pin),
+        credentials=settings.credentials,
+        log=sys.stderr,
+        accept=partial(check_signature, settings, name=pin.name),
+    )
 
 
 def pulled_folder(settings: Settings, pin: Pin) -> Path:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
@@ -169,8 +170,10 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     def refresh_releases(self) -> None:
         """Takes over versions that the workers have made active, for workers that start later.
 
-        What cannot be read here is loaded by such a worker itself, in the background.
+        What cannot be read here is loaded by such a worker itself, in the background. The signature was
+        checked by the worker: here the registry could keep the master process from its own work.
         """
+        settings = msgspec.structs.replace(self.settings, trusted_keys=())
         for index, release in enumerate(self.releases):
             data = self.folder.read(ACTIVE_PREFIX + release.pin.name)
             if data is None or data == self._refreshed.get(release.pin.name):
@@ -178,8 +181,8 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             self._refreshed[release.pin.name] = data
             with suppress(ServingError, OSError, MemoryError):
                 pin = Pin.parse(data, Path(f"{release.pin.name}.json"))
-                if pin != release.pin and (bundle := find_local_bundle(self.settings, pin)):
-                    self.releases[index] = load_release(self.settings, pin, bundle)
+                if pin != release.pin and (bundle := find_local_bundle(settings, pin)):
+                    self.releases[index] = load_release(settings, pin, bundle)
 
     def run(self) -> None:
         """Serves until a signal stops it; ends the process."""

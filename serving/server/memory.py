@@ -77,7 +77,8 @@ def memory_limit(
     """The limit for a worker that has just loaded its models. There is none on systems other than Linux.
 
     `slots` images are decoded at once, `body_bytes` of requests are held (those of a form twice for a
-    moment), `threads` run, and a cache takes `cache_bytes`. A lower limit of the control group, which all workers share, takes precedence.
+    moment), `threads` run, and a cache takes `cache_bytes`. A lower limit of the control group, which all
+    workers share, takes precedence.
     """
     used = _data_bytes()
     if used is None:

@@ -36,6 +36,7 @@ TRANSIENT = frozenset(
         "pin_missing",
         "pull_failed",
         "registry_unavailable",
+        "signature_missing",
         "version_missing",
     }
 )

@@ -15,6 +15,7 @@ from tests.imagenet import GOLDFISH, LAYOUT, needs_photos, needs_weights
 from tests.pipeline.projects import Project
 from tests.serving.registries import flipped_byte, mlflow_server, register_bundle
 from tests.serving.servers import free_port
+from tests.serving.signatures import make_key, sign_folder
 
 PIN = Path("pins/colours.json")
 LABELS = "models/colours/bundle/serving/labels.json"
@@ -108,6 +109,37 @@ def test_another_bundle_than_the_pinned_one_fails_the_build(spoiled: Project, ba
     done = make(spoiled, base, IMAGE="goldfish-test-never")
     assert done.returncode != 0
     assert "is not what /context/colours.json names, and pulling it failed" in done.stdout + done.stderr
+
+
+@slow
+def test_with_trusted_keys_only_a_signed_bundle_is_built_and_started(
+    spoiled: Project, base: str, tmp_path: Path
+) -> None:
+    name, own, other = f"{IMAGE}-signed", make_key(tmp_path), make_key(tmp_path, "secp384r1")
+
+    def refused(keys: Path) -> str:
+        done = make(spoiled, base, IMAGE="goldfish-test-never", TRUSTED_KEYS=str(keys))
+        assert done.returncode != 0
+        return done.stdout + done.stderr
+
+    assert "nowhere is no file of public keys" in refused(tmp_path / "nowhere")
+    assert "colours.sig is not there" in refused(own.public)
+    data = sign_folder(spoiled.root / "models/colours/bundle", own)
+    (spoiled.root / "pins/colours.sig").write_bytes(data)
+    assert "was made by none of the trusted keys" in refused(other.public)
+    built = make(spoiled, base, IMAGE=name, TRUSTED_KEYS=f"{other.public},{own.public}", HEIC="yes")
+    assert built.returncode == 0, built.stdout + built.stderr
+    code = "import sys, pillow_heif; from serving.__main__ import main; sys.exit(main([]))"
+    try:
+        for key, words in ((own, "Cannot listen"), (other, "was made by none of the trusted keys")):
+            volume = ("--volume", f"{key.public}:/keys/key.pub:ro")
+            setting = ("--env", "GOLDFISH_TRUSTED_KEYS=/keys/key.pub", "--env", "GOLDFISH_HOST=192.0.2.1")
+            done = inside(name, code, *volume, *setting)
+            assert done.returncode == 1
+            # The address is checked last, and is none of the container's.
+            assert words in done.stderr
+    finally:
+        docker("image", "rm", "--force", name)
 
 
 @slow

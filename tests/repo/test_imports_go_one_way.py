@@ -58,6 +58,8 @@ ADAPTERS = {
     "dvclive": {"pipeline/network/training.py"},
     "dvc": set(),
     "prometheus_client": {"serving/api/metrics.py"},
+    "cryptography": {"pipeline/registry/signing.py", "serving/artifact/trusted_keys.py"},
+    "model_signing": {"pipeline/registry/signing.py"},
     "gunicorn": {
         "serving/api/app.py",
         "serving/log.py",

@@ -7,7 +7,7 @@ import pytest
 
 from tests.repo.imports import ROOT
 
-LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "heic", "pipeline", "dev")}
+LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "heic", "follow", "pipeline", "dev")}
 LOCKS["mlflow"] = ROOT / "deploy/mlflow/requirements.txt"
 # name[extras]==version ; marker --hash=... --hash=...
 REQUIREMENT = re.compile(
@@ -51,15 +51,19 @@ def test_no_addresses(lock: str) -> None:
     assert "://" not in LOCKS[lock].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("serving", "pipeline"), ("pipeline", "dev")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [("serving", "heic"), ("serving", "follow"), ("serving", "pipeline"), ("pipeline", "dev")],
+)
 def test_smaller_lock_is_part_of_the_larger(smaller: str, larger: str) -> None:
     assert pins(smaller) - pins(larger) == set()
 
 
-def test_what_the_composition_runs_is_what_was_tested() -> None:
-    # Not the markers: without the server beside it, some packages are wanted under fewer circumstances.
+@pytest.mark.parametrize("lock", ["mlflow", "heic", "follow"])
+def test_what_runs_in_an_image_is_what_was_tested(lock: str) -> None:
+    # Not the markers: without the packages beside it, some are wanted under fewer circumstances.
     tested = {(pin.name, pin.version) for pin in pins("dev")}
-    assert {(pin.name, pin.version) for pin in pins("mlflow")} - tested == set()
+    assert {(pin.name, pin.version) for pin in pins(lock)} - tested == set()
 
 
 def test_server_gets_nothing_of_the_offline_half() -> None:

@@ -11,10 +11,10 @@ from tests.repo.imports import ROOT
 SECRETS = [f"MLFLOW_TRACKING_{name}" for name in ("URI", "USERNAME", "PASSWORD", "TOKEN")]
 
 
-def command(**variables: str) -> str:
+def command(*assignments: str, **variables: str) -> str:
     """What `make image` would run."""
     done = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "image"],
+        ["make", "--dry-run", "--no-print-directory", "image", *assignments],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -36,6 +36,13 @@ def test_what_tells_of_the_registry_is_a_secret_of_the_build(name: str) -> None:
 
 def test_what_is_not_set_is_no_secret() -> None:
     assert "--secret" not in command()
+
+
+def test_public_keys_are_arguments_and_bring_what_verifies_signatures() -> None:
+    assert 'LOCKS="serving"' in command()
+    run = command("TRUSTED_KEYS=a.pub,b.pub", "HEIC=yes")
+    assert 'LOCKS="serving heic follow"' in run
+    assert '--build-arg TRUSTED_KEYS="$(cat a.pub b.pub)"' in run
 
 
 def test_no_argument_of_the_build_is_a_secret() -> None:

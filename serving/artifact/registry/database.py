@@ -18,14 +18,14 @@ LOCK_TIMEOUT_SECONDS = 10.0
 
 def find_in_database(uri: str, name: str, digest: str) -> tuple[int, str] | None:
     """Number and file location of the first version with this digest."""
-    query = """
-        SELECT version, COALESCE(storage_location, source)
-        FROM model_versions JOIN model_version_tags AS tag USING (workspace, name, version)
-        WHERE name = ? AND tag."key" = ? AND tag.value = ? AND current_stage IS NOT ?
-        ORDER BY version LIMIT 1
-    """
-    row = _first_row(uri, query, (name, DIGEST_TAG, digest, DELETED_STAGE))
+    row = _find_first(uri, name, digest)
     return (int(row[0]), str(row[1])) if row else None
+
+
+def find_run_in_database(uri: str, name: str, digest: str) -> str | None:
+    """Where the artifacts of the run are that made this version; None without version or run."""
+    row = _find_first(uri, name, digest)
+    return str(row[2]) if row and row[2] else None
 
 
 def find_alias_in_database(uri: str, name: str, alias: str) -> tuple[int, str | None] | None:
@@ -38,6 +38,18 @@ def find_alias_in_database(uri: str, name: str, alias: str) -> tuple[int, str | 
     """
     row = _first_row(uri, query, (DIGEST_TAG, name, alias, DELETED_STAGE))
     return (int(row[0]), None if row[1] is None else str(row[1])) if row else None
+
+
+def _find_first(uri: str, name: str, digest: str) -> tuple[Any, ...] | None:
+    """Number, file location and location of the run of the first version with this digest."""
+    query = """
+        SELECT version, COALESCE(storage_location, source),
+               (SELECT artifact_uri FROM runs WHERE run_uuid = model_versions.run_id)
+        FROM model_versions JOIN model_version_tags AS tag USING (workspace, name, version)
+        WHERE name = ? AND tag."key" = ? AND tag.value = ? AND current_stage IS NOT ?
+        ORDER BY version LIMIT 1
+    """
+    return _first_row(uri, query, (name, DIGEST_TAG, digest, DELETED_STAGE))
 
 
 def _first_row(uri: str, query: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:

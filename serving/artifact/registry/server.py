@@ -76,20 +76,33 @@ class RegistryServer:
 
     def find(self, name: str, digest: str) -> tuple[int, str] | None:
         """Number and file location of the first version with this digest."""
-        query, numbers, token = f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'", list[int](), ""
         with self._checking_response():
-            for _ in range(MAX_PAGES):
-                page = self._call_api(
-                    "model-versions/search", filter=query, max_results=PAGE_SIZE, page_token=token
-                )
-                numbers += [int(entry["version"]) for entry in page.get("model_versions", [])]
-                if not (token := page.get("next_page_token", "")):
-                    break
-            if not numbers:
+            if (first := self._search(name, digest)) is None:
                 return None
-            first = min(numbers)
-            found = self._call_api("model-versions/get-download-uri", name=name, version=first)
-            return first, str(found["artifact_uri"])
+            number = int(first["version"])
+            found = self._call_api("model-versions/get-download-uri", name=name, version=number)
+            return number, str(found["artifact_uri"])
+
+    def find_run(self, name: str, digest: str) -> str | None:
+        """Where the artifacts of the run are that made this version; None without version or run."""
+        with self._checking_response():
+            first = self._search(name, digest) or {}
+            if not (run := str(first.get("run_id") or "")):
+                return None
+            return str(self._call_api("runs/get", run_id=run)["run"]["info"]["artifact_uri"])
+
+    def _search(self, name: str, digest: str) -> dict[str, Any] | None:
+        """MLflow's description of the first version with this digest."""
+        query = f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'"
+        found, token = list[dict[str, Any]](), ""
+        for _ in range(MAX_PAGES):
+            page = self._call_api(
+                "model-versions/search", filter=query, max_results=PAGE_SIZE, page_token=token
+            )
+            found += page.get("model_versions", [])
+            if not (token := page.get("next_page_token", "")):
+                break
+        return min(found, key=lambda entry: int(entry["version"]), default=None)
 
     def find_alias(self, name: str, alias: str) -> tuple[int, str | None] | None:
         """Number and digest of the version with an alias; None instead of a digest if it has no such tag."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from serving.artifact.registry.address import NO_CREDENTIALS, SQLITE, Credentials, without_credentials
-from serving.artifact.registry.database import find_in_database
+from serving.artifact.registry.database import find_in_database, find_run_in_database
 from serving.artifact.registry.errors import (
     RegistryUnavailable,
     VersionDamaged,
@@ -18,6 +18,7 @@ from serving.artifact.registry.errors import (
     quote_location,
 )
 from serving.artifact.registry.server import OnProgress, RegistryServer
+from serving.artifact.signature import MAX_SIGNATURE_BYTES, SIGNATURE
 
 # Reads a file by name: at most `limit` bytes and one more; None if it does not exist.
 ReadFile = Callable[[str, int, OnProgress], bytes | None]
@@ -59,8 +60,31 @@ def find_version(
     if found is None:
         raise VersionMissing(uri, name, digest)
     number, location = found
+    return RegisteredVersion(name, number, uri, _reader_of(location, uri, server))
+
+
+def find_signature(
+    name: str, digest: str, uri: str, credentials: Credentials = NO_CREDENTIALS
+) -> bytes | None:
+    """The signature of the version with this digest, at most one byte beyond the limit; None if it has none.
+
+    It is an artifact of the version's run. Beside the version's files it would be one that the manifest does
+    not name, and `mlflow.pyfunc.load_model` refuses those.
+    """
+    if uri.startswith(SQLITE):
+        server, location = None, find_run_in_database(uri, name, digest)
+    else:
+        server = RegistryServer.at(uri, credentials)
+        location = server.find_run(name, digest)
+    if not location:
+        return None
+    return _reader_of(location, uri, server)(SIGNATURE, MAX_SIGNATURE_BYTES, lambda _: None)
+
+
+def _reader_of(location: str, uri: str, server: RegistryServer | None) -> ReadFile:
+    """As `_reader`; a location that is no address becomes `RegistryUnavailable`."""
     try:
-        return RegisteredVersion(name, number, uri, _reader(location, uri, server))
+        return _reader(location, uri, server)
     except ValueError as error:
         reason = f"it says that the files are at {quote_location(location)}, which is no address ({error})"
         raise RegistryUnavailable(uri, reason) from None

@@ -37,6 +37,7 @@ def whole(project: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch)
     Path("dvc.lock").write_text(lock + LOCK.partition("stages:\n")[2].replace("digits", "other"))
     write_candidate()
     promote(LAYOUT, registry, ensure_registered(LAYOUT, registry))
+    LAYOUT.signature.write_bytes(b"a signature")
     project.commit("all there is")
     return project
 
@@ -60,6 +61,7 @@ def test_nothing_is_removed_without_consent(
         "remove  models/tiny",
         "remove  reports/tiny",
         "remove  pins/tiny.json",
+        "remove  pins/tiny.sig",
         "remove  dvc.lock: its stages",
         "the registered model with 1 versions",
     ):
@@ -84,7 +86,7 @@ def test_all_that_belongs_to_a_model_is_removed(
     assert {stage.partition("@")[2] for stage in yaml.safe_load(Path("dvc.lock").read_text())["stages"]} == {
         "other"
     }
-    assert not [path for path in everything() if "tiny" in Path(path).parts or path == "pins/tiny.json"]
+    assert not [path for path in everything() if "tiny" in Path(path).parts or path.startswith("pins/tiny")]
     assert Path("data/raw/other/red/0.jpg").exists()
     assert registry.list_versions("tiny") == []
     # A second call finds no model, and the name can be used again.
@@ -128,7 +130,7 @@ def test_a_renamed_model_keeps_what_does_not_depend_on_its_name(
     assert Path("data/raw/pets/red/0.jpg").exists()
     assert Path("data/prepared/pets/report.json").exists()
     assert Path("models/pets/build/model.keras").read_bytes() == b"trained"
-    assert not [path for path in everything() if "tiny" in Path(path).parts or path == "pins/tiny.json"]
+    assert not [path for path in everything() if "tiny" in Path(path).parts or path.startswith("pins/tiny")]
     stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     assert {stage for stage in stages if not stage.endswith("@other")} == {"prepare@pets", "build@pets"}
     assert registry.client.get_registered_model("tiny").tags == {"renamed_to": "pets"}

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from serving.artifact.manifest import GRAPH, LABELS, MANIFEST
 from serving.artifact.pin import Pin
 from serving.artifact.registry import server as registry_client
 from serving.artifact.registry.errors import VersionDamaged, VersionMissing
+from serving.artifact.release import find_release
+from serving.artifact.signature import SignatureInvalid
+from serving.artifact.signature_check import check_signature
+from serving.config import Settings
 from serving.errors import ModelMismatch
 from serving.model.predictor import Predictor
 from serving.pull import main
@@ -31,6 +36,7 @@ from tests.serving.registries import (
     flipped_byte,
     register_bundle,
 )
+from tests.serving.signatures import KeyPair, make_key, sign_folder
 
 
 def files(folder: Path) -> set[str]:
@@ -215,6 +221,63 @@ def test_the_command_reports_errors(
     (line,) = error.splitlines()
     assert line.startswith("error: ")
     assert re.search(reason, line)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    """The trusted key."""
+    return make_key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture
+def signed_run(registered: RegisteredBundle, key: KeyPair) -> Iterator[Path]:
+    """The signature in either kind of registry, where promotion puts it; removed after the test."""
+    client = connect(registered.uri).client
+    run = str(client.get_model_version("tiny", "1").run_id)
+    data = sign_folder(registered.files, key)
+    file = registered.files.with_name("model.sig")
+    file.write_bytes(data)
+    client.log_artifact(run, str(file))
+    stored = next(registered.files.parents[2].glob(f"**/{run}/artifacts/model.sig"))
+    yield stored
+    stored.unlink()
+
+
+def test_the_registry_has_the_signature_of_a_pin_without_one(
+    registered: RegisteredBundle, signed_run: Path, key: KeyPair, tmp_path: Path
+) -> None:
+    settings = Settings(
+        pins=tmp_path, models_folder=tmp_path, registry=registered.uri, trusted_keys=(key.public,)
+    )
+    (tmp_path / "tiny.json").write_bytes(registered.pin.to_bytes())
+    release = find_release(settings, "tiny")
+    assert release.signature is not None
+    assert release.signature.data == signed_run.read_bytes()
+    signed_run.write_bytes(b"{}")
+    with pytest.raises(SignatureInvalid, match=r"model\.sig of tiny .* in the registry"):
+        check_signature(settings, release.bundle, "tiny")
+
+
+def test_a_version_without_a_signature_is_not_pulled(
+    registered: RegisteredBundle,
+    key: KeyPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "tiny.json").write_bytes(registered.pin.to_bytes())
+    monkeypatch.setenv("GOLDFISH_TRUSTED_KEYS", str(key.public))
+    to = tmp_path / "to/bundle"
+    arguments = ["tiny", "--pins", str(tmp_path), "--registry", registered.uri, "--to", str(to)]
+    assert main(arguments) == 1
+    assert "the version in the registry has no model.sig" in capsys.readouterr().err
+    assert list(to.parent.iterdir()) == []
+    (tmp_path / "tiny.sig").write_bytes(sign_folder(registered.files, key))
+    assert main(arguments) == 0
+    Bundle.open(to).verify(whole=False)
+    # What is there already is checked again.
+    (tmp_path / "tiny.sig").unlink()
+    assert main(arguments) == 1
 
 
 class Terminal(io.StringIO):
