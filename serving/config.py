@@ -293,9 +293,10 @@ def _check_models(values: Mapping[str, Any]) -> list[str]:
     if len(set(models)) < len(models):
         return [f"{variable('models')} is {','.join(models)!r} and names a model twice"]
     served = models or (values.get("model", Settings.model),)
-    followed = [entry.partition("@")[0] for entry in values.get("follow", ())]
-    if strange := [name for name in followed if name not in served or followed.count(name) > 1]:
-        return [f"{variable('follow')} must name served models, each once, and not {', '.join(strange)}"]
+    for field in ("follow", "candidates"):
+        followed = [entry.partition("@")[0] for entry in values.get(field, ())]
+        if strange := [name for name in followed if name not in served or followed.count(name) > 1]:
+            return [f"{variable(field)} must name served models, each once, and not {', '.join(strange)}"]
     for name in models:
         if name + TENSOR_SUFFIX in models:
             return [f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"]

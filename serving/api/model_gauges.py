@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from serving.api.drift_gauges import drift_gauges
 from serving.api.metrics import CallbackGauge
 from serving.api.model_versions import ModelVersions
-from serving.updates.model_update import UpdateStatus
+from serving.updates.follower import FollowerStatus
 from serving.updates.trial import Trial
 
 
-def update_gauges(model: str, status: UpdateStatus) -> Iterator[CallbackGauge]:
+def update_gauges(model: str, status: FollowerStatus) -> Iterator[CallbackGauge]:
     """Whether the version that should be served is served."""
     label = {"model": model}
     text = "1 if the version that should be served is refused, else 0."

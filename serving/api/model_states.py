@@ -1,36 +1,43 @@
 """The states of a model's versions, as `GET /models` lists them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from serving.api.model_versions import ModelVersions
 from serving.api.response_schemas import LabelDisagreement, LoadedVersion, ModelState, TrialState
-from serving.updates.model_update import ModelUpdate
+from serving.updates.follower import Follower
+from serving.updates.model_updates import ModelUpdates
 from serving.updates.trial import Trial
 
 
-def model_state(update: ModelUpdate) -> ModelState:
+def model_state(updates: ModelUpdates) -> ModelState:
     """One model."""
-    failure = update.status.failure
+    followers = [each for each in (updates.active, updates.candidate) if each]
+    failures = [each.status.failure for each in followers if each.status.failure]
     return ModelState(
-        update.versions.name,
-        update.target.name,
-        list(_versions(update)),
-        f"{failure.code}: {failure.reason}" if failure else None,
+        name=updates.versions.name,
+        follows=updates.active.target.name,
+        candidates=updates.candidate.target.name if updates.candidate else None,
+        versions=[*_loaded(updates.versions), *_refused(followers)],
+        failure="; ".join(f"{failure.code}: {failure.reason}" for failure in failures) or None,
     )
 
 
-def _versions(update: ModelUpdate) -> Iterator[LoadedVersion]:
-    loaded, status = update.versions.loaded, update.status
+def _loaded(versions: ModelVersions) -> Iterator[LoadedVersion]:
+    loaded = versions.loaded
     for role, model in loaded:
         pin = model.pin
         since = _time(loaded.since) if role == "active" else None
         trial = _trial_state(loaded.trial) if role == "candidate" and loaded.trial else None
         yield LoadedVersion(pin.version, pin.digest, role, since, trial)
-    if status.target and (refusal := status.refusal):
-        target = status.target
-        yield LoadedVersion(
-            target.version, target.digest, "refused", code=refusal.code, reason=refusal.reason
-        )
+
+
+def _refused(followers: Sequence[Follower]) -> Iterator[LoadedVersion]:
+    for follower in followers:
+        target, refusal = follower.status.target, follower.status.refusal
+        if target and refusal:
+            code, reason = refusal.code, refusal.reason
+            yield LoadedVersion(target.version, target.digest, "refused", code=code, reason=reason)
 
 
 def _trial_state(trial: Trial) -> TrialState:

@@ -223,6 +223,7 @@ class ModelState(Struct):
 
     name: str
     follows: Annotated[str, Meta(description="The pin, or an alias of the registry as `model@alias`.")]
+    candidates: Annotated[str | None, Meta(description="The alias whose versions are put on trial.")]
     versions: list[LoadedVersion]
     failure: Annotated[
         str | None, Meta(description="Why the pin or alias cannot be followed now; it is tried again.")

@@ -36,9 +36,9 @@ from serving.model.predictor import Prediction, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
+from serving.updates.follower import Shared
 from serving.updates.memory import ModelMemory
-from serving.updates.model_update import ModelUpdate, Shared
-from serving.updates.targets import find_target
+from serving.updates.model_updates import ModelUpdates
 from serving.updates.trial import Sample
 from serving.workers.agreement import Agreement
 from serving.workers.worker_table import WorkerLoad
@@ -56,7 +56,7 @@ class Service:
     models: ModelRepository
     memory: ModelMemory
     agreement: Agreement
-    updates: tuple[ModelUpdate, ...]
+    updates: tuple[ModelUpdates, ...]
     drain: Drain
     restarts: RestartCounter
     watchdog: Watchdog
@@ -90,17 +90,13 @@ class Service:
         metrics.observe_server(partial(_loads, admission, body_reader, workers), slots, restarts)
         classifier = Classifier(admission, metrics, settings.deadline, Lock())
         prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
-        shared = Shared(
-            settings, folder, agreement, memory, prepare, metrics.count_change, lambda: restarts.reloads
-        )
+        shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
         service = cls(
             settings=settings,
             models=models,
             memory=memory,
             agreement=agreement,
-            updates=tuple(
-                ModelUpdate(each, find_target(settings, each.name), shared) for each in models.models
-            ),
+            updates=tuple(ModelUpdates.of(each, shared, lambda: restarts.reloads) for each in models.models),
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline, workers.longest_held_elsewhere),
@@ -123,7 +119,7 @@ class Service:
         yield CallbackGauge("ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
         for update in self.updates:
             yield from model_gauges(update.versions)
-            yield from update_gauges(update.versions.name, update.status)
+            yield from update_gauges(update.versions.name, update.active.status)
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from serving.artifact.pin import Pin
@@ -90,8 +90,21 @@ class AliasTarget:
 
 def find_target(settings: Settings, model: str) -> Target:
     """The alias that is set for a model, or else its pin."""
-    for followed in settings.follow:
-        name, _, alias = followed.partition("@")
-        if name == model:
-            return AliasTarget(settings, model, alias)
-    return PinTarget(settings, model)
+    alias = _alias_of(model, settings.follow)
+    return PinTarget(settings, model) if alias is None else AliasTarget(settings, model, alias)
+
+
+def find_candidate(settings: Settings, model: str) -> Target | None:
+    """The alias that names the candidates of a model; None if none is set."""
+    alias = candidate_alias(settings, model)
+    return None if alias is None else AliasTarget(settings, model, alias)
+
+
+def candidate_alias(settings: Settings, model: str) -> str | None:
+    """The name of that alias."""
+    return _alias_of(model, settings.candidates)
+
+
+def _alias_of(model: str, followed: Sequence[str]) -> str | None:
+    aliases = dict(entry.split("@", 1) for entry in followed)
+    return aliases.get(model)

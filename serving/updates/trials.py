@@ -9,25 +9,36 @@ from serving.api.model_versions import ModelVersions
 from serving.api.served_model import ServedModel
 from serving.config import Settings
 from serving.trial.decision import Decision, Rules, State
+from serving.updates.targets import candidate_alias
 from serving.updates.trial import Trial
 from serving.workers.shared_folder import SharedFolder
 
 
 class Trials:
-    """`reloads` returns how often refused versions were allowed to be tried again: then counts start at 0."""
+    """`reloads` returns how often refused versions were allowed to be tried again: then counts start at 0.
+
+    `before_activation`: a new version becomes active only after its trial.
+    """
 
     def __init__(
         self, versions: ModelVersions, settings: Settings, folder: SharedFolder, reloads: Callable[[], int]
     ) -> None:
         self._versions, self._folder, self._reloads = versions, folder, reloads
         self._rules = Rules(agreement_floor=settings.agreement, max_slowdown=settings.max_slowdown)
-        self.wanted = settings.shadow > 0 or settings.canary > 0
+        has_candidate = candidate_alias(settings, versions.name) is not None
+        self.before_activation = (settings.shadow > 0 or settings.canary > 0) and not has_candidate
 
     @property
     def candidate(self) -> ServedModel | None:
         """The version that is on trial."""
         trial = self._versions.loaded.trial
         return trial.candidate if trial else None
+
+    @property
+    def is_current(self) -> bool:
+        """Is the trial against the version that is active now?"""
+        loaded = self._versions.loaded
+        return loaded.trial is not None and loaded.trial.active.pin.digest == loaded.active.pin.digest
 
     def begin(self, candidate: ServedModel) -> None:
         """Puts a version on trial against the active one. A trial that was interrupted is continued."""

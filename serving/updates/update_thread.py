@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from serving.updates.model_update import ModelUpdate
+from serving.updates.model_updates import ModelUpdates
 from serving.workers.agreement import Agreement
 
 # Seconds between two looks. A pin is a small file, and registries are asked less often.
@@ -13,9 +13,9 @@ LOOK_SECONDS = 0.25
 class UpdateThread(threading.Thread):
     """`reloads` returns how often the operator has asked, with SIGHUP, to look again at once."""
 
-    def __init__(self, update: ModelUpdate, agreement: Agreement, reloads: Callable[[], int]) -> None:
-        super().__init__(name=f"update-{update.versions.name}", daemon=True)
-        self._update, self._agreement, self._reloads = update, agreement, reloads
+    def __init__(self, updates: ModelUpdates, agreement: Agreement, reloads: Callable[[], int]) -> None:
+        super().__init__(name=f"update-{updates.versions.name}", daemon=True)
+        self._updates, self._agreement, self._reloads = updates, agreement, reloads
         self._seen = reloads()
         self._stop_requested = threading.Event()
 
@@ -25,7 +25,7 @@ class UpdateThread(threading.Thread):
             reloads = self._reloads()
             if reloads != self._seen:
                 self._agreement.forget_refusals()
-            self._update.look(at_once=reloads != self._seen)
+            self._updates.look(at_once=reloads != self._seen)
             self._seen = reloads
 
     def stop(self) -> None:

@@ -110,18 +110,11 @@ def signal_worker(signum: int) -> Callable[[Server], None]:
     return lambda server: os.kill(server.worker.pid, signum)
 
 
-def signal_master(signum: int) -> Callable[[Server], None]:
-    """Sends the master a signal."""
-    return lambda server: os.kill(server.process.pid, signum)
-
-
 RESTARTS: dict[str, Callable[[Server], None]] = {
     "killed": signal_worker(signal.SIGKILL),
     "crashed": signal_worker(signal.SIGSEGV),
     "aborted": signal_worker(signal.SIGABRT),
     "terminated": signal_worker(signal.SIGTERM),
-    "SIGHUP to the worker": signal_worker(signal.SIGHUP),
-    "SIGHUP to the master": signal_master(signal.SIGHUP),
     "stopped, and killed by the heartbeat check": signal_worker(signal.SIGSTOP),
 }
 

@@ -146,12 +146,21 @@ def test_signal_is_ignored(signalled: Server, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("to_the_worker", [False, True])
-def test_hang_up_replaces_the_worker_and_loses_no_request(signalled: Server, to_the_worker: bool) -> None:
+def test_hang_up_ends_nothing(signalled: Server, to_the_worker: bool) -> None:
+    """It asks for a look at the pins; a terminal that is closed sends it to all processes."""
+    worker = signalled.worker.pid
+    os.kill(worker if to_the_worker else signalled.process.pid, signal.SIGHUP)
+    time.sleep(0.3)
+    assert ask(signalled, post("/inference", RED)).status == 200
+    assert signalled.worker.pid == worker
+
+
+def test_a_worker_that_is_ended_is_replaced_and_loses_no_request(signalled: Server) -> None:
     worker = signalled.worker.pid
     with ThreadPoolExecutor(4) as pool:
         work = [pool.submit(ask, signalled, post("/inference", SLOW)) for _ in range(4)]
         time.sleep(0.1)
-        os.kill(worker if to_the_worker else signalled.process.pid, signal.SIGHUP)
+        os.kill(worker, signal.SIGTERM)
         time.sleep(0.1)
         # New clients wait for the next worker.
         later = [pool.submit(ask, signalled, post("/inference", RED)) for _ in range(4)]

@@ -21,7 +21,8 @@ from tests.serving.registries import (
 )
 from tests.serving.servers import Server, await_true, running
 from tests.serving.updates.test_refused_versions import gauge, served, state_of
-from tests.serving.updates.versions import await_version
+from tests.serving.updates.test_trials import colours, trial_of
+from tests.serving.updates.versions import await_version, states
 
 MODEL = "tiny"
 
@@ -32,13 +33,15 @@ def move_alias(uri: str, pin: Pin) -> None:
 
 
 @contextmanager
-def following(folder: Path, first: RegisteredBundle, uri: str, *allowed: Pin) -> Iterator[Server]:
+def following(
+    folder: Path, first: RegisteredBundle, uri: str, *allowed: Pin, **more: object
+) -> Iterator[Server]:
     """A server that starts with the first version, and whose pin allows some others."""
     (folder / "pins").mkdir()
     copy_bundle(first, folder / "models/tiny/bundle")
     write_pin(folder, first.pin, *allowed)
     settings = {"model": MODEL, "follow": f"{MODEL}@live", "poll": 1, "MLFLOW_TRACKING_URI": uri}
-    with running(folder, **settings) as server:
+    with running(folder, **(settings | more)) as server:
         yield server
 
 
@@ -139,3 +142,28 @@ def test_a_pull_that_is_killed_is_repeated(registry_server: RegisteredBundle, tm
 
 def _asked_for_graph(front: Relay) -> bool:
     return any(path.endswith("model.onnx") for path in front.requested_paths)
+
+
+def test_a_challenger_is_on_trial_until_it_is_chosen(
+    database: RegisteredBundle, second: RegisteredBundle, tmp_path: Path
+) -> None:
+    connect(database.uri).client.set_registered_model_alias(MODEL, "next", str(second.pin.version))
+    move_alias(database.uri, database.pin)
+    settings = {"candidates": f"{MODEL}@next", "shadow": 1}
+    with following(tmp_path, database, database.uri, second.pin, **settings) as server:
+        await_true(lambda: states(server)[1:] == [(2, "candidate")])
+        # However often it agrees, people decide.
+        for image in colours(160):
+            assert served_version(server, image) == database.pin.version
+        await_true(lambda: trial_of(server)["compared"] >= 154)
+        await_true(lambda: trial_of(server)["state"] == "as_good")
+        move_alias(database.uri, second.pin)
+        await_version(server, second.pin)
+        assert trial_of(server) == {}
+        (line,) = [line for line in server.log() if line["message"] == "the served version has changed"]
+        # It was loaded already.
+        assert line["seconds"] < 1
+
+
+def served_version(server: Server, image: bytes) -> int:
+    return int(server.post("/inference", data=image).headers["X-Model-Version"])

@@ -15,7 +15,14 @@ from serving.artifact.bundle import Bundle
 from serving.artifact.pin import Pin
 from tests.serving.bundles import COLOURS, expected_probabilities, one_colour_png
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
-from tests.serving.updates.versions import add_version, await_version, pin_and_await, pulled, write_pin
+from tests.serving.updates.versions import (
+    add_version,
+    await_version,
+    pin_and_await,
+    pulled,
+    states,
+    write_pin,
+)
 
 RED = one_colour_png(COLOURS["red"])
 # Of the version that the server starts with, and of those that the tests change to.
@@ -35,12 +42,6 @@ def versions(live: Server) -> dict[int, Pin]:
     """The pins of three versions, by number."""
     pins = {3: Pin("colours", 3, Bundle.open(live.folder / "models/colours/bundle").digest)}
     return pins | {n: add_version(live.folder, n, steepness=STEEPNESS[n]) for n in (4, 5)}
-
-
-def states(server: Server) -> list[tuple[int, str]]:
-    """Version and state of all that is loaded or refused."""
-    (model,) = server.get("/models").json()["models"]
-    return [(each["version"], each["state"]) for each in model["versions"]]
 
 
 def test_everything_changes_with_the_pin(live: Server, versions: dict[int, Pin]) -> None:

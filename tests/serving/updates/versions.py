@@ -47,3 +47,9 @@ def pin_and_await(server: Server, pin: Pin) -> None:
     """Pins a version and waits until it is active."""
     write_pin(server.folder, pin)
     await_version(server, pin)
+
+
+def states(server: Server) -> list[tuple[int, str]]:
+    """Version and state of all that is loaded or refused."""
+    (model,) = server.get("/models").json()["models"]
+    return [(each["version"], each["state"]) for each in model["versions"]]
