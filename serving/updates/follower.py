@@ -108,9 +108,8 @@ class Follower(ABC):
         """
         shared = self.shared
         try:
-            model = find_loaded(self.versions, target) or load_version(
-                self.versions, target, self.target, shared
-            )
+            loaded = find_loaded(self.versions, target)
+            model = loaded or load_version(self.versions, target, self.target, shared)
         except ServingError as error:
             if not self._is_lasting(error):
                 raise
