@@ -148,6 +148,17 @@ def test_a_full_table_keeps_all_counts(folder: SharedFolder) -> None:
     assert len(counts[0]) <= 50 + 2 * 10
 
 
+def test_a_client_takes_one_place_however_long_it_stays(folder: SharedFolder) -> None:
+    clock, counts = Clock(), [ClientWindows(Rate(2, 60), folder, "one", clients=50, networks=10)]
+    limiter = RateLimiter(folder, clock)
+    for _ in range(10):
+        assert all(flood(limiter, counts, 49, in_48))
+        assert len(counts[0]) == 49
+        clock.now += 60
+    # There is one place left: all further clients of this network share two requests.
+    assert sum(flood(limiter, counts, 100, lambda index: in_48(100 + index))) == 1 + 2
+
+
 def test_networks() -> None:
     assert list(networks_of("192.0.2.1")) == ["192.0.2.0/24", "192.0.0.0/16"]
     assert list(networks_of("2001:db8:1:2::/64")) == ["2001:db8:1::/48", "2001:db8::/32"]
