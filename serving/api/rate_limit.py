@@ -1,104 +1,100 @@
-"""Rate limiting by client: sliding window counters in a table of bounded size.
+"""Rate limiting by client: sliding window counters in tables of fixed size, which all workers share.
 
 The rate of a client is its count in the current period plus that of the previous one, weighted by the part of
-it that the last full period still covers. A client costs 160 bytes until it has been idle for two periods.
-When the table is full, clients that are not in it are counted together by network, and by wider networks
-when there are too many of those. So no client's count is dropped early however many addresses an attacker
-uses, and a flood from new addresses shares one count with its own network.
+it that the last full period still covers. A client has a place in the table until it has been idle for two
+periods. When the table is full, clients that are not in it are counted together by network, and by wider
+networks when there are too many of those. So no client's count is dropped early however many addresses an
+attacker uses, and a flood from new addresses shares one count with its own network.
+
+The tables are files in the folder that the workers share, mapped into memory. A worker that takes the place
+of another one goes on with the counts.
 """
 
-import threading
+import hashlib
+import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain
 
+from serving.api.window_table import KEY_BYTES, PROBES, Place, WindowTable, table_bytes
 from serving.rates import Rate
+from serving.workers.shared_folder import SharedFolder
+from serving.workers.shared_lock import SharedLock
+from serving.workers.shared_memory import open_shared_memory
 
 # Entries of each limit's tables: clients, and networks of each width. All others share one count.
 MAX_CLIENTS, MAX_NETWORKS = 65_536, 4096
-
 # From a client to the networks that contain it, narrowest first.
 NetworksOf = Callable[[str], Iterable[str]]
-
-
-class SlidingWindow:
-    """Requests in the period with the number `index`, and in the period before it."""
-
-    __slots__ = ("before", "count", "index")
-
-    def __init__(self) -> None:
-        self.index = self.count = self.before = 0
-
-    def advance(self, index: int) -> None:
-        """Moves to a period, which may be the current one."""
-        if index != self.index:
-            self.before = self.count if index == self.index + 1 else 0
-            self.index, self.count = index, 0
-
-    def seconds_until_allowed(self, limit: Rate, now: float) -> float:
-        """Seconds until one more request is within the limit; 0 if it is now."""
-        left, remaining = limit.seconds - now % limit.seconds, limit.amount - self.count
-        if remaining <= 0:
-            return left
-        # The previous period counts by the part of it that the last `limit.seconds` still cover.
-        return max(0.0, left - remaining * limit.seconds / self.before) if self.before > remaining else 0.0
+# The name of those that have no place in any other table, in a table that cannot be full.
+OTHERS, MAX_OTHERS = "", PROBES
+LOCK_FILE = "limits.lock"
 
 
 class ClientWindows:
-    """The windows of one limit, by client. Not thread-safe."""
+    """The windows of one limit, by client. Not thread-safe.
 
-    def __init__(self, limit: Rate, clients: int = MAX_CLIENTS, networks: int = MAX_NETWORKS) -> None:
+    `name` is that of its file: limits of the same name share their counts, in all processes.
+    """
+
+    def __init__(
+        self,
+        limit: Rate,
+        folder: SharedFolder,
+        name: str,
+        clients: int = MAX_CLIENTS,
+        networks: int = MAX_NETWORKS,
+    ) -> None:
+        """Opens the file, or makes it; raises `OSError` if there is no room for it."""
         self.limit = limit
-        # Tables with their sizes: clients, narrow networks, wide networks; each least recently used first.
-        self._tables: list[tuple[OrderedDict[str, SlidingWindow], int]] = [
-            (OrderedDict(), size) for size in (clients, networks, networks)
+        sizes = [clients, networks, networks, MAX_OTHERS]
+        *offsets, end = accumulate(map(table_bytes, sizes), initial=KEY_BYTES)
+        memory = open_shared_memory(folder, f"limit-{name}", os.urandom(KEY_BYTES), end)
+        self._hash_key = memory[:KEY_BYTES]
+        # Clients, narrow networks, wide networks; and one window for all others.
+        *self._tables, self._others = [
+            WindowTable(memory, offset, size) for offset, size in zip(offsets, sizes, strict=False)
         ]
-        self._shared = SlidingWindow()
 
     def __len__(self) -> int:
-        return sum(len(table) for table, _ in self._tables)
+        return sum(map(len, self._tables))
 
-    def find(self, client: str, networks_of: NetworksOf, now: float) -> SlidingWindow:
-        """The window in which a client is counted now."""
-        index = int(now // self.limit.seconds)
-        window = self._find(chain((client,), networks_of(client)), index)
-        window.advance(index)
-        return window
+    def find(self, client: str, networks_of: NetworksOf, now: float) -> Place:
+        """Where a client is counted now."""
+        # Tables number periods from 2 on.
+        period = int(now // self.limit.seconds) + 2
+        named = zip(self._tables, chain((client,), networks_of(client)), strict=False)
+        places = (
+            table.find(self._hash(name), period) for table, name in chain(named, [(self._others, OTHERS)])
+        )
+        return next(filter(None, places))
 
-    def _find(self, names: Iterable[str], index: int) -> SlidingWindow:
-        for (table, size), name in zip(self._tables, names, strict=False):
-            if window := table.get(name):
-                table.move_to_end(name)
-                return window
-            # Removes up to two expired entries for each new one, so cleaning up never takes long.
-            for old, window in list(islice(table.items(), 2)):
-                if window.index + 1 < index:
-                    del table[old]
-            if len(table) < size:
-                return table.setdefault(name, SlidingWindow())
-        return self._shared
+    def _hash(self, name: str) -> bytes:
+        return hashlib.blake2b(name.encode(), digest_size=KEY_BYTES, key=self._hash_key).digest()
 
 
 class RateLimiter:
-    """Counts requests against several limits at once. Thread-safe."""
+    """Counts requests against several limits at once, in all processes with the same folder. Thread-safe.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lock, self._clock = threading.Lock(), clock
+    `clock` has to show the same in all of them, as the system's monotonic clock does.
+    """
+
+    def __init__(self, folder: SharedFolder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock, self._clock = SharedLock(folder / LOCK_FILE), clock
 
     def hit(
         self, limits: Sequence[ClientWindows], client: str, networks_of: NetworksOf = lambda _: ()
     ) -> float:
         """Counts a request if all limits allow it, and returns 0; otherwise the seconds until they do."""
-        with self._lock:
+        with self._lock.hold():
             now = self._clock()
-            windows = [each.find(client, networks_of, now) for each in limits]
+            places = [each.find(client, networks_of, now) for each in limits]
             waits = [
-                window.seconds_until_allowed(each.limit, now)
-                for window, each in zip(windows, limits, strict=True)
+                place.window.seconds_until_allowed(each.limit, now)
+                for place, each in zip(places, limits, strict=True)
             ]
             wait = max(waits, default=0.0)
             if not wait:
-                for window in windows:
-                    window.count += 1
+                for place in places:
+                    place.count_request()
             return wait

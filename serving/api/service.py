@@ -100,7 +100,7 @@ class Service:
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline, workers.longest_held_elsewhere),
-            access=AccessControl(settings.api_keys, settings.rate_limit, settings.api_keys_file),
+            access=AccessControl(settings.api_keys, settings.rate_limit, folder, settings.api_keys_file),
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,

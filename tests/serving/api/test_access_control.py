@@ -13,6 +13,7 @@ from werkzeug.test import EnvironBuilder
 from serving.api.access_control import AccessControl
 from serving.api.errors import RateLimited
 from serving.config import SettingsInvalid
+from serving.workers.shared_folder import SharedFolder
 from tests.serving.api.test_routes import check_problem
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import Server, publish, running
@@ -110,8 +111,8 @@ def request_from(address: str) -> Request:
 
 
 @pytest.mark.parametrize(("first", "second", "same"), ADDRESSES)
-def test_what_one_client_is(first: str, second: str, same: bool) -> None:
-    access = AccessControl((), "1/day")
+def test_what_one_client_is(tmp_path: Path, first: str, second: str, same: bool) -> None:
+    access = AccessControl((), "1/day", SharedFolder.create(tmp_path))
     access.check(request_from(first))
     if same:
         with pytest.raises(RateLimited):
@@ -120,16 +121,18 @@ def test_what_one_client_is(first: str, second: str, same: bool) -> None:
         access.check(request_from(second))
 
 
-def test_without_a_limit_nobody_is_counted() -> None:
-    access = AccessControl((), "")
+def test_without_a_limit_nobody_is_counted(tmp_path: Path) -> None:
+    folder = SharedFolder.create(tmp_path)
+    access = AccessControl((), "", folder)
     for _ in range(1000):
         access.check(request_from("192.0.2.1"))
     assert not access.requires_key
+    assert not list(folder.path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["3/day", "3 per day", "3/1 day", "100/day; 3/month", "3/month,100/day"])
-def test_ways_to_write_a_limit(text: str) -> None:
-    access = AccessControl((), text)
+def test_ways_to_write_a_limit(tmp_path: Path, text: str) -> None:
+    access = AccessControl((), text, SharedFolder.create(tmp_path))
     for _ in range(LIMIT):
         access.check(request_from("192.0.2.1"))
     with pytest.raises(RateLimited, match=text):
@@ -143,9 +146,9 @@ def test_ways_to_write_a_limit(text: str) -> None:
         *("0/minute", "3/minute; 0/hour", "3/minute; nonsense"),
     ],
 )
-def test_other_limits_are_refused(text: str) -> None:
+def test_other_limits_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"GOLDFISH_RATE_LIMIT is .*60/minute"):
-        AccessControl((), text)
+        AccessControl((), text, SharedFolder.create(tmp_path))
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,21 @@
 """Rate limiting: sliding windows, in tables of bounded size that a flood of clients cannot clear."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+import mmap
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Request
 
 from serving import rates
-from serving.api import rate_limit
 from serving.api.access_control import AccessControl, networks_of
 from serving.api.errors import RateLimited
-from serving.api.rate_limit import MAX_CLIENTS, ClientWindows, RateLimiter, SlidingWindow
+from serving.api.rate_limit import MAX_CLIENTS, ClientWindows, RateLimiter
+from serving.api.window_table import KEY_BYTES, PROBES, WINDOW_BYTES
 from serving.rates import Rate
+from serving.workers.shared_folder import SharedFolder
 from tests.serving.api.test_access_control import request_from
 
 
@@ -24,6 +27,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SharedFolder:
+    """A folder for the counts of one test."""
+    return SharedFolder.create(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -51,30 +60,40 @@ def test_what_is_no_rate(text: str) -> None:
         rates.parse_rate(text)
 
 
-def waiting_times(rate: Rate, *moments: float) -> list[float]:
-    """The waiting times of one client that sends a request at these seconds of a period."""
-    clock, counts = Clock(), [ClientWindows(rate)]
+def waiting_times(folder: SharedFolder, rate: Rate, *moments: float) -> list[float]:
+    """The waiting times of a new client that sends a request at these seconds of a period."""
+    clock, counts, client = Clock(), [ClientWindows(rate, folder, "one")], str(moments)
     clock.now -= clock.now % rate.seconds
-    limiter, start = RateLimiter(clock), clock.now
+    limiter, start = RateLimiter(folder, clock), clock.now
     found = []
     for moment in moments:
         clock.now = start + moment
-        found.append(limiter.hit(counts, "one"))
+        found.append(limiter.hit(counts, client))
     return found
 
 
-def test_windows_slide() -> None:
+def test_windows_slide(folder: SharedFolder) -> None:
     rate = Rate(4, 100)
-    assert waiting_times(rate, 0, 0, 0, 0, 10, 99) == [0, 0, 0, 0, 90, 1]
+    assert waiting_times(folder, rate, 0, 0, 0, 0, 10, 99) == [0, 0, 0, 0, 90, 1]
     # Of the previous period, the part counts that the last hundred seconds still cover.
-    assert waiting_times(rate, 90, 90, 90, 90, 120, 120, 149, 149.5, 151) == [0, 0, 0, 0, 0, 5, 0, 0.5, 0]
-    assert waiting_times(rate, 0, 0, 0, 0, 200, 200, 200, 200, 200) == [0, 0, 0, 0, 0, 0, 0, 0, 100]
+    assert waiting_times(folder, rate, 90, 90, 90, 90, 120, 120, 149, 149.5, 151) == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        5,
+        0,
+        0.5,
+        0,
+    ]
+    assert waiting_times(folder, rate, 0, 0, 0, 0, 200, 200, 200, 200, 200) == [0, 0, 0, 0, 0, 0, 0, 0, 100]
 
 
 @pytest.mark.parametrize("rate", [Rate(1, 60), Rate(7, 10), Rate(100, 1)])
-def test_a_client_that_waits_as_told_is_allowed(rate: Rate) -> None:
-    clock, counts = Clock(), [ClientWindows(rate)]
-    limiter, began, answered = RateLimiter(clock), clock.now, 0
+def test_a_client_that_waits_as_told_is_allowed(folder: SharedFolder, rate: Rate) -> None:
+    clock, counts = Clock(), [ClientWindows(rate, folder, "one")]
+    limiter, began, answered = RateLimiter(folder, clock), clock.now, 0
     while clock.now < began + 10 * rate.seconds:
         wait = limiter.hit(counts, "one")
         assert 0 <= wait <= rate.seconds
@@ -83,9 +102,10 @@ def test_a_client_that_waits_as_told_is_allowed(rate: Rate) -> None:
     assert 10 * rate.amount <= answered <= 12 * rate.amount
 
 
-def test_a_refused_request_counts_against_no_limit() -> None:
-    clock, counts = Clock(), [ClientWindows(Rate(1, 10)), ClientWindows(Rate(3, 10_000))]
-    limiter = RateLimiter(clock)
+def test_a_refused_request_counts_against_no_limit(folder: SharedFolder) -> None:
+    clock = Clock()
+    counts = [ClientWindows(Rate(1, 10), folder, "short"), ClientWindows(Rate(3, 10_000), folder, "long")]
+    limiter = RateLimiter(folder, clock)
     for _ in range(3):
         assert limiter.hit(counts, "one") == 0
         assert limiter.hit(counts, "one") > 0
@@ -104,9 +124,9 @@ def in_48(index: int) -> str:
     return f"2001:db8:0:{index:x}::/64"
 
 
-def test_a_full_table_keeps_all_counts() -> None:
-    clock, counts = Clock(), [ClientWindows(Rate(2, 60), clients=50, networks=10)]
-    limiter = RateLimiter(clock)
+def test_a_full_table_keeps_all_counts(folder: SharedFolder) -> None:
+    clock, counts = Clock(), [ClientWindows(Rate(2, 60), folder, "one", clients=50, networks=10)]
+    limiter = RateLimiter(folder, clock)
     for _ in range(2):
         assert limiter.hit(counts, "192.0.2.1", networks_of) == 0
     assert all(flood(limiter, counts, 49, in_48))
@@ -128,26 +148,32 @@ def test_a_full_table_keeps_all_counts() -> None:
     assert len(counts[0]) <= 50 + 2 * 10
 
 
+def test_a_client_takes_one_place_however_long_it_stays(folder: SharedFolder) -> None:
+    clock, counts = Clock(), [ClientWindows(Rate(2, 60), folder, "one", clients=50, networks=10)]
+    limiter = RateLimiter(folder, clock)
+    for _ in range(10):
+        assert all(flood(limiter, counts, 49, in_48))
+        assert len(counts[0]) == 49
+        clock.now += 60
+    # There is one place left: all further clients of this network share two requests.
+    assert sum(flood(limiter, counts, 100, lambda index: in_48(100 + index))) == 1 + 2
+
+
 def test_networks() -> None:
     assert list(networks_of("192.0.2.1")) == ["192.0.2.0/24", "192.0.0.0/16"]
     assert list(networks_of("2001:db8:1:2::/64")) == ["2001:db8:1::/48", "2001:db8::/32"]
     assert list(networks_of("unknown")) == list(networks_of("key alice")) == []
 
 
-class CountingTable(OrderedDict[str, SlidingWindow]):
-    """A table that counts the entries which iterations visit, over all tables."""
+class CountingMemory(mmap.mmap):
+    """Memory that counts the bytes which searches read."""
 
-    visited = 0
+    read_bytes = 0
 
-    def items(self) -> Iterator[tuple[str, SlidingWindow]]:  # type: ignore[override]
-        for item in super().items():
-            CountingTable.visited += 1
-            yield item
-
-    def __iter__(self) -> Iterator[str]:
-        for name in super().__iter__():
-            CountingTable.visited += 1
-            yield name
+    def __getitem__(self, where: Any) -> Any:  # noqa: ANN401  (an index or a slice, as in mmap)
+        found = super().__getitem__(where)
+        CountingMemory.read_bytes += len(found)
+        return found
 
 
 def count_allowed(access: AccessControl, request: Request, numbers: range) -> int:
@@ -161,13 +187,19 @@ def count_allowed(access: AccessControl, request: Request, numbers: range) -> in
     return allowed
 
 
-def test_cost_does_not_grow_with_the_number_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "OrderedDict", CountingTable)
-    access, request = AccessControl((), "60/minute; 1000/day"), request_from("192.0.2.1")
+def test_cost_does_not_grow_with_the_number_of_clients(
+    folder: SharedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmap, "mmap", CountingMemory)
+    access, request = AccessControl((), "60/day", folder), request_from("192.0.2.1")
     assert count_allowed(access, request, range(MAX_CLIENTS)) == MAX_CLIENTS
-    CountingTable.visited = 0
+    sizes = {file: file.stat().st_size for file in folder.path.iterdir()}
+    CountingMemory.read_bytes = 0
     # All further clients share the requests of one client.
     assert count_allowed(access, request, range(MAX_CLIENTS, MAX_CLIENTS + 2000)) == 60
     assert count_allowed(access, request, range(2000)) == 2000
-    # Each request may look at two entries, to remove expired ones, in each of three tables of two limits.
-    assert 0 < CountingTable.visited <= 2 * 3 * 2 * 4000
+    # Each request may read the keys and windows of some slots, in each of four tables.
+    assert 0 < CountingMemory.read_bytes <= 4000 * 4 * PROBES * (KEY_BYTES + WINDOW_BYTES)
+    # The file does not grow.
+    assert {file: file.stat().st_size for file in folder.path.iterdir()} == sizes
+    assert sum(sizes.values()) < 6_000_000
