@@ -7,7 +7,7 @@ the server, because a mistyped limit would otherwise be ignored.
 
 import os
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -80,28 +80,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reports: Path = Path("reports")
     pin_commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
 
-    # Follows aliases of the registry, as in "digits@champion", instead of the pins: off, because whoever can
-    # write to the registry can move them. They may lead only to digests that the pin lists or trusted keys
-    # have signed. The registry is asked every `poll` seconds.
-    follow: tuple[Followed, ...] = ()
-    poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
-    # A new version is put on trial first if one of these is not 0 (docs/trials.md). `shadow` is the share of
-    # images that the candidate classifies too, after the client has its answer; `canary` the share of clients
-    # that the candidate answers. It becomes active when it agrees with the active version significantly more
-    # often than `agreement`, and is refused when it does so less often, or takes more than `max_slowdown`
-    # times as long.
-    shadow: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    canary: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    agreement: Annotated[float, Meta(ge=0.01, le=0.999)] = AGREEMENT_FLOOR
-    max_slowdown: Annotated[float, Meta(gt=0, le=1000)] = MAX_SLOWDOWN
-    # Candidates that are on trial until the version that is followed becomes theirs, as in
-    # "digits@challenger". Then other new versions are not put on trial.
-    candidates: tuple[Followed, ...] = ()
-    # A changed pin is noticed at once. The version before stays loaded for `bake` seconds, so that
-    # going back to it takes no time. Versions with other labels are refused, because clients know the labels.
-    bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0
-    allow_new_labels: bool = False
-
     # The registry from which the pinned version is pulled if the workspace has another one.
     registry: str = "sqlite:///mlflow.db"
     registry_user: str = ""
@@ -114,6 +92,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # PEM files of public keys. With them, a bundle is served, pulled or built into an image only if one of
     # the keys has signed it.
     trusted_keys: tuple[Path, ...] = ()
+
+    # A changed pin is noticed within a second. Versions with other labels are refused, because clients rely
+    # on them. The version before stays loaded for `bake` seconds, so that the way back to it takes no time.
+    allow_new_labels: bool = False
+    bake: Annotated[float, Meta(ge=0, le=86400)] = 600.0
+    # Aliases of the registry to follow instead of pins, such as "digits@champion". Off, because whoever can
+    # write to the registry can move them; they may lead only to digests that the pin allows or a trusted key
+    # has signed. The registry is asked every `poll` seconds.
+    follow: tuple[Followed, ...] = ()
+    poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
+    # It becomes active if it agrees with the active version significantly more often than `agreement`. It
+    # is refused if that is less often, or if it takes more than `max_slowdown` times as long.
+    shadow: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    canary: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    # It becomes active if it agrees with the active version significantly more often than `agreement`. It is
+    # refused if that is less often, or if it takes more than `max_slowdown` times as long.
+    agreement: Annotated[float, Meta(ge=0.01, le=0.999)] = AGREEMENT_FLOOR
+    max_slowdown: Annotated[float, Meta(gt=0, le=1000)] = MAX_SLOWDOWN
+    # Aliases whose versions are on trial until the pin, or the alias that is followed, leads to them, such as
+    # "digits@challenger". Other new versions become active without a trial then.
+    candidates: tuple[Followed, ...] = ()
 
     # The address to listen at: loopback, so that a server on a laptop is not reachable from the network. The
     # container image sets 0.0.0.0.
@@ -203,12 +202,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             reasons += errors
         if port := values.get("aip_http_port"):
             values["port"] = port
-        reasons += _check_models(values) + _check_trusted_keys(values.get("trusted_keys", ()))
-        if not reasons and 0 != values.get("metrics_port", 0) == values.get("port", cls.port):
-            reasons.append(f"{variable('metrics_port')} is the port of all other routes")
+        reasons += _check_trusted_keys(values.get("trusted_keys", ()))
         if reasons:
             raise SettingsInvalid(reasons)
-        return cls(**values)
+        settings = cls(**values)
+        if contradictions := list(_contradictions(settings)):
+            raise SettingsInvalid(contradictions)
+        return settings
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -287,22 +287,26 @@ def _split_value(field: str, text: str) -> str | list[str] | None:
     return parts if field in LIST_FIELDS else text if text.strip() else None
 
 
-def _check_models(values: Mapping[str, Any]) -> list[str]:
-    """Errors in the choice of models."""
-    models = values.get("models", ())
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Errors in settings that are valid one by one."""
+    if 0 != settings.metrics_port == settings.port:
+        yield f"{variable('metrics_port')} is the port of all other routes"
+    models = settings.models
     if len(set(models)) < len(models):
-        return [f"{variable('models')} is {','.join(models)!r} and names a model twice"]
-    served = models or (values.get("model", Settings.model),)
-    for field in ("follow", "candidates"):
-        followed = [entry.partition("@")[0] for entry in values.get(field, ())]
-        if strange := [name for name in followed if name not in served or followed.count(name) > 1]:
-            return [f"{variable(field)} must name served models, each once, and not {', '.join(strange)}"]
+        yield f"{variable('models')} is {','.join(models)!r} and names a model twice"
     for name in models:
         if name + TENSOR_SUFFIX in models:
-            return [f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"]
-    if len(models) > 1 and values.get("bundle"):
-        return [f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"]
-    return []
+            yield f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"
+    if len(models) > 1 and settings.bundle:
+        yield f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"
+    for field, followed in (("follow", settings.follow), ("candidates", settings.candidates)):
+        names = [entry.partition("@")[0] for entry in followed]
+        if len(set(names)) < len(names) or not set(names) <= set(settings.names):
+            reason = f"it must name served models ({', '.join(settings.names)}), each once"
+            yield f"{variable(field)} is {','.join(followed)!r}: {reason}"
+    if settings.candidates and not (settings.shadow or settings.canary):
+        needed = f"{variable('shadow')} or {variable('canary')}"
+        yield f"{variable('candidates')} is {','.join(settings.candidates)!r}, and needs {needed}"
 
 
 def _check_trusted_keys(files: Iterable[Path]) -> list[str]:

@@ -65,6 +65,19 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     },
     # Key files are tested in tests/serving/artifact/test_trusted_keys.py.
     "trusted_keys": ({}, ["nowhere", ".", "", " ", ","]),
+    "allow_new_labels": ({"true": True, "false": False}, ["maybe", "2"]),
+    "bake": ({"0": 0.0, "0.5": 0.5, "86400": 86400.0}, ["-0.1", "86401", *REAL]),
+    "follow": (
+        {"digits@champion": ("digits@champion",), "digits@A_b-1 ,": ("digits@A_b-1",)},
+        ["digits", "digits@", "@champion", "digits@a b", "Digits@x", "shapes@champion"],
+    ),
+    "poll": ({"1": 1.0, "86400": 86400.0}, ["0", "0.9", "86401", *REAL]),
+    "shadow": ({"0": 0.0, "0.25": 0.25, "1": 1.0}, ["-0.1", "1.1", *REAL]),
+    "canary": ({"0": 0.0, "0.05": 0.05, "1": 1.0}, ["-0.1", "1.1", *REAL]),
+    "agreement": ({"0.01": 0.01, "0.95": 0.95, "0.999": 0.999}, ["0", "0.001", "1", *REAL]),
+    "max_slowdown": ({"0.5": 0.5, "1000": 1000.0}, ["0", "1001", *REAL]),
+    # It needs another setting too, see below.
+    "candidates": ({}, ["digits", "digits@", "shapes@challenger", "digits@challenger"]),
     "host": ({"0.0.0.0": "0.0.0.0"}, []),  # noqa: S104  (not bound)
     "port": ({"0": 0, "65535": 65535}, ["-1", "65536", "tcp://10.0.0.1:80", *WHOLE]),
     "aip_http_port": ({"0": 0, "8080": 8080}, ["-1", "65536", *WHOLE]),
@@ -75,6 +88,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
         )
         for name in ("aip_health_route", "aip_predict_route")
     },
+    "workers": ({"0": 0, "256": 256}, ["-1", "257", *WHOLE]),
     "slots": ({"0": 0, "256": 256}, ["-1", "257", *WHOLE]),
     "queue": ({"0": 0, "1000": 1000}, ["-1", "1001", *WHOLE]),
     "uploads": ({"1": 1, "1000": 1000}, ["-1", "0", "1001", *WHOLE]),
@@ -88,6 +102,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     "bodies_mb": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
     "explain": ({"true": True, "false": False, "0": False}, ["maybe", "2"]),
     "abstain_below": ({"0": 0.0, "0.75": 0.75, "1": 1.0}, ["-0.1", "1.1", "nan", "half"]),
+    "cache_mb": ({"0": 0, "65536": 65536}, ["-1", "65537", *WHOLE]),
     "max_images": ({"1": 1, "1024": 1024}, ["0", "1025", *WHOLE]),
     # Its content is validated where it is used: tests/serving/api/test_access_control.py.
     "rate_limit": ({"": "", "60/minute": "60/minute"}, []),
