@@ -103,6 +103,15 @@ def _promote(options: argparse.Namespace) -> None:
     _print_pin(layout, pin)
 
 
+def _allow(options: argparse.Namespace) -> None:
+    """let servers that follow an alias change to a version, without pinning it"""
+    from pipeline.registry import promotion
+
+    layout, registry = Layout(options.model), _connect_to_registry()
+    pin = promotion.allow(layout, registry, registry.get_by_number(options.model, options.version))
+    print(f"{layout.pin}: version {pin.version} is pinned, and {len(pin.allowed)} more are allowed")
+
+
 def _rollback(options: argparse.Namespace) -> None:
     """pin the previously pinned version"""
     from pipeline.registry import promotion
@@ -216,8 +225,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 COMMAND_FUNCTIONS: tuple[Callable[[argparse.Namespace], int | None], ...] = (
-    _run, _inspect, _classify, _explain, _compare, _promote, _rollback, _verify, _trace, _history, _fetch,
-    _rebuild, _repair, _remove, _rename, _reproduce, _stale, _report,
+    _run, _inspect, _classify, _explain, _compare, _promote, _allow, _rollback, _verify, _trace, _history,
+    _fetch, _rebuild, _repair, _remove, _rename, _reproduce, _stale, _report,
 )  # fmt: skip
 
 
@@ -249,6 +258,8 @@ def build_parser() -> argparse.ArgumentParser:
             _add_explain_arguments(command)
         if name == "compare":
             comparison.add_arguments(command)
+        if name == "allow":
+            command.add_argument("--version", type=int, required=True, help="its number in the registry")
         if name == "promote":
             command.add_argument("--version", type=int, help="its number in the registry")
             command.add_argument(

@@ -102,12 +102,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # has signed. The registry is asked every `poll` seconds.
     follow: tuple[Followed, ...] = ()
     poll: Annotated[float, Meta(ge=1, le=86400)] = 30.0
-    # It becomes active if it agrees with the active version significantly more often than `agreement`. It
-    # is refused if that is less often, or if it takes more than `max_slowdown` times as long.
+    # With `shadow` or `canary` a new version is first on trial (docs/trials.md). It also classifies this
+    # share of the images, after the client has its answer; and it answers this share of the clients.
     shadow: Annotated[float, Meta(ge=0, le=1)] = 0.0
     canary: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    # It becomes active if it agrees with the active version significantly more often than `agreement`. It is
-    # refused if that is less often, or if it takes more than `max_slowdown` times as long.
+    # It becomes active if it agrees with the active version significantly more often than `agreement`. It
+    # is refused if that is less often, or if it takes more than `max_slowdown` times as long.
     agreement: Annotated[float, Meta(ge=0.01, le=0.999)] = AGREEMENT_FLOOR
     max_slowdown: Annotated[float, Meta(gt=0, le=1000)] = MAX_SLOWDOWN
     # Aliases whose versions are on trial until the pin, or the alias that is followed, leads to them, such as

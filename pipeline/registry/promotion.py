@@ -4,8 +4,10 @@ They also set the alias `champion`, so that it follows the pin, and replace `pin
 """
 
 from contextlib import suppress
+from dataclasses import replace
 
 from pipeline.errors import PipelineError
+from pipeline.files import write
 from pipeline.layout import Layout
 from pipeline.registry import pin_history
 from pipeline.registry.mlflow_files import read_signature, verify_files, write_signature
@@ -30,6 +32,20 @@ def promote(
         return _set_pin_and_alias(layout, registry, version, current, signature)
     new = Pin(layout.model, version.number, version.digest)
     return _set_pin_and_alias(layout, registry, version, new, signature)
+
+
+def allow(layout: Layout, registry: Registry, version: RegisteredVersion) -> Pin:
+    """Adds a version to those that a server may change to when it follows an alias of the registry.
+
+    The pinned version stays. The next promotion writes a pin that allows no others.
+    """
+    pin = Pin.read(layout.pin)
+    if version.digest in (pin.digest, *pin.allowed):
+        return pin
+    verify_files(registry, version)
+    allowed = replace(pin, allowed=(*pin.allowed, version.digest))
+    write(layout.pin, allowed.to_bytes())
+    return allowed
 
 
 def rollback(layout: Layout, registry: Registry) -> Pin:

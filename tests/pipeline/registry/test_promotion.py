@@ -13,7 +13,7 @@ from pipeline.project.run_summary import alias_status
 from pipeline.registry import pin_history
 from pipeline.registry.chain_of_custody import chain_links
 from pipeline.registry.mlflow_registry import RegisteredVersion, Registry
-from pipeline.registry.promotion import promote, rollback, was_withdrawn
+from pipeline.registry.promotion import allow, promote, rollback, was_withdrawn
 from pipeline.registry.registration import ensure_registered
 from serving.artifact.pin import Pin
 from serving.errors import PinInvalid, PinMissing
@@ -243,3 +243,16 @@ def test_a_pin_that_promote_did_not_write_is_refused(project: Project, data: byt
     LAYOUT.pin.write_bytes(data)
     with pytest.raises(PinInvalid, match=r"pins/tiny\.json"):
         Pin.read(LAYOUT.pin)
+
+
+def test_further_versions_may_be_allowed(project: Project, registry: Registry) -> None:
+    pinned, other = (registered(registry, steepness) for steepness in (4.0, 5.0))
+    before = promote(LAYOUT, registry, pinned)
+    assert allow(LAYOUT, registry, pinned) == before
+    for _ in range(2):
+        assert allow(LAYOUT, registry, other) == Pin.read(LAYOUT.pin)
+    pin = Pin.read(LAYOUT.pin)
+    assert (pin.identity, pin.allowed) == (before.identity, (other.digest,))
+    assert champion(registry) == pinned.number
+    # What becomes the pinned version allows itself alone.
+    assert promote(LAYOUT, registry, other).allowed == ()
