@@ -36,9 +36,9 @@ from serving.model.predictor import Prediction, Probabilities
 from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
-from serving.updates.follower import Shared
 from serving.updates.memory import ModelMemory
 from serving.updates.model_updates import ModelUpdates
+from serving.updates.shared import Shared
 from serving.updates.trial import Sample
 from serving.workers.agreement import Agreement
 from serving.workers.worker_table import WorkerLoad

@@ -1,7 +1,6 @@
 """The last answers of a model: five numbers of each, in memory that does not grow and workers share."""
 
 import math
-import mmap
 import threading
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.workers.shared_folder import SharedFolder
+from serving.workers.shared_memory import open_shared_memory
 
 WINDOW = 1000
 
@@ -47,10 +47,8 @@ class AnswerWindow:
         self._folder, self._name = folder, f"answers-{name}"
         size = _TOTAL.size + WINDOW * _ROW.size
         self._path = folder / f"{self._name}.{folder.worker}"
-        with self._path.open("a+b") as file:
-            file.truncate(size)
-            # A ring buffer. Bytes rather than an array of NumPy, which would take longer to write to.
-            self._buffer = mmap.mmap(file.fileno(), size)
+        # A ring buffer. Bytes rather than an array of NumPy, which would take longer to write to.
+        self._buffer = open_shared_memory(folder, self._path.name, b"", size)
         (self._added,) = _TOTAL.unpack_from(self._buffer)
         self._lock = threading.Lock()
 
@@ -96,9 +94,6 @@ class AnswerWindow:
         found = []
         for path in self._folder.path.glob(f"{self._name}.*"):
             data = self._read(path)
-            if len(data) < _TOTAL.size:
-                # Another worker is just about to make it.
-                continue
             (total,) = _TOTAL.unpack_from(data)
             found.append((total, data[_TOTAL.size : _TOTAL.size + min(total, WINDOW) * _ROW.size]))
         return found

@@ -2,23 +2,20 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from serving.api.model_versions import ModelVersions
 from serving.api.served_model import ServedModel
 from serving.artifact.pin import Pin
-from serving.config import Settings
 from serving.errors import ServingError
 from serving.log import LOG
 from serving.updates.errors import PullFailed
 from serving.updates.loading import find_loaded, load_version
-from serving.updates.memory import ModelMemory
+from serving.updates.shared import Shared
 from serving.updates.targets import Target
 from serving.updates.trials import Trials
-from serving.workers.agreement import Agreement, Refusal
-from serving.workers.shared_folder import SharedFolder
+from serving.workers.agreement import Refusal
 
 # Errors of files that may be just about to be written, as by `dvc pull`: refused after some attempts.
 DAMAGED, DAMAGED_ATTEMPTS = frozenset({"digest_mismatch", "file_missing", "file_unexpected"}), 3
@@ -56,20 +53,6 @@ class FollowerStatus:
     refusal: Refusal | None = None
     failure: Refusal | None = None
     succeeded: float = 0.0
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all followers use."""
-
-    settings: Settings
-    folder: SharedFolder
-    agreement: Agreement
-    memory: ModelMemory
-    # Called before a version becomes active.
-    prepare: Callable[[ServedModel], None]
-    # Called with the name of a model and what became of an attempt to change it.
-    count: Callable[[str, str], None]
 
 
 class Follower(ABC):

@@ -1,7 +1,6 @@
 """Loads a further version of a model while the server runs."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from serving.api.model_versions import ModelVersions
 from serving.api.served_model import ServedModel
@@ -10,13 +9,11 @@ from serving.artifact.pin import Pin
 from serving.artifact.release import find_local_bundle, load_release, pulled_folder
 from serving.updates.errors import LabelsChanged
 from serving.updates.pulling import pull
+from serving.updates.shared import Shared
 from serving.updates.targets import Target
 
-if TYPE_CHECKING:
-    from serving.updates.follower import Shared
 
-
-def load_version(versions: ModelVersions, version: Pin, target: Target, shared: "Shared") -> ServedModel:
+def load_version(versions: ModelVersions, version: Pin, target: Target, shared: Shared) -> ServedModel:
     """Finds or pulls a version, verifies it, and classifies its golden images; raises if any of it fails."""
     settings = shared.settings
     target.check_allowed(version)

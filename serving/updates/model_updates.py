@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from serving.api.model_versions import ModelVersions
 from serving.updates.active_follower import ActiveFollower
 from serving.updates.candidate_follower import CandidateFollower
-from serving.updates.follower import Shared
+from serving.updates.shared import Shared
 from serving.updates.targets import find_candidate, find_target
 from serving.updates.trials import Trials
 

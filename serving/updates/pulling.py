@@ -4,7 +4,6 @@ So a large download neither slows down the requests of the server nor counts aga
 killed the server lives on. It writes its error to standard output, as JSON.
 """
 
-import fcntl
 import resource
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from serving.config import Settings
 from serving.errors import ServingError
 from serving.updates.errors import PullFailed
 from serving.workers.shared_folder import SharedFolder
+from serving.workers.shared_lock import SharedLock
 
 # Seconds after which a pull is given up. The download itself has a minimum rate.
 TIMEOUT_SECONDS = 3600.0
@@ -36,8 +36,7 @@ class _Failure(msgspec.Struct):
 def pull(pin: Pin, folder: SharedFolder) -> None:
     """Pulls a version, one worker after the other: the second one finds it complete. Raises `PullFailed`."""
     command = [sys.executable, "-m", __name__, pin.name, str(pin.version), pin.digest]
-    with (folder / "pulling").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with SharedLock(folder / "pulling").hold():
         try:
             done = subprocess.run(
                 command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False

@@ -1,11 +1,11 @@
 """Numbers that each worker adds to in a file of its own, so that none waits for another."""
 
-import mmap
 import threading
 from collections.abc import Sequence
-from struct import Struct, error
+from struct import Struct
 
 from serving.workers.shared_folder import SharedFolder
+from serving.workers.shared_memory import open_shared_memory
 
 Row = tuple[float, ...]
 
@@ -18,9 +18,7 @@ class SharedNumbers:
 
     def __init__(self, folder: SharedFolder, name: str, size: int) -> None:
         self._folder, self._name, self._format = folder, name, Struct(f"{size}d")
-        with (folder / f"{name}.{folder.worker}").open("a+b") as file:
-            file.truncate(self._format.size)
-            self._memory = mmap.mmap(file.fileno(), self._format.size)
+        self._memory = open_shared_memory(folder, f"{name}.{folder.worker}", b"", self._format.size)
         self._own = list(self._format.unpack(self._memory))
         self._lock = threading.Lock()
 
@@ -38,14 +36,8 @@ class SharedNumbers:
 
     def rows(self) -> list[Row]:
         """The numbers of each worker, also of those that have ended."""
-        rows = []
-        for path in self._folder.path.glob(f"{self._name}.*"):
-            try:
-                rows.append(self._format.unpack(path.read_bytes()))
-            except (OSError, error):
-                # Another worker is just about to make it.
-                continue
-        return rows
+        paths = self._folder.path.glob(f"{self._name}.*")
+        return [self._format.unpack(path.read_bytes()) for path in paths]
 
     def total(self) -> Row:
         """The sums over all workers."""
