@@ -5,38 +5,53 @@ from collections.abc import Iterator, Sequence
 
 from serving.api.model_versions import ModelVersions
 from serving.api.response_schemas import LabelDisagreement, LoadedVersion, ModelState, TrialState
+from serving.api.service import Service
 from serving.updates.follower import Follower
 from serving.updates.model_updates import ModelUpdates
 from serving.updates.trial import Trial
+from serving.workers.agreement import Refusal
 
 
-def model_state(updates: ModelUpdates) -> ModelState:
-    """One model."""
+def model_states(service: Service) -> list[ModelState]:
+    """All models.
+
+    If the metrics have a port of their own, which is not public, trials and reasons are left out: who asks
+    before and after another client's request could tell how that was answered, and reasons name addresses.
+    """
+    public = not service.settings.metrics_port
+    return [_model_state(updates, public) for updates in service.updates]
+
+
+def _model_state(updates: ModelUpdates, public: bool) -> ModelState:
     followers = [each for each in (updates.active, updates.candidate) if each]
     failures = [each.status.failure for each in followers if each.status.failure]
     return ModelState(
         name=updates.versions.name,
         follows=updates.active.target.name,
         candidates=updates.candidate.target.name if updates.candidate else None,
-        versions=[*_loaded(updates.versions), *_refused(followers)],
-        failure="; ".join(f"{failure.code}: {failure.reason}" for failure in failures) or None,
+        versions=[*_loaded(updates.versions, public), *_refused(followers, public)],
+        failure="; ".join(_describe(failure, public) for failure in failures) or None,
     )
 
 
-def _loaded(versions: ModelVersions) -> Iterator[LoadedVersion]:
+def _describe(failure: Refusal, public: bool) -> str:
+    return f"{failure.code}: {failure.reason}" if public else failure.code
+
+
+def _loaded(versions: ModelVersions, public: bool) -> Iterator[LoadedVersion]:
     loaded = versions.loaded
     for role, model in loaded:
         pin = model.pin
         since = _time(loaded.since) if role == "active" else None
-        trial = _trial_state(loaded.trial) if role == "candidate" and loaded.trial else None
+        trial = _trial_state(loaded.trial) if public and role == "candidate" and loaded.trial else None
         yield LoadedVersion(pin.version, pin.digest, role, since, trial)
 
 
-def _refused(followers: Sequence[Follower]) -> Iterator[LoadedVersion]:
+def _refused(followers: Sequence[Follower], public: bool) -> Iterator[LoadedVersion]:
     for follower in followers:
         target, refusal = follower.status.target, follower.status.refusal
         if target and refusal:
-            code, reason = refusal.code, refusal.reason
+            code, reason = refusal.code, refusal.reason if public else None
             yield LoadedVersion(target.version, target.digest, "refused", code=code, reason=reason)
 
 

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, g, render_template, request
 
 from serving.api.drift_panel import describe_drift, drift_panel
 from serving.api.metrics import CONTENT_TYPE
-from serving.api.model_states import model_state
+from serving.api.model_states import model_states
 from serving.api.protocols.mlflow_scoring import MLFLOW_VERSION
 from serving.api.response_schemas import (
     Alive,
@@ -54,13 +54,16 @@ def routes(service: Service) -> Blueprint:
         card = _model_card(service)
         if prefers_html():
             private = bool(service.settings.metrics_port)
-            page = render_template("card.html", card=card, drift=drift_panel(service), private=private)
-            return Response(page)
+            (state,) = [each for each in model_states(service) if each.name == card.name]
+            drift = drift_panel(service)
+            return Response(
+                render_template("card.html", card=card, state=state, drift=drift, private=private)
+            )
         return json_response(card)
 
     @blueprint.get("/models")
     def models() -> Response:
-        return json_response(ModelStates([model_state(update) for update in service.updates]))
+        return json_response(ModelStates(model_states(service)))
 
     @blueprint.get("/metrics")
     def metrics() -> Response:

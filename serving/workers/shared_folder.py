@@ -11,6 +11,8 @@ from serving.artifact.atomic_folder import lock_folder_now
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 PREFIX = "goldfish-"
+# More than all files of a server take.
+ROOM_BYTES = 32 * 2**20
 # Followed by a model's name: the file with the pin of its active version.
 ACTIVE_PREFIX = "active-"
 
@@ -30,7 +32,7 @@ class SharedFolder:
     @classmethod
     def create(cls, parent: Path = SHARED_MEMORY) -> Self:
         """A new folder, in shared memory or where temporary files are; removes leftovers there."""
-        place = parent if os.access(parent, os.W_OK) else Path(tempfile.gettempdir())
+        place = parent if _has_room(parent) else Path(tempfile.gettempdir())
         _remove_leftovers(place)
         while True:
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -53,6 +55,11 @@ class SharedFolder:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
+
+
+def _has_room(folder: Path) -> bool:
+    """Can a folder be written to? Where its memory has run out, access to a mapped file ends the process."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ROOM_BYTES
 
 
 def _remove(path: Path, owner: int) -> None:

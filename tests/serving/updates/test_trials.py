@@ -57,6 +57,9 @@ def test_a_candidate_that_is_as_good_becomes_active(tmp_path: Path) -> None:
         shown = trial_of(server)
         assert (shown["state"], shown["agreed"], shown["failed"]) == ("undecided", 100, 0)
         assert 0 < shown["mean_difference"] < 0.2
+        page = server.get("/model", headers={"Accept": "text/html"}).text
+        assert "Trial of version 4" in page
+        assert "100 of 100 images that both have classified" in page
         for image in list(colours(300))[100:]:
             server.post("/inference", data=image)
         await_version(server, pin)
