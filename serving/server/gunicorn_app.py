@@ -97,6 +97,8 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         # By model, the pin of the version that was taken over last.
         self._refreshed: dict[str, bytes] = {}
         self.drain, self.restarts, self.folder = Drain(), RestartCounter(), SharedFolder.create()
+        # Workers that have ended and were not replaced yet.
+        self.ended = 0
         self.table = WorkerTable()
         self.plan = WorkerPlan(slots, settings.workers, self.table)
         super().__init__()
@@ -192,6 +194,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
 def _forget_worker(master: Any, worker: Any) -> None:  # noqa: ANN401  (Gunicorn's own)
     """Called by the master process when a worker has ended."""
     master.app.table.leave(worker.pid)
+    master.app.ended += 1
 
 
 def _raise_descriptor_limit() -> int:

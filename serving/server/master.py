@@ -31,8 +31,10 @@ class Master(Arbiter):  # type: ignore[misc]
             signal.signal(number, self._ignore)
 
     def spawn_worker(self) -> Any:  # noqa: ANN401  (Gunicorn's own)
-        """Counts the start, for the metrics, and gives the worker the lowest number that is free."""
-        self.app.restarts.count_start()
+        """Counts replacements, for the metrics, and gives the worker the lowest number that is free."""
+        if self.app.ended:
+            self.app.ended -= 1
+            self.app.restarts.count_replacement()
         self.app.folder.worker = worker = self.app.table.free_number()
         pid = super().spawn_worker()
         self.app.table.enter(worker, pid)

@@ -3,8 +3,8 @@
 import mmap
 import struct
 
-# Offsets. Each number is written by one process only: the second by the worker, the others by the master.
-_STARTS, _STUCK, _RELOADS = 0, 8, 16
+# Offsets. The second number is written by workers, the others by the master.
+_REPLACED, _STUCK, _RELOADS = 0, 8, 16
 
 
 class RestartCounter:
@@ -13,9 +13,9 @@ class RestartCounter:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 24)
 
-    def count_start(self) -> None:
-        """Counts the start of a worker; called by the master."""
-        self._increment(_STARTS)
+    def count_replacement(self) -> None:
+        """Counts the start of a worker in place of another one; called by the master."""
+        self._increment(_REPLACED)
 
     def count_stuck(self) -> None:
         """Counts a worker that ends because a request holds a slot for ever; called by that worker."""
@@ -33,7 +33,7 @@ class RestartCounter:
     @property
     def count(self) -> int:
         """The number of workers that replaced another one."""
-        return max(0, self._read(_STARTS) - 1)
+        return self._read(_REPLACED)
 
     @property
     def stuck(self) -> int:
