@@ -141,6 +141,10 @@ bench-quick: $(VENV)/.dev ## compare the server with a tutorial's Flask app, thr
 bench-sweep: $(VENV)/.dev ## compare numbers of processes, slots and threads on one core and two, six minutes
 	@python -m benchmarks.serving.sweep --project $(PROJECT)
 
+.PHONY: bench-live
+bench-live: $(VENV)/.dev ## measure changes of the version, trials and workers, five minutes
+	@python -m benchmarks.live --project $(PROJECT)
+
 .PHONY: bench-pipeline
 bench-pipeline: $(VENV)/.dev ## measure the stages, evaluation and large samples, four minutes
 	@python -m benchmarks.pipeline --project $(PROJECT)

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from importlib import import_module
 
 from serving.artifact.release import find_releases
 from serving.config import Settings, variable
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> int:
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
+    # For all workers: see GunicornApp.
+    import_module("serving.api.app")
     slots = settings.slots or max(1, round(available_cores()))
     freeze_objects()
     GunicornApp(settings, releases, slots).run()

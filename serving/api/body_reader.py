@@ -59,8 +59,9 @@ class BodyReader:
 
     def take_share(self, workers: int) -> None:
         """Limits the budget to one of several workers' share, which is large enough for one body."""
-        slots, memory = self._settings.uploads // workers, self._settings.body_budget_bytes // workers
-        self._budget = BodyBudget(max(1, slots), max(memory, self._settings.max_body_bytes))
+        settings, total = self._settings, self._settings.body_budget_bytes
+        memory = max(total // workers, min(total, settings.max_body_bytes))
+        self._budget = BodyBudget(max(1, settings.uploads // workers), memory)
 
     @property
     def held_bytes(self) -> int:

@@ -89,6 +89,7 @@ class WorkerApplication(Protocol):
 class GunicornApp(BaseApplication):  # type: ignore[misc]
     """The master process. Its workers load the models, after the fork: ONNX Runtime may start threads.
 
+    The libraries are imported before it, so that workers share their memory (docs/live.md) and start at once.
     `slots` is the number for all workers together, and in a worker its share.
     """
 
@@ -137,7 +138,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> WorkerApplication:
         """Called in the worker: loads the model, checks its golden predictions, makes the application."""
-        # Imported here because the master process needs neither ONNX Runtime nor Flask, and stays small.
+        # Imported here because this module is a part of what the application imports.
         from serving.api.app import load_application
 
         configure_malloc()

@@ -50,6 +50,7 @@ OVERRIDDEN: dict[type, tuple[type, dict[str, str]]] = {
         {
             "init_signals": "self",
             "spawn_worker": "self",
+            "manage_workers": "self",
             **{f"handle_{name}": "self" for name in ("hup", "usr1", "usr2", "ttin", "ttou", "winch")},
         },
     ),
@@ -102,7 +103,7 @@ USED: dict[Any, str] = {
     Response.send_headers: "7aff3b7d004f",
     Arbiter.init_signals: "68125f99ad65",
     Arbiter.spawn_worker: "980b34bd12b9",
-    Arbiter.kill_workers: "00a2eb10d349",
+    Arbiter.manage_workers: "518f2dd040ef",
     Arbiter.signal: "8b193e95e16a",
     Arbiter.stop: "7138b6afd9c4",
 }

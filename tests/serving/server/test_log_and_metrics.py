@@ -424,15 +424,22 @@ def test_work_is_counted_by_request_and_by_image(server: Server) -> None:
     server.post("/predict", **upload(RED) | {"headers": {"Content-Type": "multipart/form-data"}})
     elapsed, after = time.monotonic() - began, series(server)
     counts = {name: grown(before, after, f"goldfish_{name}_count") for name in WORK}
-    assert counts == {name: {"": count} for name, count in WORK.items()}
+    assert counts == {name: {label: count} for name, (label, count) in WORK.items()}
     for name in ("queue_seconds", "decode_seconds", "inference_seconds"):
-        assert 0 < grown(before, after, f"goldfish_{name}_sum")[""] < elapsed
+        assert 0 < grown(before, after, f"goldfish_{name}_sum")[WORK[name][0]] < elapsed
     found = grown(before, after, "goldfish_predictions_total")
     # Of equal scores the first class counts.
-    assert found == {"label=red": 3, "label=green": 1, "label=blue": 1}
+    assert found == {f"label={label} {MODEL}": n for label, n in (("red", 3), ("green", 1), ("blue", 1))}
 
 
-WORK = {"queue_seconds": 4, "decode_seconds": 5, "inference_seconds": 5, "confidence": 5}
+MODEL = "model=colours"
+# Metrics that are by model have its label.
+WORK = {
+    "queue_seconds": ("", 4),
+    "decode_seconds": ("", 5),
+    "inference_seconds": (MODEL, 5),
+    "confidence": (MODEL, 5),
+}
 
 
 def test_confidence_is_a_histogram(server: Server) -> None:
@@ -441,7 +448,7 @@ def test_confidence_is_a_histogram(server: Server) -> None:
     after = series(server)
     buckets = grown(before, after, "goldfish_confidence_bucket")
     # 0.33 once and 0.96 twice.
-    assert [buckets.get(f"le={edge}", 0) for edge in ("0.3", "0.4", "0.95", "0.99", "+Inf")] == [
+    assert [buckets.get(f"le={edge} {MODEL}", 0) for edge in ("0.3", "0.4", "0.95", "0.99", "+Inf")] == [
         0,
         1,
         1,
@@ -449,13 +456,13 @@ def test_confidence_is_a_histogram(server: Server) -> None:
         3,
     ]
     sure = expected_probabilities(COLOURS["red"]).max()
-    assert grown(before, after, "goldfish_confidence_sum")[""] == pytest.approx(2 * sure + 1 / 3, abs=1e-5)
+    assert grown(before, after, "goldfish_confidence_sum")[MODEL] == pytest.approx(2 * sure + 1 / 3, abs=1e-5)
 
 
 def test_model_is_named(server: Server) -> None:
     digest = Bundle.open(server.folder / "models/colours/bundle").digest
     info = {name: value for name, value in series(server).items() if "model_info" in name}
-    assert info == {f"goldfish_model_info digest={digest} name=colours version=3": 1}
+    assert info == {f"goldfish_model_info digest={digest} name=colours role=active version=3": 1}
 
 
 def test_gauges_return_to_zero(server: Server) -> None:
@@ -470,7 +477,7 @@ def test_gauges_return_to_zero(server: Server) -> None:
 def test_few_classes_are_counted_from_the_start(tmp_path: Path) -> None:
     with running(publish(tmp_path), metrics_classes=len(COLOURS)) as server:
         shown = {name: value for name, value in series(server).items() if "predictions_total" in name}
-        assert shown == {f"goldfish_predictions_total label={name}": 0 for name in COLOURS}
+        assert shown == {f"goldfish_predictions_total label={name} {MODEL}": 0 for name in COLOURS}
 
 
 def test_many_classes_are_not_counted_one_by_one(tmp_path: Path) -> None:
@@ -478,7 +485,7 @@ def test_many_classes_are_not_counted_one_by_one(tmp_path: Path) -> None:
         assert server.post("/inference", data=RED).ok
         shown = series(server)
         assert not any("predictions" in name for name in shown)
-        assert shown["goldfish_confidence_count"] == 1
+        assert shown[f"goldfish_confidence_count {MODEL}"] == 1
 
 
 def test_clients_cannot_make_series(server: Server) -> None:
