@@ -9,7 +9,7 @@ from serving.config import Settings, variable
 from serving.cpu_count import available_cores
 from serving.errors import ServingError
 from serving.server.gunicorn_app import GunicornApp
-from serving.server.memory import freeze_objects
+from serving.server.memory import configure_malloc, freeze_objects
 
 
 class AddressTaken(ServingError):
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["serve"]):
         print(f"{' '.join(arguments)!r} is not known: `serve` is, or nothing.", file=sys.stderr)
         return 2
+    # Before anything large is allocated, and for the workers too.
+    configure_malloc()
     try:
         settings = Settings.read()
         releases = find_releases(settings)

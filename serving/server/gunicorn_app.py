@@ -24,7 +24,6 @@ from serving.server.drain import Drain
 from serving.server.master import Master
 from serving.server.memory import (
     MemoryLimit,
-    configure_malloc,
     container_bytes,
     freeze_objects,
     memory_limit,
@@ -141,7 +140,6 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         # Imported here because this module is a part of what the application imports.
         from serving.api.app import load_application
 
-        configure_malloc()
         try:
             app = load_application(
                 self.settings,

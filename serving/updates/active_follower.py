@@ -4,6 +4,7 @@ import time
 
 from serving.api.served_model import ServedModel
 from serving.artifact.pin import Pin
+from serving.server.memory import trim_memory
 from serving.trial.decision import State
 from serving.updates.errors import TrialLost
 from serving.updates.follower import Follower
@@ -86,3 +87,4 @@ class ActiveFollower(Follower):
             self.versions.drop_previous()
             self.shared.agreement.unload(loaded.previous.pin.digest)
             self.shared.memory.update()
+            trim_memory()

@@ -11,7 +11,7 @@ from serving.updates.trial import Sample, Trial
 # Samples that may wait. Each holds the pixels of an image and up to `MAX_ENCODED_BYTES`.
 QUEUE, MAX_ENCODED_BYTES = 16, 2**20
 # How long a sample waits for an idle slot before it is dropped, and how often the thread looks for one.
-WAIT_SECONDS, POLL_SECONDS = 1.0, 0.002
+WAIT_SECONDS, POLL_SECONDS = 1.0, 0.001
 
 
 class ShadowRunner:
@@ -58,8 +58,9 @@ class ShadowRunner:
 
     def _await_idle(self) -> bool:
         end = time.monotonic() + WAIT_SECONDS
-        while not self._is_idle():
-            if time.monotonic() > end:
-                return False
+        while time.monotonic() < end:
+            # Also at first: the client's next request may be just about to come.
             time.sleep(POLL_SECONDS)
-        return True
+            if self._is_idle():
+                return True
+        return False
