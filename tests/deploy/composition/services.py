@@ -42,13 +42,14 @@ def start_mlflow(stack: Composition) -> None:
     stack.await_healthy("mlflow", check, environment)
 
 
-def start_model(stack: Composition) -> None:
-    """Starts the model server without a bundle, as in the image without a model."""
+def start_model(stack: Composition, **changed: str) -> None:
+    """Starts the model server without a bundle, as in the image without a model; `changed` are variables."""
     environment = stack.environment("model") | {
         "PYTHONPATH": str(ROOT),
         "PORT": str(stack.ports["model"]),
         "GOLDFISH_PINS": str(stack.folder / "pins"),
         "GOLDFISH_MODELS_FOLDER": str(stack.service_folder("model") / "tmp/models"),
+        **changed,
     }
     stack.start("model", [sys.executable, "-m", "serving"], environment)
     stack.await_healthy("model", [sys.executable, "-m", "serving.health"], environment)

@@ -1,13 +1,17 @@
 """Register, pin, pull, serve, and predict through the proxy; then another version, and a backup."""
 
 import re
+from dataclasses import replace
 
 import psycopg
 
+from serving.artifact.pin import Pin
 from tests.deploy.composition.client import RED, check_problem, client, from_nginx, request
 from tests.deploy.composition.pins import MODEL, pin, pinned
 from tests.deploy.composition.processes import PASSWORD, Composition, run
-from tests.deploy.composition.services import start_model
+from tests.deploy.composition.services import await_proxy, start_model
+from tests.serving.registries import connect, register_bundle
+from tests.serving.servers import await_true
 
 
 def test_what_was_registered_is_served(stack: Composition) -> None:
@@ -45,6 +49,31 @@ def test_a_new_pin_and_a_restart_serve_another_version(stack: Composition) -> No
         # The proxy was not reloaded.
         served = session.post(url, RED, timeout=120)
     assert served.headers["X-Model-Digest"] == pinned(stack).digest != before.digest
+
+
+def test_an_alias_of_mlflow_is_followed_behind_the_proxy(stack: Composition) -> None:
+    first, second = pinned(stack), register_bundle(stack.registry, stack.folder, MODEL, 5.0).pin
+    allowed = replace(first, allowed=(second.digest,))
+    (stack.folder / f"pins/{MODEL}.json").write_bytes(allowed.to_bytes())
+    promote(stack, first)
+    assert stack.stop("model") == 0
+    start_model(stack, GOLDFISH_FOLLOW=f"{MODEL}@champion", GOLDFISH_POLL="1")
+    await_proxy(stack)
+    served = [request(stack.url + "/predict", RED).headers["X-Model-Digest"]]
+    for chosen in (second, first):
+        promote(stack, chosen)
+        await_true(lambda: request(stack.url + "/version").json()["digest"] == chosen.digest)  # noqa: B023
+        served.append(request(stack.url + "/predict", RED).headers["X-Model-Digest"])
+    assert served == [first.digest, second.digest, first.digest]
+    (stack.folder / f"pins/{MODEL}.json").write_bytes(first.to_bytes())
+    assert stack.stop("model") == 0
+    start_model(stack)
+    await_proxy(stack)
+
+
+def promote(stack: Composition, pin: Pin) -> None:
+    """Moves the alias, as a person does in MLflow."""
+    connect(stack.registry).client.set_registered_model_alias(MODEL, "champion", str(pin.version))
 
 
 def test_a_backup_brings_back_what_was_lost(stack: Composition) -> None:

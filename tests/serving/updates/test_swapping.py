@@ -158,3 +158,38 @@ def test_a_pin_that_is_written_again_changes_nothing(live: Server, versions: dic
     time.sleep(0.6)
     await_version(live, versions[4])
     assert live.get("/models").json()["models"][0]["versions"][0]["since"] == since
+
+
+@pytest.mark.slow  # Half a minute of load; the test above covers six changes.
+def test_twenty_changes_under_load_and_memory_after_fifty(tmp_path: Path) -> None:
+    with running(publish(tmp_path), bake=0, keepalive=60) as server:
+        first = Pin("colours", 3, Bundle.open(tmp_path / "models/colours/bundle").digest)
+        second = add_version(tmp_path, 4, steepness=2.0)
+        stop = Event()
+
+        def ask() -> int:
+            answered = 0
+            with requests.Session() as session:
+                while not stop.is_set():
+                    response = session.post(f"{server.url}/predict", data=RED, timeout=TIMEOUT)
+                    version = {3: first, 4: second}[int(response.headers["X-Model-Version"])]
+                    assert response.json()["model"] == version.identity
+                    answered += 1
+            return answered
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            clients = [pool.submit(ask) for _ in range(CLIENTS)]
+            try:
+                for _ in range(10):
+                    pin_and_await(server, second)
+                    pin_and_await(server, first)
+            finally:
+                stop.set()
+            assert sum(client.result() for client in clients) > 1000
+        memory = []
+        for number in range(1, 51):
+            pin_and_await(server, second if number % 2 else first)
+            if number in (5, 50):
+                time.sleep(1)
+                memory.append(server.pss)
+        assert memory[1] <= 1.05 * memory[0]
