@@ -101,7 +101,7 @@ class Application:
     @property
     def cache_bytes(self) -> int:
         """Bytes that its result cache may take."""
-        return self._service.cache.limit
+        return self._service.cached_requests.cache.limit
 
     def load(self) -> WorkerLoad:
         """What this worker is doing."""
@@ -118,16 +118,13 @@ class Application:
         """Limits this worker to its share of the server's capacity."""
         self.admission.slots = slots
         self._service.body_reader.take_share(workers)
-        self._service.cache.limit //= workers
+        self._service.cached_requests.cache.limit //= workers
 
-    def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
-        """Limits the memory of the process, and begins to follow the pins.
-
-        `reloads` returns how often the operator has sent SIGHUP.
-        """
-        service = self._service
-        service.memory.set_limit(limit)
-        self._threads = [UpdateThread(each, service.agreement, reloads) for each in service.updates]
+    def start_updates(self, limit: MemoryLimit) -> None:
+        """Limits the memory of the process, and begins to follow the pins."""
+        shared = self._service.shared
+        shared.memory.set_limit(limit)
+        self._threads = [UpdateThread(each, shared) for each in self._service.updates]
         for thread in self._threads:
             thread.start()
 

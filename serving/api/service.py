@@ -15,6 +15,7 @@ from serving.api import request_images
 from serving.api.access_control import AccessControl
 from serving.api.admission_control import AdmissionControl
 from serving.api.body_reader import BodyReader, BufferedBody
+from serving.api.cached_requests import CachedRequests
 from serving.api.classifier import Classifier, ExplainedImage
 from serving.api.client_connection import client_disconnected, queue_timing
 from serving.api.cors import Cors
@@ -22,13 +23,11 @@ from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, Reque
 from serving.api.metrics import CallbackGauge, Metrics
 from serving.api.model_gauges import model_gauges, update_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
-from serving.api.request_context import RequestContext
-from serving.api.result_cache import CachedAnswer, ResultCache
+from serving.api.result_cache import ResultCache
 from serving.api.served_model import ServedModel
 from serving.api.trial_requests import TrialRequests
 from serving.artifact.release import Release
 from serving.config import Settings
-from serving.drift.brightness import brightness
 from serving.explanation.explainer import Method
 from serving.log import standard_output
 from serving.model.decoder import Pixels
@@ -39,7 +38,6 @@ from serving.server.watchdog import Watchdog
 from serving.updates.memory import ModelMemory
 from serving.updates.model_updates import ModelUpdates
 from serving.updates.shared import Shared
-from serving.updates.trial import Sample
 from serving.workers.agreement import Agreement
 from serving.workers.worker_table import WorkerLoad
 from serving.workers.workers import Workers, single_worker
@@ -54,9 +52,8 @@ class Service:
 
     settings: Settings
     models: ModelRepository
-    memory: ModelMemory
-    agreement: Agreement
     updates: tuple[ModelUpdates, ...]
+    shared: Shared
     drain: Drain
     restarts: RestartCounter
     watchdog: Watchdog
@@ -66,7 +63,7 @@ class Service:
     metrics: Metrics
     classifier: Classifier
     trial_requests: TrialRequests
-    cache: ResultCache
+    cached_requests: CachedRequests
     runtime: dict[str, str]
 
     @classmethod
@@ -81,36 +78,41 @@ class Service:
     ) -> Self:
         """Loads the models and checks them on their golden images; raises a `ServingError` if that fails."""
         workers, restarts = workers or single_worker(), restarts or RestartCounter()
-        folder = workers.folder
-        loaded = [ServedModel.load(release, folder, settings.abstain_below) for release in releases]
-        models, agreement = ModelRepository(loaded), Agreement(folder, workers.table.live)
-        memory = ModelMemory(models, settings.explain)
+        loaded = [ServedModel.load(each, workers.folder, settings.abstain_below) for each in releases]
+        models, metrics = ModelRepository(loaded), Metrics(workers)
         admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
-        metrics = Metrics(workers)
         metrics.observe_server(partial(_loads, admission, body_reader, workers), slots, restarts)
         classifier = Classifier(admission, metrics, settings.deadline, Lock())
-        prepare = partial(_prepare_metrics, metrics, settings.metrics_classes)
-        shared = Shared(settings, folder, agreement, memory, prepare, metrics.count_change)
+        shared = Shared(
+            settings=settings,
+            folder=workers.folder,
+            agreement=Agreement(workers.folder, workers.table.live),
+            memory=ModelMemory(models, settings.explain),
+            prepare=partial(_prepare_metrics, metrics, settings.metrics_classes),
+            count=metrics.count_change,
+            reloads=lambda: restarts.reloads,
+        )
         service = cls(
             settings=settings,
             models=models,
-            memory=memory,
-            agreement=agreement,
-            updates=tuple(ModelUpdates.of(each, shared, lambda: restarts.reloads) for each in models.models),
+            updates=tuple(ModelUpdates.of(each, shared) for each in models.models),
+            shared=shared,
             drain=drain,
             restarts=restarts,
             watchdog=Watchdog(admission.held_seconds, settings.deadline, workers.longest_held_elsewhere),
-            access=AccessControl(settings.api_keys, settings.rate_limit, folder, settings.api_keys_file),
+            access=AccessControl(
+                settings.api_keys, settings.rate_limit, workers.folder, settings.api_keys_file
+            ),
             cors=Cors(settings.cors_origins),
             body_reader=body_reader,
             metrics=metrics,
             classifier=classifier,
             trial_requests=TrialRequests(settings, classifier),
-            cache=ResultCache(settings.cache_bytes),
+            cached_requests=CachedRequests(ResultCache(settings.cache_bytes), classifier),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
         )
         for model in loaded:
-            prepare(model)
+            shared.prepare(model)
         metrics.observe_gauges(service.gauges)
         return service
 
@@ -170,31 +172,10 @@ class Service:
         if g.trial:
             g.model, predictions = self.trial_requests.predict(g.trial, g.model, request, images)
             return predictions
-        if self.cache.limit:
-            return self._predict_cached(request, images)
+        if self.cached_requests.cache.limit:
+            return self.cached_requests.predict(g.model, request, images)
         disconnected = partial(client_disconnected, request.environ)
         return self.classifier.classify(g.model, images, g.context, disconnected)
-
-    def _predict_cached(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Prediction]:
-        """The same by way of the result cache, which is left out while a candidate is on trial."""
-        model: ServedModel = g.model
-        context: RequestContext = g.context
-        keys = self.cache.keys(model, images)
-        found = self.cache.find(keys)
-        context.cache_hit = found is not None
-        self.metrics.count_cache(context.cache_hit)
-        if found:
-            return self.classifier.recall(model, found, context)
-        unused = iter(keys)
-
-        def keep(sample: Sample) -> None:
-            answer = CachedAnswer(
-                sample.prediction, context.images[-1], brightness(sample.pixels), sample.size
-            )
-            self.cache.add(next(unused), answer)
-
-        disconnected = partial(client_disconnected, request.environ)
-        return self.classifier.classify(model, images, context, disconnected, keep)
 
     def explain(
         self, request: Request, image: bytes, number: int | None, method: Method | None, as_picture: bool

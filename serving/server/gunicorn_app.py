@@ -3,7 +3,7 @@
 import math
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,7 +75,7 @@ class WorkerApplication(Protocol):
     def take_share(self, slots: int, workers: int) -> None:
         """Limits what this worker may use of the server's capacity."""
 
-    def start_updates(self, limit: MemoryLimit, reloads: Callable[[], int]) -> None:
+    def start_updates(self, limit: MemoryLimit) -> None:
         """Limits the memory, and follows the pins from now on."""
 
     def stop_updates(self) -> None:
@@ -158,7 +158,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
         self._take_share(app)
         threads = self.cfg.threads + OTHER_THREADS
         limit = memory_limit(self.slots, app.body_budget_bytes, threads, app.cache_bytes, self.table.wanted)
-        app.start_updates(limit, lambda: self.restarts.reloads)
+        app.start_updates(limit)
         return app
 
     def _take_share(self, app: WorkerApplication) -> None:

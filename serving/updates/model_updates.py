@@ -1,6 +1,5 @@
 """What keeps the versions of one model up to date."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from serving.api.model_versions import ModelVersions
@@ -19,10 +18,10 @@ class ModelUpdates(NamedTuple):
     candidate: CandidateFollower | None
 
     @classmethod
-    def of(cls, versions: ModelVersions, shared: Shared, reloads: Callable[[], int]) -> Self:
-        """Those of a model. `reloads` returns how often the operator has sent SIGHUP."""
+    def of(cls, versions: ModelVersions, shared: Shared) -> Self:
+        """Those of a model."""
         settings = shared.settings
-        trials = Trials(versions, settings, shared.folder, reloads)
+        trials = Trials(versions, settings, shared.folder, shared.reloads)
         active = ActiveFollower(versions, find_target(settings, versions.name), trials, shared)
         target = find_candidate(settings, versions.name)
         candidate = CandidateFollower(versions, target, trials, shared) if target else None

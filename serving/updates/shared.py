@@ -22,3 +22,5 @@ class Shared:
     prepare: Callable[[ServedModel], None]
     # Called with the name of a model and what became of an attempt to change it.
     count: Callable[[str, str], None]
+    # How often the operator has sent SIGHUP, after which refused versions are tried again.
+    reloads: Callable[[], int]

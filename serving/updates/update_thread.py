@@ -1,30 +1,28 @@
 """The threads that look after changed targets, one for each model."""
 
 import threading
-from collections.abc import Callable
 
 from serving.updates.model_updates import ModelUpdates
-from serving.workers.agreement import Agreement
+from serving.updates.shared import Shared
 
 # Seconds between two looks. A pin is a small file, and registries are asked less often.
 LOOK_SECONDS = 0.25
 
 
 class UpdateThread(threading.Thread):
-    """`reloads` returns how often the operator has asked, with SIGHUP, to look again at once."""
+    """Looks after one model."""
 
-    def __init__(self, updates: ModelUpdates, agreement: Agreement, reloads: Callable[[], int]) -> None:
+    def __init__(self, updates: ModelUpdates, shared: Shared) -> None:
         super().__init__(name=f"update-{updates.versions.name}", daemon=True)
-        self._updates, self._agreement, self._reloads = updates, agreement, reloads
-        self._seen = reloads()
+        self._updates, self._shared, self._seen = updates, shared, shared.reloads()
         self._stop_requested = threading.Event()
 
     def run(self) -> None:
         """Looks until `stop` is called."""
         while not self._stop_requested.wait(LOOK_SECONDS):
-            reloads = self._reloads()
+            reloads = self._shared.reloads()
             if reloads != self._seen:
-                self._agreement.forget_refusals()
+                self._shared.agreement.forget_refusals()
             self._updates.look(at_once=reloads != self._seen)
             self._seen = reloads
 
