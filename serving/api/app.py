@@ -219,9 +219,10 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
         g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
         # One model answers the whole request: the default one, that of the query, or that of the path.
         service.use_default()
-        if request.query_string and {"model", "version"} & request.args.keys():
-            default = service.models.models[0].name
-            service.find_model(request.args.get("model", default), request.args.get("version"))
+        rule = request.url_rule
+        # A path with a model, or a static file, is no matter of the query.
+        if request.query_string and rule and "<" not in rule.rule:
+            service.find_queried_model(request.args)
         if not is_on_its_port(request.environ, service.settings.metrics_port):
             raise errors.RouteUnknown
 

@@ -1,6 +1,6 @@
 """The objects that all routes share, created once when the worker starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -192,6 +192,12 @@ class Service:
         entry = self.models.find(name, version, label)
         g.model, g.trial = entry.model, None if version or label else entry.trial
         return entry
+
+    def find_queried_model(self, query: Mapping[str, str]) -> None:
+        """Has the model of the query answer, if it has `model` or `version`; raises `ModelUnknown`."""
+        name, version = query.get("model"), query.get("version")
+        if name is not None or version is not None:
+            self.find_model(name or self.models.models[0].name, version)
 
     def use_default(self) -> None:
         """Has the default model answer the request."""
