@@ -299,6 +299,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{variable('models')}: {name + TENSOR_SUFFIX} is the name of {name} for tensors"
     if len(models) > 1 and settings.bundle:
         yield f"{variable('bundle')} is one folder, and {variable('models')} names {len(models)} models"
+    if settings.bundle and (settings.follow or settings.candidates):
+        yield f"{variable('bundle')} is one folder, which cannot follow an alias"
     for field, followed in (("follow", settings.follow), ("candidates", settings.candidates)):
         names = [entry.partition("@")[0] for entry in followed]
         if len(set(names)) < len(names) or not set(names) <= set(settings.names):

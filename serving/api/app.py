@@ -46,7 +46,7 @@ WSGI = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 # Entry of the WSGI environment: the connection is closed after this response.
 CLOSE = "goldfish.close"
-# The part of a route that names the model's version. It is left out of metrics and log, as there is only one.
+# The part of a route that names the model's version: left out of metrics and log, which have the digest.
 VERSION_IN_ROUTE = re.compile("/(?:versions|labels)/<segment:[a-z]+>")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -124,7 +124,7 @@ class Application:
         """Limits the memory of the process, and begins to follow the pins."""
         shared = self._service.shared
         shared.memory.set_limit(limit)
-        self._threads = [UpdateThread(each, shared) for each in self._service.updates]
+        self._threads = [UpdateThread(each) for each in self._service.updates]
         for thread in self._threads:
             thread.start()
 

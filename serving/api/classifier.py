@@ -1,5 +1,6 @@
 """Classifies images under admission control. All routes and protocols call `Classifier.classify`."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -189,6 +190,9 @@ class Classifier(NamedTuple):
     ) -> None:
         best = int(prediction.probabilities.argmax())
         score = float(prediction.probabilities[best])
+        if not math.isfinite(score):
+            # One would make the sums of all answers useless.
+            return
         self.metrics.count_answer(model.pin.name, model.labels[best].name, score)
         if model.drift:
             model.drift.window.add(best, score, prediction.energy, light, size)

@@ -5,20 +5,21 @@ from collections.abc import Iterator
 from serving.api.drift_gauges import drift_gauges
 from serving.api.metrics import CallbackGauge
 from serving.api.model_versions import ModelVersions
-from serving.updates.follower import FollowerStatus
+from serving.updates.plan import Reports
 from serving.updates.trial import Trial
 
 
-def update_gauges(model: str, status: FollowerStatus) -> Iterator[CallbackGauge]:
-    """Whether the version that should be served is served."""
-    label = {"model": model}
-    text = "1 if the version that should be served is refused, else 0."
-    yield CallbackGauge("update_refused", text, float(status.refusal is not None), label)
-    text = "1 if the last attempt to follow the pin or alias has failed, else 0."
-    yield CallbackGauge("update_failing", text, float(status.failure is not None), label)
-    if status.succeeded:
-        text = "When the pin or alias was last read and followed, or its version refused."
-        yield CallbackGauge("update_last_success_timestamp_seconds", text, status.succeeded, label)
+def update_gauges(model: str, reports: Reports) -> Iterator[CallbackGauge]:
+    """Whether the versions that should be loaded are loaded."""
+    for target, report in (("active", reports.active), ("candidate", reports.candidate)):
+        label = {"model": model, "target": target}
+        text = "1 if the version of the pin or alias is refused, else 0."
+        yield CallbackGauge("update_refused", text, float(report.refusal is not None), label)
+        text = "1 if the pin or alias cannot be followed now, else 0."
+        yield CallbackGauge("update_failing", text, float(report.failure is not None), label)
+        if report.succeeded:
+            text = "When the pin or alias was last read, in seconds since 1970."
+            yield CallbackGauge("update_last_success_timestamp_seconds", text, report.succeeded, label)
 
 
 def trial_gauges(model: str, trial: Trial) -> Iterator[CallbackGauge]:

@@ -1,15 +1,14 @@
 """The states of a model's versions, as `GET /models` lists them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from serving.api.model_versions import ModelVersions
 from serving.api.response_schemas import LabelDisagreement, LoadedVersion, ModelState, TrialState
 from serving.api.service import Service
-from serving.updates.follower import Follower
-from serving.updates.model_updates import ModelUpdates
+from serving.updates.plan import Refusal, Report
 from serving.updates.trial import Trial
-from serving.workers.agreement import Refusal
+from serving.updates.update_thread import ModelUpdates
 
 
 def model_states(service: Service) -> list[ModelState]:
@@ -23,13 +22,15 @@ def model_states(service: Service) -> list[ModelState]:
 
 
 def _model_state(updates: ModelUpdates, public: bool) -> ModelState:
-    followers = [each for each in (updates.active, updates.candidate) if each]
-    failures = [each.status.failure for each in followers if each.status.failure]
+    versions, planner = updates.versions, updates.planner
+    reports = updates.shared.board.read_reports(versions.name)
+    both = (reports.active, reports.candidate)
+    failures = [report.failure for report in both if report.failure]
     return ModelState(
-        name=updates.versions.name,
-        follows=updates.active.target.name,
-        candidates=updates.candidate.target.name if updates.candidate else None,
-        versions=[*_loaded(updates.versions, public), *_refused(followers, public)],
+        name=versions.name,
+        follows=planner.target.name,
+        candidates=planner.candidates.name if planner.candidates else None,
+        versions=[*_loaded(versions, public), *_refused(both, public)],
         failure="; ".join(_describe(failure, public) for failure in failures) or None,
     )
 
@@ -47,9 +48,9 @@ def _loaded(versions: ModelVersions, public: bool) -> Iterator[LoadedVersion]:
         yield LoadedVersion(pin.version, pin.digest, role, since, trial)
 
 
-def _refused(followers: Sequence[Follower], public: bool) -> Iterator[LoadedVersion]:
-    for follower in followers:
-        target, refusal = follower.status.target, follower.status.refusal
+def _refused(reports: Iterable[Report], public: bool) -> Iterator[LoadedVersion]:
+    for report in reports:
+        target, refusal = report.target, report.refusal
         if target and refusal:
             code, reason = refusal.code, refusal.reason if public else None
             yield LoadedVersion(target.version, target.digest, "refused", code=code, reason=reason)

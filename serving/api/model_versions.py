@@ -4,10 +4,9 @@ A request reads `ModelVersions.loaded` once and keeps the model that it has foun
 the request does not concern it.
 """
 
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from serving.api.served_model import ServedModel
@@ -38,35 +37,13 @@ class LoadedVersions:
 
 
 class ModelVersions:
-    """Only the methods change `loaded`, each by one assignment of a new object."""
+    """The versions of one model. `loaded` is changed by one assignment of a new object."""
 
     def __init__(self, active: ServedModel) -> None:
         self.name = active.pin.name
         self.loaded = LoadedVersions(active, since=time.time())
-        self._lock = threading.Lock()
 
     @property
     def active(self) -> ServedModel:
         """The version that answers requests that name none."""
         return self.loaded.active
-
-    def activate(self, model: ServedModel) -> None:
-        """Makes a version active. The present one becomes the previous one."""
-        with self._lock:
-            previous = self.loaded.active
-            self.loaded = LoadedVersions(model, previous=previous, since=time.time())
-
-    def relabel(self, model: ServedModel) -> None:
-        """Replaces the active version by the same bundle under another version number."""
-        with self._lock:
-            self.loaded = replace(self.loaded, active=model)
-
-    def set_trial(self, trial: Trial | None) -> None:
-        """Begins the trial of a candidate, or ends it."""
-        with self._lock:
-            self.loaded = replace(self.loaded, trial=trial)
-
-    def drop_previous(self) -> None:
-        """Forgets the previous version; its memory is free once no request uses it."""
-        with self._lock:
-            self.loaded = replace(self.loaded, previous=None)

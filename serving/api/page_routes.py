@@ -10,6 +10,7 @@ from serving.api.responses import json_response
 from serving.api.served_model import ServedModel
 from serving.api.service import Service
 from serving.api.status_routes import outcome_response, prefers_html
+from serving.artifact.pin import Pin
 from serving.model.decoder import FORMATS, MAX_BYTES
 from serving.model.formats.image_file import ACCEPTED
 
@@ -24,12 +25,12 @@ def routes(service: Service) -> Blueprint:
     blueprint = Blueprint("pages", __name__)
 
     @lru_cache(1)
-    def describe(_: tuple[str, ...]) -> dict[str, Any]:
+    def describe(_: tuple[tuple[str, Pin], ...]) -> dict[str, Any]:
         """Described again if other versions are loaded."""
         return openapi_document(service)
 
     def document() -> dict[str, Any]:
-        return describe(tuple(entry.pin.digest for entry in service.models.all_entries))
+        return describe(tuple((entry.role, entry.pin) for entry in service.models.all_entries))
 
     @blueprint.get("/")
     def home() -> Response:

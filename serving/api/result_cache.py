@@ -69,8 +69,7 @@ class ResultCache:
 
 def _key(model: ServedModel, image: bytes | Pixels) -> bytes:
     # Cryptographic: nobody can make an image that gets the answer of another one.
-    digest = hashlib.blake2b(model.pin.digest.encode(), digest_size=32)
-    if not isinstance(image, bytes):
-        digest.update(repr(image.shape).encode())
-    digest.update(image if isinstance(image, bytes) else image.tobytes())
-    return digest.digest()
+    kind, data = (b"file", image) if isinstance(image, bytes) else (b"pixels", image.tobytes())
+    shape = b"" if isinstance(image, bytes) else repr(image.shape).encode()
+    digest = hashlib.blake2b(data, digest_size=32, key=kind + shape)
+    return digest.digest() + bytes.fromhex(model.pin.digest)

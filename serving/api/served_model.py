@@ -1,7 +1,7 @@
 """A loaded version of a model: all that a response of it comes from, in one object that never changes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -31,7 +31,8 @@ class GoldenCheck:
     seconds: float
 
 
-@dataclass(frozen=True)
+# Compared by identity.
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """`drift` is None if the bundle has nothing to compare answers with."""
 
@@ -67,6 +68,10 @@ class ServedModel:
             image_statistics=RequestStatistics(folder, f"{release.pin.digest}-images"),
             tensor_statistics=RequestStatistics(folder, f"{release.pin.digest}-tensors"),
         )
+
+    def with_pin(self, pin: Pin) -> "ServedModel":
+        """The same bundle under another version number."""
+        return replace(self, release=replace(self.release, pin=pin))
 
     @property
     def pin(self) -> Pin:

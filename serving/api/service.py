@@ -36,9 +36,9 @@ from serving.server.drain import Drain
 from serving.server.restart_counter import RestartCounter
 from serving.server.watchdog import Watchdog
 from serving.updates.memory import ModelMemory
-from serving.updates.model_updates import ModelUpdates
+from serving.updates.plan import Board
 from serving.updates.shared import Shared
-from serving.workers.agreement import Agreement
+from serving.updates.update_thread import ModelUpdates
 from serving.workers.worker_table import WorkerLoad
 from serving.workers.workers import Workers, single_worker
 
@@ -78,6 +78,8 @@ class Service:
     ) -> Self:
         """Loads the models and checks them on their golden images; raises a `ServingError` if that fails."""
         workers, restarts = workers or single_worker(), restarts or RestartCounter()
+        # Before the models are loaded: it withdraws what a worker of the same number has said.
+        board = Board(workers.folder, workers.table.live)
         loaded = [ServedModel.load(each, workers.folder, settings.abstain_below) for each in releases]
         models, metrics = ModelRepository(loaded), Metrics(workers)
         admission, body_reader = AdmissionControl(slots, settings.queue), BodyReader(settings)
@@ -86,8 +88,8 @@ class Service:
         shared = Shared(
             settings=settings,
             folder=workers.folder,
-            agreement=Agreement(workers.folder, workers.table.live),
-            memory=ModelMemory(models, settings.explain),
+            board=board,
+            memory=ModelMemory(loaded, settings.explain),
             prepare=partial(_prepare_metrics, metrics, settings.metrics_classes),
             count=metrics.count_change,
             reloads=lambda: restarts.reloads,
@@ -121,7 +123,8 @@ class Service:
         yield CallbackGauge("ready", "1 if /readyz gives 200, else 0.", float(self.readiness_error is None))
         for update in self.updates:
             yield from model_gauges(update.versions)
-            yield from update_gauges(update.versions.name, update.active.status)
+            reports = self.shared.board.read_reports(update.versions.name)
+            yield from update_gauges(update.versions.name, reports)
 
     @property
     def readiness_error(self) -> NotReady | WorkerStuck | None:

@@ -8,9 +8,9 @@ from functools import partial
 from flask import Request, g
 
 from serving.api.access_control import KEY_NAME, networks_of
-from serving.api.classifier import Classifier, ImageRefused
+from serving.api.classifier import Classifier
 from serving.api.client_connection import client_disconnected
-from serving.api.errors import ImageUrlRefused, RequestError
+from serving.api.errors import ClientGone, DeadlineExceeded, ServerBusy
 from serving.api.served_model import ServedModel
 from serving.config import Settings
 from serving.log import LOG
@@ -51,17 +51,21 @@ class TrialRequests:
             predictions = self._classify(model, request, images, samples, share)
             if model is not active:
                 _check(model, predictions)
-        except (RequestError, ImageRefused, ImageUrlRefused):
-            # The image or the request is at fault, or the server is busy.
+        except (ServerBusy, ClientGone):
+            raise
+        except DeadlineExceeded:
+            if model is not active:
+                trial.fail(images[0])
             raise
         except Exception as error:
             if model is active:
                 raise
-            trial.fail()
-            LOG.warning("the candidate failed, and the active version answers", exc_info=error)
             samples.clear()
             g.context.images.clear()
+            # Raises if it is the image that is at fault.
             model, predictions = active, self._classify(active, request, images, samples, 0.0)
+            trial.fail(images[0])
+            LOG.warning("the candidate failed, and the active version has answered", exc_info=error)
         run_after_response(partial(self._submit, trial, samples))
         return model, predictions
 

@@ -179,11 +179,11 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             data = self.folder.read(ACTIVE_PREFIX + release.pin.name)
             if data is None or data == self._refreshed.get(release.pin.name):
                 continue
-            self._refreshed[release.pin.name] = data
             with suppress(ServingError, OSError, MemoryError):
                 pin = Pin.parse(data, Path(f"{release.pin.name}.json"))
                 if pin != release.pin and (bundle := find_local_bundle(settings, pin)):
                     self.releases[index] = load_release(settings, pin, bundle)
+                self._refreshed[release.pin.name] = data
 
     def run(self) -> None:
         """Serves until a signal stops it; ends the process."""

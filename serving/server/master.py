@@ -1,4 +1,4 @@
-"""The master process: keeps one worker process running and handles signals.
+"""The master process: keeps the worker processes running and handles signals.
 
 By default Gunicorn's master adds and removes workers, starts a second master or reads its configuration again
 on certain signals. Here these signals are logged and ignored. `docs/serving.md` has a table of all signals.

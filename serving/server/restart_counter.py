@@ -3,7 +3,8 @@
 import mmap
 import struct
 
-# Offsets. The second number is written by workers, the others by the master.
+# Offsets. The second number is written by workers, of which two at once may count as one; the others by the
+# master.
 _REPLACED, _STUCK, _RELOADS = 0, 8, 16
 
 

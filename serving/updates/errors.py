@@ -3,10 +3,10 @@
     ServingError
     ├── DigestNotAllowed  digest_not_allowed
     ├── LabelsChanged     labels_changed
-    ├── PullFailed        that of the error in the process that pulls
-    └── TrialLost         trial_lost
+    ├── NotAskedYet       not_asked_yet
+    └── PullFailed        that of the error in the process that pulls
 
-All but `PullFailed` are lasting: the version is refused.
+`LASTING` are the codes for which a version is refused. After any other error another attempt may succeed.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,29 @@ from serving.artifact.bundle import Label
 from serving.artifact.pin import Pin
 from serving.errors import ServingError
 
+PULL_FAILED, MEMORY_SHORT = "pull_failed", "memory_short"
+# Errors of the version itself.
+LASTING = frozenset(
+    {
+        "contract_broken",
+        "golden_mismatch",
+        "labels_changed",
+        "model_mismatch",
+        "signature_mismatch",
+        "signature_untrusted",
+    }
+)
+# Errors of files, which may be just about to be written.
+DAMAGED = frozenset(
+    {
+        "digest_mismatch",
+        "file_missing",
+        "file_unexpected",
+        "manifest_invalid",
+        "signature_invalid",
+        "version_damaged",
+    }
+)
 # Labels that a message names.
 NAMED = 5
 
@@ -31,6 +54,15 @@ class DigestNotAllowed(ServingError):
             f"{pin} does not allow: `python -m pipeline allow {version.name} --version {version.version}` "
             "adds it, or GOLDFISH_TRUSTED_KEYS names the key that has signed it."
         )
+
+
+class NotAskedYet(ServingError):
+    """The registry has not been asked for an alias yet."""
+
+    code = "not_asked_yet"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The registry has not been asked for {name} yet.")
 
 
 class LabelsChanged(ServingError):
@@ -53,20 +85,33 @@ class LabelsChanged(ServingError):
 class PullFailed(ServingError):
     """The process that pulls a version from the registry has failed. `code` is that of its error."""
 
-    code = "pull_failed"
+    code = PULL_FAILED
 
     def __init__(self, code: str, message: str) -> None:
         self.reason_code = code
         super().__init__(message)
 
 
-class TrialLost(ServingError):
-    """The version is worse than the one that is served."""
+def code_of(error: BaseException) -> str:
+    """The code of an error, of this server or not."""
+    if _is_memory_short(error):
+        return MEMORY_SHORT
+    match error:
+        case PullFailed():
+            return error.reason_code
+        case ServingError():
+            return error.code
+        case OSError():
+            return "system_error"
+    return "internal"
 
-    code = "trial_lost"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"It is worse than the served version: it {reason}.")
+def _is_memory_short(error: BaseException | None) -> bool:
+    """Has memory run out? ONNX Runtime has no exception class for that, so a bad graph is reported."""
+    if error is None:
+        return False
+    text = str(error)
+    return isinstance(error, MemoryError) or "bad_alloc" in text or _is_memory_short(error.__context__)
 
 
 def _names(labels: Sequence[str]) -> str:

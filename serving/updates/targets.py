@@ -1,18 +1,18 @@
 """Where the version comes from that a model should have: its pin, or an alias of the registry."""
 
 import random
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from serving.artifact.pin import Pin
 from serving.artifact.registry.alias import find_alias
 from serving.config import Settings
-from serving.errors import ServingError
-from serving.updates.errors import DigestNotAllowed
+from serving.updates.errors import DigestNotAllowed, NotAskedYet
 
 # After each failure the registry is asked half as often, down to once in this many seconds.
-LONGEST_INTERVAL = 600.0
+LONGEST_INTERVAL, MAX_DOUBLINGS = 600.0, 10
 # Part of the interval by which it varies, so that many servers do not ask at the same moment.
 JITTER = 0.2
 
@@ -22,8 +22,11 @@ class Target(Protocol):
 
     name: str
 
-    def read(self, at_once: bool) -> Pin:
-        """The version; may raise. `at_once`: it should be up to date."""
+    def refresh(self, at_once: bool) -> None:
+        """Finds out where it leads, if it is time for that; `at_once`: in any case. Does not wait."""
+
+    def read(self) -> Pin:
+        """Where it leads; may raise."""
 
     def check_allowed(self, version: Pin) -> None:
         """Raises `DigestNotAllowed` unless the version may be loaded."""
@@ -36,7 +39,10 @@ class PinTarget:
         self._path = settings.pins / f"{model}.json"
         self.name = str(self._path)
 
-    def read(self, at_once: bool) -> Pin:
+    def refresh(self, at_once: bool) -> None:
+        pass
+
+    def read(self) -> Pin:
         return Pin.read(self._path)
 
     def check_allowed(self, version: Pin) -> None:
@@ -44,28 +50,35 @@ class PinTarget:
 
 
 class AliasTarget:
-    """An alias in the registry, which is asked every `settings.poll` seconds.
+    """An alias in the registry, which is asked every `settings.poll` seconds, in a thread.
 
     Whoever can write to the registry can move it. So it may lead only to digests that the pin names, or whose
     signature is checked when they are loaded.
     """
 
-    def __init__(
-        self, settings: Settings, model: str, alias: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._settings, self._model, self._alias, self._clock = settings, model, alias, clock
+    def __init__(self, settings: Settings, model: str, alias: str) -> None:
+        self._settings, self._model, self._alias = settings, model, alias
         self.name = f"{model}@{alias}"
-        self._found: Pin | ServingError | None = None
+        self._found: Pin | Exception | None = None
         self._failures, self._next_poll = 0, 0.0
+        self._polling: threading.Thread | None = None
 
-    def read(self, at_once: bool) -> Pin:
-        if at_once or self._clock() >= self._next_poll:
-            self._poll()
-        assert self._found is not None  # noqa: S101
-        if isinstance(self._found, Pin):
-            return self._found
+    def refresh(self, at_once: bool) -> None:
+        if self._polling and self._polling.is_alive():
+            return
+        if at_once or time.monotonic() >= self._next_poll:
+            self._polling = threading.Thread(target=self._poll, name=f"poll-{self.name}", daemon=True)
+            self._polling.start()
+
+    def read(self) -> Pin:
+        """Where the alias led when it was last asked for. Raises what the last attempt has raised."""
+        found = self._found
+        if found is None:
+            raise NotAskedYet(self.name)
+        if isinstance(found, Pin):
+            return found
         # The same object every time: its traceback would grow.
-        raise self._found.with_traceback(None)
+        raise found.with_traceback(None)
 
     def check_allowed(self, version: Pin) -> None:
         if self._settings.trusted_keys:
@@ -80,12 +93,13 @@ class AliasTarget:
         try:
             self._found = find_alias(self._model, self._alias, settings.registry, settings.credentials)
             self._failures = 0
-        except ServingError as error:
+        # Also of answers of a kind that nobody has thought of.
+        except Exception as error:  # noqa: BLE001
             self._found = error
             self._failures += 1
-        interval = min(LONGEST_INTERVAL, settings.poll * 2.0 ** min(self._failures, 10))
+        interval = min(LONGEST_INTERVAL, settings.poll * 2.0 ** min(self._failures, MAX_DOUBLINGS))
         jitter = 1 + random.uniform(-JITTER, JITTER)  # noqa: S311  (no secret)
-        self._next_poll = self._clock() + max(interval, settings.poll) * jitter
+        self._next_poll = time.monotonic() + max(interval, settings.poll) * jitter
 
 
 def find_target(settings: Settings, model: str) -> Target:
@@ -94,15 +108,10 @@ def find_target(settings: Settings, model: str) -> Target:
     return PinTarget(settings, model) if alias is None else AliasTarget(settings, model, alias)
 
 
-def find_candidate(settings: Settings, model: str) -> Target | None:
+def find_candidates(settings: Settings, model: str) -> Target | None:
     """The alias that names the candidates of a model; None if none is set."""
-    alias = candidate_alias(settings, model)
+    alias = _alias_of(model, settings.candidates)
     return None if alias is None else AliasTarget(settings, model, alias)
-
-
-def candidate_alias(settings: Settings, model: str) -> str | None:
-    """The name of that alias."""
-    return _alias_of(model, settings.candidates)
 
 
 def _alias_of(model: str, followed: Sequence[str]) -> str | None:

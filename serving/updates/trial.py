@@ -60,11 +60,11 @@ class Trial:
         """Classifies a sample with the other version, and counts how the two answers compare."""
         if self._is_repeated(sample.pixels):
             return
-        given = _answer(sample.answered_by, sample.prediction, sample.seconds)
-        if sample.answered_by.pin.digest == self.candidate.pin.digest:
-            pair = self._compare(_answer(self.active, *_classify(self.active, sample)), given)
-        else:
-            pair = self._compare(given, _answer(self.candidate, *_classify(self.candidate, sample)))
+        try:
+            pair = self._classify_both(sample)
+        except MemoryError:
+            # Of this server, not of the candidate.
+            pair = None
         if pair is None:
             self.drop()
             return
@@ -72,11 +72,20 @@ class Trial:
         if self._by_label:
             self._by_label.add(LabelCounts.of(pair, len(self.active.labels)).to_numbers())
 
-    def _compare(self, active: Answer, candidate: Answer) -> AnswerPair | None:
-        return compare_answers(active, candidate, self.rules.max_slowdown)
+    def _classify_both(self, sample: Sample) -> AnswerPair | None:
+        given = _answer(sample.answered_by, sample.prediction, sample.seconds)
+        if sample.answered_by.pin.digest == self.candidate.pin.digest:
+            # Both are timed here: while the client was answered, other requests may have run beside it.
+            active = _answer(self.active, *_classify(self.active, sample))
+            given = given._replace(seconds=_classify(self.candidate, sample)[1])
+            return compare_answers(active, given, self.rules.max_slowdown)
+        candidate = _answer(self.candidate, *_classify(self.candidate, sample))
+        return compare_answers(given, candidate, self.rules.max_slowdown)
 
-    def fail(self) -> None:
-        """Counts an image for which the candidate had no answer."""
+    def fail(self, image: bytes | Pixels) -> None:
+        """Counts an image for which the candidate had no answer; once, however often it is sent."""
+        if self._is_repeated(image):
+            return
         self._counts.add(Counts(compared=1, failed=1).to_numbers())
 
     def drop(self) -> None:
@@ -95,9 +104,10 @@ class Trial:
         """What the counts say by now. The first final decision counts."""
         return judge(self.counts(), self.rules)
 
-    def _is_repeated(self, pixels: Pixels) -> bool:
+    def _is_repeated(self, image: bytes | Pixels) -> bool:
         """Was this image compared before? Monitors and impatient clients send the same one repeatedly."""
-        key = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=HASH_BYTES).digest()
+        data = image if isinstance(image, bytes) else np.ascontiguousarray(image).data
+        key = hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
         with self._lock:
             if key in self._seen:
                 return True
@@ -117,7 +127,9 @@ def _classify(model: ServedModel, sample: Sample) -> tuple[Prediction | None, fl
         pixels = _pixels_for(model, sample)
         began = time.perf_counter()
         return model.predictor.predict_one(pixels), time.perf_counter() - began
-    # Whatever it raises: a client would have had no answer.
+    except MemoryError:
+        raise
+    # Whatever else it raises: a client would have had no answer.
     except Exception:  # noqa: BLE001
         return None, 0.0
 

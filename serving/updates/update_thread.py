@@ -1,30 +1,66 @@
-"""The threads that look after changed targets, one for each model."""
+"""The threads that keep the versions up to date, one for each model."""
 
 import threading
+from typing import NamedTuple, Self
 
-from serving.updates.model_updates import ModelUpdates
+from serving.api.model_versions import ModelVersions
+from serving.log import LOG
+from serving.updates.applier import Applier
+from serving.updates.planner import Planner
 from serving.updates.shared import Shared
+from serving.updates.targets import find_candidates, find_target
 
-# Seconds between two looks. A pin is a small file, and registries are asked less often.
+# Seconds between two looks at the target and the plan, which are small files.
 LOOK_SECONDS = 0.25
+
+
+class ModelUpdates(NamedTuple):
+    """What keeps the versions of one model up to date."""
+
+    versions: ModelVersions
+    planner: Planner
+    applier: Applier
+    shared: Shared
+
+    @classmethod
+    def of(cls, versions: ModelVersions, shared: Shared) -> Self:
+        """That of a model."""
+        settings, name = shared.settings, versions.name
+        target, candidates = find_target(settings, name), find_candidates(settings, name)
+        planner = Planner(versions, target, candidates, shared)
+        return cls(versions, planner, Applier(versions, shared), shared)
+
+    def look(self, at_once: bool) -> None:
+        """Plans, if this worker leads, and does what is planned. `at_once`: asks registries now."""
+        if self.shared.board.is_leader:
+            if at_once:
+                self.shared.board.forget_refusals()
+            for target in (self.planner.target, self.planner.candidates):
+                if target:
+                    target.refresh(at_once)
+            self.planner.look()
+        self.applier.look()
 
 
 class UpdateThread(threading.Thread):
     """Looks after one model."""
 
-    def __init__(self, updates: ModelUpdates, shared: Shared) -> None:
+    def __init__(self, updates: ModelUpdates) -> None:
         super().__init__(name=f"update-{updates.versions.name}", daemon=True)
-        self._updates, self._shared, self._seen = updates, shared, shared.reloads()
+        self._updates, self._seen = updates, updates.shared.reloads()
         self._stop_requested = threading.Event()
 
     def run(self) -> None:
         """Looks until `stop` is called."""
         while not self._stop_requested.wait(LOOK_SECONDS):
-            reloads = self._shared.reloads()
-            if reloads != self._seen:
-                self._shared.agreement.forget_refusals()
-            self._updates.look(at_once=reloads != self._seen)
+            reloads = self._updates.shared.reloads()
+            try:
+                self._updates.look(at_once=reloads != self._seen)
+            # A thread that ended would end all updates.
+            except Exception:  # noqa: BLE001
+                LOG.exception("the versions could not be brought up to date")
             self._seen = reloads
+        self._updates.applier.pulls.keep(())
 
     def stop(self) -> None:
         """Ends the thread once its present look is over."""

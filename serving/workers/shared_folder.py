@@ -11,8 +11,10 @@ from serving.artifact.atomic_folder import lock_folder_now
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 PREFIX = "goldfish-"
-# More than all files of a server take.
+# More than the files of a server with a few workers take.
 ROOM_BYTES = 32 * 2**20
+# Another server may take a new folder for a leftover, but not so often.
+ATTEMPTS = 10
 # Followed by a model's name: the file with the pin of its active version.
 ACTIVE_PREFIX = "active-"
 
@@ -34,11 +36,12 @@ class SharedFolder:
         """A new folder, in shared memory or where temporary files are; removes leftovers there."""
         place = parent if _has_room(parent) else Path(tempfile.gettempdir())
         _remove_leftovers(place)
-        while True:
+        for _ in range(ATTEMPTS):
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
             # Another server may take it for a leftover before it is locked; then try again.
             if (lock := lock_folder_now(path)) is not None:
                 return cls(path, lock)
+        raise OSError(f"folders in {place} cannot be locked")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -48,6 +51,25 @@ class SharedFolder:
         temporary = self.path / f".{name}.{os.getpid()}"
         temporary.write_bytes(data)
         temporary.replace(self.path / name)
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        """Writes a file unless it is there; returns whether this process has written it."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_bytes(data)
+        try:
+            # Unlike a rename it does not replace a file that is there.
+            (self.path / name).hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    def remove_counts(self, digest: str) -> None:
+        """Removes what the workers have counted of a version that is dropped."""
+        for kind in ("requests", "last-request", "answers"):
+            for path in self.path.glob(f"{kind}-{digest}*"):
+                path.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None if it does not exist."""

@@ -180,7 +180,7 @@ class RegistryServer:
         """Turns responses of another shape than MLflow's, such as a login page, into an error."""
         try:
             yield
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             reason = f"its response is not MLflow's ({type(error).__name__}: {error})"
             raise RegistryUnavailable(self.uri, reason) from None
 

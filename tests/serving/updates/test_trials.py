@@ -64,7 +64,13 @@ def test_a_candidate_that_is_as_good_becomes_active(tmp_path: Path) -> None:
             server.post("/inference", data=image)
         await_version(server, pin)
     messages = [line["message"] for line in server.log() if line["message"] != "request"]
-    assert messages == ["ready", "a trial begins", "a trial was passed", "the served version has changed"]
+    assert messages == [
+        "ready",
+        "a version is loaded",
+        "a trial begins",
+        "a trial was passed",
+        "the served version has changed",
+    ]
 
 
 def mislabelled() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.updates.test_refused_versions import golden_images_differ, served
 from tests.serving.updates.test_trials import colours, trial_of
-from tests.serving.updates.versions import add_version, pin_and_await, write_pin
+from tests.serving.updates.versions import add_version, await_version, pin_and_await, write_pin
 
 RED = one_colour_png(COLOURS["red"])
 WORKERS = 3
@@ -91,8 +91,35 @@ def test_all_of_them_change_together(several: Server) -> None:
 def test_what_is_refused_by_one_is_refused_by_all(several: Server) -> None:
     before = served(several)
     write_pin(several.folder, golden_images_differ(several.folder))
-    await_true(lambda: value(several, 'goldfish_update_refused{model="colours"}') == 1)
+    await_true(lambda: value(several, 'goldfish_update_refused{model="colours",target="active"}') == 1)
     write_pin(several.folder, before)
+
+
+def test_pins_that_change_quickly_are_followed_by_all(several: Server) -> None:
+    before = served(several)
+    pins = [add_version(several.folder, number, steepness=1 + number / 10) for number in (5, 6, 7)]
+    for pin in (*pins, pins[0], pins[2], pins[1]):
+        write_pin(several.folder, pin)
+        time.sleep(0.1)
+    await_version(several, pins[1])
+    time.sleep(0.2)
+    digests = Counter(each.headers["X-Model-Digest"] for each in ask_separately(several, 30))
+    assert digests == {pins[1].digest: 30}
+    pin_and_await(several, before)
+
+
+def test_a_worker_that_starts_in_the_middle_serves_what_the_others_do(several: Server) -> None:
+    pin = add_version(several.folder, 8, steepness=2.8)
+    write_pin(several.folder, pin)
+    killed = workers(several)[0]
+    killed.kill()
+    await_true(lambda: len({each.pid for each in workers(several)} - {killed.pid}) == WORKERS)
+
+    def all_serve_it() -> bool:
+        found = Counter(each.headers["X-Model-Digest"] for each in ask_separately(several, 30))
+        return found == {pin.digest: 30}
+
+    await_true(all_serve_it)
 
 
 def test_they_share_slots_and_queue(tmp_path: Path) -> None:
