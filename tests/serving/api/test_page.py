@@ -14,6 +14,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.keys import Keys
 
 from serving.api.app import create_app
+from serving.api.model_states import model_states
 from serving.api.response_schemas import ModelCard, PreprocessingCard
 from serving.api.service import Service
 from serving.artifact.bundle import Bundle
@@ -469,7 +470,8 @@ FEW = CONFIDENCE | {"temperature": None, "images": 12, "label_sets": []}
 def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, texts: list[str]) -> None:
     digest = Bundle.open(bundle).digest
     release = Release(Bundle.open(bundle), Pin("colours", 3, digest), None, None)
-    app = create_app(Service.start(Settings(), [release], 1, Drain()))
+    service = Service.start(Settings(), [release], 1, Drain())
+    app, (state,) = create_app(service), model_states(service)
     labels = [f"class {number}" for number in range(60)]
     preprocessing = PreprocessingCard(**Preprocessing.square(8, crop=1.0).to_json())
     card = ModelCard(
@@ -486,7 +488,7 @@ def test_card_shows_what_is_known(bundle: Path, metrics: dict[str, Any] | None, 
         metrics=metrics,
     )
     with app.test_request_context("/model"):
-        markup = render_template("card.html", card=card)
+        markup = render_template("card.html", card=card, state=state)
     assert [text for text in [*texts, digest, "class 59", "<details>"] if text not in markup] == []
 
 
