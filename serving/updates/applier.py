@@ -46,7 +46,6 @@ class Applier:
         self._loaded: dict[str, ServedModel] = {active.pin.digest: active}
         self._attempts: dict[str, Attempts] = {}
         self._reloads = self.shared.reloads()
-        self._trial_name = ""
 
     def look(self) -> None:
         """Loads what is planned and not loaded yet, and has the versions answer as planned."""
@@ -105,12 +104,11 @@ class Applier:
     def _drop(self, plan: Plan) -> None:
         """Forgets versions that are not planned; their memory is free once no request uses them."""
         kept = plan.kept | {self.versions.active.pin.digest}
-        if dropped := self._loaded.keys() - kept:
+        if self._loaded.keys() - kept:
             self._loaded = {digest: model for digest, model in self._loaded.items() if digest in kept}
             self._hold_memory()
             trim_memory()
         self._attempts = {digest: each for digest, each in self._attempts.items() if digest in kept}
-        del dropped
 
     def _try_to_load(self, version: Version, plan: Plan) -> None:
         """Loads a version; if that fails, refuses it for all workers or notes when to try again."""
@@ -122,14 +120,13 @@ class Applier:
             model = self._load(self._pin(version), plan)
         # Whatever fails, the server goes on with what it has.
         except Exception as error:  # noqa: BLE001
+            self._hold_memory()
             self._note_failure(version, attempts, error)
             return
-        finally:
-            self._hold_memory()
         if model:
             self._loaded[version.digest] = model
-            self._attempts.pop(version.digest)
             self._hold_memory()
+            self._attempts.pop(version.digest)
             board.say_failed(version.digest, None)
             seconds = time.monotonic() - began
             self.shared.log("a version is loaded", self.versions.name, version, seconds=seconds)

@@ -34,7 +34,6 @@ DAMAGED = frozenset(
         "digest_mismatch",
         "file_missing",
         "file_unexpected",
-        "manifest_invalid",
         "signature_invalid",
         "version_damaged",
     }
