@@ -26,7 +26,11 @@ def _with_defaults(value: Any) -> Any:  # noqa: ANN401  (a part of a YAML docume
         return {key: _with_defaults(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_with_defaults(part) for part in value]
-    return VARIABLE.sub(lambda match: match[1] or "$", value) if isinstance(value, str) else value
+    return VARIABLE.sub(_default, value) if isinstance(value, str) else value
+
+
+def _default(match: re.Match[str]) -> str:
+    return "$" if match[1] is None else match[1]
 
 
 def number(text: str) -> int:

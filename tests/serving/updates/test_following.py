@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.registry.mlflow_files import write_signature
 from serving.artifact.pin import Pin
 from tests.serving.registries import (
     RegisteredBundle,
@@ -20,7 +21,8 @@ from tests.serving.registries import (
     relay,
 )
 from tests.serving.servers import Server, await_true, running
-from tests.serving.updates.test_refused_versions import gauge, served
+from tests.serving.signatures import make_key, sign_folder
+from tests.serving.updates.test_refused_versions import gauge, served, state_of
 from tests.serving.updates.test_trials import colours, trial_of
 from tests.serving.updates.versions import await_version, states
 
@@ -180,3 +182,34 @@ def test_a_challenger_is_on_trial_until_it_is_chosen(
 
 def served_version(server: Server, image: bytes) -> int:
     return int(server.post("/inference", data=image).headers["X-Model-Version"])
+
+
+def test_only_what_a_trusted_key_has_signed_comes_in(
+    database: RegisteredBundle, second: RegisteredBundle, tmp_path: Path
+) -> None:
+    """Whatever the pin allows: the signatures are those of the registry."""
+    for name in ("trusted", "other"):
+        (tmp_path / name).mkdir()
+    trusted, other = (make_key(tmp_path / name) for name in ("trusted", "other"))
+    registry = connect(database.uri)
+    versions = {
+        each.pin.digest: registry.get_by_digest(MODEL, each.pin.digest) for each in (database, second)
+    }
+    write_signature(registry, versions[database.pin.digest], sign_folder(database.files, trusted))
+    move_alias(database.uri, database.pin)
+    try:
+        with following(tmp_path, database, database.uri, trusted_keys=trusted.public) as server:
+            move_alias(database.uri, second.pin)
+            await_true(lambda: gauge(server, "update_failing", MODEL) == 1)
+            failure = server.get("/models").json()["models"][0]["failure"]
+            assert failure.startswith("signature_missing")
+            write_signature(registry, versions[second.pin.digest], sign_folder(second.files, other))
+            await_true(lambda: bool(state_of(server, second.pin)))
+            assert state_of(server, second.pin)["code"] == "signature_untrusted"
+            assert served(server) == database.pin
+            write_signature(registry, versions[second.pin.digest], sign_folder(second.files, trusted))
+            server.process.send_signal(signal.SIGHUP)
+            await_version(server, second.pin)
+    finally:
+        for version in versions.values():
+            write_signature(registry, version, None)
