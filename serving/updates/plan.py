@@ -103,6 +103,13 @@ class Board:
         data = self.folder.read(f"plan-{model}")
         return None if data is None else msgspec.json.decode(data, type=Plan)
 
+    def plan_time(self, model: str) -> int:
+        """When the plan was written, in a unit of the file system; 0 before there is one."""
+        try:
+            return (self.folder / f"plan-{model}").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def write_plan(self, model: str, plan: Plan) -> None:
         """Replaces the plan; called by the leading worker."""
         self.folder.write(f"plan-{model}", msgspec.json.encode(plan))

@@ -1,6 +1,7 @@
 """The threads that keep the versions up to date, one for each model."""
 
 import threading
+import time
 from typing import NamedTuple, Self
 
 from serving.api.model_versions import ModelVersions
@@ -10,8 +11,9 @@ from serving.updates.planner import Planner
 from serving.updates.shared import Shared
 from serving.updates.targets import find_candidates, find_target
 
-# Seconds between two looks at the target and the plan, which are small files.
-LOOK_SECONDS = 0.25
+# Seconds between two looks at the target, a small file, and between two looks whether the plan has changed:
+# so far apart workers may swap.
+LOOK_SECONDS, PLAN_SECONDS = 0.25, 0.02
 
 
 class ModelUpdates(NamedTuple):
@@ -52,7 +54,12 @@ class UpdateThread(threading.Thread):
 
     def run(self) -> None:
         """Looks until `stop` is called."""
-        while not self._stop_requested.wait(LOOK_SECONDS):
+        board, name = self._updates.shared.board, self._updates.versions.name
+        next_look, plan_time = 0.0, 0
+        while not self._stop_requested.wait(PLAN_SECONDS):
+            if time.monotonic() < next_look and board.plan_time(name) == plan_time:
+                continue
+            next_look, plan_time = time.monotonic() + LOOK_SECONDS, board.plan_time(name)
             reloads = self._updates.shared.reloads()
             try:
                 self._updates.look(at_once=reloads != self._seen)
