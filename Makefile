@@ -175,6 +175,7 @@ lock: $(VENV)/.dev ## update requirements/*.txt from pyproject.toml, and the loc
 	@$(COMPILE) pyproject.toml --extra follow -c requirements/dev.txt -o requirements/follow.txt
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
+	@python requirements/name_extras.py requirements/dev.txt requirements/pipeline.txt
 
 .PHONY: clean
 clean: ## remove the virtual environment; data and models stay
