@@ -106,7 +106,8 @@ class Trial:
 
     def _is_repeated(self, image: bytes | Pixels) -> bool:
         """Was this image compared before? Monitors and impatient clients send the same one repeatedly."""
-        data = image if isinstance(image, bytes) else np.ascontiguousarray(image).data
+        # Every fourth pixel in each direction: enough to know an image again, and a sixteenth of the time.
+        data = image if isinstance(image, bytes) else np.ascontiguousarray(image[::4, ::4]).data
         key = hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
         with self._lock:
             if key in self._seen:
