@@ -11,7 +11,7 @@ LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "heic",
 LOCKS["mlflow"] = ROOT / "deploy/mlflow/requirements.txt"
 # name[extras]==version ; marker --hash=... --hash=...
 REQUIREMENT = re.compile(
-    r"([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^ ;]+)(?: ; ([\w .'!=<>()]+))?(?: --hash=sha256:[0-9a-f]{64})+"
+    r"([a-z0-9-]+(?:\[[a-z0-9,-]+\])?)==([^ ;]+)(?: ; ([\w .'!=<>()]+))?(?: --hash=sha256:[0-9a-f]{64})+"
 )
 # What only trains, tracks or tests.
 OFFLINE = {"tensorflow", "tensorflow-cpu", "keras", "mlflow", "mlflow-skinny", "dvc", "onnx", "pytest"}
@@ -19,7 +19,7 @@ OFFLINE = {"tensorflow", "tensorflow-cpu", "keras", "mlflow", "mlflow-skinny", "
 
 @dataclass(frozen=True)
 class Pin:
-    """One package: under which circumstances (a PEP 508 marker, or nothing) which version."""
+    """One package, perhaps with an extra: under which circumstances (a PEP 508 marker, or nothing) which version."""
 
     name: str
     version: str
