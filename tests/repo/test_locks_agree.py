@@ -19,7 +19,7 @@ OFFLINE = {"tensorflow", "tensorflow-cpu", "keras", "mlflow", "mlflow-skinny", "
 
 @dataclass(frozen=True)
 class Pin:
-    """One package, perhaps with an extra: under which circumstances (a PEP 508 marker, or nothing) which version."""
+    """One package, perhaps with an extra: which version, under which circumstances (a PEP 508 marker)."""
 
     name: str
     version: str
