@@ -142,7 +142,7 @@ bench-sweep: $(VENV)/.dev ## compare numbers of processes, slots and threads on 
 	@python -m benchmarks.serving.sweep --project $(PROJECT)
 
 .PHONY: bench-live
-bench-live: $(VENV)/.dev ## measure changes of the version, trials and workers, five minutes
+bench-live: $(VENV)/.dev ## measure changes of the version, trials and workers, three minutes
 	@python -m benchmarks.live --project $(PROJECT)
 
 .PHONY: bench-pipeline

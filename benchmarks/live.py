@@ -1,6 +1,6 @@
 """Measures what changes, trials and workers cost: `python -m benchmarks.live --project DIR`.
 
-Takes five minutes. The project has the built model; `imagenet` takes as long as a real one. Writes
+Takes three minutes. The project has the built model; `imagenet` takes as long as a real one. Writes
 `benchmarks/live.json` and a section of `docs/live.md`.
 """
 

@@ -39,7 +39,7 @@ def share_values(folder: SharedFolder) -> None:
     """Has all metrics that are made from now on keep their values in files, by worker.
 
     Workers add to files of their own, and a worker that takes the place of another one goes on with its file.
-    The library chooses this by an environment variable when it is imported.
+    The library reads the folder from an environment variable whenever it opens a file.
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder.path)
     values.ValueClass = values.MultiProcessValue(lambda: folder.worker)  # type: ignore[no-untyped-call]

@@ -39,8 +39,6 @@ class Plan(msgspec.Struct, frozen=True):
     trial: str = ""
     loading: Version | None = None
     loading_candidate: Version | None = None
-    # When the last one of these two was added.
-    loading_since: float = 0.0
 
     @property
     def wanted(self) -> list[Version]:
@@ -92,6 +90,8 @@ class Board:
         self.folder, self._live_workers = folder, live_workers
         # Of a worker that had the same number before.
         self.say_loaded(set())
+        for path in folder.path.glob(f"failed-*.{folder.worker}"):
+            path.unlink(missing_ok=True)
 
     @property
     def is_leader(self) -> bool:
@@ -143,7 +143,9 @@ class Board:
             if path.name.removeprefix("loaded-").removesuffix(f".{own}") not in digests:
                 path.unlink(missing_ok=True)
         for digest in digests:
-            (self.folder / f"loaded-{digest}.{own}").touch()
+            path = self.folder / f"loaded-{digest}.{own}"
+            if not path.exists():
+                path.touch()
 
     def say_failed(self, digest: str, failure: Refusal | None) -> None:
         """Says why this worker cannot load a digest now; None: it can."""
@@ -157,6 +159,13 @@ class Board:
         """Why a worker cannot load a digest now; None if none has said so."""
         found = (self._read_refusal(f"failed-{digest}.{worker}") for worker in self._live_workers())
         return next((failure for failure in found if failure), None)
+
+    def loaded_at(self, digest: str) -> float | None:
+        """When this worker has loaded a digest, in seconds since 1970; None if it has not."""
+        try:
+            return (self.folder / f"loaded-{digest}.{self.folder.worker}").stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def all_have_loaded(self, digest: str) -> bool:
         """Has every worker loaded a digest?"""

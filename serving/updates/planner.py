@@ -14,7 +14,8 @@ from serving.updates.targets import Target
 
 # Code of a version that is worse than the active one.
 TRIAL_LOST = "trial_lost"
-# Seconds after which a worker that says nothing of a version is not waited for: it hangs.
+# Seconds, from when this worker has loaded a version, after which one that says nothing of it is not waited
+# for: it hangs.
 PATIENCE_SECONDS = 120.0
 
 
@@ -70,18 +71,18 @@ class Planner:
         if report.failure or target is None:
             return self._judge_first(plan), report
         if target.digest == plan.active.digest:
-            # Perhaps under another number.
-            return self._stop_trying(replace(plan, active=target, loading=None)), report
+            # Perhaps under another number. A worker that started later may have failed to load it.
+            plan = self._stop_trying(replace(plan, active=target, loading=None))
+            return plan, replace(report, refusal=board.refusal(target.digest))
         if refusal := board.refusal(target.digest):
             return self._stop_trying(replace(plan, loading=None)), replace(report, refusal=refusal)
         if plan.candidate and plan.candidate.digest == target.digest:
             plan = self._judge_first(plan) if self._tries_first else self._activate(plan, target)
             return plan, replace(report, refusal=board.refusal(target.digest))
         if plan.loading != target:
-            plan = self._stop_trying(plan)
-            return replace(plan, loading=target, loading_since=time.time()), report
+            return replace(self._stop_trying(plan), loading=target), report
         failure = board.failure(target.digest)
-        if failure or not self._is_loaded(plan, target):
+        if failure or not self._is_loaded(target):
             return plan, replace(report, failure=failure)
         if self._tries_first and not _is(plan.previous, target):
             return self._begin_trial(replace(plan, loading=None), target), report
@@ -100,16 +101,19 @@ class Planner:
             plan, _ = self._judge(replace(plan, candidate=target))
             return plan, replace(report, refusal=board.refusal(target.digest))
         if plan.loading_candidate != target:
-            plan = replace(plan, candidate=None, trial="", loading_candidate=target)
-            return replace(plan, loading_since=time.time()), report
+            return replace(plan, candidate=None, trial="", loading_candidate=target), report
         failure = board.failure(target.digest)
-        if failure or not self._is_loaded(plan, target):
+        if failure or not self._is_loaded(target):
             return plan, replace(report, failure=failure)
         return self._begin_trial(replace(plan, loading_candidate=None), target), report
 
-    def _is_loaded(self, plan: Plan, version: Version) -> bool:
-        overdue = time.time() > plan.loading_since + PATIENCE_SECONDS
-        return overdue or self.shared.board.all_have_loaded(version.digest)
+    def _is_loaded(self, version: Version) -> bool:
+        """Have all workers that do not hang loaded a version? This one must have, if it takes hours."""
+        board = self.shared.board
+        loaded_at = board.loaded_at(version.digest)
+        if loaded_at is None:
+            return False
+        return board.all_have_loaded(version.digest) or time.time() > loaded_at + PATIENCE_SECONDS
 
     def _begin_trial(self, plan: Plan, candidate: Version) -> Plan:
         # A trial that was interrupted is continued; after SIGHUP it begins again.
