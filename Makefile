@@ -168,11 +168,11 @@ COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no
 
 .PHONY: lock
 lock: $(VENV)/.dev ## update requirements/*.txt from pyproject.toml, and the lock of deploy/mlflow
-	@$(COMPILE) pyproject.toml --upgrade --extra pipeline --group dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --upgrade --extra pipeline --extra ray --extra otel --group dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/serving.txt
-	@$(COMPILE) pyproject.toml --extra heic -c requirements/dev.txt -o requirements/heic.txt
-	@$(COMPILE) pyproject.toml --extra follow -c requirements/dev.txt -o requirements/follow.txt
+	@for extra in heic follow otel scoring ray; do \
+		$(COMPILE) pyproject.toml --extra $$extra -c requirements/dev.txt -o requirements/$$extra.txt || exit 1; done
 	@$(COMPILE) deploy/mlflow/requirements.in --python-version 3.11 -c requirements/dev.txt \
 		-o deploy/mlflow/requirements.txt
 	@python requirements/name_extras.py requirements/dev.txt requirements/pipeline.txt

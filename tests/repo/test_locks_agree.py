@@ -7,7 +7,8 @@ import pytest
 
 from tests.repo.imports import ROOT
 
-LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", "heic", "follow", "pipeline", "dev")}
+EXTRAS = ("heic", "follow", "otel", "scoring", "ray")
+LOCKS = {name: ROOT / f"requirements/{name}.txt" for name in ("serving", *EXTRAS, "pipeline", "dev")}
 LOCKS["mlflow"] = ROOT / "deploy/mlflow/requirements.txt"
 # name[extras]==version ; marker --hash=... --hash=...
 REQUIREMENT = re.compile(
@@ -53,13 +54,18 @@ def test_no_addresses(lock: str) -> None:
 
 @pytest.mark.parametrize(
     ("smaller", "larger"),
-    [("serving", "heic"), ("serving", "follow"), ("serving", "pipeline"), ("pipeline", "dev")],
+    [
+        *(("serving", extra) for extra in EXTRAS),
+        ("scoring", "ray"),
+        ("serving", "pipeline"),
+        ("pipeline", "dev"),
+    ],
 )
 def test_smaller_lock_is_part_of_the_larger(smaller: str, larger: str) -> None:
     assert pins(smaller) - pins(larger) == set()
 
 
-@pytest.mark.parametrize("lock", ["mlflow", "heic", "follow"])
+@pytest.mark.parametrize("lock", ["mlflow", *EXTRAS])
 def test_what_runs_in_an_image_is_what_was_tested(lock: str) -> None:
     # Not the markers: without the packages beside it, some are wanted under fewer circumstances.
     tested = {(pin.name, pin.version) for pin in pins("dev")}
