@@ -1,0 +1,1 @@
+"""What runs the work: processes on one machine, or Ray Data on a cluster."""

@@ -1,0 +1,106 @@
+"""Scores on a Ray cluster, or on this machine with Ray.
+
+Ray Data gets paths and gives rows. Actors read the images themselves, so these never enter the object store.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+import scoring
+import serving
+from scoring.engines.job import Job
+from scoring.plan import Chunk
+from scoring.rows import to_table
+from scoring.scorer import Scorer
+
+# Chunks of one Ray Data pipeline. Their paths are in the object store meanwhile: some 100 MB.
+WINDOW = 15_625
+# What an actor takes at most: the model, and the costliest image that is not refused.
+ACTOR_BYTES = 500 * 2**20
+# Tries of a chunk whose actor was killed, and of starting an actor again.
+TRIES = 3
+INPUT = pa.schema([("part", pa.int64()), ("start", pa.int64()), ("entries", pa.list_(pa.binary()))])
+
+
+class ChunkScorer:
+    """An actor: one model, one thread."""
+
+    def __init__(self, job: Job) -> None:
+        self._scorer = Scorer(job.bundle, job.root, job.options)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows of the result, as bytes of Arrow's stream format, beside the chunk."""
+        tables = [to_table(self._scorer.score(_chunk(row))) for row in batch.to_pylist()]
+        return batch.append_column("rows", pa.array(map(_to_bytes, tables), pa.binary()))
+
+
+def connect() -> None:
+    """Joins the cluster of `RAY_ADDRESS`, or starts Ray on this machine."""
+    # Nothing is reported to Ray's makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    packages = [str(Path(package.__file__ or "").parent) for package in (scoring, serving)]
+    ray.init(
+        runtime_env={"py_modules": packages},
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # A chunk whose actor was killed again and again is left out; the run goes on.
+    context.max_errored_blocks = -1
+
+
+def score(job: Job, chunks: Iterable[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:
+    """Yields chunks with their rows; those that have killed their actor `TRIES` times are left out.
+
+    `workers` actors, or as many as the cluster has cores.
+    """
+    shared, window = ray.put(job), []
+    for chunk in chunks:
+        window.append(chunk)
+        if len(window) == WINDOW:
+            yield from _score(shared, window, workers)
+            window = []
+    if window:
+        yield from _score(shared, window, workers)
+
+
+def _score(job: Any, window: list[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:  # noqa: ANN401  (a reference of Ray)
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    dataset = ray.data.from_arrow([_to_input(chunk) for chunk in window]).map_batches(
+        ChunkScorer,
+        fn_constructor_args=(job,),
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ActorPoolStrategy(min_size=1, max_size=min(workers or cores, len(window))),
+        num_cpus=1,
+        memory=ACTOR_BYTES,
+        max_restarts=TRIES,
+        max_task_retries=TRIES,
+    )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for row in batch.to_pylist():
+            yield _chunk(row), pa.ipc.open_stream(row["rows"]).read_all()
+
+
+def _to_input(chunk: Chunk) -> pa.Table:
+    entries = [os.fsencode(entry) for entry in chunk.entries]
+    return pa.table({"part": [chunk.part], "start": [chunk.start], "entries": [entries]}, schema=INPUT)
+
+
+def _chunk(row: dict[str, Any]) -> Chunk:
+    return Chunk(row["part"], row["start"], [os.fsdecode(entry) for entry in row["entries"]])
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
