@@ -44,7 +44,10 @@ def list_images(source: str, column: str | None = None, root: str | None = None)
     if not listed:
         raise InputEmpty(source)
     entries = sorted(set(listed), key=os.fsencode)
-    return Images(root if root is not None else default_root, entries, len(listed) - len(entries))
+    folder = root if root is not None else default_root
+    # Absolute, because workers on a cluster run in other folders.
+    folder = folder if is_remote(folder) else os.path.abspath(folder)  # noqa: PTH100  (`resolve` follows links)
+    return Images(folder, entries, len(listed) - len(entries))
 
 
 def _entries(source: str, column: str | None) -> tuple[Iterable[str], str]:

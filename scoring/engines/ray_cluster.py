@@ -3,7 +3,9 @@
 Ray Data gets paths and gives rows. Actors read the images themselves, so these never enter the object store.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from scoring.scorer import Scorer
 WINDOW = 15_625
 # What an actor takes at most: the model, and the costliest image that is not refused.
 ACTOR_BYTES = 500 * 2**20
-# Tries of a chunk whose actor was killed, and of starting an actor again.
+# How often a chunk is tried again whose actor was killed.
 TRIES = 3
 INPUT = pa.schema([("part", pa.int64()), ("start", pa.int64()), ("entries", pa.list_(pa.binary()))])
 
@@ -31,7 +33,8 @@ INPUT = pa.schema([("part", pa.int64()), ("start", pa.int64()), ("entries", pa.l
 class ChunkScorer:
     """An actor: one model, one thread."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, reference: Any) -> None:  # noqa: ANN401  (a reference of Ray, to a job)
+        job: Job = ray.get(reference)
         self._scorer = Scorer(job.bundle, job.root, job.options)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -42,8 +45,15 @@ class ChunkScorer:
 
 def connect() -> None:
     """Joins the cluster of `RAY_ADDRESS`, or starts Ray on this machine."""
-    # Nothing is reported to Ray's makers.
+    # No statistics are sent to Ray's makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # This process holds the job that actors are started with. Ray says as an error that it should.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # It has no other parameter for `max_task_retries`.
+    warnings.filterwarnings(
+        "ignore", "`ray_remote_args` is deprecated", ray.util.annotations.RayDeprecationWarning
+    )
     packages = [str(Path(package.__file__ or "").parent) for package in (scoring, serving)]
     ray.init(
         runtime_env={"py_modules": packages},
@@ -62,27 +72,27 @@ def score(job: Job, chunks: Iterable[Chunk], workers: int | None) -> Iterator[tu
 
     `workers` actors, or as many as the cluster has cores.
     """
-    shared, window = ray.put(job), []
+    reference, window = ray.put(job), []
     for chunk in chunks:
         window.append(chunk)
         if len(window) == WINDOW:
-            yield from _score(shared, window, workers)
+            yield from _score(reference, window, workers)
             window = []
     if window:
-        yield from _score(shared, window, workers)
+        yield from _score(reference, window, workers)
 
 
-def _score(job: Any, window: list[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:  # noqa: ANN401  (a reference of Ray)
+def _score(reference: Any, window: list[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:  # noqa: ANN401  (a reference of Ray)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     dataset = ray.data.from_arrow([_to_input(chunk) for chunk in window]).map_batches(
         ChunkScorer,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(reference,),
         batch_format="pyarrow",
         batch_size=None,
         compute=ActorPoolStrategy(min_size=1, max_size=min(workers or cores, len(window))),
         num_cpus=1,
         memory=ACTOR_BYTES,
-        max_restarts=TRIES,
+        # By default an image that kills its actor would be tried for ever.
         max_task_retries=TRIES,
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
