@@ -56,9 +56,8 @@ class Output:
         # Truncated by a file system, or not ours.
         except pa.ArrowException:
             return False
-        if table.schema.metadata.get(METADATA_KEY) != self._metadata(part) or table.num_rows != len(
-            part.entries
-        ):
+        found = (table.schema.metadata or {}).get(METADATA_KEY)
+        if found != self._metadata(part) or table.num_rows != len(part.entries):
             return False
         return not (retry and pc.any(pc.is_in(table["error_code"], pa.array(RETRIED))).as_py())
 

@@ -72,7 +72,5 @@ def to_parquet(table: pa.Table, metadata: Mapping[str, Any]) -> bytes:
     text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
     sink = io.BytesIO()
     table = table.combine_chunks().replace_schema_metadata({METADATA_KEY: text.encode()})
-    parquet.write_table(
-        table, sink, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL, store_schema=False
-    )
+    parquet.write_table(table, sink, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL)
     return sink.getvalue()

@@ -24,6 +24,7 @@ from serving.errors import ImageTooLarge
 ARROW_SCHEMES = ("s3", "gs", "gcs")
 # A remote file is tried so often, with these pauses. fsspec's HTTP client does not repeat requests.
 TRIES, PAUSE_SECONDS = 3, 0.5
+NOT_FOUND = 404
 
 
 def is_remote(path: str) -> bool:
@@ -88,13 +89,16 @@ def _read_remote(url: str, limit: int) -> bytes:
             with filesystem.open(path, "rb") as file:
                 # One byte more than the limit tells that there is more.
                 data: bytes = file.read(limit + 1)
-        except FileNotFoundError:
-            raise FileMissing from None
+        except FileNotFoundError as error:
+            # fsspec's HTTP client raises it for whatever goes wrong, with the reason as the cause.
+            if error.__cause__ is None or getattr(error.__cause__, "status", 0) == NOT_FOUND:
+                raise FileMissing from None
+            reason = str(error.__cause__)
         # The clients raise many types: OSError, asyncio's and aiohttp's errors, ValueError.
         except Exception as error:  # noqa: BLE001
             reason = str(error) or type(error).__name__
-            continue
-        if len(data) > limit:
-            raise ImageTooLarge(len(data), limit)
-        return data
+        else:
+            if len(data) > limit:
+                raise ImageTooLarge(len(data), limit)
+            return data
     raise FileUnreadable(f"{reason}, {TRIES} times")

@@ -1,0 +1,128 @@
+"""A run that was ended at any moment goes on where it was, and its result is that of one without a break."""
+
+import json
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.scoring.conftest import IMAGES
+from tests.scoring.workspace import KILLER, files, rows, score, start, with_killer
+from tests.serving.bundles import COLOURS, one_colour_png
+
+
+def kill_once(workspace: Path, many: Path, out: Path, seconds: float) -> None:
+    """Starts a run and kills its first process, without notice."""
+    process = start(workspace, str(many), "--out", str(out))
+    time.sleep(seconds)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    # They notice it by themselves.
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    for part in out.glob("part-*"):
+        assert rows_of(part)
+
+
+def rows_of(part: Path) -> bool:
+    """Is this part complete? Raises for a broken file."""
+    return len(rows(part.parent)) > 0
+
+
+def test_killed_run_goes_on(workspace: Path, many: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for seconds in (2.0, 3.0):
+        kill_once(workspace, many, out, seconds)
+    done = score(workspace, str(many), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert files(out) == files(undisturbed)
+
+
+# Ten starts take a minute; test_killed_run_goes_on has two.
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(workspace: Path, many: Path, undisturbed: Path, tmp_path: Path) -> None:
+    moments = random.Random(5)
+    for number in range(10):
+        out = tmp_path / f"out-{number // 5}"
+        kill_once(workspace, many, out, moments.uniform(0.5, 5))
+        if number % 5 == 4:
+            assert score(workspace, str(many), "--out", str(out)).returncode == 0
+            assert files(out) == files(undisturbed)
+
+
+def test_finished_parts_are_not_scored_again(
+    workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    (out / "part-000001.parquet").unlink()
+    # As after a power failure on a file system that does not keep the order of writes.
+    damaged = out / "part-000002.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    # A killed run's; that number is of no process.
+    (out / ".part-000001.parquet.4194999.tmp").write_bytes(b"half")
+    done = score(workspace, str(many), "--out", str(out))
+    assert done.returncode == 0
+    assert f"{IMAGES - 1000:,} images scored" in done.stderr
+    assert "1,000 were finished before" in done.stderr
+    assert files(out) == files(undisturbed)
+
+
+def test_shards_make_the_same_result(workspace: Path, many: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert score(workspace, str(many), "--out", str(out), "--shard", "2/2").returncode == 0
+    assert sorted(files(out)) == ["part-000001.parquet", "plan.json"]
+    done = score(workspace, str(many), "--out", str(out), "--shard", "1/2")
+    assert done.returncode == 0
+    assert files(out) == files(undisturbed)
+
+
+@pytest.mark.parametrize("change", ["list", "options"])
+def test_parts_of_two_runs_are_not_mixed(
+    workspace: Path, many: Path, undisturbed: Path, tmp_path: Path, change: str
+) -> None:
+    before = files(undisturbed)
+    source = str(many / "0") if change == "list" else str(many)
+    done = score(
+        workspace, source, "--out", str(undisturbed), *(["--explain"] if change == "options" else [])
+    )
+    assert done.returncode == 1
+    assert "another run" in done.stderr
+    assert ("images: 2300, and now 1000" if change == "list" else "explain") in done.stderr
+    assert files(undisturbed) == before
+
+
+def test_image_that_kills_its_worker_is_a_row(workspace: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(300):
+        (photos / f"{number}.png").write_bytes(one_colour_png(COLOURS["red"]))
+    (photos / KILLER).write_bytes(one_colour_png(COLOURS["blue"]))
+    out = tmp_path / "out"
+    done = score(workspace, str(photos), "--out", str(out), env=with_killer(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = {row["path"]: row["label"] or row["error_code"] for row in rows(out)}
+    assert found.pop(KILLER) == "worker_killed"
+    assert list(found.values()) == ["red"] * 300
+    # The next run has no such fault.
+    done = score(workspace, str(photos), "--out", str(out), "--retry")
+    assert "301 images scored" in done.stderr
+    assert {row["path"]: row["label"] for row in rows(out)}[KILLER] == "blue"
+    assert json.loads((out / "run.json").read_text())["refused"] == 0
+
+
+def test_interrupted_run_says_how_to_go_on(workspace: Path, many: Path, tmp_path: Path) -> None:
+    process = start(workspace, str(many), "--out", str(tmp_path / "out"))
+    while not (tmp_path / "out/plan.json").exists():
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"the same command goes on" in errors
+    assert b"Traceback" not in errors
