@@ -37,6 +37,12 @@ PIN_COMMIT = $$(git diff --quiet HEAD -- pins/$(MODEL).json 2>/dev/null && git l
 serve: $(VENV)/.serving ## serve the pinned model over HTTP: make serve [MODEL=digits] [PORT=5000]
 	@GOLDFISH_MODEL=$(MODEL) GOLDFISH_PIN_COMMIT=$(PIN_COMMIT) PORT=$(PORT) exec python -m serving
 
+# INPUT and OUT may be addresses; OPTIONS are those of `python -m scoring`.
+.PHONY: score
+score: $(if $(filter ray,$(ENGINE)),$(VENV)/.ray,$(VENV)/.scoring) ## classify many images: make score INPUT=<folder> OUT=<folder> [MODEL=digits] [ENGINE=ray] [OPTIONS="..."]
+	@$(if $(and $(INPUT),$(OUT)),,$(error From where, and where to? make score INPUT=<folder> OUT=<folder>))python -m scoring \
+		"$(MODEL)" "$(INPUT)" --out "$(OUT)" $(if $(ENGINE),--engine $(ENGINE)) $(OPTIONS)
+
 IMAGE ?= goldfish-$(MODEL)
 # The image's labels come from the pin; the build fails if they differ from it.
 LABELS = $$(python -c 'import json; pin = json.load(open("pins/$(MODEL).json")); \
@@ -145,6 +151,10 @@ bench-sweep: $(VENV)/.dev ## compare numbers of processes, slots and threads on 
 bench-live: $(VENV)/.dev ## measure changes of the version, trials and workers, three minutes
 	@python -m benchmarks.live --project $(PROJECT)
 
+.PHONY: bench-scoring
+bench-scoring: $(VENV)/.dev ## measure bulk scoring, five minutes
+	@python -m benchmarks.scoring --project $(PROJECT)
+
 .PHONY: bench-pipeline
 bench-pipeline: $(VENV)/.dev ## measure the stages, evaluation and large samples, four minutes
 	@python -m benchmarks.pipeline --project $(PROJECT)
@@ -185,6 +195,11 @@ clean: ## remove the virtual environment; data and models stay
 # the output of some commands.
 $(VENV)/.serving: requirements/serving.txt | $(VENV)/.created
 	@echo "Installing the server's environment ..." >&2
+	@python -m pip install --disable-pip-version-check --require-hashes -r $< >&2
+	@touch $@
+
+$(VENV)/.scoring $(VENV)/.ray: $(VENV)/.%: requirements/%.txt | $(VENV)/.created
+	@echo "Installing what bulk scoring needs ..." >&2
 	@python -m pip install --disable-pip-version-check --require-hashes -r $< >&2
 	@touch $@
 

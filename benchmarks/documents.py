@@ -12,6 +12,7 @@ PERFORMANCE = ROOT / "docs/performance.md"
 PIPELINE = ROOT / "docs/pipeline.md"
 PROTOCOLS = ROOT / "docs/protocols.md"
 ROBUSTNESS = ROOT / "docs/robustness.md"
+SCORING = ROOT / "docs/scoring.md"
 LIVE = ROOT / "docs/live.md"
 TRIALS = ROOT / "docs/trials.md"
 

@@ -14,8 +14,8 @@ from serving.updates.trial import Sample, Trial
 QUEUE, MAX_ENCODED_BYTES = 16, 2**20
 # How long a sample waits for an idle slot before it is dropped, and how often the thread looks for one.
 WAIT_SECONDS, POLL_SECONDS = 1.0, 0.001
-# Requests that need the core on which a comparison runs take it at once. Not lower: with less than a tenth of the share
-# of other threads, it could hold the GIL for long on a machine where all cores are busy.
+# Requests that need the core on which a comparison runs take it at once. Not lower: with less than a tenth of
+# the share of other threads, it could hold the GIL for long on a machine where all cores are busy.
 NICENESS = 10
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HALVES = ("pipeline", "serving")
+PACKAGES = ("pipeline", "scoring", "serving")
 
 
-def modules(half: str) -> list[Path]:
-    """The modules of one half, relative to the root."""
-    return sorted(path.relative_to(ROOT) for path in (ROOT / half).rglob("*.py"))
+def modules(package: str) -> list[Path]:
+    """The modules of one package, relative to the root."""
+    return sorted(path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -57,7 +57,7 @@ def _files(names: set[str]) -> Iterator[Path]:
     for name in names:
         parts = name.split(".")
         # Importing a.b runs a/__init__.py too.
-        for length in range(1, len(parts) + 1 if parts[0] in HALVES else 0):
+        for length in range(1, len(parts) + 1 if parts[0] in PACKAGES else 0):
             base = Path(*parts[:length])
             for candidate in (base.with_suffix(".py"), base / "__init__.py"):
                 if (ROOT / candidate).is_file():

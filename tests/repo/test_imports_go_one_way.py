@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry.mlflow_model import packaged_code
-from tests.repo.imports import HALVES, ROOT, closure, imported, local, modules
+from tests.repo.imports import PACKAGES, ROOT, closure, imported, local, modules
 from tests.repo.stages import STAGES
 
 # What only the offline half has.
@@ -57,6 +57,8 @@ ADAPTERS = {
     },
     "dvclive": {"pipeline/network/training.py"},
     "dvc": set(),
+    "fsspec": {"scoring/storage.py"},
+    "ray": {"scoring/engines/ray_cluster.py"},
     "prometheus_client": {"serving/api/metrics.py"},
     "cryptography": {"pipeline/registry/signing.py", "serving/artifact/trusted_keys.py"},
     "model_signing": {"pipeline/registry/signing.py"},
@@ -75,7 +77,7 @@ ADAPTERS = {
 # What serves over HTTP, and the modules that travel with the model and know nothing of it.
 WEB = {"flask", "werkzeug", "gunicorn", "prometheus_client", "msgspec"}
 
-EVERY = [path for half in HALVES for path in modules(half)]
+EVERY = [path for package in PACKAGES for path in modules(package)]
 
 
 def packages(path: Path) -> set[str]:
@@ -86,6 +88,16 @@ def packages(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", modules("serving"), ids=str)
 def test_serving_imports_nothing_of_the_offline_half(path: Path) -> None:
     assert not packages(path) & OFFLINE
+
+
+@pytest.mark.parametrize("path", modules("serving"), ids=str)
+def test_serving_does_not_know_of_bulk_scoring(path: Path) -> None:
+    assert not packages(path) & {"scoring", "pyarrow", "fsspec", "ray"}
+
+
+@pytest.mark.parametrize("path", modules("scoring"), ids=str)
+def test_bulk_scoring_needs_no_training_and_no_web_server(path: Path) -> None:
+    assert not packages(path) & (OFFLINE | WEB - {"msgspec"})
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT) for path in packaged_code()], ids=str)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry.mlflow_model import packaged_code
-from tests.repo.imports import HALVES, ROOT, closure, dependencies
+from tests.repo.imports import PACKAGES, ROOT, closure, dependencies
 from tests.repo.stages import PARAMS, STAGES
 
 MODELS = [name for name in PARAMS if name != "models"]
@@ -36,7 +36,9 @@ def test_models_are_described() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_depends_on_all_code_that_it_runs(stage: str) -> None:
-    named = [dep for dep in STAGES[stage]["deps"] if dep.startswith(tuple(f"{half}/" for half in HALVES))]
+    named = [
+        dep for dep in STAGES[stage]["deps"] if dep.startswith(tuple(f"{package}/" for package in PACKAGES))
+    ]
     # The bundle holds a copy of the code that answers.
     copied = closure(SERVED) if stage == "export" else set()
     assert named == dependencies(closure(Path(f"pipeline/stages/{stage}.py")) | copied)
@@ -65,7 +67,11 @@ def outputs(stage: str) -> set[str]:
 def test_data_come_from_an_earlier_stage_or_from_outside() -> None:
     made: set[str] = set()
     for stage, described in STAGES.items():
-        data = [dep for dep in described["deps"] if not dep.startswith(tuple(f"{half}/" for half in HALVES))]
+        data = [
+            dep
+            for dep in described["deps"]
+            if not dep.startswith(tuple(f"{package}/" for package in PACKAGES))
+        ]
         inner = [dep for dep in data if not dep.startswith(("data/raw/", "data/foreign", "requirements/"))]
         assert [dep for dep in inner if not any(f"{dep}/".startswith(f"{out}/") for out in made)] == []
         made |= outputs(stage)

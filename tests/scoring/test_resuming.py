@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,44 +16,58 @@ from tests.scoring.workspace import KILLER, files, rows, score, start, with_kill
 from tests.serving.bundles import COLOURS, one_colour_png
 
 
-def kill_once(workspace: Path, many: Path, out: Path, seconds: float) -> None:
-    """Starts a run and kills its first process, without notice."""
-    process = start(workspace, str(many), "--out", str(out))
-    time.sleep(seconds)
+def kill(process: "subprocess.Popen[bytes]", out: Path) -> bool:
+    """Kills the first process of a run, without notice. Returns whether it was still at work."""
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
     # They notice it by themselves.
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
-    for part in out.glob("part-*"):
-        assert rows_of(part)
+    # Raises for a file that is not whole.
+    rows(out)
+    return process.returncode == -signal.SIGKILL
 
 
-def rows_of(part: Path) -> bool:
-    """Is this part complete? Raises for a broken file."""
-    return len(rows(part.parent)) > 0
+def await_file(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Returns when the file is there; fails if the run ends before."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
 
 
-def test_killed_run_goes_on(workspace: Path, many: Path, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["plan.json", "part-000000.parquet"])
+def test_killed_run_goes_on(
+    workspace: Path, many: Path, undisturbed: Path, tmp_path: Path, file: str
+) -> None:
     out = tmp_path / "out"
-    for seconds in (2.0, 3.0):
-        kill_once(workspace, many, out, seconds)
+    process = start(workspace, str(many), "--out", str(out))
+    await_file(out / file, process)
+    assert kill(process, out)
+    assert not (out / "run.json").exists()
     done = score(workspace, str(many), "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert files(out) == files(undisturbed)
 
 
-# Ten starts take a minute; test_killed_run_goes_on has two.
+# Ten starts take half a minute; test_killed_run_goes_on has two.
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(workspace: Path, many: Path, undisturbed: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    score(workspace, str(many), "--out", str(tmp_path / "timed"))
+    seconds = time.monotonic() - began
     moments = random.Random(5)
+    killed = 0
     for number in range(10):
-        out = tmp_path / f"out-{number // 5}"
-        kill_once(workspace, many, out, moments.uniform(0.5, 5))
-        if number % 5 == 4:
+        out = tmp_path / f"out-{number // 2}"
+        process = start(workspace, str(many), "--out", str(out))
+        time.sleep(moments.uniform(0, seconds))
+        killed += kill(process, out)
+        if number % 2:
             assert score(workspace, str(many), "--out", str(out)).returncode == 0
             assert files(out) == files(undisturbed)
+    # The others had just ended.
+    assert killed >= 7
 
 
 def test_finished_parts_are_not_scored_again(
@@ -118,9 +133,7 @@ def test_image_that_kills_its_worker_is_a_row(workspace: Path, tmp_path: Path) -
 
 def test_interrupted_run_says_how_to_go_on(workspace: Path, many: Path, tmp_path: Path) -> None:
     process = start(workspace, str(many), "--out", str(tmp_path / "out"))
-    while not (tmp_path / "out/plan.json").exists():
-        time.sleep(0.02)
-        assert process.poll() is None
+    await_file(tmp_path / "out/plan.json", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
