@@ -24,8 +24,8 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 IMAGE_LINE = re.compile(r"^\s*(?:- )?image: (\S+)$", re.MULTILINE)
 
 COMPONENT = """\
-# The image that all overlays deploy, as `make pin-image` has written it. It must have the bundle that pins/ names: with
-# another one its pods do not get ready.
+# The image that all overlays deploy, as `make pin-image` has written it. It must have the bundle that pins/
+# names: with another one its pods do not get ready.
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 images:
