@@ -18,7 +18,6 @@ from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 from tests.deploy.composition.processes import restricted
 from tests.deploy.kubernetes.image import Image, read_image
@@ -93,15 +92,12 @@ class Pod:
     def __post_init__(self) -> None:
         self.spec = pod_of(self.objects)
         (self.container,) = self.spec["containers"]
-        self.ports = {number: free_port() for number in self._declared_ports()}
+        settings = self.settings()
+        self.ports = {int(settings[name]): free_port() for name in ("PORT", "GOLDFISH_METRICS_PORT")}
         for volume in self.spec["volumes"]:
             self._mount(volume)
         # What the container has before it starts.
         self.given = set(self.folder.rglob("*"))
-
-    def _declared_ports(self) -> list[int]:
-        settings = self.settings()
-        return [int(settings["PORT"]), int(settings["GOLDFISH_METRICS_PORT"])]
 
     def settings(self) -> dict[str, str]:
         """The variables that the manifest gives to the container."""
@@ -256,9 +252,9 @@ class Pod:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    def get(self, path: str, port: int = 0, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
-        """Sends one GET; status and body."""
-        return self.request("GET", path, b"", port, headers)
+    def get(self, path: str, port: int = 0) -> tuple[int, bytes]:
+        """Sends one GET; status and body. `port` is another one than that for requests."""
+        return self.request("GET", path, b"", port)
 
     def request(
         self, method: str, path: str, body: bytes, port: int = 0, headers: Mapping[str, str] | None = None

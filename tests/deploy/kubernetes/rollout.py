@@ -1,5 +1,6 @@
 """A Service and its clients, and the rolling update of a Deployment."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from tests.serving.bundles import COLOURS, one_colour_png
 # end later than the pod itself.
 LAG_SECONDS = 2.0
 CLIENTS = 4
+# Seconds between two requests of a client, so that the clients do not take the cores that the pods need.
+PAUSE_SECONDS = 0.004
 RED = one_colour_png(COLOURS["red"])
 
 
@@ -40,8 +43,8 @@ class Traffic:
 
     answers: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
-    # Fewest endpoints at the time of a request.
-    fewest: int = 99
+    # Endpoints at the time of the request that had fewest.
+    fewest: int = sys.maxsize
     lock: Lock = field(default_factory=Lock)
 
     def record(self, digest: str, endpoints: int) -> None:
@@ -68,7 +71,7 @@ def _run_client(service: Service, traffic: Traffic, stop: Event, keep: bool) -> 
     """Sends requests until `stop` is set; `keep`: on one connection to each pod."""
     connections: dict[int, HTTPConnection] = {}
     turn = 0
-    while not stop.is_set():
+    while not stop.wait(PAUSE_SECONDS):
         endpoints = service.endpoints()
         if not endpoints:
             traffic.lose("no endpoint")
