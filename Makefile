@@ -72,6 +72,16 @@ smoke: $(VENV)/.serving ## start the image as in production and test it: make sm
 push: $(VENV)/.serving ## push the image under its tags: make push REPOSITORY=host/name [IMAGE=name]
 	@$(if $(REPOSITORY),,$(error Where to? make push REPOSITORY=ghcr.io/owner/name))python -m deploy.push $(IMAGE) pins/$(MODEL).json $(REPOSITORY)
 
+OVERLAY ?= plain
+
+.PHONY: pin-image
+pin-image: ## write the image that Kubernetes gets: make pin-image REPOSITORY=host/name DIGEST=sha256:...
+	@$(if $(and $(REPOSITORY),$(DIGEST)),,$(error Which image? make pin-image REPOSITORY=ghcr.io/owner/name DIGEST=sha256:...))$(PYTHON) -m deploy.manifests pin "$(REPOSITORY)" "$(DIGEST)"
+
+.PHONY: manifests
+manifests: ## print the manifests for Kubernetes: make manifests [OVERLAY=plain|kserve|knative]
+	@$(PYTHON) -m deploy.manifests render "$(OVERLAY)"
+
 # DVC_REMOTE, which CI takes from a secret, is written to .dvc/config.local, which git ignores.
 REMOTE = $(if $(DVC_REMOTE),dvc remote add --local --quiet --force --default given "$$DVC_REMOTE" &&)
 
@@ -166,6 +176,8 @@ lint: $(VENV)/.dev ## check style and types
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@rendered=$$(kubectl kustomize --load-restrictor=LoadRestrictionsNone deploy/kubernetes/plain) && \
+		echo "$$rendered" | kubernetes-validate --strict --quiet -
 
 .PHONY: format
 format: $(VENV)/.dev ## format the code and fix lint errors where possible

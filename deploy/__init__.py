@@ -1,1 +1,1 @@
-"""Deployment: testing and publishing the container image, and the composition of services."""
+"""Deployment: tests and publishes the container image; the composition; Kubernetes' manifests."""

@@ -16,7 +16,7 @@ from tests.imagenet import OFFLINE
 from tests.pipeline.projects import AUTHOR, Project, copy_of_the_working_tree
 
 # Files that share a costly fixture, by the start of their path: all of them run in the same process.
-GROUPS = ("tests/deploy/composition/", "tests/deploy/")
+GROUPS = ("tests/deploy/composition/", "tests/deploy/kubernetes/", "tests/deploy/")
 # Started first, so that no process is still busy with one of them when the others have finished. test_run.py
 # builds the project that others need, while the other processes run files that do not need it.
 LONGEST = (

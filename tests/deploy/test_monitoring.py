@@ -19,12 +19,14 @@ from serving.api.openapi_responses import all_errors
 from serving.api.service import Service
 from serving.config import Settings
 from serving.server.drain import Drain
+from tests.deploy.kubernetes.rendered import documents, find
 from tests.repo.imports import ROOT
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.drift.measured_bundles import measured_release
 
 DEPLOY = ROOT / "deploy"
 RULES, CONFIGURATION = DEPLOY / "prometheus/alerts.yml", DEPLOY / "prometheus/prometheus.yml"
+IN_KUBERNETES = DEPLOY / "prometheus/kubernetes.yml"
 RULE_TESTS = ROOT / "tests/deploy/alerts.test.yml"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/goldfish.json").read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
@@ -198,6 +200,53 @@ def test_prometheus_refuses_what_is_wrong(promtool: str, tmp_path: Path) -> None
     file.write_text(RULES.read_text(encoding="utf-8").replace("goldfish_ready == 0", "goldfish_ready = 0"))
     with pytest.raises(AssertionError, match="unexpected"):
         check(promtool, "check", "rules", file)
+
+
+def discover(promtool: str, folder: Path, pods: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The labels of the targets among pods by deploy/prometheus/kubernetes.yml.
+
+    Debian's Prometheus is built without the discovery of Kubernetes, so the pods, with the labels that it
+    would give them, are listed in the file.
+    """
+    configuration = yaml.safe_load(IN_KUBERNETES.read_text(encoding="utf-8"))
+    (job,) = configuration["scrape_configs"]
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod", "namespaces": {"names": ["goldfish"]}}]
+    job["static_configs"] = [
+        {
+            "targets": [f"{pod['ip']}:8080"],
+            "labels": {f"__meta_kubernetes_pod_{name}": value for name, value in pod.items()},
+        }
+        for pod in pods
+    ]
+    configuration["rule_files"] = [str(RULES)]
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(configuration))
+    check(promtool, "check", "config", file)
+    found = json.loads(check(promtool, "check", "service-discovery", "--timeout=1s", file, job["job_name"]))
+    return [target["labels"] for target in found if target["labels"]]
+
+
+def test_prometheus_scrapes_running_pods_where_their_annotations_say(promtool: str, tmp_path: Path) -> None:
+    template = find(documents("plain"), "Deployment")["spec"]["template"]
+    annotations = template["metadata"]["annotations"].items()
+    pod = {
+        "ip": "10.0.0.7",
+        "name": "goldfish-6b7d-x2x",
+        "phase": "Running",
+        "container_name": template["spec"]["containers"][0]["name"],
+        "label_app_kubernetes_io_name": template["metadata"]["labels"]["app.kubernetes.io/name"],
+        **{"annotation_" + re.sub(r"[^a-z]", "_", name): value for name, value in annotations},
+    }
+    others = [
+        pod | {"ip": "10.0.0.8", "phase": "Failed"},
+        pod | {"ip": "10.0.0.9", "container_name": "queue-proxy"},
+        pod | {"ip": "10.0.0.10", "label_app_kubernetes_io_name": "other"},
+        pod | {"ip": "10.0.0.11", "annotation_prometheus_io_scrape": "false"},
+    ]
+    (target,) = discover(promtool, tmp_path, [pod, *others])
+    assert (target["__address__"], target["__metrics_path__"]) == ("10.0.0.7:5001", "/metrics")
+    # What rules and dashboard expect.
+    assert (target["job"], target["instance"]) == ("goldfish", pod["name"])
 
 
 def test_the_rules_expect_the_job_of_the_configuration() -> None:
