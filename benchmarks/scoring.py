@@ -80,7 +80,17 @@ def run(project: Project, images: int) -> Run:
 
 def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
     """One run from start to end: its rate, and what its processes took in memory meanwhile."""
-    command = [sys.executable, "-m", "scoring", "imagenet", photos, "--out", out, "--engine", engine]
+    command = [
+        sys.executable,
+        "-m",
+        "scoring",
+        "imagenet",
+        str(photos),
+        "--out",
+        str(out),
+        "--engine",
+        engine,
+    ]
     began = time.monotonic()
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=project.root, env=env, stderr=subprocess.PIPE, text=True)
@@ -184,7 +194,7 @@ def rates_table(run: Run) -> str:
 
 def median_rate(run: Run, engine: str) -> float:
     """Photos per second, start and end of the command included."""
-    return statistics.median(each["rate"] for each in run["engines"][engine])
+    return float(statistics.median(each["rate"] for each in run["engines"][engine]))
 
 
 def billion_table(run: Run) -> str:

@@ -31,7 +31,7 @@ TOO_MANY_REFUSED = 3
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0; 3 if more images were refused than `--max-errors`; 1 if the run could not be made."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return _run(options)
     except (ServingError, OSError) as error:
@@ -103,7 +103,8 @@ def _shard(text: str) -> Shard:
     return shard
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m scoring",
         description="Classifies many images with the pinned model and writes the results as Parquet files.",

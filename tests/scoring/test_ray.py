@@ -60,7 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     finally:
         # SIGTERM would wait half a minute for work that could be moved to other nodes.
         for node in nodes:
-            for process in [*psutil.Process(node.pid).children(recursive=True), node]:
+            main = psutil.Process(node.pid)
+            for process in [*main.children(recursive=True), main]:
                 process.kill()
             node.wait(TIMEOUT_S)
 
