@@ -58,6 +58,7 @@ ADAPTERS = {
     "dvclive": {"pipeline/network/training.py"},
     "dvc": set(),
     "prometheus_client": {"serving/api/metrics.py"},
+    "opentelemetry": {"serving/api/span_export.py"},
     "cryptography": {"pipeline/registry/signing.py", "serving/artifact/trusted_keys.py"},
     "model_signing": {"pipeline/registry/signing.py"},
     "gunicorn": {
