@@ -8,6 +8,7 @@ The library reads its own variables: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
 OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_MAX_QUEUE_SIZE and the like.
 """
 
+import logging
 import threading
 import time
 from typing import Self
@@ -36,9 +37,33 @@ from serving.api.request_context import RequestContext
 from serving.api.trace_context import RANDOM, SAMPLED, SpanContext
 from serving.artifact.pin import Pin
 from serving.config import SettingsInvalid
+from serving.log import LOG
 
 SERVICE = "goldfish"
+# The library reports every batch that it cannot send. It may get so many seconds between two log lines.
+QUIET_SECONDS = 60.0
 NANOSECONDS = 1_000_000_000
+
+
+class FailureLog(logging.Handler):
+    """Logs what the library reports, seldom enough that requests' lines are not dropped for it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._reports, self._quiet_until = 0, 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs the first report, and then one a minute with the number of those so far."""
+        self._reports += 1
+        if time.monotonic() < self._quiet_until:
+            return
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
+        fields = {
+            "code": "span_export_failed",
+            "reason": record.getMessage(),
+            "reports": self._reports,
+        }
+        LOG.warning("failure of the span export", extra={"fields": fields})
 
 
 class SpanExport:
@@ -51,6 +76,8 @@ class SpanExport:
     @classmethod
     def start(cls, url: str) -> Self:
         """Starts the thread that sends; called after the fork. Raises `SettingsInvalid`."""
+        library = logging.getLogger("opentelemetry")
+        library.handlers, library.propagate = [FailureLog()], False
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         try:
             provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))

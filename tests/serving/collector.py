@@ -54,7 +54,7 @@ def collecting(hangs: bool = False) -> Iterator[Collector]:
         collector.answer.set()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  (the base class calls it so)
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.requests += 1
             collector.answer.wait()
