@@ -13,8 +13,6 @@ import threading
 import time
 from typing import Self
 
-# The exporter imports it when it is made. Here it is for the master process, so that the workers share it.
-import requests  # noqa: F401
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -32,6 +30,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace import SpanContext as LibrarySpanContext
+
+# The exporter imports it when it is made. Here it is for the master process, so that the workers share it.
+from requests import Session  # noqa: F401
 
 from serving.api.request_context import RequestContext
 from serving.api.trace_context import RANDOM, SAMPLED, SpanContext
