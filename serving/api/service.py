@@ -116,7 +116,7 @@ class Service:
             trial_requests=TrialRequests(settings, classifier),
             cached_requests=CachedRequests(ResultCache(settings.cache_bytes), classifier),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
-            spans=_start_span_export(settings.traces_url),
+            spans=_start_span_export(settings),
         )
         for model in loaded:
             shared.prepare(model)
@@ -213,13 +213,13 @@ class Service:
         g.model, g.trial = loaded.active, loaded.trial
 
 
-def _start_span_export(url: str) -> "SpanExport | None":
+def _start_span_export(settings: Settings) -> "SpanExport | None":
     """Sends spans from now on, if there is a URL. Without one the library is not even imported."""
-    if not url:
+    if not settings.traces_url:
         return None
     from serving.api.span_export import SpanExport
 
-    return SpanExport.start(url)
+    return SpanExport.start(settings.traces_url, settings.span_batch)
 
 
 def _loads(admission: AdmissionControl, body_reader: BodyReader, workers: Workers) -> list[WorkerLoad]:

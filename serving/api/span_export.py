@@ -75,15 +75,19 @@ class SpanExport:
         self._tracer: Tracer = provider.get_tracer(SERVICE)
 
     @classmethod
-    def start(cls, url: str) -> Self:
-        """Starts the thread that sends; called after the fork. Raises `SettingsInvalid`."""
+    def start(cls, url: str, batch: int) -> Self:
+        """Starts the thread that sends `batch` spans at once; called after the fork.
+
+        Raises `SettingsInvalid`.
+        """
         library = logging.getLogger("opentelemetry")
         library.handlers, library.propagate = [FailureLog()], False
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         try:
-            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))
+            processor = BatchSpanProcessor(OTLPSpanExporter(url), max_export_batch_size=batch)
         except (ValueError, RuntimeError) as error:
             raise SettingsInvalid([f"a variable OTEL_ is invalid: {str(error).rstrip('.')}"]) from None
+        provider.add_span_processor(processor)
         return cls(provider)
 
     def begin(

@@ -158,6 +158,7 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     **{name: ({"grpc": "grpc"}, []) for name in ("otlp_protocol", "otlp_traces_protocol")},
     "traces_exporter": ({"otlp": "otlp", "none": "none"}, ["console", "otlp,console", "OTLP"]),
     "otel_disabled": ({"true": "true", "False": "False", "TRUE": "TRUE"}, ["1", "0", "yes", "truely"]),
+    "span_batch": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
 }
 WITHIN = [(name, text, value) for name, (good, _) in BOUNDS.items() for text, value in good.items()]
 BEYOND = [(name, text) for name, (_, bad) in BOUNDS.items() for text in bad]

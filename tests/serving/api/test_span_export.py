@@ -253,7 +253,7 @@ def test_span_has_failed_if_the_server_has(
 
 def test_sampler_of_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    export = SpanExport.start(f"http://127.0.0.1:{free_port()}/")
+    export = SpanExport.start(f"http://127.0.0.1:{free_port()}/", 128)
     try:
         for given, recorded in (
             (context(), False),
@@ -267,10 +267,14 @@ def test_sampler_of_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> 
         export.stop(1)
 
 
-@pytest.mark.parametrize("name", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_SCHEDULE_DELAY"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    # The second is less than a batch.
+    [("OTEL_BSP_MAX_QUEUE_SIZE", "0"), ("OTEL_BSP_MAX_QUEUE_SIZE", "127"), ("OTEL_BSP_SCHEDULE_DELAY", "0")],
+)
 def test_number_that_the_library_cannot_use_is_an_error_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
-    monkeypatch.setenv(name, "0")
+    monkeypatch.setenv(name, text)
     with pytest.raises(SettingsInvalid, match=name.removeprefix("OTEL_BSP_").lower()):
-        SpanExport.start("http://127.0.0.1:1/")
+        SpanExport.start("http://127.0.0.1:1/", 128)
