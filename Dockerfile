@@ -14,7 +14,7 @@ FROM ${BASE} AS packages
 RUN ["python3", "-m", "venv", "/opt/pip"]
 
 # Only the locks, so that a change of code does not reinstall packages. `heic` adds the decoder for HEIC images,
-# `follow` the verification of signatures; they agree with each other in the packages that both have.
+# `otel` the export of spans, `follow` the verification of signatures; they agree in the packages that they share.
 ARG LOCKS=serving
 COPY requirements /build
 

@@ -57,10 +57,10 @@ SECRETS = $(foreach name,$(addprefix MLFLOW_TRACKING_,URI USERNAME PASSWORD TOKE
 KEY_FILES = $(subst $(COMMA), ,$(TRUSTED_KEYS))
 
 .PHONY: image
-image: $(VENV)/.serving ## build the image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes] [TRUSTED_KEYS=key.pub]
+image: $(VENV)/.serving ## build the image with the pinned model: make image [MODEL=digits] [IMAGE=name] [HEIC=yes] [OTEL=yes] [TRUSTED_KEYS=key.pub]
 	@for file in $(KEY_FILES); do grep -q "PUBLIC KEY" "$$file" || { echo "$$file is no file of public keys" >&2; exit 1; }; done
 	@DOCKER_BUILDKIT=1 docker build --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) $(SECRETS) $(BUILD_OPTIONS) \
-		--build-arg LOCKS="$(strip serving $(if $(HEIC),heic) $(if $(KEY_FILES),follow))" --build-arg MODEL=$(MODEL) \
+		--build-arg LOCKS="$(strip serving $(if $(HEIC),heic) $(if $(OTEL),otel) $(if $(KEY_FILES),follow))" --build-arg MODEL=$(MODEL) \
 		$(if $(KEY_FILES),--build-arg TRUSTED_KEYS="$$(cat $(KEY_FILES))") \
 		--build-arg REVISION=$(COMMIT) --build-arg PIN_COMMIT=$(PIN_COMMIT) $(LABELS) .
 

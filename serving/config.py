@@ -8,6 +8,7 @@ the server, because a mistyped limit would otherwise be ignored.
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -21,7 +22,7 @@ from serving.errors import ServingError
 from serving.trial.defaults import AGREEMENT_FLOOR, MAX_SLOWDOWN
 
 PREFIX = "GOLDFISH_"
-# Names that PaaS platforms, Vertex AI and MLflow have established.
+# Names that PaaS platforms, Vertex AI, MLflow and OpenTelemetry have established.
 NAMES = {
     "port": "PORT",
     "aip_http_port": "AIP_HTTP_PORT",
@@ -32,6 +33,13 @@ NAMES = {
     "registry_password": "MLFLOW_TRACKING_PASSWORD",
     "registry_token": "MLFLOW_TRACKING_TOKEN",
     "registry_insecure_tls": "MLFLOW_TRACKING_INSECURE_TLS",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "otlp_traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "otlp_protocol": "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "otlp_traces_protocol": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "traces_exporter": "OTEL_TRACES_EXPORTER",
+    "otel_disabled": "OTEL_SDK_DISABLED",
+    "span_batch": "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
 }
 # Fields with several values, separated by commas.
 LIST_FIELDS = {"api_keys", "candidates", "cors_origins", "follow", "models", "trusted_keys"}
@@ -54,6 +62,10 @@ Prefix = Annotated[str, Meta(pattern=r"^(/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,6
 # The origin of a page as browsers send it: in lower case, without the scheme's default port.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
 DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443")
+# A URL of a collector. A user and password belong into OTEL_EXPORTER_OTLP_HEADERS, which no message quotes.
+CollectorUrl = Annotated[str, Meta(pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[!-~]*)?)?\Z")]
+# The only protocol that requirements/otel.txt has an exporter for, and where spans go below the base URL.
+OTLP_PROTOCOL, TRACES_PATH = "http/protobuf", "/v1/traces"
 Hash = Annotated[str, Meta(description="SHA-256", pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -176,6 +188,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Predictions are counted per class up to this number of classes; each class is a Prometheus series.
     metrics_classes: Annotated[int, Meta(ge=0, le=10_000)] = 50
 
+    # Export of a span of each request to an OpenTelemetry collector, off by default: the base URL of the
+    # collector, or that for spans alone. The library itself reads its other variables (sampler, headers,
+    # queue, resource).
+    otlp_endpoint: CollectorUrl = ""
+    otlp_traces_endpoint: CollectorUrl = ""
+    # Empty: http/protobuf. Platforms may set gRPC for all programs, which is an error only with an endpoint.
+    otlp_protocol: str = ""
+    otlp_traces_protocol: str = ""
+    # They turn the export off where a platform sets the endpoint for all programs.
+    traces_exporter: Annotated[str, Meta(pattern=r"^(otlp|none)\Z")] = "otlp"
+    otel_disabled: Annotated[str, Meta(pattern=r"^(?i:true|false)\Z")] = "false"
+    # Spans that are sent at once. With the library's default of 512 the thread that encodes them keeps the
+    # others from the GIL for so long that the 99th percentile of a busy core's requests was 25 ms, not 18.
+    span_batch: Annotated[int, Meta(ge=1, le=65536)] = 128
+
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ, only: Iterable[str] = ()) -> Self:
         """Parses an environment. Raises `SettingsInvalid`, which lists all errors.
@@ -206,7 +233,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if reasons:
             raise SettingsInvalid(reasons)
         settings = cls(**values)
-        if contradictions := list(_contradictions(settings)):
+        if contradictions := [*_contradictions(settings), *_check_span_export(settings)]:
             raise SettingsInvalid(contradictions)
         return settings
 
@@ -240,6 +267,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             self.registry_insecure_tls,
             self.registry_plain_http,
         )
+
+    @property
+    def traces_url(self) -> str:
+        """Where spans are sent; empty if they are not."""
+        if self.traces_exporter == "none" or self.otel_disabled.lower() == "true":
+            return ""
+        base = self.otlp_endpoint.rstrip("/")
+        return self.otlp_traces_endpoint or (base and base + TRACES_PATH)
 
     @property
     def max_body_bytes(self) -> int:
@@ -320,6 +355,26 @@ def _check_trusted_keys(files: Iterable[Path]) -> list[str]:
         except ServingError as error:
             reasons.append(f"{variable('trusted_keys')} has {str(file)!r}: {str(error).rstrip('.')}")
     return reasons
+
+
+def _check_span_export(settings: Settings) -> Iterator[str]:
+    """Errors of an export in another protocol, or without the packages for it.
+
+    Imports them here, in the master process, so that the workers share their memory.
+    """
+    if not settings.traces_url:
+        return
+    field = "otlp_traces_protocol" if settings.otlp_traces_protocol else "otlp_protocol"
+    if (protocol := getattr(settings, field) or OTLP_PROTOCOL) != OTLP_PROTOCOL:
+        yield f"{variable(field)} is {protocol!r}, and spans are sent by {OTLP_PROTOCOL} (port 4318) only"
+    try:
+        import_module("serving.api.span_export")
+    except ImportError as error:
+        field = "otlp_traces_endpoint" if settings.otlp_traces_endpoint else "otlp_endpoint"
+        yield (
+            f"{variable(field)} is set, and spans cannot be sent without the packages of the extra `otel` "
+            f"({error}): `python -m pip install --require-hashes -r requirements/otel.txt` installs them"
+        )
 
 
 def _check_origins(origins: list[str]) -> None:

@@ -16,7 +16,7 @@ from serving.api.access_control import KEY_NAME
 from serving.api.client_connection import Environ, queue_timing
 from serving.api.cors import CorsRequest
 from serving.api.error_handlers import ErrorFormat, ErrorFormats, register_error_handlers
-from serving.api.middleware import ForwardedSchemeFilter, is_on_its_port, strip_prefix
+from serving.api.middleware import HEALTH_PATHS, METRICS, ForwardedSchemeFilter, is_on_its_port, strip_prefix
 from serving.api.protocols import (
     error_formats,
     hugging_face,
@@ -133,6 +133,11 @@ class Application:
         for thread in self._threads:
             thread.stop()
 
+    def stop_spans(self, seconds: float) -> None:
+        """Sends the last spans, within these seconds."""
+        if self._service.spans:
+            self._service.spans.stop(seconds)
+
     def error_response(self, error: errors.RequestError) -> bytes:
         """The complete response to input that is no valid request: counted, logged and with all headers."""
         context = RequestContext.begin(QueueTiming(time.monotonic()))
@@ -217,6 +222,7 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
     def begin_request() -> None:
         request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
         g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
+        g.span = _begin_span(service, g.context) if service.spans else None
         # One model answers the whole request: the default one, that of the query, or that of the path.
         service.use_default()
         rule = request.url_rule
@@ -233,12 +239,31 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
         if not service.body_reader.discard_rest(request.environ):
             request.environ[CLOSE] = True
         add_response_headers(response, service, pin, context, _cors_request())
-        rule = request.url_rule.rule if request.url_rule else "none"
-        route = VERSION_IN_ROUTE.sub("", rule).replace("<segment:", "<")
-        method = request.method if request.method in METHODS else "other"
         key = request.environ.get(KEY_NAME)
-        _log_and_count(service, pin, context, method, route, response.status_code, key)
+        _log_and_count(service, pin, context, _method(), _route() or "none", response.status_code, key)
+        if service.spans and g.span:
+            service.spans.end(g.span, context, pin, response.status_code)
         return response
+
+
+def _method() -> str:
+    return request.method if request.method in METHODS else "other"
+
+
+def _route() -> str | None:
+    """The route, not the path, which is text of the client's choice."""
+    rule = request.url_rule
+    return VERSION_IN_ROUTE.sub("", rule.rule).replace("<segment:", "<") if rule else None
+
+
+def _begin_span(service: Service, context: RequestContext) -> Any:  # noqa: ANN401  (a span of the library)
+    """The span of a request. Health checks and metrics, which come all the time, begin no trace."""
+    route = _route()
+    probes = (*HEALTH_PATHS, METRICS, service.settings.aip_health_route)
+    if service.spans is None or (route in probes and not context.parent):
+        return None
+    path = request.path if route else None
+    return service.spans.begin(context, _method(), request.scheme, route, path)
 
 
 def _cors_request() -> CorsRequest:
@@ -255,7 +280,7 @@ def _log_and_count(
     status: int,
     key: str | None = None,
 ) -> None:
-    """Logs and counts a request by its route, not its path, which is text of the client's choice."""
+    """Logs and counts a request."""
     service.metrics.count_request(route, status, context.seconds, context.code)
     fields = {
         "request_id": context.request_id,
@@ -268,8 +293,7 @@ def _log_and_count(
         "model": pin.name,
         "digest": pin.digest,
     }
-    if context.trace_id:
-        fields["trace_id"] = context.trace_id
+    fields |= context.trace_fields
     if key:
         fields["key"] = key
         service.metrics.count_key_request(key, status)

@@ -154,7 +154,9 @@ class Classifier(NamedTuple):
                 raise ExplanationTooSlow(needed, self.deadline)
             explanation = model.explainer.explain(decoded.pixels, number, score, method, check)
             picture = draw_heatmap(decoded.pixels, explanation.values) if as_picture else None
-            context.inference += time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            context.inference += seconds
+            context.record_step("inference", seconds)
             return ExplainedImage(decoded, number, score, explanation, picture)
 
     @contextmanager
@@ -164,6 +166,7 @@ class Classifier(NamedTuple):
         deadline = Deadline(time.monotonic() - context.timing.waited, self.deadline, self.admission)
         with self.admission.slot(deadline.began + self.deadline, self.deadline):
             context.queue = time.monotonic() - deadline.began
+            context.record_step("queue", context.queue)
             self.metrics.queue.observe(context.queue)
             if context.queue > DISCONNECT_CHECK_AFTER and client_disconnected():
                 raise ClientGone
@@ -179,6 +182,7 @@ class Classifier(NamedTuple):
         prediction = model.predictor.predict_one(pixels)
         seconds = time.perf_counter() - inference_began
         context.inference += seconds
+        context.record_step("inference", seconds)
         if not isinstance(image, bytes):
             context.images.append(ImageFacts(TENSOR, image.shape[1], image.shape[0], image.nbytes))
         self.metrics.inference.labels(model.pin.name).observe(seconds)
@@ -205,6 +209,7 @@ class Classifier(NamedTuple):
             decoded = self._decode_alone(data, model.predictor.preprocessing)
         seconds = time.perf_counter() - began
         context.decode += seconds
+        context.record_step("decode", seconds)
         context.images.append(ImageFacts(decoded.format, decoded.width, decoded.height, len(data)))
         self.metrics.decode.observe(seconds)
         return decoded

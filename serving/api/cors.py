@@ -28,6 +28,7 @@ RESPONSE_HEADERS = (
     "X-Model-Name",
     "X-Model-Version",
     "X-Request-Id",
+    "traceresponse",
 )
 METHODS = "GET, HEAD, POST"
 # Seconds for which a browser may cache a preflight response; Chromium's upper limit.

@@ -45,9 +45,15 @@ def register_error_handlers(app: Flask, formats: ErrorFormats) -> None:
         context: RequestContext = g.context
         context.code = error.code
         members = {**extra, "request_id": context.request_id}
+        if context.span:
+            members["trace_id"] = context.span.trace_id
         headers = error.headers if isinstance(error, errors.RequestError) else {}
         problem = Problem.with_prefix(request.script_root, error.status, error.code, str(error), members)
         return formats.find(request.path)(problem, headers)
+
+    def identifiers() -> dict[str, str]:
+        context: RequestContext = g.context
+        return {"request_id": context.request_id, **context.trace_fields}
 
     @app.errorhandler(errors.RequestError)
     def request_error(error: errors.RequestError) -> Response:
@@ -69,10 +75,10 @@ def register_error_handlers(app: Flask, formats: ErrorFormats) -> None:
 
     @app.errorhandler(MemoryError)
     def out_of_memory(_: MemoryError) -> Response:
-        LOG.warning("out of memory", extra={"fields": {"request_id": g.context.request_id}})
+        LOG.warning("out of memory", extra={"fields": identifiers()})
         return respond(errors.ServerBusy(1))
 
     @app.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
-        LOG.error("failed", exc_info=error, extra={"fields": {"request_id": g.context.request_id}})
+        LOG.error("failed", exc_info=error, extra={"fields": identifiers()})
         return respond(errors.Internal())

@@ -6,6 +6,8 @@ from typing import Any
 from serving.api.client_connection import Environ
 
 METRICS = "/metrics"
+# Paths of health checks, in all protocols.
+HEALTH_PATHS = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 # Paths that the metrics port serves as well, for monitoring that reaches only that port.
 HEALTH = ("/livez", "/readyz")
 SCHEMES = ("http", "https")

@@ -16,6 +16,8 @@ JSON, HTML, PNG = "application/json", "text/html", "image/png"
 
 RETRY_AFTER: Document = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 COMMON_HEADERS = ("X-Model-Name", "X-Model-Version", "X-Model-Digest", "X-Request-Id")
+# Only of requests with a trace.
+TRACE_HEADER = "traceresponse"
 
 # Errors of any request that has a body.
 BODY_ERRORS: tuple[ErrorClass, ...] = (
@@ -86,7 +88,7 @@ def operation_responses(
 
 def common_headers() -> Document:
     """References to the headers of every response."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in COMMON_HEADERS}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*COMMON_HEADERS, TRACE_HEADER)}
 
 
 def header_components() -> Document:
@@ -99,10 +101,13 @@ def header_components() -> Document:
         ("SHA-256 of its manifest.", digest),
         ("Id of the request in the log.", identifier),
     )
-    return {
+    common = {
         name: {"required": True, "description": text, "schema": schema}
         for name, (text, schema) in zip(COMMON_HEADERS, definitions, strict=True)
     }
+    trace = {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"}
+    text = "Trace and span of the request, if it has a trace (W3C Trace Context, editors' draft)."
+    return common | {TRACE_HEADER: {"description": text, "schema": trace}}
 
 
 def curl_key_option(service: Service) -> str:

@@ -4,16 +4,13 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from serving.api.trace_context import SpanContext, parse_traceparent
 from serving.server.client_socket import QueueTiming
 
 # Accepted X-Request-Id values, which a proxy may set; any other value could inject text into the log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-
-# W3C Trace Context, 3.2: version, trace, span and flags; future versions may append more.
-TRACEPARENT = re.compile(
-    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
-)
 
 
 @dataclass(frozen=True)
@@ -26,9 +23,20 @@ class ImageFacts:
     bytes: int
 
 
+class Step(NamedTuple):
+    """One step of a request, with its end (monotonic) and duration in seconds."""
+
+    name: str
+    end: float
+    seconds: float
+
+
 @dataclass
 class RequestContext:
-    """Times are in seconds. `code` is that of an error, `trace_id` the trace of the header `traceparent`."""
+    """Times are in seconds. `code` is that of an error.
+
+    `parent` is the client's span, from the header `traceparent`; `span` is this server's, None without one.
+    """
 
     request_id: str
     timing: QueueTiming
@@ -37,7 +45,10 @@ class RequestContext:
     inference: float = 0.0
     images: list[ImageFacts] = field(default_factory=list)
     code: str | None = None
-    trace_id: str | None = None
+    parent: SpanContext | None = None
+    span: SpanContext | None = None
+    # Every step, if the span is recorded.
+    steps: list[Step] | None = None
     # Whether the answer came from the result cache; None if it was not asked.
     cache_hit: bool | None = None
 
@@ -48,7 +59,21 @@ class RequestContext:
         """Uses the X-Request-Id and traceparent of the request if they are valid, else a new random id."""
         if not request_id or not REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
-        return cls(request_id, timing, trace_id=_trace_id(traceparent) if traceparent else None)
+        parent = parse_traceparent(traceparent) if traceparent else None
+        return cls(request_id, timing, parent=parent, span=parent.child() if parent else None)
+
+    @property
+    def trace_fields(self) -> dict[str, str]:
+        """The trace, this server's span and the client's, as far as there are any, for log lines."""
+        if not self.span:
+            return {}
+        fields = {"trace_id": self.span.trace_id, "span_id": self.span.span_id}
+        return fields | {"parent_span_id": self.parent.span_id} if self.parent else fields
+
+    def record_step(self, name: str, seconds: float) -> None:
+        """Keeps a step that ends now, if the span is recorded."""
+        if self.steps is not None:
+            self.steps.append(Step(name, time.monotonic(), seconds))
 
     @property
     def seconds(self) -> float:
@@ -59,8 +84,3 @@ class RequestContext:
         """Milliseconds spent in each phase."""
         phases = {"queue": self.queue, "decode": self.decode, "inference": self.inference}
         return {name: round(1000 * seconds, 3) for name, seconds in phases.items()}
-
-
-def _trace_id(traceparent: str) -> str | None:
-    found = TRACEPARENT.fullmatch(traceparent)
-    return found[2] if found and (found[1] != "00" or not found[3]) else None

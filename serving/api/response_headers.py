@@ -1,4 +1,4 @@
-"""The headers of every response: security, model identity, request id, CORS and timing."""
+"""The headers of every response: security, model identity, request id, trace, CORS and timing."""
 
 from flask import Response
 
@@ -35,6 +35,8 @@ def add_response_headers(
     headers.add("X-Model-Version", str(pin.version))
     headers.add("X-Model-Digest", pin.digest)
     headers.add("X-Request-Id", context.request_id)
+    if context.span:
+        headers.add("traceresponse", context.span.traceresponse)
     if context.cache_hit is not None:
         headers.add("X-Cache", "HIT" if context.cache_hit else "MISS")
     service.cors.add_headers(headers, cors_request)

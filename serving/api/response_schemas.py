@@ -267,6 +267,7 @@ class ProblemDetails(Struct):
     detail: str
     code: str
     request_id: str | None = None
+    trace_id: str | None = None
     index: Annotated[int | None, Meta(description="Index of the image, from 0, if there are several.")] = None
 
 
@@ -276,6 +277,7 @@ class ErrorDocument(Struct):
     error: str
     code: str
     request_id: str
+    trace_id: str | None = None
     index: int | None = None
 
 
@@ -286,4 +288,5 @@ class MlflowError(Struct):
     message: str
     code: str
     request_id: str
+    trace_id: str | None = None
     index: int | None = None

@@ -7,7 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from platform import python_version
 from threading import Lock
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flask import Request, g
 
@@ -42,6 +42,9 @@ from serving.updates.update_thread import ModelUpdates
 from serving.workers.worker_table import WorkerLoad
 from serving.workers.workers import Workers, single_worker
 
+if TYPE_CHECKING:
+    from serving.api.span_export import SpanExport
+
 # Packages whose versions, besides the bundle, can change predictions.
 RUNTIME = ("onnxruntime", "pillow", "numpy")
 
@@ -65,6 +68,7 @@ class Service:
     trial_requests: TrialRequests
     cached_requests: CachedRequests
     runtime: dict[str, str]
+    spans: "SpanExport | None"
 
     @classmethod
     def start(
@@ -112,6 +116,7 @@ class Service:
             trial_requests=TrialRequests(settings, classifier),
             cached_requests=CachedRequests(ResultCache(settings.cache_bytes), classifier),
             runtime={"python": python_version()} | {name: version(name) for name in RUNTIME},
+            spans=_start_span_export(settings),
         )
         for model in loaded:
             shared.prepare(model)
@@ -206,6 +211,15 @@ class Service:
         """Has the default model answer the request."""
         loaded = self.models.models[0].loaded
         g.model, g.trial = loaded.active, loaded.trial
+
+
+def _start_span_export(settings: Settings) -> "SpanExport | None":
+    """Sends spans from now on, if there is a URL. Without one the library is not even imported."""
+    if not settings.traces_url:
+        return None
+    from serving.api.span_export import SpanExport
+
+    return SpanExport.start(settings.traces_url, settings.span_batch)
 
 
 def _loads(admission: AdmissionControl, body_reader: BodyReader, workers: Workers) -> list[WorkerLoad]:

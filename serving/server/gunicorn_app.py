@@ -45,6 +45,8 @@ OTHER_THREADS = 80
 MAX_CONNECTIONS, MIN_CONNECTIONS, RESERVED_DESCRIPTORS = 4096, 100, 100
 # Seconds beyond the grace period in which the worker refuses unfinished requests and ends.
 SHUTDOWN_SECONDS = 2
+# Seconds beyond that, if spans are exported, in which the last ones are sent.
+FLUSH_SECONDS = 2
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
@@ -81,6 +83,9 @@ class WorkerApplication(Protocol):
     def stop_updates(self) -> None:
         """Follows them no more."""
 
+    def stop_spans(self, seconds: float) -> None:
+        """Sends the last spans, within these seconds."""
+
     def error_response(self, error: RequestError) -> bytes:
         """A complete response to what never became a request, counted and logged."""
 
@@ -106,6 +111,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Every setting that differs from Gunicorn's default, with its reason."""
         settings = self.settings
+        flush_seconds = FLUSH_SECONDS if settings.traces_url else 0
         config: dict[str, Any] = {
             "bind": [settings.address_at(port) for port in settings.ports],
             # The first worker may choose a larger number (serving/workers/worker_plan.py).
@@ -120,7 +126,7 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             # only after the first one, so loading a model may take longer.
             "timeout": math.ceil(stuck_seconds(settings.deadline)),
             # The worker stops within `grace`; after this time it is killed.
-            "graceful_timeout": settings.grace + SHUTDOWN_SECONDS,
+            "graceful_timeout": settings.grace + SHUTDOWN_SECONDS + flush_seconds,
             # For the heartbeat's file: writable even where the disk is read-only.
             "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             # It would be a socket in the home directory, which a container may not have.

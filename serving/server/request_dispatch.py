@@ -19,14 +19,13 @@ from serving.api.errors import (
     RequestMalformed,
     ServerBusy,
 )
+from serving.api.middleware import HEALTH_PATHS, METRICS
 from serving.server import request_validation
 from serving.server.client_socket import ClientSocket, QueueTiming
 from serving.server.connection_lifecycle import MAX_HELD_BYTES, ConnectionLifecycle
 from serving.server.connections import Connection
 from serving.server.thread_pool import ThreadPool, ThreadUnavailable, finish_response, release_slot
 
-HEALTH_PATHS = ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
-METRICS_PATHS = ("/metrics",)
 HEALTH_THREADS = 2
 # One thread renders the metrics for all that wait for them. Requests beyond the queue are refused; a
 # refusal costs half as much as the metrics.
@@ -64,7 +63,7 @@ class RequestDispatch(ConnectionLifecycle):
         self.light_pool = ThreadPool("light", LIGHT_THREADS, LIGHT_THREADS + SPARE_THREADS)
         settings = self.app.settings
         self._health_heads = compile_head_pattern((*HEALTH_PATHS, settings.aip_health_route), settings.prefix)
-        self._metrics_heads = compile_head_pattern(METRICS_PATHS, settings.prefix)
+        self._metrics_heads = compile_head_pattern((METRICS,), settings.prefix)
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPool:

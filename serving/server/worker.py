@@ -35,6 +35,7 @@ from typing import Any
 from serving.api.errors import NotReady, WorkerReplaced, WorkerStuck
 from serving.log import LOG
 from serving.server.event_loop import SHUTDOWN_LINGER_SECONDS, TICK_SECONDS
+from serving.server.gunicorn_app import FLUSH_SECONDS
 from serving.server.listener import close_listener
 from serving.server.master import IGNORED_SIGNALS
 from serving.server.request_dispatch import RequestDispatch
@@ -174,6 +175,7 @@ class Worker(RequestDispatch):
         end = time.monotonic() + SHUTDOWN_LINGER_SECONDS
         while unfinished and self.lingering and time.monotonic() < end:
             self._run_round()
+        self.guard(None, self.wsgi.stop_spans, FLUSH_SECONDS)
         if unfinished:
             logging.shutdown()
             os._exit(0)

@@ -60,6 +60,7 @@ ADAPTERS = {
     "fsspec": {"scoring/storage.py"},
     "ray": {"scoring/engines/ray_cluster.py"},
     "prometheus_client": {"serving/api/metrics.py"},
+    "opentelemetry": {"serving/api/span_export.py"},
     "cryptography": {"pipeline/registry/signing.py", "serving/artifact/trusted_keys.py"},
     "model_signing": {"pipeline/registry/signing.py"},
     "gunicorn": {

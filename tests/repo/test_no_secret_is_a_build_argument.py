@@ -40,8 +40,9 @@ def test_what_is_not_set_is_no_secret() -> None:
 
 def test_public_keys_are_arguments_and_bring_what_verifies_signatures() -> None:
     assert 'LOCKS="serving"' in command()
-    run = command("TRUSTED_KEYS=a.pub,b.pub", "HEIC=yes")
-    assert 'LOCKS="serving heic follow"' in run
+    assert 'LOCKS="serving otel"' in command("OTEL=yes")
+    run = command("TRUSTED_KEYS=a.pub,b.pub", "HEIC=yes", "OTEL=yes")
+    assert 'LOCKS="serving heic otel follow"' in run
     assert '--build-arg TRUSTED_KEYS="$(cat a.pub b.pub)"' in run
 
 

@@ -92,7 +92,8 @@ def start_server(folder: Path, **settings: object) -> "subprocess.Popen[bytes]":
     granted = {"nofile": settings.pop("descriptors", None), "data": settings.pop("data", None)}
     limits = [f"--{name}={number}" for name, number in granted.items() if number]
     limit = ["prlimit", *limits] if limits else []
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDFISH_", "MLFLOW_", "AIP_"))}
+    ours = ("GOLDFISH_", "MLFLOW_", "AIP_", "OTEL_")
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     defaults = {"GOLDFISH_MODEL": "colours", "GOLDFISH_WORKERS": "1"}
     environment = inherited | {"PYTHONPATH": str(ROOT)} | defaults
     for name, value in settings.items():

@@ -140,6 +140,25 @@ BOUNDS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "metrics_port": ({"0": 0, "9090": 9090}, ["-1", "65536", *WHOLE]),
     "metrics_classes": ({"0": 0, "10000": 10_000}, ["-1", "10001", *WHOLE]),
+    **{
+        name: (
+            {url: url for url in ("http://collector:4318", "https://[::1]:4318/a/b?c=d")},
+            [
+                "collector:4318",
+                "grpc://collector:4317",
+                "http://me:x@collector",
+                "http://a b",
+                "http://",
+                "/",
+            ],
+        )
+        for name in ("otlp_endpoint", "otlp_traces_endpoint")
+    },
+    # Only together with an endpoint it matters what they are, see below.
+    **{name: ({"grpc": "grpc"}, []) for name in ("otlp_protocol", "otlp_traces_protocol")},
+    "traces_exporter": ({"otlp": "otlp", "none": "none"}, ["console", "otlp,console", "OTLP"]),
+    "otel_disabled": ({"true": "true", "False": "False", "TRUE": "TRUE"}, ["1", "0", "yes", "truely"]),
+    "span_batch": ({"1": 1, "65536": 65536}, ["0", "65537", *WHOLE]),
 }
 WITHIN = [(name, text, value) for name, (good, _) in BOUNDS.items() for text, value in good.items()]
 BEYOND = [(name, text) for name, (_, bad) in BOUNDS.items() for text in bad]
@@ -269,6 +288,56 @@ def test_what_vertex_ai_sets_goes_before_what_the_image_has() -> None:
     assert Settings.read({"PORT": "5000", "AIP_HTTP_PORT": "8080"}).address == "127.0.0.1:8080"
     assert Settings.read({"AIP_HTTP_PORT": "8080"}).port == 8080
     assert Settings.read({"PORT": "5000", "AIP_HTTP_PORT": ""}).port == 5000
+
+
+BASE, OWN = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1/"}, "http://other:2/spans"
+TRACES_URLS: list[tuple[dict[str, str], str]] = [
+    ({}, ""),
+    (BASE, "http://c:1/v1/traces"),
+    ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": OWN}, OWN),
+    (BASE | {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": OWN}, OWN),
+    (BASE | {"OTEL_SDK_DISABLED": "True"}, ""),
+    (BASE | {"OTEL_SDK_DISABLED": "false"}, "http://c:1/v1/traces"),
+    (BASE | {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ""),
+    (BASE | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "http://c:1/v1/traces"),
+    (
+        BASE
+        | {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        },
+        "http://c:1/v1/traces",
+    ),
+]
+
+
+@pytest.mark.parametrize(("environment", "url"), TRACES_URLS)
+def test_where_spans_go(environment: dict[str, str], url: str) -> None:
+    assert Settings.read(environment).traces_url == url
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"])
+def test_spans_are_not_sent_in_another_protocol_than_asked_for(name: str) -> None:
+    assert f"{name} is 'grpc', and spans are sent by http/protobuf" in reasons(**BASE, **{name: "grpc"})
+
+
+def test_without_the_library_an_endpoint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
+    monkeypatch.delitem(sys.modules, "serving.api.span_export", raising=False)
+    sentence = reasons(**BASE)
+    for part in ("OTEL_EXPORTER_OTLP_ENDPOINT", "extra `otel`", "opentelemetry", "requirements/otel.txt"):
+        assert part in sentence
+    assert not Settings.read({**BASE, "OTEL_SDK_DISABLED": "true"}).traces_url
+
+
+def test_without_an_endpoint_the_library_is_not_imported() -> None:
+    code = (
+        "import sys, serving.api.app, serving.config; serving.config.Settings.read({}); print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=30)
+    assert "serving.api.service" in done.stdout
+    assert not {"opentelemetry", "requests", "serving.api.span_export"} & set(done.stdout.split())
 
 
 def test_port_under_its_wrong_name_is_not_passed_over() -> None:

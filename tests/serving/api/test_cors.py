@@ -86,6 +86,7 @@ def test_exposed_headers(shared: Server) -> None:
     assert (response.status, response.headers[ALLOW]) == (200, OURS)
     assert values_of(response, EXPOSE) >= {
         *("x-model-name", "x-model-version", "x-model-digest", "x-request-id", "retry-after"),
+        "traceresponse",
     }
     assert values_of(response, "vary") == {"accept", "origin"}
     for path in ("/", "/docs", "/livez", "/static/page.js"):

@@ -124,37 +124,56 @@ def test_id_of_a_proxy_is_in_the_line(server: Server) -> None:
     assert line_of(server, "from-the-proxy-1")["route"] == "/livez"
 
 
+# Which headers are valid is tested in tests/serving/api/test_trace_context.py.
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-PARENTS: dict[str, bool] = {
-    f"00-{TRACE}-{SPAN}-01": True,
-    f"00-{TRACE}-{SPAN}-00": True,
-    f"cc-{TRACE}-{SPAN}-01": True,
-    f"cc-{TRACE}-{SPAN}-01-what-comes-later": True,
-    f"00-{TRACE}-{SPAN}-01-more": False,
-    f"cc-{TRACE}-{SPAN}-01.more": False,
-    f"ff-{TRACE}-{SPAN}-01": False,
-    f"00-{'0' * 32}-{SPAN}-01": False,
-    f"00-{TRACE}-{'0' * 16}-01": False,
-    f"00-{TRACE.upper()}-{SPAN}-01": False,
-    f"00-{TRACE[:-1]}-{SPAN}-01": False,
-    f"00-{TRACE}-{SPAN}-1": False,
-    f"00-{TRACE}-{SPAN}-0g": False,
-    f"00-{TRACE}-{SPAN}": False,
-    f"0-{TRACE}-{SPAN}-01": False,
-    f"00-{TRACE}-{SPAN}-01, 00-{TRACE}-{SPAN}-01": False,
-    f'00-{TRACE}-{SPAN}-01","x":"y': False,
-    "": False,
-    "x" * 5000: False,
-}
+PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01"
 
 
-@pytest.mark.parametrize("parent", PARENTS)
-def test_trace_of_a_client_is_in_the_line(server: Server, parent: str) -> None:
-    answer = ask(server, head("GET", "/livez", f"traceparent: {parent}"))
+@pytest.mark.parametrize(
+    "request_",
+    [head("GET", "/livez", PARENT), post("/predict", RED, PARENT), head("GET", "/nowhere", PARENT)],
+    ids=["health check", "prediction", "error"],
+)
+def test_trace_of_a_client_is_in_line_and_answer(server: Server, request_: bytes) -> None:
+    answer = ask(server, request_)
     line = line_of(server, answer.headers["x-request-id"])
-    assert line.keys() == (MEMBERS | {"trace_id"} if PARENTS[parent] else MEMBERS)
-    assert line.get("trace_id", TRACE) == TRACE
-    assert TRACE not in str(answer)
+    assert line.keys() == MEMBERS | {"trace_id", "span_id", "parent_span_id"}
+    assert (line["trace_id"], line["parent_span_id"]) == (TRACE, SPAN)
+    # Nothing is recorded here, whatever the client does.
+    assert answer.headers["traceresponse"] == f"00-{TRACE}-{line['span_id']}-00"
+    assert line["span_id"] != SPAN
+
+
+def test_each_request_of_a_trace_has_a_span_of_its_own(server: Server) -> None:
+    answers = [ask(server, head("GET", "/livez", PARENT)).headers["traceresponse"] for _ in range(20)]
+    assert len(set(answers)) == 20
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/colours/infer", "/v1/models/colours:predict"])
+def test_error_names_the_trace(server: Server, path: str) -> None:
+    answer = ask(server, post(path, b"?", PARENT))
+    assert (answer.status >= 400, answer.json["trace_id"]) == (True, TRACE)
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+    assert "trace_id" not in ask(server, post(path, b"?")).json
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (f"traceparent: 00-{TRACE}-{'0' * 16}-01",),
+        # Sent twice, alike or not.
+        (PARENT, PARENT),
+        (PARENT, f"traceparent: 00-{TRACE[::-1]}-{SPAN}-01"),
+        ("traceparent: " + "x" * 5000,),
+        (f"tracestate: a={TRACE}",),
+    ],
+    ids=["none", "invalid", "twice", "two", "long", "only a state"],
+)
+def test_without_a_valid_trace_nothing_is_added(server: Server, lines: tuple[str, ...]) -> None:
+    answer = ask(server, head("GET", "/livez", *lines))
+    assert line_of(server, answer.headers["x-request-id"]).keys() == MEMBERS
+    assert (answer.status, "traceresponse" in answer.headers) == (200, False)
 
 
 def test_lines_of_requests_at_once_do_not_mix(server: Server) -> None:
