@@ -6,6 +6,7 @@
     ├── ColumnMissing               column_missing
     ├── OutputTaken                 output_taken
     ├── EngineMissing               engine_missing
+    ├── ClusterUnreachable          cluster_unreachable
     ├── OptionUnavailable           option_unavailable
     └── WorkersFailed               workers_failed
     FileError                       one image, besides the `ImageError`s of serving/errors.py
@@ -67,6 +68,16 @@ class EngineMissing(ScoringError):
     def __init__(self) -> None:
         super().__init__(
             "Ray is not installed: `python -m pip install --require-hashes -r requirements/ray.txt` adds it."
+        )
+
+
+class ClusterUnreachable(ScoringError):
+    code = "cluster_unreachable"
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"RAY_ADDRESS is {address}, and no cluster is there: {reason}. `ray start --head` prints the "
+            "address of one; without RAY_ADDRESS this machine is used."
         )
 
 

@@ -5,6 +5,7 @@ Ray Data gets paths and gives rows. Actors read the images themselves, so these 
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext
 import scoring
 import serving
 from scoring.engines.job import Job
+from scoring.errors import ClusterUnreachable
 from scoring.plan import Chunk
 from scoring.rows import to_table
 from scoring.scorer import Scorer
@@ -25,6 +27,9 @@ from scoring.scorer import Scorer
 WINDOW = 15_625
 # What an actor takes at most: the model, and the costliest image that is not refused.
 ACTOR_BYTES = 500 * 2**20
+# Without it, Ray looks for a cluster of this machine, and waits for one that has ended.
+LOCAL = "local"
+CONNECT_SECONDS = 10.0
 # How often a chunk is tried again whose actor was killed.
 TRIES = 3
 INPUT = pa.schema([("part", pa.int64()), ("start", pa.int64()), ("entries", pa.list_(pa.binary()))])
@@ -55,16 +60,32 @@ def connect() -> None:
         "ignore", "`ray_remote_args` is deprecated", ray.util.annotations.RayDeprecationWarning
     )
     packages = [str(Path(package.__file__ or "").parent) for package in (scoring, serving)]
-    ray.init(
-        runtime_env={"py_modules": packages},
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="warning",
-    )
+    address = os.environ.get("RAY_ADDRESS") or LOCAL
+    _check_address(address)
+    try:
+        ray.init(
+            address,
+            runtime_env={"py_modules": packages},
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="warning",
+        )
+    except (ValueError, RuntimeError, ConnectionError) as error:
+        raise ClusterUnreachable(address, str(error)) from None
     context = DataContext.get_current()
     context.enable_progress_bars = False
     # A chunk whose actor was killed again and again is left out; the run goes on.
     context.max_errored_blocks = -1
+
+
+def _check_address(address: str) -> None:
+    """Raises `ClusterUnreachable` if nothing listens there: Ray itself tries for two minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterUnreachable(address, getattr(error, "strerror", None) or str(error)) from None
 
 
 def score(job: Job, chunks: Iterable[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:

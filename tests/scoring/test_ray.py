@@ -1,8 +1,10 @@
 """The same on a Ray cluster of two nodes."""
 
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.scoring.workspace import KILLER, files, rows, score, start, with_killer
+from tests.scoring.workspace import KILLER, environment, files, rows, score, start, with_killer
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import free_port
 
@@ -48,11 +50,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
     # Random ports for workers: the usual range may contain those of the cluster.
     ray += ["--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
+    # Short, because the paths of sockets are limited; not the usual one, where Ray notes the last cluster.
+    temporary = tempfile.mkdtemp(prefix="ray-")
     ports = [f"--port={address.split(':')[1]}", f"--ray-client-server-port={client.split(':')[1]}"]
+    head = ["--head", "--include-dashboard=false", f"--temp-dir={temporary}", *ports]
     nodes: list[subprocess.Popen[bytes]] = []
     log = folder / "log"
     try:
-        for role in (["--head", "--include-dashboard=false", *ports], [f"--address={address}"]):
+        for role in (head, [f"--address={address}"]):
             with log.open("ab") as file:
                 nodes.append(subprocess.Popen([*ray, *role], env=env, stdout=file, stderr=file))
             await_true(lambda: log.read_text().count("Ray runtime started") == len(nodes), nodes[-1])
@@ -64,6 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             for process in [*main.children(recursive=True), main]:
                 process.kill()
             node.wait(TIMEOUT_S)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def await_true(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
@@ -117,3 +123,12 @@ def test_image_that_kills_its_worker_is_a_row(cluster: Cluster, workspace: Path,
     found = {row["path"]: row["label"] or row["error_code"] for row in rows(out)}
     assert found.pop(KILLER) == "worker_killed"
     assert list(found.values()) == ["red"] * 100
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_cluster_that_is_not_there(workspace: Path, many: Path, tmp_path: Path, address: str) -> None:
+    env = environment() | {"RAY_ADDRESS": address}
+    done = score(workspace, str(many), "--out", str(tmp_path / "out"), "--engine", "ray", env=env)
+    assert done.returncode == 1
+    assert f"RAY_ADDRESS is {address}" in done.stderr
+    assert "Traceback" not in done.stderr
