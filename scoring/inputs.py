@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from scoring.errors import ColumnMissing, InputEmpty, InputUnreadable
-from scoring.storage import is_remote, remote_filesystem
+from scoring.storage import is_remote, list_remote, read_remote
 
 # The column of a table that has the paths, unless another one is named.
 COLUMN = "path"
@@ -63,11 +63,7 @@ def _entries(source: str, column: str | None) -> tuple[Iterable[str], str]:
 
 
 def _read(source: str) -> bytes:
-    if not is_remote(source):
-        return Path(source).read_bytes()
-    filesystem, path = remote_filesystem(source)
-    data: bytes = filesystem.cat_file(path)
-    return data
+    return read_remote(source) if is_remote(source) else Path(source).read_bytes()
 
 
 def _lines(data: bytes) -> list[str]:
@@ -120,9 +116,6 @@ def _local_files(folder: str) -> Iterator[str]:
 
 def _remote_files(url: str) -> Iterator[str]:
     """The same for an address, whose listing may have no folders."""
-    filesystem, path = remote_filesystem(url)
-    start = path.rstrip("/") + "/"
-    for found in filesystem.find(path):
-        relative = found.removeprefix(start)
+    for relative in list_remote(url):
         if not any(part.startswith(".") for part in relative.split("/")):
             yield relative

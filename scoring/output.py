@@ -15,7 +15,7 @@ from pyarrow import parquet
 from scoring.errors import RETRIED, OutputTaken
 from scoring.plan import Part, Plan, identity
 from scoring.rows import METADATA_KEY, to_parquet
-from scoring.storage import is_remote, remote_filesystem
+from scoring.storage import is_remote, read_remote, write_remote
 from serving.artifact.files import to_json
 
 PLAN, SUMMARY = "plan.json", "run.json"
@@ -35,7 +35,9 @@ class Output:
     """`folder` is a path or an address. Raises `OSError`."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder.rstrip("/") or "/"
+        stripped = folder.rstrip("/") or "/"
+        # `s3://` alone is an address without a bucket, and not the folder `s3:`.
+        self.folder = folder if is_remote(folder) and not is_remote(stripped) else stripped
         self._run = ""
 
     def begin(self, plan: Plan) -> None:
@@ -94,9 +96,7 @@ class Output:
     def _read(self, name: str) -> bytes | None:
         try:
             if is_remote(self.folder):
-                filesystem, path = remote_filesystem(f"{self.folder}/{name}")
-                data: bytes = filesystem.cat_file(path)
-                return data
+                return read_remote(f"{self.folder}/{name}")
             return Path(self.folder, name).read_bytes()
         except FileNotFoundError:
             return None
@@ -104,8 +104,7 @@ class Output:
     def _write(self, name: str, data: bytes) -> None:
         """Object stores write a file as a whole. Elsewhere it gets its name when all of it is written."""
         if is_remote(self.folder):
-            filesystem, address = remote_filesystem(f"{self.folder}/{name}")
-            filesystem.pipe_file(address, data)
+            write_remote(f"{self.folder}/{name}", data)
             return
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         path = Path(self.folder, name)

@@ -2,28 +2,43 @@
 
 Local files are opened directly. Everything else goes through fsspec: `https://` with its own client, `s3://`
 and `gs://` with those of Arrow, which need no further package and find credentials as the vendors' tools do.
+
+The clients wait for a minute at most for a server that does not answer. By default it would be a quarter of
+an hour for each file.
 """
 
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import fsspec
 from fsspec.implementations.arrow import ArrowFSWrapper
-from pyarrow.fs import FileSystem
+from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, FileType, GcsFileSystem, S3FileSystem
 
 from scoring.errors import FileMissing, FileUnreadable
 from serving.artifact import files
 from serving.errors import FileUnreadable as LocalFileUnreadable
 from serving.errors import ImageTooLarge
 
-# Object stores of which Arrow has a client.
+# Object stores of which Arrow has a client, which repeats requests that failed.
 ARROW_SCHEMES = ("s3", "gs", "gcs")
-# A remote file is tried so often, with these pauses. fsspec's HTTP client does not repeat requests.
+WEB_SCHEMES = ("http", "https")
+# A file of a web server is tried so often, with these pauses: fsspec's HTTP client does not repeat requests.
+# S3 requests are tried as often.
 TRIES, PAUSE_SECONDS = 3, 0.5
+# Until a connection is there, and from then on without a byte, for each try.
+CONNECT_SECONDS, SILENT_SECONDS = 5, 10
+# Of one request to Google's store, with all its tries.
+GCS_SECONDS = 30
+# Addresses of other stores with S3's protocol, as AWS's own tools read them; the first one that is set.
+S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 NOT_FOUND = 404
 
 
@@ -41,19 +56,95 @@ def join(root: str, entry: str) -> str:
 
 @cache
 def _filesystem(scheme: str) -> Any:  # noqa: ANN401  (fsspec has no types)
+    if scheme == "s3":
+        return ArrowFSWrapper(_s3())
     if scheme in ARROW_SCHEMES:
-        return ArrowFSWrapper(FileSystem.from_uri(f"{scheme}://")[0])
+        return ArrowFSWrapper(GcsFileSystem(retry_time_limit=timedelta(seconds=GCS_SECONDS)))
+    if scheme in WEB_SCHEMES:
+        timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
+        return fsspec.filesystem(scheme, client_kwargs={"timeout": timeout})
     return fsspec.filesystem(scheme)
 
 
-def remote_filesystem(url: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it. Raises `OSError` for a scheme that is not known."""
-    scheme = url.split("://", 1)[0]
+def _s3() -> S3FileSystem:
+    """A client that uploads small files with one request, so that a killed run leaves no half upload."""
+    return S3FileSystem(
+        # Arrow reads these variables only for addresses that it parses itself.
+        endpoint_override=next(filter(None, map(os.environ.get, S3_ENDPOINTS)), None),
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=SILENT_SECONDS,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=TRIES),
+        allow_delayed_open=True,
+    )
+
+
+def _open_filesystem(url: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it.
+
+    Raises `OSError` for a scheme that is not known, and for an address without a bucket or host.
+    """
+    scheme, rest = url.split("://", 1)
+    if not rest.split("/", 1)[0]:
+        raise OSError(f"{scheme}:// is followed by no bucket or host")
     try:
         filesystem = _filesystem(scheme)
         return filesystem, filesystem._strip_protocol(url)
     except (ValueError, ImportError) as error:
         raise OSError(f"{scheme}:// cannot be opened ({error})") from None
+
+
+def list_remote(url: str) -> Iterator[str]:
+    """All files below an address, relative to it. Raises `OSError` if any folder cannot be listed.
+
+    fsspec's own `find` leaves out what it cannot list.
+    """
+    filesystem, path = _open_filesystem(url)
+    start = path.rstrip("/") + "/"
+    names = _list_arrow if isinstance(filesystem, ArrowFSWrapper) else _list_folder
+    with _reporting():
+        for name in names(filesystem, path):
+            yield name.removeprefix(start)
+
+
+def read_remote(url: str) -> bytes:
+    """All bytes of a file. Raises `OSError`; `FileNotFoundError` if there is none."""
+    filesystem, path = _open_filesystem(url)
+    with _reporting():
+        data: bytes = filesystem.cat_file(path)
+    return data
+
+
+def write_remote(url: str, data: bytes) -> None:
+    """Writes a file as a whole. Raises `OSError`."""
+    filesystem, path = _open_filesystem(url)
+    with _reporting():
+        filesystem.pipe_file(path, data)
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    """Raises `OSError` for the other types that clients raise: asyncio's and aiohttp's errors, ValueError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        raise OSError(str(error) or type(error).__name__) from None
+
+
+def _list_arrow(filesystem: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """A thousand files a request, where folder by folder would be a request for each folder."""
+    for found in filesystem.fs.get_file_info(FileSelector(path, recursive=True)):
+        if found.type == FileType.File:
+            yield found.path
+
+
+def _list_folder(filesystem: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    for found in filesystem.ls(path, detail=True):
+        if found["type"] == "directory":
+            yield from _list_folder(filesystem, found["name"])
+        else:
+            yield found["name"]
 
 
 def read_image(path: str, limit: int) -> bytes:
@@ -81,11 +172,11 @@ def _read_local(path: str, limit: int) -> bytes:
 
 
 def _read_remote(url: str, limit: int) -> bytes:
-    reason = ""
-    for attempt in range(TRIES):
+    reason, tries = "", TRIES if url.startswith(tuple(f"{each}://" for each in WEB_SCHEMES)) else 1
+    for attempt in range(tries):
         time.sleep(attempt * PAUSE_SECONDS)
         try:
-            filesystem, path = remote_filesystem(url)
+            filesystem, path = _open_filesystem(url)
             with filesystem.open(path, "rb") as file:
                 # One byte more than the limit tells that there is more.
                 data: bytes = file.read(limit + 1)
@@ -101,4 +192,4 @@ def _read_remote(url: str, limit: int) -> bytes:
             if len(data) > limit:
                 raise ImageTooLarge(len(data), limit)
             return data
-    raise FileUnreadable(f"{reason}, {TRIES} times")
+    raise FileUnreadable(reason.rstrip(".") + (f", {tries} times" if tries > 1 else ""))
