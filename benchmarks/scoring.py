@@ -31,6 +31,8 @@ from serving.cpu_count import available_cores
 RESULTS = ROOT / "benchmarks/scoring.json"
 IMAGES = 20_000
 ROUNDS = 2
+# Between two looks at the memory. Each look at a process takes it some milliseconds.
+SAMPLE_SECONDS = 5.0
 ENGINES = ("local", "ray")
 TARGETS = {"local": 0.9, "ray": 0.8}
 # Paths of the list whose memory and time are measured, and their length.
@@ -99,7 +101,7 @@ def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
         sizes = _sizes(process.pid)
         totals.append(sum(sizes))
         largest = max(largest, *sizes, 0.0)
-        time.sleep(0.5)
+        time.sleep(SAMPLE_SECONDS)
     seconds = time.monotonic() - began
     assert process.stderr is not None  # noqa: S101  (it was asked for)
     if process.returncode:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ class Scorer:
         return {
             "label": best[0].label,
             "score": best[0].score,
-            "top5": [asdict(each) for each in best],
+            "top5": [{"label": each.label, "id": each.id, "score": each.score} for each in best],
             "label_set": judged.label_sets and judged.label_sets[0],
             "familiar": judged.familiar and judged.familiar[0],
             "explanation": explanation,

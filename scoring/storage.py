@@ -3,7 +3,7 @@
 Local files are opened directly. Everything else goes through fsspec: `https://` with its own client, `s3://`
 and `gs://` with those of Arrow, which need no further package and find credentials as the vendors' tools do.
 
-The clients wait for a minute at most for a server that does not answer. By default it would be a quarter of
+The clients wait for about a minute for a server that does not answer. By default it would be a quarter of
 an hour for each file.
 """
 
@@ -154,11 +154,15 @@ def read_image(path: str, limit: int) -> bytes:
 
 def _read_local(path: str, limit: int) -> bytes:
     try:
+        file = Path(path)
+        status = file.stat()
         # Only of files: a folder's size says nothing.
-        status = Path(path).stat()
-        if stat.S_ISREG(status.st_mode) and status.st_size > limit:
-            raise ImageTooLarge(status.st_size, limit)
-        data = files.read_file(Path(path), limit)
+        if stat.S_ISREG(status.st_mode):
+            if status.st_size > limit:
+                raise ImageTooLarge(status.st_size, limit)
+            # Memory is allocated for the limit before a file is read, which takes longer than to read it.
+            limit = status.st_size
+        data = files.read_file(file, limit)
     except LocalFileUnreadable as error:
         raise FileUnreadable(error.reason) from None
     except (FileNotFoundError, NotADirectoryError):

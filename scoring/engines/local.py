@@ -17,7 +17,6 @@ from scoring.errors import WorkersFailed
 from scoring.plan import Chunk
 from scoring.rows import to_table
 from scoring.scorer import Scorer
-from serving.server.memory import configure_malloc
 
 # Chunks that wait for each worker, so that none is idle while results are written.
 WAITING = 2
@@ -78,7 +77,6 @@ def _start_worker(job: Job) -> None:
     # Ctrl-C reaches all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    configure_malloc()
     _scorer = Scorer(job.bundle, job.root, job.options)
 
 

@@ -105,12 +105,13 @@ def score(job: Job, chunks: Iterable[Chunk], workers: int | None) -> Iterator[tu
 
 def _score(reference: Any, window: list[Chunk], workers: int | None) -> Iterator[tuple[Chunk, pa.Table]]:  # noqa: ANN401  (a reference of Ray)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    actors = min(workers or cores, len(window))
     dataset = ray.data.from_arrow([_to_input(chunk) for chunk in window]).map_batches(
         ChunkScorer,
         fn_constructor_args=(reference,),
         batch_format="pyarrow",
         batch_size=None,
-        compute=ActorPoolStrategy(min_size=1, max_size=min(workers or cores, len(window))),
+        compute=ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors),
         num_cpus=1,
         memory=ACTOR_BYTES,
         # By default an image that kills its actor would be tried for ever.
