@@ -46,10 +46,10 @@ def compare_with_limit(bundle: ServedBundle, photos: Sequence[Path], folder: Pat
     }
 
 
-def measure_limit(bundle: ServedBundle, photos: Sequence[Path]) -> float:
+def measure_limit(bundle: ServedBundle, photos: Sequence[Path], seconds: float = SECONDS) -> float:
     """Photos per second of a bare loop on all cores."""
     threads = max(1, round(available_cores()))
-    output = run_module("benchmarks.serving.bare_limit", bundle.path, SECONDS, threads, 1, *photos)
+    output = run_module("benchmarks.serving.bare_limit", bundle.path, seconds, threads, 1, *photos)
     return float(json.loads(output)["rate"])
 
 

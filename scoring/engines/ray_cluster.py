@@ -65,7 +65,8 @@ def connect() -> None:
     try:
         ray.init(
             address,
-            runtime_env={"py_modules": packages},
+            # On this machine workers find the code where this process has found it.
+            runtime_env=None if address == LOCAL else {"py_modules": packages},
             include_dashboard=False,
             log_to_driver=False,
             logging_level="warning",

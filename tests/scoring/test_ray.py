@@ -1,5 +1,6 @@
 """The same on a Ray cluster of two nodes."""
 
+import random
 import shutil
 import signal
 import subprocess
@@ -132,3 +133,30 @@ def test_cluster_that_is_not_there(workspace: Path, many: Path, tmp_path: Path, 
     assert done.returncode == 1
     assert f"RAY_ADDRESS is {address}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Three minutes.
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(
+    cluster: Cluster, workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    moments = random.Random(7)
+    out = tmp_path / "out"
+    killed = 0
+    for number in range(10):
+        process = start(workspace, str(many), "--out", str(out), "--engine", "ray", env=cluster.env)
+        # The first seconds start Ray, so that most of the kills meet actors that load or score.
+        time.sleep(moments.uniform(2, 12))
+        victims = [process] if number % 2 else cluster.actors()[:1]
+        killed += process.poll() is None and bool(victims)
+        for victim in victims:
+            victim.kill()
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+        if (out / "run.json").exists():
+            assert files(out) == files(undisturbed)
+            shutil.rmtree(out)
+    # The others had just ended, or not begun.
+    assert killed >= 5
+    assert score(workspace, str(many), "--out", str(out), "--engine", "ray", env=cluster.env).returncode == 0
+    assert files(out) == files(undisturbed)
