@@ -162,7 +162,7 @@ bench-live: $(VENV)/.dev ## measure changes of the version, trials and workers, 
 	@python -m benchmarks.live --project $(PROJECT)
 
 .PHONY: bench-scoring
-bench-scoring: $(VENV)/.dev ## measure bulk scoring, five minutes
+bench-scoring: $(VENV)/.dev ## measure bulk scoring, nine minutes
 	@python -m benchmarks.scoring --project $(PROJECT)
 
 .PHONY: bench-pipeline

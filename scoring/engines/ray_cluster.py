@@ -65,8 +65,7 @@ def connect() -> None:
     try:
         ray.init(
             address,
-            # On this machine workers find the code where this process has found it.
-            runtime_env=None if address == LOCAL else {"py_modules": packages},
+            runtime_env={"py_modules": packages},
             include_dashboard=False,
             log_to_driver=False,
             logging_level="warning",
