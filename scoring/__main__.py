@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     settings = replace(Settings.read(), model=options.model, models=())
     release = find_release(settings, options.model)
-    images = list_images(options.input, options.column, options.root)
+    images = list_images(options.input, options.column, options.root, options.out)
     wanted = Options(_level(Reliability.of_bundle(release.bundle), options.level), options.explain)
     job = Job(release.bundle, images.root, wanted)
     # Fails here rather than in a worker if the model does not give its golden predictions.
@@ -99,7 +99,9 @@ def _shard(text: str) -> Shard:
     number, _, shards = text.partition("/")
     shard = Shard(int(number), int(shards))
     if not 1 <= shard.number <= shard.shards:
-        raise ValueError
+        raise argparse.ArgumentTypeError(
+            f"{text} is no share: 1/{shards} is the first, {shards}/{shards} the last"
+        )
     return shard
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from scoring.errors import ColumnMissing, InputEmpty, InputUnreadable
+from scoring.errors import ColumnMissing, InputEmpty, InputUnreadable, OptionUnavailable
 from scoring.storage import is_remote, list_remote, read_remote
 
 # The column of a table that has the paths, unless another one is named.
@@ -31,23 +31,39 @@ class Images(NamedTuple):
     repeated: int
 
 
-def list_images(source: str, column: str | None = None, root: str | None = None) -> Images:
+def list_images(
+    source: str, column: str | None = None, root: str | None = None, out: str | None = None
+) -> Images:
     """All images of a folder, a text file, a table or an address of one of them; "-" is stdin.
 
+    Without the files below `out`, the results of a run before, which may lie in the folder of the images.
     Raises a `ScoringError`.
     """
     try:
         found, default_root = _entries(source, column)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputUnreadable(source, getattr(error, "strerror", None) or str(error)) from None
-    listed = [entry for entry in found if entry]
+    folder = _absolute(default_root if root is None else root)
+    results = None if out is None else _below(_absolute(out), folder)
+    if results == "":
+        raise OptionUnavailable(f"--out {out}", "it is the folder of the images")
+    listed = [entry for entry in found if entry and not (results and entry.startswith(results))]
     if not listed:
         raise InputEmpty(source)
     entries = sorted(set(listed), key=os.fsencode)
-    folder = root if root is not None else default_root
-    # Absolute, because workers on a cluster run in other folders.
-    folder = folder if is_remote(folder) else os.path.abspath(folder)  # noqa: PTH100  (`resolve` follows links)
     return Images(folder, entries, len(listed) - len(entries))
+
+
+def _absolute(folder: str) -> str:
+    """Workers on a cluster run in other folders."""
+    return folder.rstrip("/") if is_remote(folder) else os.path.abspath(folder)  # noqa: PTH100  (`resolve` follows links)
+
+
+def _below(path: str, folder: str) -> str | None:
+    """The path relative to the folder, with a slash at the end; empty for the folder, None if elsewhere."""
+    if path == folder:
+        return ""
+    return path.removeprefix(f"{folder}/") + "/" if path.startswith(f"{folder}/") else None
 
 
 def _entries(source: str, column: str | None) -> tuple[Iterable[str], str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from scoring.errors import ColumnMissing, InputEmpty, InputUnreadable, ScoringError
+from scoring.errors import ColumnMissing, InputEmpty, InputUnreadable, OptionUnavailable, ScoringError
 from scoring.inputs import list_images
 from tests.scoring.workspace import rows, score
 from tests.serving.bundles import COLOURS, one_colour_png
@@ -94,6 +94,15 @@ def test_unusable_input_is_refused(
 def test_missing_input_is_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(InputUnreadable, match=source):
         list_images(source if "://" in source else str(tmp_path / source))
+
+
+def test_results_in_the_folder_are_no_images(tmp_path: Path) -> None:
+    for name in ("a.jpg", "scores/part-000000.parquet", "scores2/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(str(tmp_path), out=f"{tmp_path}/scores/").entries == ["a.jpg", "scores2/b.jpg"]
+    with pytest.raises(OptionUnavailable, match="the folder of the images"):
+        list_images(str(tmp_path), out=str(tmp_path))
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
