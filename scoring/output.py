@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +68,7 @@ class Output:
         """Writes the file of a part from the tables of its chunks, in order."""
         self._write(part.name, to_parquet(pa.concat_tables(tables), json.loads(self._metadata(part))))
 
-    def summarise(self, plan: Plan, versions: Mapping[str, str]) -> dict[str, Any] | None:
+    def summarise(self, plan: Plan) -> dict[str, Any] | None:
         """Writes `run.json` once the parts of all shards are there, and returns it; else None."""
         parts: dict[str, PartSummary] = {}
         for part in plan.parts():
@@ -78,13 +79,14 @@ class Output:
         for summary in parts.values():
             for code, count in summary.errors.items():
                 errors[code] = errors.get(code, 0) + count
+        planned = plan.document()
         document = {
-            "plan": plan.document(),
+            "plan": planned,
             "images": sum(summary.images for summary in parts.values()),
             "refused": sum(errors.values()),
             "errors": errors,
             "parts": {name: summary.sha256 for name, summary in parts.items()},
-            "versions": dict(versions),
+            "versions": {"python": platform.python_version(), **planned["versions"]},
         }
         self._write(SUMMARY, to_json(document))
         return document

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 # Version of the results: of their columns and of how parts are made.
@@ -13,6 +14,8 @@ FORMAT = 1
 PART_IMAGES = 1000
 # Images that a worker gets at once: half a second's work, so that all workers end at nearly the same time.
 CHUNK_IMAGES = 64
+# The packages on whose versions the bytes of the results depend.
+PACKAGES = ("numpy", "onnxruntime", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Plan:
             "images": len(self.entries),
             "list_sha256": listed.hexdigest(),
             "part_images": PART_IMAGES,
+            "versions": {name: version(name) for name in PACKAGES},
         }
 
 

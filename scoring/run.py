@@ -1,9 +1,7 @@
 """One run: plans the parts, scores those that are not finished, and sums up."""
 
-import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -17,8 +15,6 @@ from scoring.scorer import refused_rows
 
 # Scores chunks, and leaves out those that have killed their worker. With True: images that may kill again.
 Engine: TypeAlias = Callable[[Iterable[Chunk], bool], Iterator[tuple[Chunk, pa.Table]]]
-# What the bytes of the results depend on besides the plan.
-VERSIONS = ("numpy", "onnxruntime", "pillow", "pyarrow")
 
 
 @dataclass
@@ -84,9 +80,4 @@ def run(
         chunk for chunk in missing if chunk.part in started and chunk.start not in started[chunk.part].tables
     ]
     collect((chunk, to_table(refused_rows(chunk.entries, plan.digest, WorkerKilled()))) for chunk in lost)
-    return output.summarise(plan, versions())
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of what decodes, classifies and writes."""
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
+    return output.summarise(plan)

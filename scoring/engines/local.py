@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,6 +20,7 @@ from scoring.plan import Chunk
 from scoring.rows import to_table
 from scoring.scorer import Scorer
 
+Result = TypeVar("Result")
 # Chunks that wait for each worker, so that none is idle while results are written.
 WAITING = 2
 
@@ -53,7 +56,7 @@ def _score(
         waiting.extend(islice(left, ahead - len(running) - len(waiting)))
         while waiting:
             chunk = waiting.popleft()
-            running[pool.submit(_score_chunk, chunk)] = chunk
+            running[_submit(pool, partial(_score_chunk, chunk))] = chunk
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -66,16 +69,27 @@ def _pool(job: Job, workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
     try:
-        pool.submit(os.getpid).result()
+        _submit(pool, os.getpid).result()
     except BrokenProcessPool as error:
         raise WorkersFailed(str(error)) from None
     return pool
 
 
+def _submit(pool: ProcessPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
+    """Submits a task, for which the pool may start a process.
+
+    Ctrl-C reaches all processes of a terminal. It waits until the process is started. Processes inherit
+    that it is blocked: the first one ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(job: Job) -> None:
     global _scorer
-    # Ctrl-C reaches all processes of a terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _scorer = Scorer(job.bundle, job.root, job.options)
 

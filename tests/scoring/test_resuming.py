@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,18 @@ def test_parts_of_two_runs_are_not_mixed(
     assert "another run" in done.stderr
     assert ("images: 2300, and now 1000" if change == "list" else "explain") in done.stderr
     assert files(undisturbed) == before
+
+
+def test_parts_of_two_versions_of_a_package_are_not_mixed(
+    workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    plan = (out / "plan.json").read_text()
+    (out / "plan.json").write_text(re.sub(r'("pillow": )"[^"]+"', r'\1"1.0"', plan))
+    done = score(workspace, str(many), "--out", str(out))
+    assert done.returncode == 1
+    assert '"pillow": "1.0"' in done.stderr
 
 
 def test_image_that_kills_its_worker_is_a_row(workspace: Path, tmp_path: Path) -> None:
