@@ -2,6 +2,7 @@
 
 Reads a project in which `make run MODEL=imagenet` was done.
 Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/performance.md`.
+If other programs used the cores meanwhile, it prints the table instead, and exits with 1.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 
 from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
+from benchmarks.interference import check_undisturbed, disturbed_names
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import all_contenders
@@ -18,6 +20,7 @@ from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.scaling import measure_scaling
 from benchmarks.serving.schedule import measure_contenders
+from benchmarks.serving.statistics import run_interference
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
 from benchmarks.serving.verification import Reference
 
@@ -39,9 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         return run(with_float_bundle(find_project(options.project)), options)
 
     def write(results: Run) -> None:
-        if options.only:
+        shares = run_interference(results)
+        if options.only or disturbed_names(shares):
             print(contender_table(results))
-        else:
+        if not options.only:
+            check_undisturbed(shares)
             write_results("quick" if options.quick else "full", results)
 
     return measure_and_write(measure, write)

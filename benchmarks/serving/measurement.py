@@ -5,13 +5,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.command_line import print_progress
 from benchmarks.errors import LoadFailed
+from benchmarks.interference import undisturbed
 from benchmarks.sampling import sampled
 from benchmarks.serving.contenders import Contender
+from benchmarks.serving.cores import current_split
 from benchmarks.serving.load_generator import Load, generate_load
 from benchmarks.serving.processes import ProcessTree
 from benchmarks.serving.verification import Accuracy, Reference, measure_accuracy, wait_for_correct
@@ -53,10 +55,15 @@ class RunningContender:
         `others` were started after this one: they share the clients, and their memory is included.
         """
         urls = [self.url, *(other.url for other in others)]
-        content_type = self.contender.wire_format.content_type
+        content_type, cores = self.contender.wire_format.content_type, current_split().generator
         with sampled(self.tree.pss, MEMORY_INTERVAL) as memory:
-            load = generate_load(urls, content_type, self.bodies, clients, seconds)
+            load = generate_load(urls, content_type, self.bodies, clients, seconds, cores)
         return load, max(memory)
+
+    def undisturbed_load(self, clients: int, seconds: float) -> tuple[Load, float]:
+        """The same for this contender alone; repeated while others take too much of the cores."""
+        (load, memory), seen = undisturbed(lambda: self.load(clients, seconds))
+        return replace(load, interference=seen), memory
 
 
 @contextmanager
@@ -84,14 +91,21 @@ def measure_server(
         server.load(WARM_UP_CLIENTS, WARM_UP_SECONDS)
         measured.idle_mb = server.tree.pss()
         for clients in CLIENTS:
-            measured.loads[clients], memory = server.load(clients, seconds)
+            measured.loads[clients], memory = server.undisturbed_load(clients, seconds)
             measured.load_mb = max(measured.load_mb, memory)
             print_progress(f"{clients} clients: {measured.loads[clients].rate:.0f}/s")
     return measured
 
 
 def measure_bare_limit(contender: Contender) -> Measurement:
-    """Runs the loop without a server, which prints its own figures."""
+    """Runs the loop without a server, which prints its own figures; again if it was disturbed."""
+    measured, seen = undisturbed(lambda: _run_loop(contender))
+    measured.loads = {0: replace(measured.loads[0], interference=seen)}
+    print_progress(f"{measured.loads[0].rate:.0f}/s")
+    return measured
+
+
+def _run_loop(contender: Contender) -> Measurement:
     with tempfile.TemporaryDirectory() as folder, contender.start(0, Path(folder)) as tree:
         with sampled(tree.pss, MEMORY_INTERVAL) as memory:
             tree.root.wait()
@@ -100,7 +114,6 @@ def measure_bare_limit(contender: Contender) -> Measurement:
         load = Load(**json.loads(output), errors=0)
     except ValueError:
         raise LoadFailed(output) from None
-    print_progress(f"{load.rate:.0f}/s")
     return Measurement(load_mb=max(memory), loads={0: load})
 
 

@@ -1,7 +1,7 @@
 """Summary statistics over the rounds, and the comparison with the targets. Pure."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,7 +29,13 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
             for clients in rounds[0].loads
         },
         "answers": asdict(accuracy) if accuracy else None,
-    }
+    } | deviations(
+        {
+            "start_seconds": [measured.start_seconds for measured in rounds],
+            "idle_mb": [measured.idle_mb for measured in rounds],
+            "load_mb": [measured.load_mb for measured in rounds],
+        }
+    )
 
 
 def summarise_loads(rounds: Sequence[Load]) -> Row:
@@ -40,7 +46,53 @@ def summarise_loads(rounds: Sequence[Load]) -> Row:
         "p99_ms": median((load.p99 for load in rounds), 1),
         "errors": sum(load.errors for load in rounds),
         "rates": [round(load.rate, 1) for load in rounds],
-    }
+        # Shares of the cores' time, 0 to 1: what other programs took, and other machines.
+        "foreign": [round(load.interference.foreign, 3) for load in rounds],
+        "stolen": [round(load.interference.stolen, 3) for load in rounds],
+    } | deviations(
+        {
+            "rate": [load.rate for load in rounds],
+            "p50_ms": [load.p50 for load in rounds],
+            "p99_ms": [load.p99 for load in rounds],
+        }
+    )
+
+
+def deviations(figures: Mapping[str, Sequence[float]]) -> Row:
+    """The largest distance of a round from the median, for each figure; nothing for a single round."""
+    if any(len(values) == 1 for values in figures.values()):
+        return {}
+    return {"deviations": {name: deviation(values) for name, values in figures.items()}}
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The largest distance of a value from the median, rounded."""
+    middle = statistics.median(values)
+    return round(max(abs(value - middle) for value in values), 2)
+
+
+def row_interference(load: Row) -> list[float]:
+    """What others took of the cores in each round of a load, 0 to 1; nothing in results that lack it."""
+    rounds = zip(load.get("foreign", []), load.get("stolen", []), strict=True)
+    return [float(foreign + stolen) for foreign, stolen in rounds]
+
+
+def contender_interference(row: Row) -> list[float]:
+    """The same for all loads of a contender."""
+    return [share for load in row.get("clients", {}).values() for share in row_interference(load)]
+
+
+def run_interference(run: Row) -> dict[str, list[float]]:
+    """What others took during each part of a run, by its name."""
+    shares = {row["name"]: contender_interference(row) for row in run["contenders"]}
+    growth = run.get("growth", {"clients": [], "photos": [], "loops": []})
+    for row in growth["clients"]:
+        shares[f"{row['clients']} clients with a queue of {row['queue']}"] = row_interference(row)
+    for row in growth["photos"]:
+        shares[f"photos of {row['width']} x {row['height']}"] = row_interference(row)
+    for row in growth["loops"]:
+        shares[f"a loop of {row['threads']} threads, {row['inner']} each"] = row_interference(row)
+    return shares
 
 
 def median(values: Iterable[float], digits: int) -> float:
@@ -50,8 +102,13 @@ def median(values: Iterable[float], digits: int) -> float:
 
 def rate(row: Row) -> float:
     """Requests per second at eight clients; photos per second of the bare limit, which has no clients."""
-    clients = row["clients"]
-    return float(clients[CLIENTS if CLIENTS in clients else "0"]["rate"])
+    return float(compared_load(row)["rate"])
+
+
+def compared_load(row: Row) -> Row:
+    """The load whose rate is compared."""
+    clients: dict[str, Row] = row["clients"]
+    return clients[CLIENTS if CLIENTS in clients else "0"]
 
 
 def measured_rows(rows: Sequence[Row], kind: str, precision: str | None = None) -> list[Row]:
