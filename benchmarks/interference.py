@@ -55,6 +55,11 @@ class Interference:
         return self.foreign + self.stolen
 
     @property
+    def rounded(self) -> float:
+        """The sum, as results hold it."""
+        return round(self.total, 3)
+
+    @property
     def disturbing(self) -> bool:
         """Whether it is more than what is tolerated."""
         return self.total > TOLERATED
@@ -86,13 +91,15 @@ class Watch:
         return Interference(max(0.0, foreign / capacity), (now.stolen - self._before.stolen) / capacity)
 
 
-def undisturbed(attempt: Callable[[], Result]) -> tuple[Result, Interference]:
+def undisturbed(
+    attempt: Callable[[], Result], watch: Callable[[], Watch] = Watch
+) -> tuple[Result, Interference]:
     """Measures up to `TRIES` times while others take too much; returns the least disturbed result."""
     found: list[tuple[Result, Interference]] = []
     for number in range(1, TRIES + 1):
-        watch = Watch()
+        watching = watch()
         result = attempt()
-        found.append((result, watch.interference()))
+        found.append((result, watching.interference()))
         seen = found[-1][1]
         if not seen.disturbing:
             break
@@ -101,9 +108,13 @@ def undisturbed(attempt: Callable[[], Result]) -> tuple[Result, Interference]:
     return min(found, key=lambda each: each[1].total)
 
 
-def check_undisturbed(shares: Mapping[str, Sequence[float]]) -> None:
-    """Raises `Disturbed` if others took too much during a measurement; `shares` are by its name."""
+def check_undisturbed(shares: Mapping[str, Sequence[float]], table: str) -> None:
+    """Raises `Disturbed` if others took too much during a measurement, and prints the table of its figures.
+
+    `shares` of the cores' time, 0 to 1, are by the name of what was measured.
+    """
     if names := disturbed_names(shares):
+        print(table)
         raise Disturbed({name: max(shares[name]) for name in names}, TOLERATED)
 
 

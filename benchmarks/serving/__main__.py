@@ -11,7 +11,7 @@ import sys
 
 from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
-from benchmarks.interference import check_undisturbed, disturbed_names
+from benchmarks.interference import check_undisturbed
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import all_contenders
@@ -42,11 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         return run(with_float_bundle(find_project(options.project)), options)
 
     def write(results: Run) -> None:
-        shares = run_interference(results)
-        if options.only or disturbed_names(shares):
+        if options.only:
             print(contender_table(results))
-        if not options.only:
-            check_undisturbed(shares)
+        else:
+            check_undisturbed(run_interference(results), contender_table(results))
             write_results("quick" if options.quick else "full", results)
 
     return measure_and_write(measure, write)

@@ -15,6 +15,7 @@ from benchmarks.documents import ROOT
 from benchmarks.serving import wire_formats
 from benchmarks.serving.cores import current_split, pinned
 from benchmarks.serving.environments import PEERS, bin_folder
+from benchmarks.serving.keras_cache import tutorial_cache
 from benchmarks.serving.processes import ProcessTree, process_tree
 from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
@@ -73,7 +74,7 @@ def all_contenders(project: Project, seconds: float, quick: bool) -> list[Conten
     """The rows of a run; a quick run leaves out the peers."""
     own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
     limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
-    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]
+    return [*own, *limits, tutorial(tutorial_cache(project)), *([] if quick else peers(project.reference))]
 
 
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
@@ -119,8 +120,11 @@ def bare_limit(
     )
 
 
-def tutorial() -> Contender:
-    """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
+def tutorial(keras_home: Path | None) -> Contender:
+    """The app that this project began as; `benchmarks.image` builds an image of the same folder.
+
+    `keras_home` holds its weights; without one, Keras looks for them itself, and downloads them if need be.
+    """
     options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
     return Contender(
         name="the tutorial's app",
@@ -130,6 +134,7 @@ def tutorial() -> Contender:
         path="/inference",
         wire_format=wire_formats.form("image", wire_formats.highest_confidence),
         command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
+        variables={"KERAS_HOME": str(keras_home)} if keras_home else {},
         peer="tutorial",
     )
 

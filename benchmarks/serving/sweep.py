@@ -152,7 +152,8 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
 
 def write(run: Run) -> None:
     """Writes the results, and shows them in the document. Raises `Disturbed` instead if others disturbed."""
-    check_undisturbed({combination_name(row): row_interference(row) for row in run["counts"]})
+    shares = {combination_name(row): row_interference(row) for row in run["counts"]}
+    check_undisturbed(shares, table(run))
     write_json(RESULTS, run)
     replace_section(PERFORMANCE, "sweep", table(run))
 
