@@ -96,16 +96,22 @@ def undisturbed(
 ) -> tuple[Result, Interference]:
     """Measures up to `TRIES` times while others take too much; returns the least disturbed result."""
     found: list[tuple[Result, Interference]] = []
-    for number in range(1, TRIES + 1):
+    while True:
         watching = watch()
         result = attempt()
         found.append((result, watching.interference()))
-        seen = found[-1][1]
-        if not seen.disturbing:
-            break
-        consequence = "again" if number < TRIES else "not to be trusted"
-        print_progress(f"others took {seen.total:.0%} of the cores: {consequence}")
-    return min(found, key=lambda each: each[1].total)
+        if not worth_repeating(found[-1][1], len(found)):
+            return min(found, key=lambda each: each[1].total)
+
+
+def worth_repeating(seen: Interference, attempts: int) -> bool:
+    """Whether the last of so many attempts was disturbed and another one is allowed; prints it."""
+    if not seen.disturbing:
+        return False
+    repeated = attempts < TRIES
+    consequence = "again" if repeated else "not to be trusted"
+    print_progress(f"others took {seen.total:.0%} of the cores: {consequence}")
+    return repeated
 
 
 def check_undisturbed(shares: Mapping[str, Sequence[float]], table: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.interference import Interference
 from benchmarks.serving.contenders import LIMIT, OURS, PEER, TUTORIAL
 from benchmarks.serving.load_generator import Load
 from benchmarks.serving.measurement import Measurement
@@ -22,6 +23,7 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
     accuracy = next((measured.accuracy for measured in rounds if measured.accuracy), None)
     return {
         "start_seconds": median((measured.start_seconds for measured in rounds), 2),
+        "start": _shares([measured.start_interference for measured in rounds]),
         "idle_mb": median((measured.idle_mb for measured in rounds), 0),
         "load_mb": median((measured.load_mb for measured in rounds), 0),
         "clients": {
@@ -40,22 +42,31 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
 
 def summarise_loads(rounds: Sequence[Load]) -> Row:
     """Medians of the same load over the rounds."""
-    return {
-        "rate": median((load.rate for load in rounds), 1),
-        "p50_ms": median((load.p50 for load in rounds), 1),
-        "p99_ms": median((load.p99 for load in rounds), 1),
-        "errors": sum(load.errors for load in rounds),
-        "rates": [round(load.rate, 1) for load in rounds],
-        # Shares of the cores' time, 0 to 1: what other programs took, and other machines.
-        "foreign": [round(load.interference.foreign, 3) for load in rounds],
-        "stolen": [round(load.interference.stolen, 3) for load in rounds],
-    } | deviations(
+    return (
         {
-            "rate": [load.rate for load in rounds],
-            "p50_ms": [load.p50 for load in rounds],
-            "p99_ms": [load.p99 for load in rounds],
+            "rate": median((load.rate for load in rounds), 1),
+            "p50_ms": median((load.p50 for load in rounds), 1),
+            "p99_ms": median((load.p99 for load in rounds), 1),
+            "errors": sum(load.errors for load in rounds),
+            "rates": [round(load.rate, 1) for load in rounds],
         }
+        | _shares([load.interference for load in rounds])
+        | deviations(
+            {
+                "rate": [load.rate for load in rounds],
+                "p50_ms": [load.p50 for load in rounds],
+                "p99_ms": [load.p99 for load in rounds],
+            }
+        )
     )
+
+
+def _shares(rounds: Sequence[Interference]) -> Row:
+    """What other programs and other machines took of the cores' time in each round, 0 to 1."""
+    return {
+        "foreign": [round(seen.foreign, 3) for seen in rounds],
+        "stolen": [round(seen.stolen, 3) for seen in rounds],
+    }
 
 
 def deviations(figures: Mapping[str, Sequence[float]]) -> Row:
@@ -78,8 +89,9 @@ def row_interference(load: Row) -> list[float]:
 
 
 def contender_interference(row: Row) -> list[float]:
-    """The same for all loads of a contender."""
-    return [share for load in row.get("clients", {}).values() for share in row_interference(load)]
+    """The same for the start and all loads of a contender."""
+    parts = [row.get("start", {}), *row.get("clients", {}).values()]
+    return [share for part in parts for share in row_interference(part)]
 
 
 def run_interference(run: Row) -> dict[str, list[float]]:

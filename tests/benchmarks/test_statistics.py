@@ -22,7 +22,14 @@ from tests.benchmarks.example_results import all_rows, failed, load_row, row, ru
 def test_a_summary_is_the_median_of_the_rounds_and_the_sum_of_errors() -> None:
     accuracy = Accuracy(200, 199, 180, 190)
     rounds = [
-        Measurement(1.0, 100, 150, {8: Load(300, 20, 40, 1, Interference(0.02, 0.01))}, accuracy),
+        Measurement(
+            1.0,
+            100,
+            150,
+            {8: Load(300, 20, 40, 1, Interference(0.02, 0.01))},
+            accuracy,
+            Interference(0.25, 0.125),
+        ),
         Measurement(9.0, 120, 130, {8: Load(100, 60, 90, 0)}),
         Measurement(2.0, 110, 140, {8: Load(310, 19, 41, 2)}),
     ]
@@ -33,6 +40,7 @@ def test_a_summary_is_the_median_of_the_rounds_and_the_sum_of_errors() -> None:
         "foreign": [0.02, 0, 0], "stolen": [0.01, 0, 0],
         "deviations": {"rate": 200, "p50_ms": 40, "p99_ms": 49},
     }  # fmt: skip
+    assert summary["start"] == {"foreign": [0.25, 0, 0], "stolen": [0.125, 0, 0]}
     assert summary["deviations"] == {"start_seconds": 7.0, "idle_mb": 10, "load_mb": 10}
     assert summary["answers"] == {"asked": 200, "answered": 199, "right": 180, "agree": 190}
 
@@ -47,6 +55,7 @@ def test_what_others_took_is_known_for_each_part_of_a_run() -> None:
     noisy = load_row(100) | {"foreign": [0.25, 0.0], "stolen": [0.5, 0.0]}
     swift = row("Swift", PEER, FLOAT, 300, 320)
     swift["clients"]["64"] = noisy
+    swift["start"] = {"foreign": [0.0, 0.125], "stolen": [0.0, 0.0]}
     results = run([swift, row("Slow", PEER, FLOAT, 1, 1), failed("Broken", "it ended")])
     results["growth"] = {
         "clients": [noisy | {"clients": 16, "queue": 32}],
@@ -54,7 +63,7 @@ def test_what_others_took_is_known_for_each_part_of_a_run() -> None:
         "loops": [noisy | {"threads": 2, "inner": 1}],
     }
     assert run_interference(results) == {
-        "Swift": [0.75, 0.0],
+        "Swift": [0.0, 0.125, 0.75, 0.0],
         "Slow": [],
         "Broken": [],
         "16 clients with a queue of 32": [0.75, 0.0],
