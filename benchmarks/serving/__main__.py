@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
         if options.only:
             print(contender_table(results))
         else:
-            check_undisturbed(run_interference(results), contender_table(results))
             write_results("quick" if options.quick else "full", results)
 
     return measure_and_write(measure, write)
@@ -72,7 +71,11 @@ def run(project: Project, options: argparse.Namespace) -> Run:
 
 
 def write_results(kind: str, run: Run) -> None:
-    """Replaces the results of this kind of run, `quick` or `full`, and shows them in the documents."""
+    """Replaces the results of this kind of run, `quick` or `full`, and shows them in the documents.
+
+    Raises `Disturbed` instead, and prints the table, if others used the cores meanwhile.
+    """
+    check_undisturbed(run_interference(run), contender_table(run))
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     write_json(RESULTS, results | {kind: run})
     if kind == "quick":

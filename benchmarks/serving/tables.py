@@ -110,7 +110,7 @@ def _guard(run: dict[str, Any]) -> str:
     if "tolerated" not in run:
         return ""
     spread = ", ± the largest deviation of a round from its median" if run["rounds"] > 1 else ""
-    repeated = f"a load is repeated if others take more than {run['tolerated']:.0%} of the cores meanwhile"
+    repeated = f"starts and loads are repeated if others take more than {run['tolerated']:.0%} of the cores"
     return f"{spread}; {repeated}"
 
 
