@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -45,6 +46,7 @@ def test_a_contender_runs_on_its_cores(tmp_path: Path, monkeypatch: pytest.Monke
     contender = Contender("sleeper", "peer", FLOAT, "", "/", raw(first_class), command)
     with contender.start(0, tmp_path) as tree:
         # It sets its own affinity first, then becomes the contender.
-        while psutil.Process(tree.root.pid).name() == "taskset":
-            pass
+        end = time.monotonic() + 60
+        while psutil.Process(tree.root.pid).name() == "taskset" and time.monotonic() < end:
+            time.sleep(0.01)
         assert psutil.Process(tree.root.pid).cpu_affinity() == [core]
