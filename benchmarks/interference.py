@@ -19,8 +19,8 @@ PROC = Path("/proc")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # Share of the cores' time that others may take. In 28 blocks of 3 s on two cores, most with a loaded server,
 # what was found was at most half a point above the sum of the other processes' own times, else below it: what
-# is ours does not count as theirs. One busy process takes a third to a half of two cores, and is seen on up to
-# twenty.
+# is ours does not count as theirs. One busy process takes a third to a half of two cores, and is seen on up
+# to twenty.
 TOLERATED = 0.05
 # How often something is measured before a disturbed result is accepted.
 TRIES = 3
