@@ -22,18 +22,21 @@ def project_parser(program: str, description: str) -> argparse.ArgumentParser:
 
 
 def measure_and_write(measure: Callable[[], Run], write: Callable[[Run], None]) -> int:
-    """Measures, then writes the results; returns the exit code."""
+    """Measures, then writes the results; returns the exit code.
+
+    `write` shows disturbed results and raises `Disturbed` instead of writing them.
+    """
     # SIGTERM raises KeyboardInterrupt, so that context managers stop the contenders too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run = measure()
+        write(run)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    write(run)
     return 0
 
 

@@ -4,6 +4,7 @@
     ├── ToolMissing         a program that the benchmark needs is not installed
     ├── ProjectIncomplete   the project has not built the model to be served
     ├── CommandFailed       a command that the benchmark runs exited with an error
+    ├── Disturbed           other programs used the cores; the results are shown, but not written
     └── ContenderFailed     a contender cannot be measured; its row states why
         ├── NotInstalled    its environment cannot be created
         ├── NotStarted      it returned no correct prediction in time
@@ -12,7 +13,7 @@
 Each class builds its message: what was tried, what happened instead, what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Characters of a program's output that an error quotes: the last ones, which name the cause.
@@ -40,6 +41,18 @@ class CommandFailed(BenchmarkError):
     def __init__(self, command: Sequence[str], code: int, output: str) -> None:
         self.reason = " ".join(output.split())[-QUOTED:] or "it wrote nothing"
         super().__init__(f"`{' '.join(command)}` ended with exit code {code}: {self.reason}")
+
+
+class Disturbed(BenchmarkError):
+    """`shares` are what others took of the cores, 0 to 1, by what was measured."""
+
+    def __init__(self, shares: Mapping[str, float], tolerated: float) -> None:
+        listed = "; ".join(f"{name} ({share:.0%})" for name, share in shares.items())
+        super().__init__(
+            f"nothing was written: other programs or machines took more than {tolerated:.0%} of the cores' "
+            f"time, in repetitions too, while these were measured: {listed}. Stop what else runs (`top` "
+            "shows it, `st` is what other machines take) and measure again."
+        )
 
 
 class ContenderFailed(BenchmarkError):

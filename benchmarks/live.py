@@ -4,17 +4,18 @@ Takes three minutes. The project has the built model; `imagenet` takes as long a
 `benchmarks/live.json` and a section of `docs/live.md`.
 """
 
-import argparse
 import hashlib
 import itertools
 import json
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import LIVE, markdown_table, replace_section, write_json
+from benchmarks.interference import Watch, check_undisturbed, undisturbed
 from benchmarks.serving.conditions import cpu_model, date_and_commit
 from benchmarks.serving.load_generator import generate_load
 from serving.artifact.bundle import Bundle
@@ -80,6 +83,7 @@ def measure_workers(folder: Path) -> dict[str, Any]:
     image = folder / "image.png"
     image.write_bytes(one_colour_png(COLOURS["red"]))
     rates: dict[int, list[float]] = {1: [], 2: []}
+    others = []
     with ExitStack() as stack:
         servers = {}
         for workers in rates:
@@ -88,22 +92,29 @@ def measure_workers(folder: Path) -> dict[str, Any]:
         time.sleep(2)
         memory = {workers: memory_of(server) for workers, server in servers.items()}
         for _, (workers, server) in itertools.product(range(ROUNDS), servers.items()):
-            load = generate_load([f"{server.url}/predict"], "image/png", [image], CLIENTS, SECONDS)
+            url = [f"{server.url}/predict"]
+            load, seen = undisturbed(partial(generate_load, url, "image/png", [image], CLIENTS, SECONDS))
             rates[workers].append(load.rate)
+            others.append(seen.rounded)
     medians = {workers: statistics.median(found) for workers, found in rates.items()}
-    return {"rates": rates, "ratio": medians[2] / medians[1], "memory_mb": memory}
+    ratio = medians[2] / medians[1]
+    return {"rates": rates, "ratio": ratio, "memory_mb": memory, "others": others}
 
 
 def measure_swaps(versions: Versions) -> dict[str, Any]:
     """The latency at 8 clients with and without changes, and the memory after some and after many."""
     photo = versions.folder / "photo.jpg"
     photo.write_bytes(next(photos(1)))
-    quiet, swapping = [], []
+    quiet, swapping, others = [], [], []
     with running(versions.folder, workers=1, bake=0, keepalive=60) as server:
         for _ in range(ROUNDS):
-            quiet.append(_load(server, photo).p99)
+            load, seen = undisturbed(lambda: _load(server, photo))
+            quiet.append(load.p99)
+            others.append(seen.rounded)
             with changing(server, versions):
-                swapping.append(_load(server, photo).p99)
+                load, seen = undisturbed(lambda: _load(server, photo))
+            swapping.append(load.p99)
+            others.append(seen.rounded)
         pin_and_await(server, versions.pins[0])
     memory = []
     with running(versions.folder, workers=1, bake=0, keepalive=60) as server:
@@ -121,6 +132,7 @@ def measure_swaps(versions: Versions) -> dict[str, Any]:
         "p99_ratio": p99["swapping"] / p99["quiet"],
         "pss_mb": {"after_5": memory[0], "after_50": memory[1]},
         "memory_ratio": memory[1] / memory[0],
+        "others": others,
     }
 
 
@@ -153,7 +165,7 @@ def measure_shadow(versions: Versions) -> dict[str, Any]:
     """Answers per second for one client of two slots, with a candidate that sees all images and without."""
     images = _write_photos(versions.folder.parent / "photos")
     rates: dict[str, list[float]] = {"alone": [], "with a candidate": []}
-    errors = 0
+    errors, others = 0, []
     with ExitStack() as stack:
         alone = stack.enter_context(running(_copy(versions, "alone"), workers=1, slots=2))
         settings = {"workers": 1, "slots": 2, "shadow": 1, "agreement": 0.999}
@@ -164,7 +176,10 @@ def measure_shadow(versions: Versions) -> dict[str, Any]:
         for round_number, (name, server) in itertools.product(range(ROUNDS), servers.items()):
             # Images that this candidate has not seen.
             bodies = images[round_number * IMAGES :][:IMAGES]
+            # Not repeated: the candidate would not compare the same images again.
+            watch = Watch()
             load = generate_load([f"{server.url}/predict"], "image/jpeg", bodies, 1, SECONDS)
+            others.append(watch.interference().rounded)
             rates[name].append(load.rate)
             errors += load.errors
         (state,) = [each for each in tried.get("/models").json()["models"][0]["versions"] if "trial" in each]
@@ -175,6 +190,7 @@ def measure_shadow(versions: Versions) -> dict[str, Any]:
         "compared": state["trial"]["compared"],
         "dropped": state["trial"]["dropped"],
         "refused": errors,
+        "others": others,
     }
 
 
@@ -269,27 +285,38 @@ def _verdict(met: bool, target: str) -> str:
     return f"{target}: {'met' if met else 'missed'}"
 
 
-def main() -> None:
-    """Measures, writes the results and shows them in the document."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, default=Path())
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    parser = project_parser("benchmarks.live", "Measures what changes, trials and workers cost.")
     parser.add_argument("--model", default="imagenet")
     options = parser.parse_args()
+    return measure_and_write(lambda: run(options.project, options.model), write)
+
+
+def run(project: Path, model: str) -> Run:
+    """Measures all parts."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "tiny").mkdir()
         results = {
             **date_and_commit(),
             "cpu": cpu_model(),
-            "model": options.model,
+            "model": model,
             "workers": measure_workers(folder / "tiny"),
         }
-        versions = write_versions(options.project, options.model, folder / "versions")
+        versions = write_versions(project, model, folder / "versions")
         results["swaps"] = measure_swaps(versions)
         results["shadow"] = measure_shadow(versions)
+    return results
+
+
+def write(results: dict[str, Any]) -> None:
+    """Writes the results and shows them in the document. Raises `Disturbed` instead if others disturbed."""
+    shares = {part: results[part]["others"] for part in ("workers", "swaps", "shadow")}
+    check_undisturbed(shares, section_text(results))
     write_json(RESULTS, results)
     replace_section(LIVE, "live", section_text(results))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PIPELINE, README, ROOT, replace_section, write_json
+from benchmarks.interference import check_undisturbed
 from benchmarks.pipeline.stage_times import measure_stages
 from benchmarks.pipeline.tables import pipeline_tables, summary_table
 from benchmarks.pipeline.throughput import compare_with_limit, measure_samples
@@ -44,7 +45,12 @@ def run(project: Project) -> Run:
 
 
 def write(run: Run) -> None:
-    """Writes the results, and shows them in the documents."""
+    """Writes the results, and shows them in the documents.
+
+    Raises `Disturbed` instead if others disturbed the comparison with the limit.
+    """
+    shares = {"evaluate and the bare limit": run["answers"]["others"]}
+    check_undisturbed(shares, pipeline_tables(run))
     write_json(RESULTS, run)
     replace_section(PIPELINE, "pipeline", pipeline_tables(run))
     replace_section(README, "pipeline", summary_table(run))

@@ -2,6 +2,7 @@
 
 Reads a project in which `make run MODEL=imagenet` was done.
 Writes `benchmarks/results.json`, `docs/bench.png`, and tables in `README.md` and `docs/performance.md`.
+If other programs used the cores meanwhile, it prints the table instead, and exits with 1.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 
 from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
+from benchmarks.interference import check_undisturbed
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import all_contenders
@@ -18,6 +20,7 @@ from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.scaling import measure_scaling
 from benchmarks.serving.schedule import measure_contenders
+from benchmarks.serving.statistics import run_interference
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
 from benchmarks.serving.verification import Reference
 
@@ -68,7 +71,11 @@ def run(project: Project, options: argparse.Namespace) -> Run:
 
 
 def write_results(kind: str, run: Run) -> None:
-    """Replaces the results of this kind of run, `quick` or `full`, and shows them in the documents."""
+    """Replaces the results of this kind of run, `quick` or `full`, and shows them in the documents.
+
+    Raises `Disturbed` instead, and prints the table, if others used the cores meanwhile.
+    """
+    check_undisturbed(run_interference(run), contender_table(run))
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     write_json(RESULTS, results | {kind: run})
     if kind == "quick":

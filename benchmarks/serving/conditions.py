@@ -1,11 +1,14 @@
 """The conditions of a run: date, commit, machine, versions, duration and photos."""
 
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.commands import run_command
+from benchmarks.interference import TOLERATED
+from benchmarks.serving.cores import current_split
 from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import Project
 from serving.cpu_count import available_cores
@@ -22,6 +25,8 @@ def run_conditions(project: Project, rounds: int, seconds: float) -> dict[str, o
         "machine": {
             "cpu": cpu_model(),
             "cores": available_cores(),
+            # Numbers of the cores that were set apart; empty if all were shared.
+            "pinned": asdict(current_split()),
             "kernel": platform.release(),
             "python": platform.python_version(),
             "load_generator": wrk_version(),
@@ -29,6 +34,7 @@ def run_conditions(project: Project, rounds: int, seconds: float) -> dict[str, o
         },
         "rounds": rounds,
         "seconds": seconds,
+        "tolerated": TOLERATED,
         "photos": {
             "asked": len(project.accuracy_photos),
             "sent": len(sizes),

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from benchmarks.documents import ROOT
 from benchmarks.serving import wire_formats
+from benchmarks.serving.cores import current_split, pinned
 from benchmarks.serving.environments import PEERS, bin_folder
+from benchmarks.serving.keras_cache import tutorial_cache
 from benchmarks.serving.processes import ProcessTree, process_tree
 from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
 from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
-from serving.cpu_count import available_cores
 from tests.serving.servers import free_port
 
 OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
@@ -47,7 +48,7 @@ class Contender:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def start(self, port: int, folder: Path) -> AbstractContextManager[ProcessTree]:
-        """Starts the command with its environment; stops its processes when the block ends."""
+        """Starts the command on the contender's cores; stops its processes when the block ends."""
         foreign = ("GOLDFISH_", "MLFLOW_", "PYTHON")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         # No bytecode: it would be written into the bundle.
@@ -65,14 +66,15 @@ class Contender:
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        return process_tree([substitute(part) for part in self.command], folder, environment, folder / "log")
+        command = pinned([substitute(part) for part in self.command], current_split().contender)
+        return process_tree(command, folder, environment, folder / "log")
 
 
 def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
     """The rows of a run; a quick run leaves out the peers."""
     own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
     limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
-    return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]
+    return [*own, *limits, tutorial(tutorial_cache(project)), *([] if quick else peers(project.reference))]
 
 
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
@@ -101,11 +103,11 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
 def bare_limit(
     bundle: ServedBundle, photos: Sequence[Path], seconds: float, threads: int = 0, inner: int = 1
 ) -> Contender:
-    """The upper bound: a loop without HTTP, on `threads` threads (0: one for each core).
+    """The upper bound: a loop without HTTP, on `threads` threads (0: one for each core of a contender).
 
     `inner` is the number of ONNX Runtime threads in each prediction.
     """
-    arguments = [bundle.path, seconds, threads or max(1, round(available_cores())), inner, *photos]
+    arguments = [bundle.path, seconds, threads or current_split().contender_count, inner, *photos]
     return Contender(
         name=f"the limit, {bundle.precision}",
         kind=LIMIT,
@@ -118,8 +120,11 @@ def bare_limit(
     )
 
 
-def tutorial() -> Contender:
-    """The app that this project began as; `benchmarks.image` builds an image of the same folder."""
+def tutorial(keras_home: Path | None) -> Contender:
+    """The app that this project began as; `benchmarks.image` builds an image of the same folder.
+
+    `keras_home` holds its weights; without one, Keras looks for them itself, and downloads them if need be.
+    """
     options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
     return Contender(
         name="the tutorial's app",
@@ -129,6 +134,7 @@ def tutorial() -> Contender:
         path="/inference",
         wire_format=wire_formats.form("image", wire_formats.highest_confidence),
         command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
+        variables={"KERAS_HOME": str(keras_home)} if keras_home else {},
         peer="tutorial",
     )
 

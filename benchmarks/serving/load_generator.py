@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.errors import LoadFailed, ToolMissing
+from benchmarks.interference import QUIET, Interference
+from benchmarks.serving.cores import pinned
 
 SCRIPT = Path(__file__).with_name("post.lua")
 # Seconds. No contender takes longer with 256 clients; wrk counts a timeout as an error.
@@ -19,24 +21,34 @@ MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_0
 
 @dataclass(frozen=True)
 class Load:
-    """wrk's figures: successful responses per second, latency in ms over all responses, number of errors."""
+    """wrk's figures: successful responses per second, latency in ms over all responses, number of errors.
+
+    `interference` is what others took of the cores meanwhile, where that was watched.
+    """
 
     rate: float
     p50: float
     p99: float
     errors: int
+    interference: Interference = QUIET
 
 
 def generate_load(
-    urls: Sequence[str], content_type: str, bodies: Sequence[Path], clients: int, seconds: float
+    urls: Sequence[str],
+    content_type: str,
+    bodies: Sequence[Path],
+    clients: int,
+    seconds: float,
+    cores: Sequence[int] = (),
 ) -> Load:
     """Posts the bodies from `clients` connections, each with one request at a time.
 
     Several URLs share the connections equally; they must be of this machine and differ only in the port.
+    wrk runs on the given cores; without any, on those that this process may use.
     """
     command = [
         "wrk",
-        # One thread for each URL: it needs a tenth of a core, and the contender runs on the same cores.
+        # One thread for each URL: it needs a tenth of a core.
         f"-t{len(urls)}",
         f"-c{clients}",
         f"-d{max(1, round(seconds))}s",
@@ -47,7 +59,12 @@ def generate_load(
     ]
     environment = os.environ | {"PORTS": " ".join(str(urlsplit(url).port) for url in urls)}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 3 * TIMEOUT
+        pinned(command, cores),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds + 3 * TIMEOUT,
     )
     return parse(done.stdout if done.returncode == 0 else done.stderr)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-# prctl(2), PR_SET_CHILD_SUBREAPER: orphaned descendants become children of this process and are found below.
+# prctl(2), PR_SET_CHILD_SUBREAPER.
 SUBREAPER = 36
 # The last line of a Python traceback, and the last line of a text.
 ERROR = re.compile(r"^[\w.]*(Error|Exception)\b.*: .+$", re.MULTILINE)
@@ -58,12 +58,19 @@ class ProcessTree:
         return found[0].strip()[:300] if found else "it wrote nothing"
 
 
+def adopt_orphans() -> None:
+    """Makes orphaned descendants children of this process, so that they are found below and in
+    `benchmarks.interference`.
+    """
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+
+
 @contextmanager
 def process_tree(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
 ) -> Iterator[ProcessTree]:
     """Starts a command, and stops it and all of its descendants when the block ends."""
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     others = frozenset(_descendants())
     with log.open("wb") as out:
         root = subprocess.Popen(

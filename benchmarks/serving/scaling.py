@@ -17,7 +17,7 @@ from benchmarks.serving.measurement import (
     running,
 )
 from benchmarks.serving.project import Project
-from benchmarks.serving.statistics import Row
+from benchmarks.serving.statistics import Row, summarise_loads
 from benchmarks.serving.verification import Reference
 from serving.config import Settings
 
@@ -96,16 +96,10 @@ def _measure_loop(project: Project, threads: int, inner: int, seconds: float) ->
     print_progress(f"{threads} threads in a loop, {inner} in each prediction")
     loop = bare_limit(project.default, project.load_photos, seconds, threads, inner)
     load = measure_bare_limit(loop).loads[0]
-    return {"threads": threads, "inner": inner, "rate": round(load.rate, 1), "p50_ms": round(load.p50, 1)}
+    return {"threads": threads, "inner": inner} | summarise_loads([load])
 
 
 def _measure_load(server: RunningContender, clients: int, seconds: float) -> Row:
-    load, memory = server.load(clients, seconds)
+    load, memory = server.undisturbed_load(clients, seconds)
     print_progress(f"{clients} clients: {load.rate:.0f}/s")
-    return {
-        "rate": round(load.rate, 1),
-        "p50_ms": round(load.p50, 1),
-        "p99_ms": round(load.p99, 1),
-        "load_mb": round(memory),
-        "errors": load.errors,
-    }
+    return summarise_loads([load]) | {"load_mb": round(memory)}

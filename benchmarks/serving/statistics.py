@@ -1,10 +1,11 @@
 """Summary statistics over the rounds, and the comparison with the targets. Pure."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.interference import Interference
 from benchmarks.serving.contenders import LIMIT, OURS, PEER, TUTORIAL
 from benchmarks.serving.load_generator import Load
 from benchmarks.serving.measurement import Measurement
@@ -22,6 +23,7 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
     accuracy = next((measured.accuracy for measured in rounds if measured.accuracy), None)
     return {
         "start_seconds": median((measured.start_seconds for measured in rounds), 2),
+        "start": _shares([measured.start_interference for measured in rounds]),
         "idle_mb": median((measured.idle_mb for measured in rounds), 0),
         "load_mb": median((measured.load_mb for measured in rounds), 0),
         "clients": {
@@ -29,18 +31,80 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
             for clients in rounds[0].loads
         },
         "answers": asdict(accuracy) if accuracy else None,
-    }
+    } | deviations(
+        {
+            "start_seconds": [measured.start_seconds for measured in rounds],
+            "idle_mb": [measured.idle_mb for measured in rounds],
+            "load_mb": [measured.load_mb for measured in rounds],
+        }
+    )
 
 
 def summarise_loads(rounds: Sequence[Load]) -> Row:
     """Medians of the same load over the rounds."""
+    return (
+        {
+            "rate": median((load.rate for load in rounds), 1),
+            "p50_ms": median((load.p50 for load in rounds), 1),
+            "p99_ms": median((load.p99 for load in rounds), 1),
+            "errors": sum(load.errors for load in rounds),
+            "rates": [round(load.rate, 1) for load in rounds],
+        }
+        | _shares([load.interference for load in rounds])
+        | deviations(
+            {
+                "rate": [load.rate for load in rounds],
+                "p50_ms": [load.p50 for load in rounds],
+                "p99_ms": [load.p99 for load in rounds],
+            }
+        )
+    )
+
+
+def _shares(rounds: Sequence[Interference]) -> Row:
+    """What other programs and other machines took of the cores' time in each round, 0 to 1."""
     return {
-        "rate": median((load.rate for load in rounds), 1),
-        "p50_ms": median((load.p50 for load in rounds), 1),
-        "p99_ms": median((load.p99 for load in rounds), 1),
-        "errors": sum(load.errors for load in rounds),
-        "rates": [round(load.rate, 1) for load in rounds],
+        "foreign": [round(seen.foreign, 3) for seen in rounds],
+        "stolen": [round(seen.stolen, 3) for seen in rounds],
     }
+
+
+def deviations(figures: Mapping[str, Sequence[float]]) -> Row:
+    """The largest distance of a round from the median, for each figure; nothing for a single round."""
+    if any(len(values) == 1 for values in figures.values()):
+        return {}
+    return {"deviations": {name: deviation(values) for name, values in figures.items()}}
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The largest distance of a value from the median, rounded."""
+    middle = statistics.median(values)
+    return round(max(abs(value - middle) for value in values), 2)
+
+
+def row_interference(load: Row) -> list[float]:
+    """What others took of the cores in each round of a load, 0 to 1; nothing in results that lack it."""
+    rounds = zip(load.get("foreign", []), load.get("stolen", []), strict=True)
+    return [float(foreign + stolen) for foreign, stolen in rounds]
+
+
+def contender_interference(row: Row) -> list[float]:
+    """The same for the start and all loads of a contender."""
+    parts = [row.get("start", {}), *row.get("clients", {}).values()]
+    return [share for part in parts for share in row_interference(part)]
+
+
+def run_interference(run: Row) -> dict[str, list[float]]:
+    """What others took during each part of a run, by its name."""
+    shares = {row["name"]: contender_interference(row) for row in run["contenders"]}
+    growth = run.get("growth", {"clients": [], "photos": [], "loops": []})
+    for row in growth["clients"]:
+        shares[f"{row['clients']} clients with a queue of {row['queue']}"] = row_interference(row)
+    for row in growth["photos"]:
+        shares[f"photos of {row['width']} x {row['height']}"] = row_interference(row)
+    for row in growth["loops"]:
+        shares[f"a loop of {row['threads']} threads, {row['inner']} each"] = row_interference(row)
+    return shares
 
 
 def median(values: Iterable[float], digits: int) -> float:
@@ -50,8 +114,13 @@ def median(values: Iterable[float], digits: int) -> float:
 
 def rate(row: Row) -> float:
     """Requests per second at eight clients; photos per second of the bare limit, which has no clients."""
-    clients = row["clients"]
-    return float(clients[CLIENTS if CLIENTS in clients else "0"]["rate"])
+    return float(compared_load(row)["rate"])
+
+
+def compared_load(row: Row) -> Row:
+    """The load whose rate is compared."""
+    clients: dict[str, Row] = row["clients"]
+    return clients[CLIENTS if CLIENTS in clients else "0"]
 
 
 def measured_rows(rows: Sequence[Row], kind: str, precision: str | None = None) -> list[Row]:

@@ -16,13 +16,14 @@ import psutil
 
 from benchmarks.command_line import Run, measure_and_write, print_progress, project_parser
 from benchmarks.documents import PERFORMANCE, ROOT, replace_section, write_json
+from benchmarks.interference import check_undisturbed, undisturbed
 from benchmarks.serving.conditions import run_conditions
 from benchmarks.serving.contenders import Contender, goldfish
 from benchmarks.serving.load_generator import Load, wrk_version
 from benchmarks.serving.measurement import running
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.schedule import shuffled_rounds
-from benchmarks.serving.statistics import Row, median, summarise_loads
+from benchmarks.serving.statistics import Row, median, row_interference, summarise_loads
 from benchmarks.serving.sweep_table import table
 from benchmarks.serving.verification import Reference
 from serving.cpu_count import available_cores
@@ -110,9 +111,20 @@ def measure(combination: Combination, project: Project, reference: Reference, se
             for _ in range(combination.processes)
         ]
         first.load(CLIENTS, WARM_UP_SECONDS, others)
-        idle_percent(combination.core_numbers)
-        load, memory = first.load(CLIENTS, seconds, others)
-        return Measurement(load, memory, idle_percent(combination.core_numbers) / 100)
+
+        def attempt() -> Measurement:
+            idle_percent(combination.core_numbers)
+            load, memory = first.load(CLIENTS, seconds, others)
+            return Measurement(load, memory, idle_percent(combination.core_numbers) / 100)
+
+        measured, seen = undisturbed(attempt)
+        return replace(measured, load=replace(measured.load, interference=seen))
+
+
+def combination_name(row: Row) -> str:
+    """A combination in an error."""
+    counts = ("cores", "processes", "slots", "threads")
+    return ", ".join(f"{row[name]} {name}" for name in counts)
 
 
 def idle_percent(cores: Sequence[int]) -> float:
@@ -122,7 +134,7 @@ def idle_percent(cores: Sequence[int]) -> float:
 
 
 def server(combination: Combination, project: Project) -> Contender:
-    """One process of a combination, pinned to its cores; the load generator runs on all cores."""
+    """One process of a combination, pinned to its cores."""
     cores = ",".join(map(str, combination.core_numbers))
     module = "benchmarks.serving.serve_with_threads"
     command = [*("taskset", "--cpu-list", cores), sys.executable, "-m", module, str(combination.threads)]
@@ -139,7 +151,9 @@ def summarise(rounds: Sequence[Measurement]) -> Row:
 
 
 def write(run: Run) -> None:
-    """Writes the results, and shows them in the document."""
+    """Writes the results, and shows them in the document. Raises `Disturbed` instead if others disturbed."""
+    shares = {combination_name(row): row_interference(row) for row in run["counts"]}
+    check_undisturbed(shares, table(run))
     write_json(RESULTS, run)
     replace_section(PERFORMANCE, "sweep", table(run))
 

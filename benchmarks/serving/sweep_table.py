@@ -25,8 +25,13 @@ def table(run: dict[str, Any]) -> str:
     return (
         f"{markdown_table(COLUMNS, cells)}\n{conclusions}\n"
         f"{conditions(run)} {run['clients']} clients, {run['bundle']['precision']}. Memory is PSS of all "
-        "processes; idle is what the server's cores had left, with the load generator at work on them too.\n"
+        f"processes; idle is what the server's cores had left{_with_load_generator(run)}.\n"
     )
+
+
+def _with_load_generator(run: dict[str, Any]) -> str:
+    pinned = run["machine"].get("pinned", {})
+    return "" if pinned.get("generator") else ", with the load generator at work on them too"
 
 
 def _conclusion(cores: int, rows: Sequence[Row]) -> str:

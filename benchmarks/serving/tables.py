@@ -1,22 +1,36 @@
 """Markdown tables of a run, for README.md and docs/performance.md. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.documents import markdown_table
+from benchmarks.interference import disturbed_names
 from benchmarks.serving.contenders import LIMIT, OURS, TUTORIAL
-from benchmarks.serving.statistics import CLIENTS, Row, compare_with_targets, measured_rows, rate
+from benchmarks.serving.statistics import (
+    CLIENTS,
+    Row,
+    compare_with_targets,
+    compared_load,
+    measured_rows,
+    rate,
+    run_interference,
+)
 from benchmarks.targets import target_table
 
 Cells = tuple[object, ...]
+# Marks rows that are not to be trusted.
+DAGGER = "†"
 
 
 def contender_table(run: dict[str, Any]) -> str:
     """The README's section: the contenders, failures, conditions, and targets."""
     rows, accuracy = run["contenders"], f"top-1 of {run['photos']['asked']}"
+    disturbed = disturbed_names(run_interference(run))
     columns = ["", "requests/s with 1, 8, 64 clients", "p50, p99 with 8", "memory idle, loaded"]
     columns += ["first right answer", accuracy, "of the limit"]
     return (
-        f"{markdown_table(columns, [_contender_cells(row, rows) for row in rows])}\n{_failures(rows)}"
+        f"{markdown_table(columns, [_contender_cells(row, rows, disturbed) for row in rows])}\n"
+        f"{_failures(rows)}{_disturbance(disturbed)}"
         f"{conditions(run)} The others share one ONNX file (float32) and our way to decode, and are set "
         "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
         f"Memory is PSS of all processes.\n\n{target_table(compare_with_targets(rows))}"
@@ -24,17 +38,18 @@ def contender_table(run: dict[str, Any]) -> str:
     )
 
 
-def _contender_cells(row: Row, rows: list[Row]) -> Cells:
+def _contender_cells(row: Row, rows: list[Row], disturbed: Sequence[str]) -> Cells:
     name = f"**{row['name']}**" if row["kind"] == OURS else row["name"]
+    name += f" {DAGGER}" if row["name"] in disturbed else ""
     if "failed" in row:
         return (name, "not measured, see below", *[""] * 5)
     if row["kind"] == LIMIT:
-        return (name, f"{rate(row):.0f}", "", _megabytes(row), "", "", "100 %")
-    rates = ", ".join(f"{load['rate']:.0f}" for load in row["clients"].values())
-    latency, memory = _latency(row["clients"][CLIENTS]), f"{row['idle_mb']:,.0f}, {_megabytes(row)}"
+        return (name, _with_spread(row["clients"]["0"], "rate"), "", _megabytes(row), "", "", "100 %")
+    rates = ", ".join(_with_spread(load, "rate") for load in row["clients"].values())
+    latency, memory = _latency(row["clients"][CLIENTS]), f"{_with_spread(row, 'idle_mb')}, {_megabytes(row)}"
     limits = measured_rows(rows, LIMIT, row["precision"]) or measured_rows(rows, LIMIT)
     share = f"{100 * rate(row) / rate(limits[0]):.0f} %" if limits else ""
-    start = f"{row['start_seconds']:.1f} s"
+    start = f"{_with_spread(row, 'start_seconds', 1)} s"
     return (name, rates, latency, memory, start, row["answers"]["right"], share)
 
 
@@ -47,6 +62,14 @@ def _failures(rows: list[Row]) -> str:
         elif errors := sum(load["errors"] for load in row["clients"].values()):
             lines.append(f"- {row['name']}: {errors:,} requests failed.\n")
     return "".join([*lines, "\n"]) if lines else ""
+
+
+def _disturbance(disturbed: Sequence[str]) -> str:
+    """Which figures are not to be trusted."""
+    if not disturbed:
+        return ""
+    names = ", ".join(disturbed)
+    return f"{DAGGER} Others used the cores meanwhile, so these are not to be trusted: {names}.\n\n"
 
 
 def _limit_against_tutorial(rows: list[Row]) -> str:
@@ -64,19 +87,37 @@ def _limit_against_tutorial(rows: list[Row]) -> str:
 
 def conditions(run: dict[str, Any]) -> str:
     """Date, commit, machine, rounds and photos of a run."""
-    machine, photos = run["machine"], run["photos"]
+    photos = run["photos"]
     return (
-        f"{run['date']}, commit {run['commit']}, {machine['cpu']}, {machine['cores']:g} cores that the load "
-        f"generator ({machine['load_generator']}) shares; medians of {run['rounds']} shuffled rounds of "
-        f"{run['seconds']:g} s. {photos['sent']} JPEGs of {photos['mean_bytes'] / 1000:.0f} kB on average, "
-        "in turn."
+        f"{run['date']}, commit {run['commit']}, {_machine(run['machine'])}; medians of {run['rounds']} "
+        f"shuffled rounds of {run['seconds']:g} s{_guard(run)}. {photos['sent']} JPEGs of "
+        f"{photos['mean_bytes'] / 1000:.0f} kB on average, in turn."
     )
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    """The processor, and which of its cores the load generator has."""
+    pinned, generator = machine.get("pinned", {}), machine["load_generator"]
+    cores = f"{machine['cpu']}, {machine['cores']:g} cores"
+    if not pinned.get("generator"):
+        return f"{cores} that the load generator ({generator}) shares"
+    own, others = len(pinned["generator"]), len(pinned["contender"])
+    return f"{cores}, of which the load generator ({generator}) has {own} for itself and each server {others}"
+
+
+def _guard(run: dict[str, Any]) -> str:
+    """What ± means and what was tolerated; nothing for results from before that was measured."""
+    if "tolerated" not in run:
+        return ""
+    spread = ", ± the largest deviation of a round from its median" if run["rounds"] > 1 else ""
+    repeated = f"starts and loads are repeated if others take more than {run['tolerated']:.0%} of the cores"
+    return f"{spread}; {repeated}"
 
 
 def quick_summary(run: dict[str, Any]) -> str:
     """The README's sentence about the last quick run."""
     rows = [row for kind in (OURS, LIMIT, TUTORIAL) for row in measured_rows(run["contenders"], kind)]
-    rates = ", ".join(f"{row['name']} {rate(row):.0f}" for row in rows)
+    rates = ", ".join(f"{row['name']} {_with_spread(compared_load(row), 'rate')}" for row in rows)
     return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {rates}.\n"
 
 
@@ -109,12 +150,18 @@ def scaling_tables(run: dict[str, Any]) -> str:
 
 def load_cells(row: Row) -> Cells:
     """Requests per second, latency, memory."""
-    return (f"{row['rate']:.0f}", _latency(row), _megabytes(row))
+    return (_with_spread(row, "rate"), _latency(row), _megabytes(row))
 
 
 def _latency(load: Row) -> str:
-    return f"{load['p50_ms']:.0f}, {load['p99_ms']:.0f} ms"
+    return f"{_with_spread(load, 'p50_ms')}, {_with_spread(load, 'p99_ms')} ms"
 
 
 def _megabytes(row: Row) -> str:
-    return f"{row['load_mb']:,.0f} MB"
+    return f"{_with_spread(row, 'load_mb')} MB"
+
+
+def _with_spread(row: Row, figure: str, digits: int = 0) -> str:
+    """A median, and how far a round was from it if there were several."""
+    spread = row.get("deviations", {}).get(figure)
+    return f"{row[figure]:,.{digits}f}" + ("" if spread is None else f" ±{spread:,.{digits}f}")

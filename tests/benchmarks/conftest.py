@@ -15,6 +15,12 @@ from tests.serving.images import encode_image
 SIDE = 200
 
 
+@pytest.fixture(autouse=True)
+def no_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests that run meanwhile would have each measurement repeated."""
+    monkeypatch.setattr("benchmarks.interference.TRIES", 1)
+
+
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of three colours, with noise, so that each file has tens of kilobytes, as real photos have."""

@@ -2,29 +2,74 @@
 
 import pytest
 
+from benchmarks.interference import Interference
 from benchmarks.serving.contenders import PEER
 from benchmarks.serving.load_generator import Load
 from benchmarks.serving.measurement import Measurement
 from benchmarks.serving.project import FLOAT
-from benchmarks.serving.statistics import compare_with_targets, measured_rows, rate, summarise
+from benchmarks.serving.statistics import (
+    compare_with_targets,
+    measured_rows,
+    rate,
+    run_interference,
+    summarise,
+)
 from benchmarks.serving.verification import Accuracy
 from benchmarks.targets import Target, at_least, at_most, fraction
-from tests.benchmarks.example_results import all_rows, failed, row
+from tests.benchmarks.example_results import all_rows, failed, load_row, row, run
 
 
 def test_a_summary_is_the_median_of_the_rounds_and_the_sum_of_errors() -> None:
     accuracy = Accuracy(200, 199, 180, 190)
     rounds = [
-        Measurement(1.0, 100, 150, {8: Load(300, 20, 40, 1)}, accuracy),
+        Measurement(
+            1.0,
+            100,
+            150,
+            {8: Load(300, 20, 40, 1, Interference(0.02, 0.01))},
+            accuracy,
+            Interference(0.25, 0.125),
+        ),
         Measurement(9.0, 120, 130, {8: Load(100, 60, 90, 0)}),
         Measurement(2.0, 110, 140, {8: Load(310, 19, 41, 2)}),
     ]
     summary = summarise(rounds)
     assert (summary["start_seconds"], summary["idle_mb"], summary["load_mb"]) == (2.0, 110, 140)
     assert summary["clients"]["8"] == {
-        "rate": 300, "p50_ms": 20, "p99_ms": 41, "errors": 3, "rates": [300, 100, 310]
+        "rate": 300, "p50_ms": 20, "p99_ms": 41, "errors": 3, "rates": [300, 100, 310],
+        "foreign": [0.02, 0, 0], "stolen": [0.01, 0, 0],
+        "deviations": {"rate": 200, "p50_ms": 40, "p99_ms": 49},
     }  # fmt: skip
+    assert summary["start"] == {"foreign": [0.25, 0, 0], "stolen": [0.125, 0, 0]}
+    assert summary["deviations"] == {"start_seconds": 7.0, "idle_mb": 10, "load_mb": 10}
     assert summary["answers"] == {"asked": 200, "answered": 199, "right": 180, "agree": 190}
+
+
+def test_one_round_has_no_deviation() -> None:
+    summary = summarise([Measurement(1.0, 100, 150, {8: Load(300, 20, 40, 1)})])
+    assert "deviations" not in summary
+    assert "deviations" not in summary["clients"]["8"]
+
+
+def test_what_others_took_is_known_for_each_part_of_a_run() -> None:
+    noisy = load_row(100) | {"foreign": [0.25, 0.0], "stolen": [0.5, 0.0]}
+    swift = row("Swift", PEER, FLOAT, 300, 320)
+    swift["clients"]["64"] = noisy
+    swift["start"] = {"foreign": [0.0, 0.125], "stolen": [0.0, 0.0]}
+    results = run([swift, row("Slow", PEER, FLOAT, 1, 1), failed("Broken", "it ended")])
+    results["growth"] = {
+        "clients": [noisy | {"clients": 16, "queue": 32}],
+        "photos": [noisy | {"width": 200, "height": 150}],
+        "loops": [noisy | {"threads": 2, "inner": 1}],
+    }
+    assert run_interference(results) == {
+        "Swift": [0.0, 0.125, 0.75, 0.0],
+        "Slow": [],
+        "Broken": [],
+        "16 clients with a queue of 32": [0.75, 0.0],
+        "photos of 200 x 150": [0.75, 0.0],
+        "a loop of 2 threads, 1 each": [0.75, 0.0],
+    }
 
 
 def test_failed_contenders_are_not_compared() -> None:

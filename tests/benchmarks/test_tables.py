@@ -1,9 +1,13 @@
 """The tables hold every contender, also failed ones, and the chart is reproducible."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
+from benchmarks.command_line import measure_and_write
+from benchmarks.serving import __main__ as comparison
 from benchmarks.serving import plot
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
 from tests.benchmarks.example_results import all_rows, load_row, row, run
@@ -38,6 +42,72 @@ def test_the_conditions_are_shown() -> None:
         "20 JPEGs of 70 kB",
     ):
         assert part in line
+
+
+def test_the_spread_is_beside_each_median() -> None:
+    rows = all_rows()
+    goldfish, limit = rows[0], rows[2]
+    spread = {"rate": 12.4, "p50_ms": 1.0, "p99_ms": 3.0}
+    goldfish["clients"]["8"]["deviations"] = limit["clients"]["0"]["deviations"] = spread
+    goldfish["deviations"] = {"start_seconds": 0.16, "idle_mb": 2, "load_mb": 3}
+    shown = contender_table(run(rows) | {"tolerated": 0.05})
+    assert (
+        "| **Goldfish, 8 bit** | 50, 450 ±12, 450 | 20 ±1, 40 ±3 ms | 100 ±2, 100 ±3 MB | 1.0 ±0.2 s |"
+        in shown
+    )
+    assert "| the limit, 8 bit | 500 ±12 | | 90 MB |" in shown
+    assert "±" not in shown.partition("| the limit, float32 |")[2].partition("\n\n")[0]
+    assert "3 shuffled rounds of 8 s, ± the largest deviation of a round from its median" in shown
+    assert "starts and loads are repeated if others take more than 5% of the cores." in shown
+    assert "Goldfish, 8 bit 450 ±12, " in quick_summary(run(rows))
+
+
+def test_disturbed_rows_are_marked_and_named() -> None:
+    rows = all_rows()
+    rows[5]["clients"]["1"] |= {"foreign": [0.0, 0.04, 0.0], "stolen": [0.0, 0.03, 0.0]}
+    rows[6]["clients"]["1"] |= {"foreign": [0.03, 0.0, 0.0], "stolen": [0.0, 0.03, 0.0]}
+    shown = contender_table(run(rows))
+    assert "| Swift † | 50, 300, 300 |" in shown
+    assert "| Slow | " in shown
+    assert "† Others used the cores meanwhile, so these are not to be trusted: Swift." in shown
+    assert "†" not in contender_table(run(all_rows()))
+
+
+def test_a_disturbed_run_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "results.json"
+    readme.write_text("<!-- bench-quick -->\nbefore\n<!-- end of bench-quick -->\n")
+    monkeypatch.setattr(comparison, "README", readme)
+    monkeypatch.setattr(comparison, "RESULTS", results)
+    quick = run(all_rows())
+
+    def write(found: dict[str, Any]) -> None:
+        comparison.write_results("quick", found)
+
+    quick["contenders"][0]["start"] = {"foreign": [0.25, 0.0], "stolen": [0.0, 0.0]}
+    assert measure_and_write(lambda: quick, write) == 1
+    printed = capsys.readouterr()
+    assert "| **Goldfish, 8 bit** † |" in printed.out
+    assert "error: nothing was written" in printed.err
+    assert "Goldfish, 8 bit (25%)" in printed.err
+    assert "before" in readme.read_text()
+    assert not results.exists()
+    quick["contenders"][0]["start"]["foreign"][0] = 0.0
+    assert measure_and_write(lambda: quick, write) == 0
+    assert "Goldfish, 8 bit 450" in readme.read_text()
+    assert results.exists()
+
+
+def test_the_conditions_tell_which_cores_were_set_apart() -> None:
+    results = run(all_rows())
+    results["machine"] |= {"cores": 4, "pinned": {"generator": [3], "contender": [0, 1, 2]}}
+    assert (
+        "A CPU, 4 cores, of which the load generator (wrk 4.1.0) has 1 for itself and each server 3;"
+        in contender_table(results)
+    )
+    results["machine"] |= {"cores": 2, "pinned": {"generator": [], "contender": []}}
+    assert "A CPU, 2 cores that the load generator (wrk 4.1.0) shares;" in contender_table(results)
 
 
 def test_failed_requests_are_counted() -> None:
