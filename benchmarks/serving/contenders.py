@@ -6,9 +6,10 @@ its exact requirements.
 
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.documents import ROOT
@@ -75,13 +76,31 @@ def all_contenders(project: Project, seconds: float, quick: bool) -> list[Conten
     return [*own, *limits, tutorial(), *([] if quick else peers(project.reference))]
 
 
+def small_model_contenders(project: Project, seconds: float) -> list[Contender]:
+    """The rows for a small model, whose requests spend most of their time in the server.
+
+    Every peer has two workers. This server has one, and as many as it chooses. The tutorial's app serves only
+    ImageNet's classes.
+    """
+    own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
+    limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
+    rows: list[Contender] = []
+    for contender in own:
+        for workers, setup in (("1", "1 worker"), ("0", "as many workers as it chooses")):
+            variables = {**contender.variables, "GOLDFISH_WORKERS": workers}
+            name = contender.name if workers == "0" else f"{contender.name}, {setup}"
+            rows.append(replace(contender, name=name, setup=setup, variables=variables))
+    return [*rows, *limits, *peers(project.reference, mlflow_workers=2)]
+
+
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
     """This server with a bundle of the project."""
+    model = project.layout.model
     settings = {
         "GOLDFISH_BUNDLE": str(bundle.path),
         "GOLDFISH_PINS": "{folder}/pins",
         "GOLDFISH_REPORTS": str(project.root / "reports"),
-        "GOLDFISH_MODEL": "imagenet",
+        "GOLDFISH_MODEL": model,
         "GOLDFISH_DRAIN": "0",
         "PYTHONPATH": str(ROOT),
     }
@@ -94,7 +113,7 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
         command=[sys.executable, "-m", "serving"],
         variables=settings | variables,
-        files={"pins/imagenet.json": Pin("imagenet", 1, bundle.digest).to_bytes()},
+        files={f"pins/{model}.json": Pin(model, 1, bundle.digest).to_bytes()},
     )
 
 
@@ -133,7 +152,7 @@ def tutorial() -> Contender:
     )
 
 
-def peers(bundle: ServedBundle) -> list[Contender]:
+def peers(bundle: ServedBundle, mlflow_workers: int = 1) -> list[Contender]:
     """Other model servers, all with the same float32 graph."""
     variables = {
         "CLASSIFIER_GRAPH": str(bundle.float_graph),
@@ -146,6 +165,10 @@ def peers(bundle: ServedBundle) -> list[Contender]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": "{folder}/bentoml",
+        "MOSEC_PORT": "{port}",
+        "MOSEC_ADDRESS": "127.0.0.1",
+        "MOSEC_PATH": "{folder}/mosec",
+        "PYTRITON_HOME": "{folder}/pytriton",
     }
 
     def peer(
@@ -158,20 +181,30 @@ def peers(bundle: ServedBundle) -> list[Contender]:
 
     raw = wire_formats.raw(wire_formats.first_class)
     form = wire_formats.form("request", wire_formats.first_class)
+    upload = wire_formats.form("image", wire_formats.first_class)
     v2, infer = wire_formats.open_inference(), "/v2/models/imagenet/infer"
+    binary = wire_formats.triton_binary()
     mlserver = ["mlserver", "start", f"{PEERS}/mlserver"]
     bento = ["bentoml", "serve", "app:ImageClassifier", "--working-dir", f"{PEERS}/bentoml"]
     bento += ["--host", "127.0.0.1", "--port", "{port}"]
+    uvicorn = ["uvicorn", "app:app", "--port", "{port}", "--workers", "2"]
+    gunicorn = ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread"]
+    gunicorn += ["--workers", "5", "--threads", "4", "app:app"]
+    mosec, pytriton = ["python", f"{PEERS}/mosec/app.py"], ["python", f"{PEERS}/pytriton/app.py"]
     return [
-        mlflow(bundle),
+        mlflow(bundle, mlflow_workers),
         peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
         peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
         peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
         peer("rayserve", "Ray Serve", "2 replicas", "/", raw, "python", f"{PEERS}/rayserve/app.py"),
+        peer("mosec", "mosec", "2 workers", "/inference", raw, *mosec),
+        peer("pytriton", "PyTriton", "2 instances", infer, binary, *pytriton),
+        peer("fastapi", "FastAPI by hand", "2 workers of Uvicorn", "/predict", upload, *uvicorn),
+        peer("flask", "Flask by hand", "5 workers of Gunicorn, 4 threads", "/predict", upload, *gunicorn),
     ]
 
 
-def mlflow(bundle: ServedBundle) -> Contender:
+def mlflow(bundle: ServedBundle, workers: int) -> Contender:
     """The bundle served by MLflow, as the model version that it is.
 
     One worker is the default of its command line. It has a thread pool; with two workers a request takes more
@@ -182,9 +215,9 @@ def mlflow(bundle: ServedBundle) -> Contender:
         name="mlflow models serve",
         kind=PEER,
         precision=bundle.precision,
-        setup="1 worker, its default",
+        setup="1 worker, its default" if workers == 1 else f"{workers} workers",
         path="/invocations",
         wire_format=wire_formats.mlflow_dataframe(),
-        command=[*serve, "--port", "{port}", "-m", str(bundle.path)],
+        command=[*serve, "--workers", str(workers), "--port", "{port}", "-m", str(bundle.path)],
         peer="mlflow",
     )

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,12 +28,18 @@ class Load:
 
 
 def generate_load(
-    urls: Sequence[str], content_type: str, bodies: Sequence[Path], clients: int, seconds: float
+    urls: Sequence[str],
+    content_type: str,
+    bodies: Sequence[Path],
+    clients: int,
+    seconds: float,
+    more_headers: Mapping[str, str] | None = None,
 ) -> Load:
     """Posts the bodies from `clients` connections, each with one request at a time.
 
     Several URLs share the connections equally; they must be of this machine and differ only in the port.
     """
+    headers = {"Content-Type": content_type, **(more_headers or {})}
     command = [
         "wrk",
         # One thread for each URL: it needs a tenth of a core, and the contender runs on the same cores.
@@ -42,7 +48,7 @@ def generate_load(
         f"-d{max(1, round(seconds))}s",
         f"--timeout={TIMEOUT}s",
         "--latency",
-        *("-s", str(SCRIPT), urls[0], "--", content_type),
+        *("-s", str(SCRIPT), urls[0], "--", "\n".join(f"{name}: {value}" for name, value in headers.items())),
         *map(str, bodies),
     ]
     environment = os.environ | {"PORTS": " ".join(str(urlsplit(url).port) for url in urls)}

@@ -53,9 +53,11 @@ class RunningContender:
         `others` were started after this one: they share the clients, and their memory is included.
         """
         urls = [self.url, *(other.url for other in others)]
-        content_type = self.contender.wire_format.content_type
+        wire_format = self.contender.wire_format
         with sampled(self.tree.pss, MEMORY_INTERVAL) as memory:
-            load = generate_load(urls, content_type, self.bodies, clients, seconds)
+            load = generate_load(
+                urls, wire_format.content_type, self.bodies, clients, seconds, wire_format.more_headers
+            )
         return load, max(memory)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.serving import plot
-from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
+from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables, small_model_table
 from tests.benchmarks.example_results import all_rows, load_row, row, run
 
 
@@ -59,6 +59,17 @@ def test_the_limit_is_compared_with_the_tutorial() -> None:
     limit["clients"]["0"]["rate"] = 600
     limit["load_mb"], app["load_mb"], app["clients"]["8"]["rate"] = 50, 2000, 20
     assert "is 30 times the tutorial's app, in 1/40 of its memory" in contender_table(run(rows))
+
+
+def test_the_small_model_has_a_row_for_every_setup() -> None:
+    rows = [each | {"setup": f"{number} workers"} for number, each in enumerate(all_rows())]
+    results = run(rows)
+    results["photos"]["format"] = "PNG"
+    shown = small_model_table(results)
+    assert "| **Goldfish, 8 bit** | 0 workers | 50, 450, 450 | 20, 40 ms | 100, 100 MB | 1.0 s |" in shown
+    assert "| Broken | 7 workers | not measured, see below | | | | | |" in shown
+    assert "- Broken was not measured: no right answer within 120 s" in shown
+    assert "20 PNGs of 70 kB" in shown
 
 
 def test_a_quick_run_is_a_sentence() -> None:

@@ -21,6 +21,14 @@ def test_bodies_hold_the_photo() -> None:
     assert base64.b64decode(table["data"][0][0]) == PHOTO
     (tensor,) = json.loads(wire_formats.open_inference().encode(PHOTO))["inputs"]
     assert base64.b64decode(tensor["data"][0]) == PHOTO
+    assert wire_formats.triton_binary().encode(PHOTO) == PHOTO
+
+
+def test_triton_is_told_that_no_json_precedes_the_photo() -> None:
+    assert wire_formats.triton_binary().headers == {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": "0",
+    }
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,7 @@ def test_bodies_hold_the_photo() -> None:
         (wire_formats.first_class, CLASSES, "n1"),
         (wire_formats.mlflow_dataframe().top_class, {"predictions": [CLASSES]}, "n1"),
         (wire_formats.open_inference().top_class, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
+        (wire_formats.triton_binary().top_class, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
     ],
 )
 def test_the_top_class_is_read(top_class: wire_formats.TopClass, response: object, expected: str) -> None:

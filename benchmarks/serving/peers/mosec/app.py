@@ -1,0 +1,27 @@
+"""mosec on two cores.
+
+TODO
+"""
+
+from typing import Any
+
+from classifier import Classifier
+from mosec import Server, Worker
+
+
+class ImageClassifier(Worker):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = Classifier()
+
+    def deserialize(self, data: bytes) -> bytes:
+        return data
+
+    def forward(self, data: bytes) -> list[dict[str, Any]]:
+        return self.classifier.top(data)
+
+
+if __name__ == "__main__":
+    server = Server()
+    server.append_worker(ImageClassifier, num=2)
+    server.run()

@@ -1,0 +1,38 @@
+"""PyTriton on two cores: NVIDIA's Triton with a Python function as its model.
+
+TODO
+"""
+
+import json
+import os
+
+import numpy as np
+from classifier import Classifier
+from pytriton.model_config import ModelConfig, Tensor
+from pytriton.triton import Triton, TritonConfig
+
+
+class ImageClassifier:
+    def __init__(self) -> None:
+        self.classifier = Classifier()
+
+    def __call__(self, requests: list) -> list[dict[str, np.ndarray]]:
+        return [{"classes": self.classes(request["image"].item())} for request in requests]
+
+    def classes(self, data: bytes) -> np.ndarray:
+        return np.array([json.dumps(self.classifier.top(data)).encode()], dtype=object)
+
+
+if __name__ == "__main__":
+    config = TritonConfig(
+        http_address="127.0.0.1", http_port=int(os.environ["PORT"]), allow_grpc=False, allow_metrics=False
+    )
+    with Triton(config=config) as triton:
+        triton.bind(
+            model_name="imagenet",
+            infer_func=[ImageClassifier(), ImageClassifier()],
+            inputs=[Tensor(name="image", dtype=object, shape=(1,))],
+            outputs=[Tensor(name="classes", dtype=object, shape=(1,))],
+            config=ModelConfig(batching=False),
+        )
+        triton.serve()
