@@ -17,7 +17,7 @@ def run_command(
     variables: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Returns its output. Raises `CommandFailed` unless it exits with 0, within `timeout` seconds if given."""
+    """Returns its output. Raises `CommandFailed` unless it exits with 0, within `timeout` seconds."""
     # pip takes an empty variable as unset; uv rejects it.
     environment = {name: value for name, value in os.environ.items() if value} | dict(variables or {})
     try:

@@ -13,12 +13,13 @@ from benchmarks.command_line import Run, measure_and_write, project_parser
 from benchmarks.documents import PERFORMANCE, README, ROOT, replace_section, write_json
 from benchmarks.serving import plot
 from benchmarks.serving.conditions import run_conditions
-from benchmarks.serving.contenders import Contender, all_contenders, small_model_contenders
+from benchmarks.serving.contenders import Contender
 from benchmarks.serving.float_bundle import with_float_bundle
 from benchmarks.serving.load_generator import wrk_version
 from benchmarks.serving.project import LAYOUT, Project, find_project
 from benchmarks.serving.scaling import measure_scaling
 from benchmarks.serving.schedule import measure_contenders
+from benchmarks.serving.selection import all_contenders, small_model_contenders
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables, small_model_table
 from benchmarks.serving.verification import Reference
 from pipeline.layout import Layout

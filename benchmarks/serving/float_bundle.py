@@ -35,4 +35,6 @@ def with_float_bundle(project: Project) -> Project:
         params[layout.model]["export"]["precision"] = "float32"
         yaml.dump(params, folder / PARAMS)
         run_module("pipeline.stages.export", layout.model, folder=folder)
-    return replace(project, bundles=(*project.bundles, ServedBundle.open(folder / layout.bundle, layout.model)))
+    return replace(
+        project, bundles=(*project.bundles, ServedBundle.open(folder / layout.bundle, layout.model))
+    )

@@ -32,8 +32,8 @@ def small_model_table(run: dict[str, Any]) -> str:
         cells.append((name, row["setup"], *figures))
     table = markdown_table(["", "set up with", *_columns(run)], cells)
     return (
-        f"{table}\n{_failures(rows)}{conditions(run)} The others share one ONNX file (float32) and our way to "
-        "decode. Memory is PSS of all processes.\n"
+        f"{table}\n{_failures(rows)}{conditions(run)} The others share one ONNX file (float32) and our way "
+        "to decode. Memory is PSS of all processes.\n"
     )
 
 

@@ -61,13 +61,17 @@ def open_inference() -> WireFormat:
 
 
 def triton_binary() -> WireFormat:
-    """Triton's raw binary request: the photo is the body, without JSON before it; classes are a string."""
-    return WireFormat(
-        "application/octet-stream",
-        lambda data: data,
-        lambda body: first_class(json.loads(body)["outputs"][0]["data"][0]),
-        {"Inference-Header-Content-Length": "0"},
-    )
+    """Triton's raw binary request: the photo is the body. The response is JSON, then a string of classes."""
+
+    def top_class(body: bytes) -> str:
+        description, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+        size = description["outputs"][0]["parameters"]["binary_data_size"]
+        # Four bytes give the length of the string.
+        return first_class(body[-size:][4:])
+
+    # No JSON precedes the photo.
+    headers = {"Inference-Header-Content-Length": "0"}
+    return WireFormat("application/octet-stream", lambda data: data, top_class, headers)
 
 
 def highest_confidence(body: bytes) -> str:

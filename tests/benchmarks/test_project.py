@@ -10,7 +10,7 @@ import pytest
 from benchmarks.errors import ProjectIncomplete
 from benchmarks.serving import __main__ as comparison
 from benchmarks.serving import sweep
-from benchmarks.serving.contenders import OURS, Contender, small_model_contenders
+from benchmarks.serving.contenders import OURS, Contender
 from benchmarks.serving.project import (
     ACCURACY_PHOTOS,
     EIGHT_BIT,
@@ -22,6 +22,7 @@ from benchmarks.serving.project import (
     evenly_spaced,
     find_project,
 )
+from benchmarks.serving.selection import small_model_contenders
 from pipeline.layout import Layout
 from serving.artifact.manifest import FLOAT_GRAPH, GRAPH
 from serving.artifact.pin import Pin
@@ -78,7 +79,7 @@ def test_another_model_is_read(colours: Path, tmp_path: Path) -> None:
     (tmp_path / layout.test).parent.mkdir(parents=True)
     (tmp_path / layout.bundle).symlink_to(colours / LAYOUT.bundle)
     (tmp_path / layout.test).mkdir()
-    with pytest.raises(ProjectIncomplete, match="pins nothing.*run `make run MODEL=digits` first"):
+    with pytest.raises(ProjectIncomplete, match=r"pins nothing.*run `make run MODEL=digits` first"):
         find_project(tmp_path, layout)
     (tmp_path / layout.pin).parent.mkdir()
     shutil.copy(colours / LAYOUT.pin, tmp_path / layout.pin)

@@ -12,10 +12,11 @@ from benchmarks.documents import ROOT
 from benchmarks.errors import NotInstalled
 from benchmarks.serving import wire_formats
 from benchmarks.serving.__main__ import RESULTS
-from benchmarks.serving.contenders import OURS, Contender, all_contenders, bare_limit, goldfish
+from benchmarks.serving.contenders import OURS, Contender, bare_limit, goldfish
 from benchmarks.serving.environments import PEERS, bin_folder, versions
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.schedule import measure_contenders, redact
+from benchmarks.serving.selection import all_contenders
 from benchmarks.serving.statistics import Row
 from benchmarks.serving.verification import Reference
 
@@ -111,5 +112,5 @@ def test_peers_share_classifier_and_libraries(peer: str) -> None:
 def test_an_installation_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmarks.serving.environments.CACHE", tmp_path)
     monkeypatch.setattr("benchmarks.serving.environments.INSTALL_TIMEOUT", 0.01)
-    with pytest.raises(NotInstalled, match="flask cannot be installed .* longer than 0.01 s"):
+    with pytest.raises(NotInstalled, match=r"flask cannot be installed .* longer than 0.01 s"):
         bin_folder("flask")

@@ -31,6 +31,13 @@ def test_triton_is_told_that_no_json_precedes_the_photo() -> None:
     }
 
 
+def test_triton_returns_json_and_then_a_string_of_classes() -> None:
+    classes = json.dumps(CLASSES).encode()
+    description = {"outputs": [{"name": "classes", "parameters": {"binary_data_size": 4 + len(classes)}}]}
+    body = json.dumps(description).encode() + len(classes).to_bytes(4, "little") + classes
+    assert wire_formats.triton_binary().top_class(body) == "n1"
+
+
 @pytest.mark.parametrize(
     ("top_class", "response", "expected"),
     [
@@ -38,7 +45,6 @@ def test_triton_is_told_that_no_json_precedes_the_photo() -> None:
         (wire_formats.first_class, CLASSES, "n1"),
         (wire_formats.mlflow_dataframe().top_class, {"predictions": [CLASSES]}, "n1"),
         (wire_formats.open_inference().top_class, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
-        (wire_formats.triton_binary().top_class, {"outputs": [{"data": [json.dumps(CLASSES)]}]}, "n1"),
     ],
 )
 def test_the_top_class_is_read(top_class: wire_formats.TopClass, response: object, expected: str) -> None:
