@@ -5,6 +5,7 @@ TODO
 
 import json
 import os
+import signal
 
 import numpy as np
 from classifier import Classifier
@@ -24,6 +25,8 @@ class ImageClassifier:
 
 
 if __name__ == "__main__":
+    # Only after SIGINT does PyTriton stop Triton, which then removes its shared memory and temporary files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = TritonConfig(
         http_address="127.0.0.1", http_port=int(os.environ["PORT"]), allow_grpc=False, allow_metrics=False
     )
