@@ -33,22 +33,7 @@ def tutorial() -> Contender:
 
 def peers(bundle: ServedBundle, mlflow_workers: int = 1) -> list[Contender]:
     """Other model servers, all with the same float32 graph."""
-    variables = {
-        "CLASSIFIER_GRAPH": str(bundle.float_graph),
-        "CLASSIFIER_LABELS": str(bundle.path / LABELS),
-        "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
-        "MLSERVER_HTTP_PORT": "{port}",
-        "MLSERVER_GRPC_PORT": "{other_port}",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_TMPDIR": "{folder}",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_HOME": "{folder}/bentoml",
-        "MOSEC_PORT": "{port}",
-        "MOSEC_ADDRESS": "127.0.0.1",
-        "MOSEC_PATH": "{folder}/mosec",
-        "PYTRITON_HOME": "{folder}/pytriton",
-    }
+    variables = _variables(bundle)
 
     def peer(
         folder: str, name: str, setup: str, path: str, wire_format: WireFormat, *command: str
@@ -93,6 +78,7 @@ def mlflow(bundle: ServedBundle, workers: int) -> Contender:
     CPU time, and memory is half as much again.
     """
     serve = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
+    options = [] if workers == 1 else ["--workers", str(workers)]
     return Contender(
         name="mlflow models serve",
         kind=PEER,
@@ -100,6 +86,26 @@ def mlflow(bundle: ServedBundle, workers: int) -> Contender:
         setup="1 worker, its default" if workers == 1 else f"{workers} workers",
         path="/invocations",
         wire_format=wire_formats.mlflow_dataframe(),
-        command=[*serve, "--workers", str(workers), "--port", "{port}", "-m", str(bundle.path)],
+        command=[*serve, *options, "--port", "{port}", "-m", str(bundle.path)],
         peer="mlflow",
     )
+
+
+def _variables(bundle: ServedBundle) -> dict[str, str]:
+    """What `peers/classifier.py` and the servers read from the environment."""
+    return {
+        "CLASSIFIER_GRAPH": str(bundle.float_graph),
+        "CLASSIFIER_LABELS": str(bundle.path / LABELS),
+        "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
+        "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "{other_port}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": "{folder}",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": "{folder}/bentoml",
+        "MOSEC_PORT": "{port}",
+        "MOSEC_ADDRESS": "127.0.0.1",
+        "MOSEC_PATH": "{folder}/mosec",
+        "PYTRITON_HOME": "{folder}/pytriton",
+    }

@@ -82,7 +82,8 @@ def test_another_model_is_read(colours: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectIncomplete, match=r"pins nothing.*run `make run MODEL=digits` first"):
         find_project(tmp_path, layout)
     (tmp_path / layout.pin).parent.mkdir()
-    shutil.copy(colours / LAYOUT.pin, tmp_path / layout.pin)
+    digest = ServedBundle.open(colours / LAYOUT.bundle).digest
+    (tmp_path / layout.pin).write_bytes(Pin("digits", 1, digest).to_bytes())
     with pytest.raises(ProjectIncomplete, match="holds 0 photos"):
         find_project(tmp_path, layout)
     write_small_photos(tmp_path / layout.test)

@@ -105,7 +105,9 @@ def test_every_peer_has_a_contender(colours: Path) -> None:
 @pytest.mark.parametrize("peer", sorted(set(PEER_FOLDERS) - WITHOUT_APP))
 def test_peers_share_classifier_and_libraries(peer: str) -> None:
     shared = {line for line in versions("mlflow") if not line.startswith("mlflow==")}
-    assert shared <= set(versions(peer))
+    # PyTriton requires numpy before 2.
+    different = {line for line in shared if peer == "pytriton" and line.startswith("numpy==")}
+    assert shared - different <= set(versions(peer))
     assert "from classifier import Classifier" in (PEERS / peer / "app.py").read_text(encoding="utf-8")
 
 
