@@ -31,8 +31,11 @@ def tutorial() -> Contender:
     )
 
 
-def peers(bundle: ServedBundle, mlflow_workers: int = 1) -> list[Contender]:
-    """Other model servers, all with the same float32 graph."""
+def peers(bundle: ServedBundle, two_workers: bool = False) -> list[Contender]:
+    """Other model servers, all with the same float32 graph.
+
+    With `two_workers` those have two workers too for which their documentation recommends another number.
+    """
     variables = _variables(bundle)
 
     def peer(
@@ -53,13 +56,15 @@ def peers(bundle: ServedBundle, mlflow_workers: int = 1) -> list[Contender]:
     bento += ["--host", "127.0.0.1", "--port", "{port}"]
     uvicorn = ["uvicorn", "app:app", "--port", "{port}", "--workers", "2"]
     gunicorn = ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread"]
-    gunicorn += ["--workers", "5", "--threads", "4", "app:app"]
+    flask_workers = "2" if two_workers else "5"
+    gunicorn += ["--workers", flask_workers, "--threads", "4", "app:app"]
+    flask = f"{flask_workers} workers of Gunicorn with 4 threads"
     mosec = ["python", f"{PEERS}/mosec/app.py"]
     # PyTriton's documentation asks for this folder: Triton would load the libpython of the system.
     libraries = f"LD_LIBRARY_PATH={sysconfig.get_config_var('LIBDIR')}"
     pytriton = ["env", libraries, "python", f"{PEERS}/pytriton/app.py"]
     return [
-        mlflow(bundle, mlflow_workers),
+        mlflow(bundle, 2 if two_workers else 1),
         peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
         peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
         peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
@@ -67,7 +72,7 @@ def peers(bundle: ServedBundle, mlflow_workers: int = 1) -> list[Contender]:
         peer("mosec", "mosec", "2 workers", "/inference", raw, *mosec),
         peer("pytriton", "PyTriton", "2 instances", infer, binary, *pytriton),
         peer("fastapi", "FastAPI by hand", "2 workers of Uvicorn", "/predict", upload, *uvicorn),
-        peer("flask", "Flask by hand", "5 workers of Gunicorn, 4 threads", "/predict", upload, *gunicorn),
+        peer("flask", "Flask by hand", flask, "/predict", upload, *gunicorn),
     ]
 
 

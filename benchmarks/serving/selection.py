@@ -25,7 +25,7 @@ def small_model_contenders(project: Project, seconds: float) -> list[Contender]:
         own.append(replace(one, name=f"{one.name}, 1 worker", setup="1 worker"))
         chosen = goldfish(project, bundle, **LONG_QUEUE, GOLDFISH_WORKERS="0")
         own.append(replace(chosen, setup="as many workers as it chooses"))
-    return [*own, *_limits(project, seconds), *peers(project.reference, mlflow_workers=2)]
+    return [*own, *_limits(project, seconds), *peers(project.reference, two_workers=True)]
 
 
 def _limits(project: Project, seconds: float) -> list[Contender]:

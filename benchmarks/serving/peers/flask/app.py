@@ -1,6 +1,7 @@
-"""Flask and Gunicorn on two cores, written by hand.
+"""Flask and Gunicorn on two cores, as people write it by hand: the plain `gthread` app.
 
-TODO
+Gunicorn's documentation recommends to begin with (2 x cores) + 1 workers, and 2 to 4 threads for each core.
+Also tried: one, two and four workers with four threads, two with two, and five with eight.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
-"""mosec on two cores.
+"""mosec on two cores: HTTP in Rust, and the model in worker processes.
 
-TODO
+Its documentation recommends to choose the number of workers, and for images a `deserialize` that does not
+read JSON: here the photo is the body. Batches and stages it recommends for GPUs. Also tried: one worker, and
+three.
 """
 
 from typing import Any

@@ -1,6 +1,8 @@
-"""PyTriton on two cores: NVIDIA's Triton with a Python function as its model.
+"""PyTriton on two cores: NVIDIA's Triton, whose model is a Python function.
 
-TODO
+Its documentation recommends a list of functions for several instances; they are threads of this process.
+Photos are Triton's raw binary requests, because JSON holds no bytes. Also tried: one instance and three, and
+base64 instead of shared memory between Triton and Python.
 """
 
 import json
