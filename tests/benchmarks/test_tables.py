@@ -1,9 +1,13 @@
 """The tables hold every contender, also failed ones, and the chart is reproducible."""
 
+import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from benchmarks.documents import section
+from benchmarks.serving import __main__ as comparison
 from benchmarks.serving import plot
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables, small_model_table
 from tests.benchmarks.example_results import all_rows, load_row, row, run
@@ -102,3 +106,17 @@ def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
     with Image.open(one) as chart:
         assert chart.info[plot.HASH_KEY] == plot.figures_hash(run(all_rows()))
         assert chart.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_small_model_has_results_and_a_section_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, page = tmp_path / "results.json", tmp_path / "performance.md"
+    results.write_text('{"full": {"date": "2026-11-22"}}')
+    page.write_text("before\n<!-- bench-digits -->\nold\n<!-- end of bench-digits -->\nafter\n")
+    monkeypatch.setattr(comparison, "RESULTS", results)
+    monkeypatch.setattr(comparison, "PERFORMANCE", page)
+    measured = run([each | {"setup": "2 workers"} for each in all_rows()])
+    comparison.write_results("digits", measured)
+    assert json.loads(results.read_text()) == {"full": {"date": "2026-11-22"}, "digits": measured}
+    assert section(page, "bench-digits") == small_model_table(measured)
