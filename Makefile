@@ -146,12 +146,16 @@ test-all: $(VENV)/.dev ## run all tests, also the slow group: emulated CPUs, soa
 PROJECT ?= .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## compare the server with other servers, half an hour: make bench [PROJECT=folder]
+bench: $(VENV)/.dev ## compare the server with other servers, forty minutes: make bench [PROJECT=folder]
 	@python -m benchmarks.serving --project $(PROJECT)
 
 .PHONY: bench-quick
 bench-quick: $(VENV)/.dev ## compare the server with a tutorial's Flask app, three minutes
 	@python -m benchmarks.serving --project $(PROJECT) --quick
+
+.PHONY: bench-digits
+bench-digits: $(VENV)/.dev ## compare it with other servers with a small model, digits, half an hour
+	@python -m benchmarks.serving --project $(PROJECT) --model digits
 
 .PHONY: bench-sweep
 bench-sweep: $(VENV)/.dev ## compare numbers of processes, slots and threads on one core and two, six minutes

@@ -1,6 +1,7 @@
 """Runs commands."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,26 @@ from benchmarks.errors import CommandFailed
 
 
 def run_command(
-    command: Sequence[str], folder: Path = ROOT, variables: Mapping[str, str] | None = None
+    command: Sequence[str],
+    folder: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
+    timeout: float | None = None,
 ) -> str:
-    """Returns its output. Raises `CommandFailed` unless it exits with 0."""
+    """Returns its output. Raises `CommandFailed` unless it exits with 0, within `timeout` seconds."""
     # pip takes an empty variable as unset; uv rejects it.
     environment = {name: value for name, value in os.environ.items() if value} | dict(variables or {})
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(command, -signal.SIGKILL, f"it took longer than {timeout:g} s") from None
     if done.returncode:
         raise CommandFailed(command, done.returncode, done.stderr or done.stdout)
     return done.stdout

@@ -30,9 +30,9 @@ class ToolMissing(BenchmarkError):
 
 
 class ProjectIncomplete(BenchmarkError):
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, model: str) -> None:
         super().__init__(
-            f"{path} {reason}: run `make run MODEL=imagenet` first, or name a project in which that was done "
+            f"{path} {reason}: run `make run MODEL={model}` first, or name a project in which that was done "
             "with --project."
         )
 

@@ -39,6 +39,7 @@ def run_conditions(project: Project, rounds: int, seconds: float) -> dict[str, o
             "asked": len(project.accuracy_photos),
             "sent": len(sizes),
             "mean_bytes": round(sum(sizes) / len(sizes)),
+            "format": project.load_photos[0].suffix.removeprefix(".").upper().replace("JPG", "JPEG"),
         },
     }
 

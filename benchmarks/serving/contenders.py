@@ -1,8 +1,4 @@
-"""The servers that are compared, and how each is started.
-
-The folders under `peers/` hold each peer's application, the settings that its documentation recommends, and
-its exact requirements.
-"""
+"""A server that is compared, and how it is started; this server, and the loop that is its upper bound."""
 
 import os
 import sys
@@ -14,12 +10,10 @@ from pathlib import Path
 from benchmarks.documents import ROOT
 from benchmarks.serving import wire_formats
 from benchmarks.serving.cores import current_split, pinned
-from benchmarks.serving.environments import PEERS, bin_folder
-from benchmarks.serving.keras_cache import tutorial_cache
+from benchmarks.serving.environments import bin_folder
 from benchmarks.serving.processes import ProcessTree, process_tree
-from benchmarks.serving.project import FLOAT, Project, ServedBundle
+from benchmarks.serving.project import Project, ServedBundle
 from benchmarks.serving.wire_formats import WireFormat
-from serving.artifact.manifest import LABELS, PREPROCESSING
 from serving.artifact.pin import Pin
 from tests.serving.servers import free_port
 
@@ -70,20 +64,14 @@ class Contender:
         return process_tree(command, folder, environment, folder / "log")
 
 
-def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
-    """The rows of a run; a quick run leaves out the peers."""
-    own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
-    limits = [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
-    return [*own, *limits, tutorial(tutorial_cache(project)), *([] if quick else peers(project.reference))]
-
-
 def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
     """This server with a bundle of the project."""
+    model = project.layout.model
     settings = {
         "GOLDFISH_BUNDLE": str(bundle.path),
         "GOLDFISH_PINS": "{folder}/pins",
         "GOLDFISH_REPORTS": str(project.root / "reports"),
-        "GOLDFISH_MODEL": "imagenet",
+        "GOLDFISH_MODEL": model,
         "GOLDFISH_DRAIN": "0",
         "PYTHONPATH": str(ROOT),
     }
@@ -96,7 +84,7 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
         command=[sys.executable, "-m", "serving"],
         variables=settings | variables,
-        files={"pins/imagenet.json": Pin("imagenet", 1, bundle.digest).to_bytes()},
+        files={f"pins/{model}.json": Pin(model, 1, bundle.digest).to_bytes()},
     )
 
 
@@ -117,80 +105,4 @@ def bare_limit(
         wire_format=wire_formats.raw(wire_formats.first_class),
         command=[sys.executable, "-m", "benchmarks.serving.bare_limit", *map(str, arguments)],
         variables={"PYTHONPATH": str(ROOT)},
-    )
-
-
-def tutorial(keras_home: Path | None) -> Contender:
-    """The app that this project began as; `benchmarks.image` builds an image of the same folder.
-
-    `keras_home` holds its weights; without one, Keras looks for them itself, and downloads them if need be.
-    """
-    options = ["--chdir", f"{ROOT}/benchmarks/tutorial", "--workers", "4", "--timeout", "120"]
-    return Contender(
-        name="the tutorial's app",
-        kind=TUTORIAL,
-        precision=FLOAT,
-        setup="Keras eager, Flask, 4 sync workers of Gunicorn",
-        path="/inference",
-        wire_format=wire_formats.form("image", wire_formats.highest_confidence),
-        command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
-        variables={"KERAS_HOME": str(keras_home)} if keras_home else {},
-        peer="tutorial",
-    )
-
-
-def peers(bundle: ServedBundle) -> list[Contender]:
-    """Other model servers, all with the same float32 graph."""
-    variables = {
-        "CLASSIFIER_GRAPH": str(bundle.float_graph),
-        "CLASSIFIER_LABELS": str(bundle.path / LABELS),
-        "CLASSIFIER_PREPROCESSING": str(bundle.path / PREPROCESSING),
-        "MLSERVER_HTTP_PORT": "{port}",
-        "MLSERVER_GRPC_PORT": "{other_port}",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_TMPDIR": "{folder}",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_HOME": "{folder}/bentoml",
-    }
-
-    def peer(
-        folder: str, name: str, setup: str, path: str, wire_format: WireFormat, *command: str
-    ) -> Contender:
-        path_variable = {"PYTHONPATH": f"{PEERS}{os.pathsep}{PEERS / folder}"}
-        return Contender(
-            name, PEER, FLOAT, setup, path, wire_format, command, variables | path_variable, folder
-        )
-
-    raw = wire_formats.raw(wire_formats.first_class)
-    form = wire_formats.form("request", wire_formats.first_class)
-    v2, infer = wire_formats.open_inference(), "/v2/models/imagenet/infer"
-    mlserver = ["mlserver", "start", f"{PEERS}/mlserver"]
-    bento = ["bentoml", "serve", "app:ImageClassifier", "--working-dir", f"{PEERS}/bentoml"]
-    bento += ["--host", "127.0.0.1", "--port", "{port}"]
-    return [
-        mlflow(bundle),
-        peer("mlserver", "MLServer", "2 parallel workers", infer, v2, *mlserver),
-        peer("bentoml", "BentoML", "2 workers", "/classify", raw, *bento),
-        peer("litserve", "LitServe", "2 workers", "/predict", form, "python", f"{PEERS}/litserve/app.py"),
-        peer("rayserve", "Ray Serve", "2 replicas", "/", raw, "python", f"{PEERS}/rayserve/app.py"),
-    ]
-
-
-def mlflow(bundle: ServedBundle) -> Contender:
-    """The bundle served by MLflow, as the model version that it is.
-
-    One worker is the default of its command line. It has a thread pool; with two workers a request takes more
-    CPU time, and memory is half as much again.
-    """
-    serve = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
-    return Contender(
-        name="mlflow models serve",
-        kind=PEER,
-        precision=bundle.precision,
-        setup="1 worker, its default",
-        path="/invocations",
-        wire_format=wire_formats.mlflow_dataframe(),
-        command=[*serve, "--port", "{port}", "-m", str(bundle.path)],
-        peer="mlflow",
     )

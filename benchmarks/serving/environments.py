@@ -10,6 +10,8 @@ from benchmarks.errors import CommandFailed, NotInstalled
 
 PEERS = Path(__file__).with_name("peers")
 CACHE = ROOT / ".bench"
+# Seconds for one environment: a package index that does not answer must not hold up the other contenders.
+INSTALL_TIMEOUT = 300.0
 
 
 def requirements(peer: str) -> Path:
@@ -38,6 +40,7 @@ def _create(peer: str, folder: Path) -> None:
     uv, python = [sys.executable, "-m", "uv"], str(folder / "bin/python")
     try:
         run_command([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        run_command([*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))])
+        install = [*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))]
+        run_command(install, timeout=INSTALL_TIMEOUT)
     except CommandFailed as error:
         raise NotInstalled(requirements(peer), error.reason) from None

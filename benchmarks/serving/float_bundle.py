@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.commands import run_module
 from benchmarks.serving.environments import CACHE
-from benchmarks.serving.project import FLOAT, LAYOUT, Project, ServedBundle
+from benchmarks.serving.project import FLOAT, Project, ServedBundle
 from serving.artifact.manifest import MANIFEST
 
 PARAMS = "params.yaml"
@@ -22,17 +22,19 @@ def with_float_bundle(project: Project) -> Project:
     """
     if project.default.precision == FLOAT:
         return project
-    folder = CACHE / "float32" / project.default.digest[:12]
-    if not (folder / LAYOUT.bundle / MANIFEST).exists():
+    folder, layout = CACHE / "float32" / project.default.digest[:12], project.layout
+    if not (folder / layout.bundle / MANIFEST).exists():
         print("exporting the float32 bundle ...", flush=True)
-        for path in (LAYOUT.built, LAYOUT.prepared):
+        for path in (layout.built, layout.prepared):
             link = folder / path
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(project.root / path)
         yaml = YAML()
         params = yaml.load(project.root / PARAMS)
-        params[LAYOUT.model]["export"]["precision"] = "float32"
+        params[layout.model]["export"]["precision"] = "float32"
         yaml.dump(params, folder / PARAMS)
-        run_module("pipeline.stages.export", LAYOUT.model, folder=folder)
-    return replace(project, bundles=(*project.bundles, ServedBundle.open(folder / LAYOUT.bundle)))
+        run_module("pipeline.stages.export", layout.model, folder=folder)
+    return replace(
+        project, bundles=(*project.bundles, ServedBundle.open(folder / layout.bundle, layout.model))
+    )

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,12 +40,14 @@ def generate_load(
     clients: int,
     seconds: float,
     cores: Sequence[int] = (),
+    more_headers: Mapping[str, str] | None = None,
 ) -> Load:
     """Posts the bodies from `clients` connections, each with one request at a time.
 
     Several URLs share the connections equally; they must be of this machine and differ only in the port.
     wrk runs on the given cores; without any, on those that this process may use.
     """
+    headers = {"Content-Type": content_type, **(more_headers or {})}
     command = [
         "wrk",
         # One thread for each URL: it needs a tenth of a core.
@@ -54,7 +56,7 @@ def generate_load(
         f"-d{max(1, round(seconds))}s",
         f"--timeout={TIMEOUT}s",
         "--latency",
-        *("-s", str(SCRIPT), urls[0], "--", content_type),
+        *("-s", str(SCRIPT), urls[0], "--", "\n".join(f"{name}: {value}" for name, value in headers.items())),
         *map(str, bodies),
     ]
     environment = os.environ | {"PORTS": " ".join(str(urlsplit(url).port) for url in urls)}

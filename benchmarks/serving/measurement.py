@@ -61,9 +61,10 @@ class RunningContender:
         `others` were started after this one: they share the clients, and their memory is included.
         """
         urls = [self.url, *(other.url for other in others)]
-        content_type, cores = self.contender.wire_format.content_type, current_split().generator
+        wire_format, cores = self.contender.wire_format, current_split().generator
+        content_type, headers = wire_format.content_type, wire_format.more_headers
         with sampled(self.tree.pss, MEMORY_INTERVAL) as memory:
-            load = generate_load(urls, content_type, self.bodies, clients, seconds, cores)
+            load = generate_load(urls, content_type, self.bodies, clients, seconds, cores, headers)
         return load, max(memory)
 
     def undisturbed_load(self, clients: int, seconds: float) -> tuple[Load, float]:

@@ -1,4 +1,4 @@
--- Posts files in turn: wrk ... -s post.lua URL -- <content type> <file> <file> ...
+-- Posts files in turn: wrk ... -s post.lua URL -- <headers, one in each line> <file> <file> ...
 -- Requests are formatted before the load starts, so that the load generator takes little CPU time from the server.
 
 local requests, turn = {}, 0
@@ -15,7 +15,10 @@ function setup(thread)
 end
 
 function init(arguments)
-  local headers = { ["Content-Type"] = arguments[1] }
+  local headers = {}
+  for name, value in arguments[1]:gmatch("([^:\n]+): ([^\n]*)") do
+    headers[name] = value
+  end
   for number = 2, #arguments do
     local file = assert(io.open(arguments[number], "rb"))
     requests[number - 1] = wrk.format("POST", nil, headers, file:read("*a"))

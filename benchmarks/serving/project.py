@@ -1,4 +1,4 @@
-"""The bundles and photos of the benchmark, from a project in which `make run MODEL=imagenet` was done."""
+"""The bundles and photos of the benchmark, from a project in which `make run MODEL=<model>` was done."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from serving.artifact.pin import Pin
 from serving.errors import ServingError
 from serving.model.predictor import Predictor
 
+# The model that is measured unless a command has an option for another one.
 LAYOUT = Layout("imagenet")
 FLOAT, EIGHT_BIT = "float32", "8 bit"
 
 # Photos for top-1 accuracy, and photos that the load generator posts in turn. Several, so that no contender
-# benefits from a cache, and of the sizes in bytes that phones and web pages send.
+# benefits from a cache, and of the sizes in bytes that phones and web pages send, if there are any.
 ACCURACY_PHOTOS, LOAD_PHOTOS = 200, 20
 SMALLEST, LARGEST = 20_000, 120_000
 
@@ -31,12 +32,12 @@ class ServedBundle:
     precision: str
 
     @classmethod
-    def open(cls, path: Path) -> "ServedBundle":
+    def open(cls, path: Path, model: str = LAYOUT.model) -> "ServedBundle":
         """Reads a bundle's manifest. Raises `ProjectIncomplete` if there is none."""
         try:
             bundle = Bundle.open(path)
         except ServingError as error:
-            raise ProjectIncomplete(path, f"is no bundle ({str(error).rstrip('.')})") from None
+            raise ProjectIncomplete(path, f"is no bundle ({str(error).rstrip('.')})", model) from None
         precision = EIGHT_BIT if FLOAT_GRAPH in bundle.manifest.files else FLOAT
         return cls(path.resolve(), bundle.digest, precision)
 
@@ -66,6 +67,7 @@ class Project:
     bundles: tuple[ServedBundle, ...]
     accuracy_photos: tuple[LabelledPhoto, ...]
     load_photos: tuple[Path, ...]
+    layout: Layout = LAYOUT
 
     @property
     def default(self) -> ServedBundle:
@@ -78,32 +80,38 @@ class Project:
         return next((bundle for bundle in self.bundles if bundle.precision == FLOAT), self.default)
 
 
-def find_project(root: Path) -> Project:
-    """Reads a project. Raises `ProjectIncomplete` if something is missing."""
-    bundle = ServedBundle.open(root / LAYOUT.bundle)
-    try:
-        pin = Pin.read(root / LAYOUT.pin)
-    except ServingError as error:
-        raise ProjectIncomplete(root / LAYOUT.pin, f"pins nothing ({str(error).rstrip('.')})") from None
-    if pin.digest != bundle.digest:
-        raise ProjectIncomplete(root / LAYOUT.bundle, f"is not what {LAYOUT.pin} names")
-    files = list_test_photos(root)
+def find_project(root: Path, layout: Layout = LAYOUT) -> Project:
+    """Reads a project's model. Raises `ProjectIncomplete` if something is missing."""
+    bundle = ServedBundle.open(root / layout.bundle, layout.model)
+    _check_pin(root, layout, bundle)
+    files = list_test_photos(root, layout)
     if len(files) < ACCURACY_PHOTOS:
-        raise ProjectIncomplete(
-            root / LAYOUT.test, f"holds {len(files)} photos, fewer than {ACCURACY_PHOTOS}"
-        )
+        reason = f"holds {len(files)} photos, fewer than {ACCURACY_PHOTOS}"
+        raise ProjectIncomplete(root / layout.test, reason, layout.model)
     class_index = {label.id: index for index, label in enumerate(bundle.predictor.labels)}
     labelled = (
         LabelledPhoto(path.resolve(), class_index[path.parent.name])
         for path in evenly_spaced(files, ACCURACY_PHOTOS)
     )
-    typical = [path.resolve() for path in files if SMALLEST <= path.stat().st_size <= LARGEST]
-    return Project(root.resolve(), (bundle,), tuple(labelled), tuple(evenly_spaced(typical, LOAD_PHOTOS)))
+    typical = [path for path in files if SMALLEST <= path.stat().st_size <= LARGEST]
+    sent = tuple(path.resolve() for path in evenly_spaced(typical or files, LOAD_PHOTOS))
+    return Project(root.resolve(), (bundle,), tuple(labelled), sent, layout)
 
 
-def list_test_photos(root: Path) -> list[Path]:
+def _check_pin(root: Path, layout: Layout, bundle: ServedBundle) -> None:
+    try:
+        pin = Pin.read(root / layout.pin)
+    except ServingError as error:
+        reason = f"pins nothing ({str(error).rstrip('.')})"
+        raise ProjectIncomplete(root / layout.pin, reason, layout.model) from None
+    if pin.digest != bundle.digest:
+        reason = f"is not what {layout.pin} names"
+        raise ProjectIncomplete(root / layout.bundle, reason, layout.model)
+
+
+def list_test_photos(root: Path, layout: Layout = LAYOUT) -> list[Path]:
     """All photos of the test split."""
-    return sorted(path for path in (root / LAYOUT.test).rglob("*") if path.is_file())
+    return sorted(path for path in (root / layout.test).rglob("*") if path.is_file())
 
 
 def evenly_spaced(files: Sequence[Path], count: int) -> list[Path]:

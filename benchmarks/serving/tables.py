@@ -24,18 +24,35 @@ DAGGER = "†"
 
 def contender_table(run: dict[str, Any]) -> str:
     """The README's section: the contenders, failures, conditions, and targets."""
-    rows, accuracy = run["contenders"], f"top-1 of {run['photos']['asked']}"
-    disturbed = disturbed_names(run_interference(run))
-    columns = ["", "requests/s with 1, 8, 64 clients", "p50, p99 with 8", "memory idle, loaded"]
-    columns += ["first right answer", accuracy, "of the limit"]
+    rows, disturbed = run["contenders"], disturbed_names(run_interference(run))
+    cells = [_contender_cells(row, rows, disturbed) for row in rows]
     return (
-        f"{markdown_table(columns, [_contender_cells(row, rows, disturbed) for row in rows])}\n"
-        f"{_failures(rows)}{_disturbance(disturbed)}"
+        f"{markdown_table(['', *_columns(run)], cells)}\n{_failures(rows)}{_disturbance(disturbed)}"
         f"{conditions(run)} The others share one ONNX file (float32) and our way to decode, and are set "
         "up as their documentation recommends for two cores, [each in its folder](benchmarks/serving/peers). "
         f"Memory is PSS of all processes.\n\n{target_table(compare_with_targets(rows))}"
         f"{_limit_against_tutorial(rows)}"
     )
+
+
+def small_model_table(run: dict[str, Any]) -> str:
+    """The section of docs/performance.md about a small model: the contenders, failures and conditions."""
+    rows, disturbed = run["contenders"], disturbed_names(run_interference(run))
+    cells = []
+    for row in rows:
+        name, *figures = _contender_cells(row, rows, disturbed)
+        cells.append((name, row["setup"], *figures))
+    table = markdown_table(["", "set up with", *_columns(run)], cells)
+    return (
+        f"{table}\n{_failures(rows)}{_disturbance(disturbed)}{conditions(run)} The others share one ONNX "
+        "file (float32) and our way to decode. Memory is PSS of all processes.\n"
+    )
+
+
+def _columns(run: dict[str, Any]) -> list[str]:
+    """What `_contender_cells` gives after the name."""
+    columns = ["requests/s with 1, 8, 64 clients", "p50, p99 with 8", "memory idle, loaded"]
+    return [*columns, "first right answer", f"top-1 of {run['photos']['asked']}", "of the limit"]
 
 
 def _contender_cells(row: Row, rows: list[Row], disturbed: Sequence[str]) -> Cells:
@@ -90,8 +107,8 @@ def conditions(run: dict[str, Any]) -> str:
     photos = run["photos"]
     return (
         f"{run['date']}, commit {run['commit']}, {_machine(run['machine'])}; medians of {run['rounds']} "
-        f"shuffled rounds of {run['seconds']:g} s{_guard(run)}. {photos['sent']} JPEGs of "
-        f"{photos['mean_bytes'] / 1000:.0f} kB on average, in turn."
+        f"shuffled rounds of {run['seconds']:g} s{_guard(run)}. {photos['sent']} "
+        f"{photos.get('format', 'JPEG')}s of {photos['mean_bytes'] / 1000:.0f} kB on average, in turn."
     )
 
 

@@ -77,10 +77,9 @@ def wait_for_correct(
 def request_top_class(contender: Contender, url: str, photo: bytes) -> str | None:
     """The top class of one photo; None without a valid response."""
     wire_format = contender.wire_format
-    headers = {"Content-Type": wire_format.content_type}
     try:
         response = requests.post(
-            url, data=wire_format.encode(photo), headers=headers, timeout=REQUEST_TIMEOUT
+            url, data=wire_format.encode(photo), headers=wire_format.headers, timeout=REQUEST_TIMEOUT
         )
         return wire_format.top_class(response.content) if response.ok else None
     except (requests.RequestException, ValueError, LookupError, TypeError):

@@ -2,8 +2,8 @@
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from serving.artifact.bundle import Label
 
@@ -13,11 +13,17 @@ TopClass = Callable[[bytes], str]
 
 @dataclass(frozen=True)
 class WireFormat:
-    """The content type, the encoder of a request body, and the parser of a response body."""
+    """The content type, the encoder of a request body, the parser of a response body, other headers."""
 
     content_type: str
     encode: Callable[[bytes], bytes]
     top_class: TopClass
+    more_headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers of a request that depend on its format."""
+        return {"Content-Type": self.content_type, **self.more_headers}
 
 
 def form(field: str, top_class: TopClass) -> WireFormat:
@@ -52,6 +58,20 @@ def open_inference() -> WireFormat:
     return WireFormat(
         "application/json", encode, lambda body: first_class(json.loads(body)["outputs"][0]["data"][0])
     )
+
+
+def triton_binary() -> WireFormat:
+    """Triton's raw binary request: the photo is the body. The response is JSON, then a string of classes."""
+
+    def top_class(body: bytes) -> str:
+        description, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+        size = description["outputs"][0]["parameters"]["binary_data_size"]
+        # Four bytes give the length of the string.
+        return first_class(body[-size:][4:])
+
+    # No JSON precedes the photo.
+    headers = {"Inference-Header-Content-Length": "0"}
+    return WireFormat("application/octet-stream", lambda data: data, top_class, headers)
 
 
 def highest_confidence(body: bytes) -> str:

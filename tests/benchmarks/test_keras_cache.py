@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.serving.contenders import tutorial
 from benchmarks.serving.keras_cache import CLASSES, WEIGHTS, class_index, tutorial_cache, write_weights
+from benchmarks.serving.peer_contenders import tutorial
 from benchmarks.serving.project import LAYOUT, Project
 from pipeline.network.backend import keras
 from serving.artifact.bundle import Label

@@ -67,8 +67,10 @@ def test_files_are_posted_in_turn(tmp_path: Path) -> None:
     ):
         body.write_bytes(data)
     with running(publish(tmp_path)) as server:
-        load = generate_load([f"{server.url}/inference"], "image/png", bodies, clients=2, seconds=1)
+        headers = {"X-Request-Id": "from-wrk"}
+        load = generate_load([f"{server.url}/inference"], "image/png", bodies, 2, 1, more_headers=headers)
         requests = [line for line in server.log() if line.get("route") == "/inference"]
+    assert {line["request_id"] for line in requests} == {"from-wrk"}
     statuses = [line["status"] for line in requests]
     assert load.rate > 0
     # Requests in flight at the end are in the server's log, but not in wrk's count.

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.documents import ROOT
+from benchmarks.errors import NotInstalled
 from benchmarks.serving import wire_formats
 from benchmarks.serving.__main__ import RESULTS
 from benchmarks.serving.contenders import OURS, Contender, bare_limit, goldfish
-from benchmarks.serving.environments import PEERS, versions
+from benchmarks.serving.environments import PEERS, bin_folder, versions
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.schedule import measure_contenders, redact
+from benchmarks.serving.selection import all_contenders
 from benchmarks.serving.statistics import Row
 from benchmarks.serving.verification import Reference
 
@@ -82,7 +84,35 @@ def test_reasons_do_not_identify_this_machine() -> None:
     assert redact(reason) == "./x failed; ~/y too; see <address> and http://127.0.0.1:1/"
 
 
-@pytest.mark.parametrize("peer", sorted(path.name for path in PEERS.iterdir() if path.is_dir()))
+PEER_FOLDERS = sorted(path.name for path in PEERS.iterdir() if (path / "requirements.txt").exists())
+# Their application is the bundle, and a folder that `benchmarks.image` uses too.
+WITHOUT_APP = {"mlflow", "tutorial"}
+
+
+@pytest.mark.parametrize("peer", PEER_FOLDERS)
 def test_requirements_are_exact_versions(peer: str) -> None:
-    if peer != "__pycache__":
-        assert [line for line in versions(peer) if "==" not in line.split(";")[0]] == []
+    assert [line for line in versions(peer) if "==" not in line.split(";")[0]] == []
+
+
+def test_every_peer_has_a_contender(colours: Path) -> None:
+    rows = [row for row in all_contenders(find_project(colours), 1.0, quick=False) if row.peer]
+    assert sorted(row.peer for row in rows) == PEER_FOLDERS
+    for row in rows:
+        assert row.wire_format.encode(b"photo")
+        assert (row.peer in WITHOUT_APP) != (PEERS / row.peer / "app.py").exists()
+
+
+@pytest.mark.parametrize("peer", sorted(set(PEER_FOLDERS) - WITHOUT_APP))
+def test_peers_share_classifier_and_libraries(peer: str) -> None:
+    shared = {line for line in versions("mlflow") if not line.startswith("mlflow==")}
+    # PyTriton requires numpy before 2.
+    different = {line for line in shared if peer == "pytriton" and line.startswith("numpy==")}
+    assert shared - different <= set(versions(peer))
+    assert "from classifier import Classifier" in (PEERS / peer / "app.py").read_text(encoding="utf-8")
+
+
+def test_an_installation_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.serving.environments.CACHE", tmp_path)
+    monkeypatch.setattr("benchmarks.serving.environments.INSTALL_TIMEOUT", 0.01)
+    with pytest.raises(NotInstalled, match=r"flask cannot be installed .* longer than 0.01 s"):
+        bin_folder("flask")

@@ -1,5 +1,6 @@
 """The tables hold every contender, also failed ones, and the chart is reproducible."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from PIL import Image
 
 from benchmarks.command_line import measure_and_write
+from benchmarks.documents import section
 from benchmarks.serving import __main__ as comparison
 from benchmarks.serving import plot
-from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables
+from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables, small_model_table
 from tests.benchmarks.example_results import all_rows, load_row, row, run
 
 
@@ -131,6 +133,17 @@ def test_the_limit_is_compared_with_the_tutorial() -> None:
     assert "is 30 times the tutorial's app, in 1/40 of its memory" in contender_table(run(rows))
 
 
+def test_the_small_model_has_a_row_for_every_setup() -> None:
+    rows = [each | {"setup": f"{number} workers"} for number, each in enumerate(all_rows())]
+    results = run(rows)
+    results["photos"]["format"] = "PNG"
+    shown = small_model_table(results)
+    assert "| **Goldfish, 8 bit** | 0 workers | 50, 450, 450 | 20, 40 ms | 100, 100 MB | 1.0 s |" in shown
+    assert "| Broken | 7 workers | not measured, see below | | | | | |" in shown
+    assert "- Broken was not measured: no right answer within 120 s" in shown
+    assert "20 PNGs of 70 kB" in shown
+
+
 def test_a_quick_run_is_a_sentence() -> None:
     rows = [
         row("Goldfish, float32", "ours", "float32", 330.4, 1),
@@ -161,3 +174,17 @@ def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
     with Image.open(one) as chart:
         assert chart.info[plot.HASH_KEY] == plot.figures_hash(run(all_rows()))
         assert chart.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_small_model_has_results_and_a_section_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, page = tmp_path / "results.json", tmp_path / "performance.md"
+    results.write_text('{"full": {"date": "2026-11-22"}}')
+    page.write_text("before\n<!-- bench-digits -->\nold\n<!-- end of bench-digits -->\nafter\n")
+    monkeypatch.setattr(comparison, "RESULTS", results)
+    monkeypatch.setattr(comparison, "PERFORMANCE", page)
+    measured = run([each | {"setup": "2 workers"} for each in all_rows()])
+    comparison.write_results("digits", measured)
+    assert json.loads(results.read_text()) == {"full": {"date": "2026-11-22"}, "digits": measured}
+    assert section(page, "bench-digits") == small_model_table(measured)

@@ -21,6 +21,21 @@ def test_bodies_hold_the_photo() -> None:
     assert base64.b64decode(table["data"][0][0]) == PHOTO
     (tensor,) = json.loads(wire_formats.open_inference().encode(PHOTO))["inputs"]
     assert base64.b64decode(tensor["data"][0]) == PHOTO
+    assert wire_formats.triton_binary().encode(PHOTO) == PHOTO
+
+
+def test_triton_is_told_that_no_json_precedes_the_photo() -> None:
+    assert wire_formats.triton_binary().headers == {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": "0",
+    }
+
+
+def test_triton_returns_json_and_then_a_string_of_classes() -> None:
+    classes = json.dumps(CLASSES).encode()
+    description = {"outputs": [{"name": "classes", "parameters": {"binary_data_size": 4 + len(classes)}}]}
+    body = json.dumps(description).encode() + len(classes).to_bytes(4, "little") + classes
+    assert wire_formats.triton_binary().top_class(body) == "n1"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks import hostile, image, protocols, soak, stops
 from benchmarks.documents import PERFORMANCE, README, section
 from benchmarks.serving import plot, tables
-from benchmarks.serving.__main__ import RESULTS
+from benchmarks.serving.__main__ import RESULTS, SMALL_MODEL
 from pipeline.__main__ import COMMAND_FUNCTIONS
 from serving.api.protocols import mlflow_scoring, open_inference_metadata
 from serving.config import Settings, variable
@@ -180,6 +180,12 @@ def test_the_readme_shows_what_the_benchmark_measured(benchmark: dict[str, Any])
     assert section(README, "bench") == tables.contender_table(benchmark["full"])
     assert section(README, "bench-quick") == tables.quick_summary(benchmark["quick"])
     assert section(PERFORMANCE, "growth") == tables.scaling_tables(benchmark["full"])
+
+
+def test_the_performance_page_shows_the_small_model(benchmark: dict[str, Any]) -> None:
+    shown = section(PERFORMANCE, "bench-digits")
+    measured = benchmark.get(SMALL_MODEL)
+    assert shown == (tables.small_model_table(measured) if measured else "Not measured yet.\n")
 
 
 def test_the_picture_is_of_the_same_run(benchmark: dict[str, Any]) -> None:

@@ -1,0 +1,34 @@
+"""Which servers a run compares."""
+
+from dataclasses import replace
+
+from benchmarks.serving.contenders import LONG_QUEUE, Contender, bare_limit, goldfish
+from benchmarks.serving.keras_cache import tutorial_cache
+from benchmarks.serving.peer_contenders import peers, tutorial
+from benchmarks.serving.project import Project
+
+
+def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
+    """The rows of a run; a quick run leaves out the peers."""
+    own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
+    app = tutorial(tutorial_cache(project))
+    return [*own, *_limits(project, seconds), app, *([] if quick else peers(project.reference))]
+
+
+def small_model_contenders(project: Project, seconds: float) -> list[Contender]:
+    """The rows for a small model, whose requests spend most of their time in the server.
+
+    Every peer has two workers. This server has one, and as many as it chooses. The tutorial's app serves only
+    ImageNet's classes.
+    """
+    own: list[Contender] = []
+    for bundle in project.bundles:
+        one = goldfish(project, bundle, **LONG_QUEUE, GOLDFISH_WORKERS="1")
+        own.append(replace(one, name=f"{one.name}, 1 worker", setup="1 worker"))
+        chosen = goldfish(project, bundle, **LONG_QUEUE, GOLDFISH_WORKERS="0")
+        own.append(replace(chosen, setup="as many workers as it chooses"))
+    return [*own, *_limits(project, seconds), *peers(project.reference, two_workers=True)]
+
+
+def _limits(project: Project, seconds: float) -> list[Contender]:
+    return [bare_limit(bundle, project.load_photos, seconds) for bundle in project.bundles]
