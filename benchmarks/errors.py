@@ -50,7 +50,7 @@ class Disturbed(BenchmarkError):
         listed = "; ".join(f"{name} ({share:.0%})" for name, share in shares.items())
         super().__init__(
             f"nothing was written: other programs or machines took more than {tolerated:.0%} of the cores' "
-            f"time, in repetitions too, while these were measured: {listed}. Stop what else runs (`top` "
+            f"time while these were measured: {listed}. Stop what else runs (`top` "
             "shows it, `st` is what other machines take) and measure again."
         )
 
