@@ -175,7 +175,7 @@ bench-pipeline: $(VENV)/.dev ## measure the stages, evaluation and large samples
 
 .PHONY: lint
 lint: $(VENV)/.dev ## check style and types
-	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile deploy/mlflow/Dockerfile
+	@ruff check . && ruff format --check . && mypy && hadolint Dockerfile deploy/mlflow/Dockerfile deploy/scoring/Dockerfile
 	@zizmor --offline --quiet .github
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
