@@ -93,7 +93,7 @@ class WorkersFailed(ScoringError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"No worker could be started: {reason}. Finished parts are kept; the same command "
+            f"The workers cannot score: {reason}. Finished parts are kept; the same command "
             "goes on from there."
         )
 

@@ -14,11 +14,12 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
 import scoring
 import serving
 from scoring.engines.job import Job
-from scoring.errors import ClusterUnreachable
+from scoring.errors import ClusterUnreachable, WorkersFailed
 from scoring.plan import Chunk
 from scoring.rows import to_table
 from scoring.scorer import Scorer
@@ -117,9 +118,13 @@ def _score(reference: Any, window: list[Chunk], workers: int | None) -> Iterator
         # By default an image that kills its actor would be tried for ever.
         max_task_retries=TRIES,
     )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for row in batch.to_pylist():
-            yield _chunk(row), pa.ipc.open_stream(row["rows"]).read_all()
+    try:
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for row in batch.to_pylist():
+                yield _chunk(row), pa.ipc.open_stream(row["rows"]).read_all()
+    # An actor that cannot load the model, or a cluster that has ended.
+    except RayError as error:
+        raise WorkersFailed(str(error).strip().splitlines()[-1]) from None
 
 
 def _to_input(chunk: Chunk) -> pa.Table:
