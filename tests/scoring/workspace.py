@@ -1,6 +1,7 @@
 """A workspace with a pinned model, and runs of `python -m scoring` in it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -51,8 +52,18 @@ def start(
     """Starts a run of the model `colours`."""
     command = [sys.executable, "-m", "scoring", "colours", *arguments]
     return subprocess.Popen(
-        command, cwd=workspace, env=env or environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=workspace,
+        env=env or environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Shells start what is to run in the background with Ctrl-C ignored, and programs inherit that.
+        preexec_fn=_allow_interrupts,
     )
+
+
+def _allow_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def score(

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,23 @@ def colours(count: int) -> Iterator[bytes]:
         yield one_colour_png((colour[0], colour[1], colour[2]))
 
 
+def has_compared(server: Server, images: int) -> bool:
+    """Were so many images compared?"""
+    return bool(trial_of(server)["compared"] == images)
+
+
+def has_changed(server: Server, before: dict[str, Any]) -> bool:
+    """Has the trial gone on, or ended?"""
+    return not before or trial_of(server) != before
+
+
 def test_a_candidate_that_is_as_good_becomes_active(tmp_path: Path) -> None:
     with on_trial(tmp_path, {"steepness": 3.5}, shadow=1) as (server, pin):
-        for image in colours(100):
+        for number, image in enumerate(colours(100), 1):
             response = server.post("/inference", data=image)
             assert response.headers["X-Model-Version"] == "3"
-        await_true(lambda: trial_of(server)["compared"] == 100)
+            # More than a few that wait are dropped, on a machine that is busy.
+            await_true(partial(has_compared, server, number))
         shown = trial_of(server)
         assert (shown["state"], shown["agreed"], shown["failed"]) == ("undecided", 100, 0)
         assert 0 < shown["mean_difference"] < 0.2
@@ -61,7 +73,10 @@ def test_a_candidate_that_is_as_good_becomes_active(tmp_path: Path) -> None:
         assert "Trial of version 4" in page
         assert "100 of 100 images that both have classified" in page
         for image in list(colours(300))[100:]:
+            before = trial_of(server)
             server.post("/inference", data=image)
+            # Until the trial is over.
+            await_true(partial(has_changed, server, before))
         await_version(server, pin)
     messages = [line["message"] for line in server.log() if line["message"] != "request"]
     assert messages == [
