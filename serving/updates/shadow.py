@@ -1,8 +1,6 @@
 """Compares samples of a trial in the background, when no request wants the processor."""
 
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +12,6 @@ from serving.updates.trial import Sample, Trial
 QUEUE, MAX_ENCODED_BYTES = 16, 2**20
 # How long a sample waits for an idle slot before it is dropped, and how often the thread looks for one.
 WAIT_SECONDS, POLL_SECONDS = 1.0, 0.001
-# Requests that need the core on which a comparison runs take it at once. Not lower: with less than a tenth of
-# the share of other threads, it could hold the GIL for long on a machine where all cores are busy.
-NICENESS = 10
 
 
 class ShadowRunner:
@@ -50,9 +45,6 @@ class ShadowRunner:
                 self._thread.start()
 
     def _run(self) -> None:
-        if sys.platform == "linux":
-            # Of this thread alone. Elsewhere it would be of the whole process.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while True:
             trial, sample = self._samples.get()
             if not self._await_idle():
