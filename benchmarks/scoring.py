@@ -21,7 +21,8 @@ from pyarrow import parquet
 
 from benchmarks.command_line import Run, measure_and_write, print_progress, project_parser
 from benchmarks.documents import ROOT, SCORING, markdown_table, replace_section, write_json
-from benchmarks.interference import Watch, check_undisturbed, undisturbed
+from benchmarks.errors import CommandFailed
+from benchmarks.interference import QUIET, Watch, check_undisturbed, undisturbed
 from benchmarks.pipeline.throughput import link_photos, measure_limit
 from benchmarks.serving.conditions import cpu_model, date_and_commit
 from benchmarks.serving.processes import adopt_orphans
@@ -77,9 +78,7 @@ def run(project: Project, images: int) -> Run:
                 limits.append(limit())
                 out = folder / f"{engine}-{number}"
                 # Not repeated: it takes minutes.
-                watch = Watch()
-                scored = score(project, linked, out, engine)
-                runs[engine].append(scored | {"others": watch.interference().rounded})
+                runs[engine].append(score(project, linked, out, engine))
                 print_progress(f"{engine}: {runs[engine][-1]['rate']:.0f} of {limits[-1]:.0f} photos/s")
         limits.append(limit())
         results = folder / f"{ENGINES[0]}-0"
@@ -101,7 +100,7 @@ def run(project: Project, images: int) -> Run:
 
 
 def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
-    """One run from start to end: its rate, and what its processes took in memory meanwhile."""
+    """One run from start to end: its rate, the memory of its processes, and what others took of the cores."""
     command = [
         sys.executable,
         "-m",
@@ -113,19 +112,21 @@ def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
         "--engine",
         engine,
     ]
-    began = time.monotonic()
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=project.root, env=env, stderr=subprocess.PIPE, text=True)
-    totals, largest = [], 0.0
-    while process.poll() is None:
-        sizes = _sizes(process.pid)
-        totals.append(sum(sizes))
-        largest = max(largest, *sizes, 0.0)
-        time.sleep(SAMPLE_SECONDS)
-    seconds = time.monotonic() - began
-    assert process.stderr is not None  # noqa: S101  (it was asked for)
+    log = out.with_suffix(".log")
+    totals, largest, seen = [], 0.0, QUIET
+    with log.open("wb") as file:
+        watch, began = Watch(), time.monotonic()
+        process = subprocess.Popen(command, cwd=project.root, env=env, stderr=file)
+        while not _has_ended(process):
+            sizes = _sizes(process.pid)
+            totals.append(sum(sizes))
+            largest = max(largest, *sizes)
+            # While its processes are there: the time of Ray's is lost when they end.
+            seen = watch.interference()
+        seconds = time.monotonic() - began
     if process.returncode:
-        raise RuntimeError(process.stderr.read())
+        raise CommandFailed(command, process.returncode, log.read_text(encoding="utf-8"))
     summary = json.loads((out / "run.json").read_text(encoding="utf-8"))
     quarter = len(totals) // 4
     return {
@@ -135,7 +136,15 @@ def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
         "mb_second_quarter": round(statistics.median(totals[quarter : 2 * quarter])),
         "mb_last_quarter": round(statistics.median(totals[3 * quarter : 4 * quarter - 2])),
         "mb_worker": round(largest),
+        "others": seen.rounded,
     }
+
+
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Waits until the run ends, or for the next look at its memory."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(SAMPLE_SECONDS)
+    return process.returncode is not None
 
 
 def _sizes(pid: int) -> list[float]:

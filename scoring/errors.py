@@ -122,7 +122,7 @@ class PredictionFailed(FileError):
     code = "prediction_failed"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The image was decoded, and the model failed: {reason}.")
+        super().__init__(f"The image could not be classified: {reason}.")
 
 
 class WorkerKilled(FileError):

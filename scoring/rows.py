@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 )
 # The key of the metadata by which a part tells which run and which rows it has.
 METADATA_KEY = b"goldfish"
-# The strongest that costs no time worth mentioning for tables of this size.
+# Strong, and still only some milliseconds for a part.
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 9
 
 
