@@ -249,7 +249,7 @@ def billion_table(run: Run) -> str:
         ("memory of the largest process", f"{max(each['mb_worker'] for each in run['engines']['ray'])} MB"),
         ("a list of a million paths", f"{planning['list_mb']} MB, {planning['identity_seconds']:.1f} s"),
         (
-            "photos/s for which one first process can write",
+            "photos/s whose rows the first process can encode",
             f"{PART_IMAGES / planning['write_ms_for_a_part'] * 1000:,.0f}",
         ),
     ]
