@@ -22,6 +22,7 @@ import fsspec
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, FileType, GcsFileSystem, S3FileSystem
 
+from scoring.environment import s3_endpoint
 from scoring.errors import FileMissing, FileUnreadable
 from serving.artifact import files
 from serving.errors import FileUnreadable as LocalFileUnreadable
@@ -37,8 +38,6 @@ TRIES, PAUSE_SECONDS = 3, 0.5
 CONNECT_SECONDS, SILENT_SECONDS = 5, 10
 # Of one request to Google's store, with all its tries.
 GCS_SECONDS = 30
-# Addresses of other stores with S3's protocol, as AWS's own tools read them; the first one that is set.
-S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 NOT_FOUND = 404
 
 
@@ -69,8 +68,8 @@ def _filesystem(scheme: str) -> Any:  # noqa: ANN401  (fsspec has no types)
 def _s3() -> S3FileSystem:
     """A client that uploads small files with one request, so that a killed run leaves no half upload."""
     return S3FileSystem(
-        # Arrow reads these variables only for addresses that it parses itself.
-        endpoint_override=next(filter(None, map(os.environ.get, S3_ENDPOINTS)), None),
+        # Arrow reads such variables only for addresses that it parses itself.
+        endpoint_override=s3_endpoint(),
         connect_timeout=CONNECT_SECONDS,
         request_timeout=SILENT_SECONDS,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=TRIES),

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 import scoring
 import serving
 from scoring.engines.job import Job
+from scoring.environment import configure_ray, ray_address
 from scoring.errors import ClusterUnreachable, WorkersFailed
 from scoring.plan import Chunk
 from scoring.rows import to_table
@@ -28,8 +29,6 @@ from scoring.scorer import Scorer
 WINDOW = 15_625
 # What an actor takes at most: the model, and the costliest image that is not refused.
 ACTOR_BYTES = 500 * 2**20
-# Without it, Ray looks for a cluster of this machine, and waits for one that has ended.
-LOCAL = "local"
 CONNECT_SECONDS = 10.0
 # How often a chunk is tried again whose actor was killed.
 TRIES = 3
@@ -51,17 +50,14 @@ class ChunkScorer:
 
 def connect() -> None:
     """Joins the cluster of `RAY_ADDRESS`, or starts Ray on this machine."""
-    # No statistics are sent to Ray's makers.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # This process holds the job that actors are started with. Ray says as an error that it should.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    configure_ray()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # It has no other parameter for `max_task_retries`.
     warnings.filterwarnings(
         "ignore", "`ray_remote_args` is deprecated", ray.util.annotations.RayDeprecationWarning
     )
     packages = [str(Path(package.__file__ or "").parent) for package in (scoring, serving)]
-    address = os.environ.get("RAY_ADDRESS") or LOCAL
+    address = ray_address()
     _check_address(address)
     try:
         ray.init(
