@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from serving.server import memory
 from tests.repo.imports import ROOT
@@ -54,10 +56,13 @@ def test_beyond_the_limit_is_a_memory_error(tmp_path: Path) -> None:
 
 
 def test_image_that_needs_too_much_is_refused_and_others_are_answered(tmp_path: Path) -> None:
-    # A limit below what the image needs.
+    # A limit below what the image needs. While it is decoded, another request may lack memory for its body:
+    # it gets 503 `server_busy`, and its client repeats it after `Retry-After`.
+    repeats = Retry(total=10, status_forcelist=[503], allowed_methods=["POST"])
     costly = encode_image(Image.new("RGBA", (4900, 4900)), "PNG", compress_level=1)
     plain = encode_image(PHOTO, "JPEG")
     with running(publish(tmp_path), slots=2, data=235 * MB) as server:
+        server.session.mount("http://", HTTPAdapter(max_retries=repeats))
         worker = server.worker.pid
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda data: server.post("/predict", data=data), [costly, plain] * 10))
