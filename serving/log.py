@@ -8,6 +8,7 @@ import logging
 import logging.config
 import sys
 import time
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -25,16 +26,25 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line: time (UTC), level, message and fields."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line: dict[str, Any] = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
+        fields = getattr(record, "fields", {})
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+            fields = {**fields, "trace": self.formatException(record.exc_info)}
+        return _encode_line(record.created, record.levelname.lower(), record.getMessage(), fields).decode()
+
+
+def _encode_line(created: float, level: str, message: str, fields: Mapping[str, object]) -> bytes:
+    """A line without its end; `created` is in seconds since 1970."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
+    begin = {"time": f"{moment}.{int(created % 1 * 1000):03d}Z", "level": level, "message": message}
+    return msgspec.json.encode({**begin, **fields})
+
+
+def log_request(fields: Mapping[str, object]) -> None:
+    """Writes the line of a request, at level INFO.
+
+    It does not go through the logging module, which would take more time than all the rest of the line.
+    """
+    standard_output().write(_encode_line(time.time(), "info", "request", fields) + b"\n")
 
 
 class NonblockingHandler(logging.Handler):

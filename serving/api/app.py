@@ -32,7 +32,7 @@ from serving.api.service import Service
 from serving.artifact.pin import Pin
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
-from serving.log import LOG, standard_output
+from serving.log import LOG, log_request, standard_output
 from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
 from serving.server.memory import MemoryLimit
@@ -297,4 +297,4 @@ def _log_and_count(
     if key:
         fields["key"] = key
         service.metrics.count_key_request(key, status)
-    LOG.info("request", extra={"fields": fields})
+    log_request(fields)

@@ -133,8 +133,11 @@ class GunicornApp(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             # Responses are sent in one call, so files are read into them.
             "sendfile": False,
-            # Only ProxyFix reads X-Forwarded-* headers: it is given the number of proxies.
-            "forwarded_allow_ips": "",
+            # Only ProxyFix reads X-Forwarded-* headers: it is given the number of proxies. As they change
+            # nothing here, Gunicorn need not look up for each request who may send them.
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
+            "forwarded_allow_ips": "*",
             "proc_name": f"goldfish-{'+'.join(settings.names)}",
             "logger_class": GunicornLog,
         }

@@ -11,8 +11,8 @@ from serving.updates.planner import Planner
 from serving.updates.shared import Shared
 from serving.updates.targets import find_candidates, find_target
 
-# Seconds between two looks at the target, a small file, and between two looks whether the plan has changed:
-# so far apart workers may swap.
+# Seconds between two looks at the target, a small file, and between two looks whether another worker has
+# changed the plan: so far apart workers may swap.
 LOOK_SECONDS, PLAN_SECONDS = 0.25, 0.02
 
 
@@ -55,8 +55,8 @@ class UpdateThread(threading.Thread):
     def run(self) -> None:
         """Looks until `stop` is called."""
         board, name = self._updates.shared.board, self._updates.versions.name
-        next_look, plan_time = 0.0, 0
-        while not self._stop_requested.wait(PLAN_SECONDS):
+        next_look, plan_time, wait = 0.0, 0, PLAN_SECONDS
+        while not self._stop_requested.wait(wait):
             if time.monotonic() < next_look and board.plan_time(name) == plan_time:
                 continue
             next_look, plan_time = time.monotonic() + LOOK_SECONDS, board.plan_time(name)
@@ -67,6 +67,9 @@ class UpdateThread(threading.Thread):
             except Exception:  # noqa: BLE001
                 LOG.exception("the versions could not be brought up to date")
             self._seen = reloads
+            # The plan of the only worker is changed by its own looks alone.
+            is_settled = board.is_alone and board.plan_time(name) == plan_time
+            wait = LOOK_SECONDS if is_settled else PLAN_SECONDS
         self._updates.applier.pulls.keep(())
 
     def stop(self) -> None:
