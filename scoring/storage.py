@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import fsspec
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector, FileType, GcsFileSystem, S3FileSystem
@@ -60,6 +59,9 @@ def _filesystem(scheme: str) -> Any:  # noqa: ANN401  (fsspec has no types)
     if scheme in ARROW_SCHEMES:
         return ArrowFSWrapper(GcsFileSystem(retry_time_limit=timedelta(seconds=GCS_SECONDS)))
     if scheme in WEB_SCHEMES:
+        # It takes a tenth of a second, in each process.
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
         return fsspec.filesystem(scheme, client_kwargs={"timeout": timeout})
     return fsspec.filesystem(scheme)

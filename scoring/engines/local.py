@@ -69,7 +69,9 @@ def _pool(job: Job, workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
     try:
-        _submit(pool, os.getpid).result()
+        # The pool starts a process for each task that none waits for: all load the model at the same time.
+        started = [_submit(pool, os.getpid) for _ in range(workers)]
+        started[0].result()
     except BrokenProcessPool as error:
         raise WorkersFailed(str(error)) from None
     return pool
