@@ -75,23 +75,29 @@ class Watch:
     """Watches the cores that this process may use, from its creation on.
 
     Processes that start or end meanwhile are counted: a parent has the time of its children that ended. The
-    exception is a child that ended after its parent did, unless this process adopts orphans
-    (`benchmarks.serving.processes.adopt_orphans`): its time then counts as that of others.
+    exceptions are children that nobody waits for, and those that end after their parent did, unless this
+    process adopts orphans (`benchmarks.serving.processes.adopt_orphans`). Their time would count as that of
+    others, so what was seen before they ended stays.
     """
 
     def __init__(self) -> None:
         self._cores = os.sched_getaffinity(0)
         self._began = time.monotonic()
-        self._own = own_ticks()
+        self._own = self._most = own_ticks()
         self._before = core_ticks(self._cores)
+        self._seen = QUIET
 
     def interference(self) -> Interference:
         """What others took so far."""
-        now = core_ticks(self._cores)
-        own = own_ticks() - self._own
+        now, own = core_ticks(self._cores), own_ticks()
+        if own < self._most:
+            return self._seen
+        self._most = own
         capacity = (time.monotonic() - self._began) * len(self._cores) * TICKS_PER_SECOND
-        foreign = now.busy - self._before.busy - own
-        return Interference(max(0.0, foreign / capacity), (now.stolen - self._before.stolen) / capacity)
+        foreign = now.busy - self._before.busy - (own - self._own)
+        stolen = now.stolen - self._before.stolen
+        self._seen = Interference(max(0.0, foreign / capacity), stolen / capacity)
+        return self._seen
 
 
 def undisturbed(

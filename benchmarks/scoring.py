@@ -122,7 +122,6 @@ def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
             sizes = _sizes(process.pid)
             totals.append(sum(sizes))
             largest = max(largest, *sizes)
-            # While its processes are there: the time of Ray's is lost when they end.
             seen = watch.interference()
         seconds = time.monotonic() - began
     if process.returncode:

@@ -18,13 +18,15 @@ from serving.artifact.pin import Pin
 from tests.serving.servers import free_port
 
 OURS, TUTORIAL, LIMIT, PEER = "ours", "tutorial", "limit", "peer"
+# The setup of this server that has as many workers as it chooses.
+CHOSEN_WORKERS = "as many workers as it chooses"
 # Admits all 256 clients, as the peers' unbounded queues do. The default queue would refuse some of them.
 LONG_QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the table. `peer` names its folder under `peers/`, if it has an environment of its own.
+    """One row of the table. `peer` names its environment, if it has one of its own (environments.py).
 
     In `command` and `variables`, `{port}`, `{other_port}` and `{folder}` stand for two free ports and a
     temporary folder, in which `files` are written.
@@ -64,8 +66,8 @@ class Contender:
         return process_tree(command, folder, environment, folder / "log")
 
 
-def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Contender:
-    """This server with a bundle of the project."""
+def goldfish(project: Project, bundle: ServedBundle, peer: str = "", **variables: str) -> Contender:
+    """This server with a bundle of the project, with this Python or that of the environment `peer`."""
     model = project.layout.model
     settings = {
         "GOLDFISH_BUNDLE": str(bundle.path),
@@ -82,8 +84,9 @@ def goldfish(project: Project, bundle: ServedBundle, **variables: str) -> Conten
         setup="one process, a slot for each core",
         path="/inference",
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
-        command=[sys.executable, "-m", "serving"],
+        command=["python" if peer else sys.executable, "-m", "serving"],
         variables=settings | variables,
+        peer=peer,
         files={f"pins/{model}.json": Pin(model, 1, bundle.digest).to_bytes()},
     )
 

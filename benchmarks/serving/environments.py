@@ -1,4 +1,7 @@
-"""Virtual environments of the peers, one for each `requirements.txt`, in `.bench/`, which git ignores."""
+"""Virtual environments in `.bench/`, which git ignores.
+
+There is one for each peer's `requirements.txt`, and one for this server with the Python of its image.
+"""
 
 import hashlib
 import sys
@@ -14,15 +17,19 @@ CACHE = ROOT / ".bench"
 INSTALL_TIMEOUT = 300.0
 
 
+# The environment of this server with the Python of its image (Dockerfile), and that Python's version.
+IMAGE, IMAGE_PYTHON = "image", "3.13"
+
+
 def requirements(peer: str) -> Path:
-    """The file that lists a peer's packages."""
-    return PEERS / peer / "requirements.txt"
+    """The file that lists the packages of an environment."""
+    return ROOT / "requirements/serving.txt" if peer == IMAGE else PEERS / peer / "requirements.txt"
 
 
 def versions(peer: str) -> list[str]:
-    """The lines of that file, without comments."""
+    """The packages in that file with their versions, without comments and hashes."""
     lines = requirements(peer).read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line.removesuffix(" \\") for line in lines if line and not line.startswith(("#", "    "))]
 
 
 def bin_folder(peer: str) -> Path:
@@ -38,8 +45,9 @@ def bin_folder(peer: str) -> Path:
 
 def _create(peer: str, folder: Path) -> None:
     uv, python = [sys.executable, "-m", "uv"], str(folder / "bin/python")
+    wanted = IMAGE_PYTHON if peer == IMAGE else sys.executable
     try:
-        run_command([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        run_command([*uv, "venv", "--quiet", "--clear", "--python", wanted, str(folder)])
         install = [*uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements(peer))]
         run_command(install, timeout=INSTALL_TIMEOUT)
     except CommandFailed as error:

@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 
-from benchmarks.serving.contenders import LONG_QUEUE, Contender, bare_limit, goldfish
+from benchmarks.serving.contenders import CHOSEN_WORKERS, LONG_QUEUE, Contender, bare_limit, goldfish
+from benchmarks.serving.environments import IMAGE, IMAGE_PYTHON
 from benchmarks.serving.keras_cache import tutorial_cache
 from benchmarks.serving.peer_contenders import peers, tutorial
 from benchmarks.serving.project import Project
 
 
 def all_contenders(project: Project, seconds: float, quick: bool) -> list[Contender]:
-    """The rows of a run; a quick run leaves out the peers."""
+    """The rows of a run; a quick run leaves out the peers and the image's Python."""
     own = [goldfish(project, bundle, **LONG_QUEUE) for bundle in project.bundles]
-    app = tutorial(tutorial_cache(project))
-    return [*own, *_limits(project, seconds), app, *([] if quick else peers(project.reference))]
+    limits, app = _limits(project, seconds), tutorial(tutorial_cache(project))
+    if quick:
+        return [*own, *limits, app]
+    in_image = [goldfish(project, bundle, IMAGE, **LONG_QUEUE) for bundle in project.bundles]
+    return [*own, *map(_of_image, in_image), *limits, app, *peers(project.reference)]
 
 
 def small_model_contenders(project: Project, seconds: float) -> list[Contender]:
@@ -26,8 +30,15 @@ def small_model_contenders(project: Project, seconds: float) -> list[Contender]:
         one = goldfish(project, bundle, **LONG_QUEUE, GOLDFISH_WORKERS="1")
         own.append(replace(one, name=f"{one.name}, 1 worker", setup="1 worker"))
         chosen = goldfish(project, bundle, **LONG_QUEUE, GOLDFISH_WORKERS="0")
-        own.append(replace(chosen, setup="as many workers as it chooses"))
+        own.append(replace(chosen, setup=CHOSEN_WORKERS))
+        in_image = goldfish(project, bundle, IMAGE, **LONG_QUEUE, GOLDFISH_WORKERS="0")
+        own.append(_of_image(replace(in_image, setup=CHOSEN_WORKERS)))
     return [*own, *_limits(project, seconds), *peers(project.reference, two_workers=True)]
+
+
+def _of_image(contender: Contender) -> Contender:
+    """The same under a name that tells which Python it has."""
+    return replace(contender, name=f"{contender.name}, Python {IMAGE_PYTHON}")
 
 
 def _limits(project: Project, seconds: float) -> list[Contender]:

@@ -9,6 +9,7 @@ from benchmarks.serving.contenders import LIMIT, OURS, TUTORIAL
 from benchmarks.serving.statistics import (
     CLIENTS,
     Row,
+    compare_small_model,
     compare_with_targets,
     compared_load,
     measured_rows,
@@ -36,7 +37,7 @@ def contender_table(run: dict[str, Any]) -> str:
 
 
 def small_model_table(run: dict[str, Any]) -> str:
-    """The section of docs/performance.md about a small model: the contenders, failures and conditions."""
+    """The section of docs/performance.md about a small model: contenders, failures, conditions and target."""
     rows, disturbed = run["contenders"], disturbed_names(run_interference(run))
     cells = []
     for row in rows:
@@ -45,7 +46,8 @@ def small_model_table(run: dict[str, Any]) -> str:
     table = markdown_table(["", "set up with", *_columns(run)], cells)
     return (
         f"{table}\n{_failures(rows)}{_disturbance(disturbed)}{conditions(run)} The others share one ONNX "
-        "file (float32) and our way to decode. Memory is PSS of all processes.\n"
+        "file (float32) and our way to decode. Memory is PSS of all processes.\n\n"
+        f"{target_table(compare_small_model(rows))}"
     )
 
 

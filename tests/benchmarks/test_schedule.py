@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.errors import NotInstalled
 from benchmarks.serving import wire_formats
 from benchmarks.serving.__main__ import RESULTS
 from benchmarks.serving.contenders import OURS, Contender, bare_limit, goldfish
-from benchmarks.serving.environments import PEERS, bin_folder, versions
+from benchmarks.serving.environments import IMAGE, IMAGE_PYTHON, PEERS, bin_folder, versions
 from benchmarks.serving.project import Project, find_project
 from benchmarks.serving.schedule import measure_contenders, redact
 from benchmarks.serving.selection import all_contenders
@@ -95,7 +96,8 @@ def test_requirements_are_exact_versions(peer: str) -> None:
 
 
 def test_every_peer_has_a_contender(colours: Path) -> None:
-    rows = [row for row in all_contenders(find_project(colours), 1.0, quick=False) if row.peer]
+    contenders = all_contenders(find_project(colours), 1.0, quick=False)
+    rows = [row for row in contenders if row.peer not in ("", IMAGE)]
     assert sorted(row.peer for row in rows) == PEER_FOLDERS
     for row in rows:
         assert row.wire_format.encode(b"photo")
@@ -109,6 +111,13 @@ def test_peers_share_classifier_and_libraries(peer: str) -> None:
     different = {line for line in shared if peer == "pytriton" and line.startswith("numpy==")}
     assert shared - different <= set(versions(peer))
     assert "from classifier import Classifier" in (PEERS / peer / "app.py").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_image_is_measured_with_the_packages_of_the_server(colours: Path) -> None:
+    assert f"ARG BASE=python:{IMAGE_PYTHON}-slim@" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    rows = [row for row in all_contenders(find_project(colours), 1.0, quick=False) if row.peer == IMAGE]
+    assert [row.name.endswith(f", Python {IMAGE_PYTHON}") for row in rows] == [True]
+    assert f"onnxruntime=={version('onnxruntime')}" in versions(IMAGE)
 
 
 def test_an_installation_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from benchmarks.command_line import measure_and_write
 from benchmarks.documents import section
 from benchmarks.serving import __main__ as comparison
 from benchmarks.serving import plot
+from benchmarks.serving.contenders import CHOSEN_WORKERS
 from benchmarks.serving.tables import contender_table, quick_summary, scaling_tables, small_model_table
 from tests.benchmarks.example_results import all_rows, load_row, row, run
 
@@ -135,13 +136,15 @@ def test_the_limit_is_compared_with_the_tutorial() -> None:
 
 def test_the_small_model_has_a_row_for_every_setup() -> None:
     rows = [each | {"setup": f"{number} workers"} for number, each in enumerate(all_rows())]
+    rows[0]["setup"] = CHOSEN_WORKERS
     results = run(rows)
     results["photos"]["format"] = "PNG"
     shown = small_model_table(results)
-    assert "| **Goldfish, 8 bit** | 0 workers | 50, 450, 450 | 20, 40 ms | 100, 100 MB | 1.0 s |" in shown
+    assert f"| **Goldfish, 8 bit** | {CHOSEN_WORKERS} | 50, 450, 450 | 20, 40 ms | 100, 100 MB |" in shown
     assert "| Broken | 7 workers | not measured, see below | | | | | |" in shown
     assert "- Broken was not measured: no right answer within 120 s" in shown
     assert "20 PNGs of 70 kB" in shown
+    assert "| Goldfish, 8 bit against the best of the others, Swift | ≥ 1.5 x | 1.50 x | met |" in shown
 
 
 def test_a_quick_run_is_a_sentence() -> None:
