@@ -1,4 +1,4 @@
-"""The same on a Ray cluster of two nodes."""
+"""The same with Ray, on this machine and on a cluster of two nodes."""
 
 import random
 import shutil
@@ -82,7 +82,18 @@ def await_true(condition: Callable[[], bool], process: "subprocess.Popen[bytes]"
         time.sleep(0.005)
 
 
-def test_result_is_that_of_one_machine_though_a_worker_is_killed(
+def test_result_is_that_of_the_other_engine(
+    workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = score(workspace, str(many), "--out", str(out), "--engine", "ray")
+    assert done.returncode == 0, done.stderr
+    assert files(out) == files(undisturbed)
+
+
+# A cluster of two nodes and a run on it take a minute. In test_resuming.py a process is killed without Ray.
+@pytest.mark.slow
+def test_result_is_the_same_though_a_worker_is_killed(
     cluster: Cluster, workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -95,7 +106,6 @@ def test_result_is_that_of_one_machine_though_a_worker_is_killed(
     assert files(out) == files(undisturbed)
 
 
-# Each takes 20 s; the same is tested without Ray in test_resuming.py.
 @pytest.mark.slow
 def test_killed_run_goes_on(
     cluster: Cluster, workspace: Path, many: Path, undisturbed: Path, tmp_path: Path
