@@ -103,6 +103,8 @@ def score(project: Project, photos: Path, out: Path, engine: str) -> Run:
     """One run from start to end: its rate, the memory of its processes, and what others took of the cores."""
     command = [
         sys.executable,
+        # Not the code of the project, if that is another one.
+        "-P",
         "-m",
         "scoring",
         "imagenet",

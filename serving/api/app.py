@@ -67,8 +67,8 @@ class Application:
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
         self._threads: list[UpdateThread] = []
-        # Set by the worker when no connection is kept alive any more.
-        self.closing = False
+        # Set by the worker: no connection is kept alive any more, and it has many more than another worker.
+        self.closing = self.crowded = False
         self._wsgi: WSGI = create_app(service).wsgi_app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -79,7 +79,7 @@ class Application:
 
         def start(*arguments: Any) -> Any:  # noqa: ANN401  (WSGI's own)
             response = getattr(start_response, "__self__", None)
-            close = environ.get(CLOSE) or self.closing or self._service.drain.begun
+            close = environ.get(CLOSE) or self.closing or self.crowded or self._service.drain.begun
             if close and isinstance(response, GunicornResponse):
                 response.force_close()
             return start_response(*arguments)

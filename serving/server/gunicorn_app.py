@@ -58,6 +58,8 @@ class WorkerApplication(Protocol):
     restarts: RestartCounter
     # Set at a graceful stop: every response closes its connection.
     closing: bool
+    # The same for a worker that has many more connections than another one.
+    crowded: bool
 
     @property
     def image_seconds(self) -> float:

@@ -40,8 +40,9 @@ from serving.server.listener import close_listener
 from serving.server.master import IGNORED_SIGNALS
 from serving.server.request_dispatch import RequestDispatch
 
-# How many more connections than another one a worker may have before it leaves new ones to that.
-CONNECTIONS_AHEAD = 1
+# How many more connections than another one a worker may have before it leaves new ones to that, and before
+# it closes some of its own after their responses.
+CONNECTIONS_AHEAD, CROWDED_AHEAD = 1, 3
 
 
 class Worker(RequestDispatch):
@@ -111,7 +112,8 @@ class Worker(RequestDispatch):
     def _compare_with_others(self) -> None:
         """Tells the other workers what this one is doing, and finds out how many connections it may have.
 
-        A worker with more connections than another one leaves new ones to that.
+        A worker with more connections than another one leaves new ones to that. Clients that keep connections
+        from before the other one was there would stay with this one, so some of those are closed.
         """
         table, worker = self.app.table, self.app.folder.worker
         if not self.alive or table.wanted < 2:
@@ -122,6 +124,7 @@ class Worker(RequestDispatch):
         self.waiting_elsewhere = sum(other.waiting for other in others)
         least = min((other.connections for other in others), default=self.worker_connections)
         self.fair_share = least + CONNECTIONS_AHEAD
+        self.wsgi.crowded = len(self.connections) > least + CROWDED_AHEAD
 
     def _stop_if_stuck(self) -> None:
         """Ends the process if a slot is held for ever: there is no other way to get it back."""

@@ -5,12 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
+from serving.server.worker import CROWDED_AHEAD
 from tests.serving.bundles import COLOURS, one_colour_png
 from tests.serving.servers import TIMEOUT, Server, await_true, publish, running
 from tests.serving.updates.test_refused_versions import golden_images_differ, served
@@ -53,6 +56,37 @@ def test_all_of_them_answer(several: Server) -> None:
     assert {each.status_code for each in ask_separately(several, 90)} == {200}
     busy = [sum(each.cpu_times()[:2]) - before[each.pid] for each in workers(several)]
     assert min(busy) > max(busy) / 5, busy
+
+
+def client_ports(worker: psutil.Process) -> set[int]:
+    """The ports of the clients that are connected to a worker."""
+    open_ones = [each for each in worker.net_connections() if each.status == psutil.CONN_ESTABLISHED]
+    return {each.raddr.port for each in open_ones}
+
+
+def ask(client: HTTPConnection) -> int:
+    """One request; the client connects again if the last response has closed its connection."""
+    client.request("GET", "/readyz")
+    with client.getresponse() as response:
+        response.read()
+    return response.status
+
+
+def test_kept_connections_move_to_a_worker_that_has_none(several: Server) -> None:
+    with ExitStack() as stack:
+        clients = [HTTPConnection("127.0.0.1", several.port, timeout=TIMEOUT) for _ in range(30)]
+        for client in clients:
+            stack.callback(client.close)
+            assert ask(client) == 200
+        left = client_ports(workers(several)[0])
+        staying = [client for client in clients if client.sock.getsockname()[1] not in left]
+        assert 0 < len(staying) < len(clients)
+        for client in set(clients) - set(staying):
+            client.close()
+        await_true(lambda: not client_ports(workers(several)[0]))
+        assert {ask(client) for _ in range(3) for client in staying} == {200}
+        counts = [len(client_ports(each)) for each in workers(several)]
+        assert max(counts) - min(counts) <= CROWDED_AHEAD + 1, counts
 
 
 def test_counts_are_sums_and_outlive_a_worker(several: Server) -> None:
