@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.documents import markdown_table
 from benchmarks.interference import disturbed_names
-from benchmarks.serving.contenders import LIMIT, OURS, TUTORIAL
+from benchmarks.serving.contenders import LIMIT, OURS, PEER, TUTORIAL
 from benchmarks.serving.statistics import (
     CLIENTS,
     Row,
@@ -47,7 +47,7 @@ def small_model_table(run: dict[str, Any]) -> str:
     return (
         f"{table}\n{_failures(rows)}{_disturbance(disturbed)}{conditions(run)} The others share one ONNX "
         "file (float32) and our way to decode. Memory is PSS of all processes.\n\n"
-        f"{target_table(compare_small_model(rows))}"
+        f"{target_table(compare_small_model(rows))}{_limit_against_others(rows)}"
     )
 
 
@@ -101,6 +101,17 @@ def _limit_against_tutorial(rows: list[Row]) -> str:
         f"\nThe bare limit, without a server, is {times:.0f} times the tutorial's app, in 1/{part:.0f} of "
         "its memory. What the server's time goes into, and what was tried, is in "
         "[docs/performance.md](docs/performance.md#where-the-time-goes).\n"
+    )
+
+
+def _limit_against_others(rows: list[Row]) -> str:
+    """The largest possible ratio to the best of the others, with no server at all."""
+    limits, peers = measured_rows(rows, LIMIT), measured_rows(rows, PEER)
+    if not limits or not peers:
+        return ""
+    best = max(peers, key=rate)
+    return (
+        f"\nThe bare limit, without a server, is {rate(limits[0]) / rate(best):.2f} times {best['name']}.\n"
     )
 
 

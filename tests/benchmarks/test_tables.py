@@ -145,6 +145,7 @@ def test_the_small_model_has_a_row_for_every_setup() -> None:
     assert "- Broken was not measured: no right answer within 120 s" in shown
     assert "20 PNGs of 70 kB" in shown
     assert "| Goldfish, 8 bit against the best of the others, Swift | ≥ 1.5 x | 1.50 x | met |" in shown
+    assert shown.endswith("The bare limit, without a server, is 1.67 times Swift.\n")
 
 
 def test_a_quick_run_is_a_sentence() -> None:
