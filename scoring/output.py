@@ -55,7 +55,7 @@ class Output:
         if (data := self._read(part.name)) is None:
             return False
         try:
-            table = parquet.read_table(pa.BufferReader(data), columns=["error_code"])
+            table = _read_codes(data)
         # Truncated by a file system, or not ours.
         except pa.ArrowException:
             return False
@@ -141,8 +141,13 @@ def _is_running(pid: int) -> bool:
     return True
 
 
+def _read_codes(data: bytes) -> pa.Table:
+    """The column `error_code` of a part. `parquet.read_table` would load pandas first, at the end of the run."""
+    return parquet.ParquetFile(pa.BufferReader(data)).read(columns=["error_code"])
+
+
 def _summary(data: bytes) -> PartSummary:
-    table = parquet.read_table(pa.BufferReader(data), columns=["error_code"])
+    table = _read_codes(data)
     counted = pc.value_counts(table["error_code"].combine_chunks().drop_null()).to_pylist()
     errors = {entry["values"]: entry["counts"] for entry in counted}
     return PartSummary(hashlib.sha256(data).hexdigest(), table.num_rows, errors)
