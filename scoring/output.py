@@ -142,7 +142,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _read_codes(data: bytes) -> pa.Table:
-    """The column `error_code` of a part. `parquet.read_table` would load pandas first, at the end of the run."""
+    """The column `error_code` of a part. `parquet.read_table` would load pandas, when all else is done."""
     return parquet.ParquetFile(pa.BufferReader(data)).read(columns=["error_code"])
 
 
