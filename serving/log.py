@@ -42,7 +42,7 @@ def _encode_line(created: float, level: str, message: str, fields: Mapping[str, 
 def log_request(fields: Mapping[str, object]) -> None:
     """Writes the line of a request, at level INFO.
 
-    It does not go through the logging module, which would take more time than all the rest of the line.
+    The logging module would take more time than formatting and writing the line.
     """
     standard_output().write(_encode_line(time.time(), "info", "request", fields) + b"\n")
 

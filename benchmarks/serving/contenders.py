@@ -26,7 +26,7 @@ LONG_QUEUE = {"GOLDFISH_QUEUE": "256", "GOLDFISH_UPLOADS": "256"}
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the table. `peer` names its environment, if it has one of its own (environments.py).
+    """One row of the table. `venv` names its virtual environment, if it has one of its own (environments.py).
 
     In `command` and `variables`, `{port}`, `{other_port}` and `{folder}` stand for two free ports and a
     temporary folder, in which `files` are written.
@@ -40,7 +40,7 @@ class Contender:
     wire_format: WireFormat
     command: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
-    peer: str = ""
+    venv: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def start(self, port: int, folder: Path) -> AbstractContextManager[ProcessTree]:
@@ -49,8 +49,8 @@ class Contender:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         # No bytecode: it would be written into the bundle.
         environment |= {"PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
-        if self.peer:
-            environment["PATH"] = f"{bin_folder(self.peer)}{os.pathsep}{environment['PATH']}"
+        if self.venv:
+            environment["PATH"] = f"{bin_folder(self.venv)}{os.pathsep}{environment['PATH']}"
         values = {"{port}": port, "{other_port}": free_port(), "{folder}": folder}
 
         def substitute(text: str) -> str:
@@ -66,8 +66,8 @@ class Contender:
         return process_tree(command, folder, environment, folder / "log")
 
 
-def goldfish(project: Project, bundle: ServedBundle, peer: str = "", **variables: str) -> Contender:
-    """This server with a bundle of the project, with this Python or that of the environment `peer`."""
+def goldfish(project: Project, bundle: ServedBundle, venv: str = "", **variables: str) -> Contender:
+    """This server with a bundle of the project, with this Python or that of a virtual environment."""
     model = project.layout.model
     settings = {
         "GOLDFISH_BUNDLE": str(bundle.path),
@@ -84,9 +84,9 @@ def goldfish(project: Project, bundle: ServedBundle, peer: str = "", **variables
         setup="one process, a slot for each core",
         path="/inference",
         wire_format=wire_formats.raw(wire_formats.highest_confidence),
-        command=["python" if peer else sys.executable, "-m", "serving"],
+        command=["python" if venv else sys.executable, "-m", "serving"],
         variables=settings | variables,
-        peer=peer,
+        venv=venv,
         files={f"pins/{model}.json": Pin(model, 1, bundle.digest).to_bytes()},
     )
 

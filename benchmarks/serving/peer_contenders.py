@@ -32,7 +32,7 @@ def tutorial(keras_home: Path | None) -> Contender:
         wire_format=wire_formats.form("image", wire_formats.highest_confidence),
         command=["gunicorn", "--bind", "127.0.0.1:{port}", *options, "app:app"],
         variables={"KERAS_HOME": str(keras_home)} if keras_home else {},
-        peer="tutorial",
+        venv="tutorial",
     )
 
 
@@ -97,7 +97,7 @@ def mlflow(bundle: ServedBundle, workers: int) -> Contender:
         path="/invocations",
         wire_format=wire_formats.mlflow_dataframe(),
         command=[*serve, *options, "--port", "{port}", "-m", str(bundle.path)],
-        peer="mlflow",
+        venv="mlflow",
     )
 
 

@@ -76,10 +76,10 @@ def measure_contenders(
 def _install_environments(contenders: Sequence[Contender], failures: dict[str, str]) -> None:
     """Before the first round: it takes minutes, once."""
     for contender in contenders:
-        if contender.peer:
+        if contender.venv:
             print(f"the environment of {contender.name} ...", flush=True)
             with _failure_recorded(contender, failures):
-                environments.bin_folder(contender.peer)
+                environments.bin_folder(contender.venv)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _description(contender: Contender) -> Row:
         "kind": contender.kind,
         "precision": contender.precision,
         "setup": contender.setup,
-        "versions": environments.versions(contender.peer) if contender.peer else [],
+        "versions": environments.versions(contender.venv) if contender.venv else [],
     }
 
 

@@ -164,11 +164,8 @@ def compare_with_targets(rows: Sequence[Row]) -> list[Target]:
 
 def _fastest(rows: Sequence[Row]) -> list[Row]:
     """The fastest row of each precision, in the order in which the precisions come."""
-    fastest: dict[str, Row] = {}
-    for row in rows:
-        best = fastest.setdefault(row["precision"], row)
-        fastest[row["precision"]] = max(best, row, key=rate)
-    return list(fastest.values())
+    precisions = dict.fromkeys(row["precision"] for row in rows)
+    return [max((row for row in rows if row["precision"] == each), key=rate) for each in precisions]
 
 
 def compare_small_model(rows: Sequence[Row]) -> list[Target]:

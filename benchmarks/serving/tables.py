@@ -148,7 +148,8 @@ def quick_summary(run: dict[str, Any]) -> str:
     """The README's sentence about the last quick run."""
     rows = [row for kind in (OURS, LIMIT, TUTORIAL) for row in measured_rows(run["contenders"], kind)]
     rates = ", ".join(f"{row['name']} {_with_spread(compared_load(row), 'rate')}" for row in rows)
-    return f"The last quick one, of {run['date']}, at 8 clients, in requests/s: {rates}.\n"
+    where = f"{run['date']}, {run['machine']['cpu']}"
+    return f"The last quick one ({where}), at 8 clients, in requests/s: {rates}.\n"
 
 
 def scaling_tables(run: dict[str, Any]) -> str:

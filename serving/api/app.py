@@ -67,7 +67,8 @@ class Application:
         self.admission = service.classifier.admission
         self.watchdog, self.restarts = service.watchdog, service.restarts
         self._threads: list[UpdateThread] = []
-        # Set by the worker: no connection is kept alive any more, and it has many more than another worker.
+        # Set by the worker, for which responses close their connections: it stops, or it has many more
+        # connections than another worker.
         self.closing = self.crowded = False
         self._wsgi: WSGI = create_app(service).wsgi_app
 

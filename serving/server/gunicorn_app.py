@@ -56,9 +56,9 @@ class WorkerApplication(Protocol):
     admission: AdmissionControl
     watchdog: Watchdog
     restarts: RestartCounter
-    # Set at a graceful stop: every response closes its connection.
+    # Either has every response close its connection: this worker stops, or it has many more connections than
+    # another one.
     closing: bool
-    # The same for a worker that has many more connections than another one.
     crowded: bool
 
     @property

@@ -112,8 +112,8 @@ class Worker(RequestDispatch):
     def _compare_with_others(self) -> None:
         """Tells the other workers what this one is doing, and finds out how many connections it may have.
 
-        A worker with more connections than another one leaves new ones to that. Clients that keep connections
-        from before the other one was there would stay with this one, so some of those are closed.
+        A worker with more connections than another one leaves new ones to that. Connections that clients keep
+        since before the other worker was there would all stay with this one, so it closes some of them.
         """
         table, worker = self.app.table, self.app.folder.worker
         if not self.alive or table.wanted < 2:

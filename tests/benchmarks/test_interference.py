@@ -83,6 +83,19 @@ def test_foreign_work_is_noticed() -> None:
     assert done.stdout == "True\n"
 
 
+def test_time_that_is_lost_when_processes_end_does_not_count_as_that_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for Ray's actors, so their time is in no process when they have ended."""
+    own, busy = iter([0, 190, 20]), iter([0, 200, 220])
+    monkeypatch.setattr("benchmarks.interference.own_ticks", lambda: next(own))
+    monkeypatch.setattr("benchmarks.interference.core_ticks", lambda _: CoreTicks(next(busy), 0))
+    watch = Watch()
+    before = watch.interference()
+    assert before.foreign > 0
+    assert watch.interference() == before
+
+
 class Planned(Watch):
     """A watch for which it is given what others take; the first watch takes the first share."""
 

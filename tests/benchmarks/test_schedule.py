@@ -43,7 +43,7 @@ def test_others_are_measured_when_one_fails(
     good = goldfish(project, project.default)
     failing = [sys.executable, "-c", "print('no licence')"]
     ended = replace(good, name="ended", command=failing)
-    nowhere = replace(good, name="nowhere", peer="nowhere")
+    nowhere = replace(good, name="nowhere", venv="nowhere")
     limit = bare_limit(project.default, project.load_photos, 0.5)
     rows = measure(project, [ended, nowhere, good, limit])
     assert "it ended: no licence" in rows["ended"]["failed"]
@@ -97,11 +97,11 @@ def test_requirements_are_exact_versions(peer: str) -> None:
 
 def test_every_peer_has_a_contender(colours: Path) -> None:
     contenders = all_contenders(find_project(colours), 1.0, quick=False)
-    rows = [row for row in contenders if row.peer not in ("", IMAGE)]
-    assert sorted(row.peer for row in rows) == PEER_FOLDERS
+    rows = [row for row in contenders if row.venv not in ("", IMAGE)]
+    assert sorted(row.venv for row in rows) == PEER_FOLDERS
     for row in rows:
         assert row.wire_format.encode(b"photo")
-        assert (row.peer in WITHOUT_APP) != (PEERS / row.peer / "app.py").exists()
+        assert (row.venv in WITHOUT_APP) != (PEERS / row.venv / "app.py").exists()
 
 
 @pytest.mark.parametrize("peer", sorted(set(PEER_FOLDERS) - WITHOUT_APP))
@@ -115,7 +115,7 @@ def test_peers_share_classifier_and_libraries(peer: str) -> None:
 
 def test_the_python_of_the_image_is_measured_with_the_packages_of_the_server(colours: Path) -> None:
     assert f"ARG BASE=python:{IMAGE_PYTHON}-slim@" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    rows = [row for row in all_contenders(find_project(colours), 1.0, quick=False) if row.peer == IMAGE]
+    rows = [row for row in all_contenders(find_project(colours), 1.0, quick=False) if row.venv == IMAGE]
     assert [row.name.endswith(f", Python {IMAGE_PYTHON}") for row in rows] == [True]
     assert f"onnxruntime=={version('onnxruntime')}" in versions(IMAGE)
 
