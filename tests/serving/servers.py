@@ -25,6 +25,8 @@ from tests.serving.bundles import write_bundle
 
 # Limit in seconds for everything that ends by itself. Deadlines that a test must not reach are set longer.
 TIMEOUT = 30.0
+# Lines of the log that a failed test shows.
+SHOWN = 20
 
 
 @dataclass
@@ -121,6 +123,11 @@ def running(folder: Path, **settings: object) -> Iterator[Server]:
     try:
         await_ready(server)
         yield server
+    except BaseException as error:
+        # What a test that fails needs most.
+        lines = [line for line in (folder / "log").read_text().splitlines() if '"status":200' not in line]
+        error.add_note("\n".join(["the last lines of the server's log:", *lines[-SHOWN:]]))
+        raise
     finally:
         server.session.close()
         if process.poll() is None:

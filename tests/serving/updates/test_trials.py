@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import requests
 from onnx import numpy_helper
 
 from serving.artifact.files import to_json
@@ -49,9 +50,18 @@ def colours(count: int) -> Iterator[bytes]:
         yield one_colour_png((colour[0], colour[1], colour[2]))
 
 
-def has_compared(server: Server, images: int) -> bool:
-    """Were so many images compared?"""
-    return bool(trial_of(server)["compared"] == images)
+def send_until_compared(server: Server, image: bytes) -> requests.Response:
+    """Sends an image again until it is compared, or the trial is over; returns the last response.
+
+    A busy server answers, and drops what it has no time to compare.
+    """
+    shown = before = trial_of(server)
+    while True:
+        response = server.post("/inference", data=image)
+        await_true(partial(has_changed, server, shown))
+        shown = trial_of(server)
+        if not shown or shown["compared"] > before["compared"]:
+            return response
 
 
 def has_changed(server: Server, before: dict[str, Any]) -> bool:
@@ -61,22 +71,17 @@ def has_changed(server: Server, before: dict[str, Any]) -> bool:
 
 def test_a_candidate_that_is_as_good_becomes_active(tmp_path: Path) -> None:
     with on_trial(tmp_path, {"steepness": 3.5}, shadow=1) as (server, pin):
-        for number, image in enumerate(colours(100), 1):
-            response = server.post("/inference", data=image)
-            assert response.headers["X-Model-Version"] == "3"
-            # More than a few that wait are dropped, on a machine that is busy.
-            await_true(partial(has_compared, server, number))
+        for image in colours(100):
+            assert send_until_compared(server, image).headers["X-Model-Version"] == "3"
         shown = trial_of(server)
-        assert (shown["state"], shown["agreed"], shown["failed"]) == ("undecided", 100, 0)
+        assert (shown["state"], shown["compared"], shown["failed"]) == ("undecided", 100, 0)
+        assert shown["agreed"] == 100
         assert 0 < shown["mean_difference"] < 0.2
         page = server.get("/model", headers={"Accept": "text/html"}).text
         assert "Trial of version 4" in page
         assert "100 of 100 images that both have classified" in page
         for image in list(colours(300))[100:]:
-            before = trial_of(server)
-            server.post("/inference", data=image)
-            # Until the trial is over.
-            await_true(partial(has_changed, server, before))
+            send_until_compared(server, image)
         await_version(server, pin)
     messages = [line["message"] for line in server.log() if line["message"] != "request"]
     assert messages == [
@@ -124,11 +129,12 @@ def test_a_candidate_with_wrong_labels_is_refused(tmp_path: Path) -> None:
 
 def test_an_image_that_is_sent_again_proves_nothing(tmp_path: Path) -> None:
     with on_trial(tmp_path, {"steepness": 3.5}, shadow=1) as (server, _):
+        send_until_compared(server, one_colour_png(COLOURS["red"]))
         for _ in range(20):
             server.post("/inference", data=one_colour_png(COLOURS["red"]))
         for image in colours(3):
-            server.post("/inference", data=image)
-        await_true(lambda: trial_of(server)["compared"] == 4)
+            send_until_compared(server, image)
+        assert trial_of(server)["compared"] == 4
 
 
 def test_some_clients_are_answered_by_the_candidate(tmp_path: Path) -> None:
@@ -148,8 +154,8 @@ def test_some_clients_are_answered_by_the_candidate(tmp_path: Path) -> None:
         candidates = [key for key, found in answered.items() if found == {pin.digest}]
         assert 0 < len(candidates) < len(keys)
         # What the candidate has answered is compared, and nothing else.
-        await_true(lambda: trial_of(server)["compared"] == 3 * len(candidates))
-        assert trial_of(server)["agreed"] == 3 * len(candidates)
+        await_true(lambda: trial_of(server)["compared"] + trial_of(server)["dropped"] == 3 * len(candidates))
+        assert trial_of(server)["agreed"] == trial_of(server)["compared"] > 0
         # A version that is named answers in any case.
         for version in ("3", "4"):
             chosen = server.post(f"/predict?version={version}", data=next(colours(1)), headers=headers)
