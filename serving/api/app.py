@@ -13,8 +13,9 @@ from werkzeug.routing import BaseConverter
 
 from serving.api import errors, explanation_routes, page_routes, prediction_routes, status_routes
 from serving.api.access_control import KEY_NAME
-from serving.api.client_connection import Environ, queue_timing
+from serving.api.client_connection import Environ
 from serving.api.cors import CorsRequest
+from serving.api.direct_predictions import FAILURE, DirectPredictions
 from serving.api.error_handlers import ErrorFormat, ErrorFormats, register_error_handlers
 from serving.api.middleware import HEALTH_PATHS, METRICS, ForwardedSchemeFilter, is_on_its_port, strip_prefix
 from serving.api.protocols import (
@@ -26,13 +27,14 @@ from serving.api.protocols import (
     vertex_ai,
 )
 from serving.api.request_context import RequestContext
+from serving.api.request_log import log_and_count
 from serving.api.response_headers import add_response_headers
 from serving.api.responses import Problem, problem_response
 from serving.api.service import Service
 from serving.artifact.pin import Pin
 from serving.artifact.release import Release
 from serving.config import Settings, SettingsInvalid, variable
-from serving.log import LOG, log_request, standard_output
+from serving.log import LOG, standard_output
 from serving.server.client_socket import QueueTiming
 from serving.server.drain import Drain
 from serving.server.memory import MemoryLimit
@@ -151,7 +153,7 @@ class Application:
         add_response_headers(response, self._service, pin, context, cors_request)
         response.headers["Connection"] = "close"
         response.headers["Date"] = http_date()
-        _log_and_count(self._service, pin, context, "none", "none", error.status)
+        log_and_count(self._service.metrics, pin, context, "none", "none", error.status)
         return f"HTTP/1.1 {response.status}\r\n{response.headers}".encode("latin-1") + response.get_data()
 
 
@@ -188,6 +190,7 @@ def create_app(service: Service) -> Flask:
         app.register_blueprint(module.routes(service))
     app.register_blueprint(vertex_ai.routes(service, app.url_map))
     _check_prefix(app, service.settings.prefix)
+    app.wsgi_app = DirectPredictions(service, app.wsgi_app)  # type: ignore[method-assign]
     if hops := service.settings.proxy_hops:
         # Address and scheme only: a proxy that does not set the other headers would pass on the client's.
         proxied = ProxyFix(ForwardedSchemeFilter(app.wsgi_app), hops, hops, 0, 0, 0)
@@ -221,8 +224,14 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
 
     @app.before_request
     def begin_request() -> None:
-        request_id, traceparent = request.headers.get("X-Request-Id"), request.headers.get("traceparent")
-        g.context = RequestContext.begin(queue_timing(request.environ), request_id, traceparent)
+        if failure := request.environ.pop(FAILURE, None):
+            g.context, g.span, g.model = failure.context, None, failure.model
+            try:
+                raise failure.error
+            finally:
+                # The error would refer to itself by this frame, and the body would stay in memory with it.
+                del failure
+        g.context = RequestContext.of_request(request.environ)
         g.span = _begin_span(service, g.context) if service.spans else None
         # One model answers the whole request: the default one, that of the query, or that of the path.
         service.use_default()
@@ -241,7 +250,8 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
             request.environ[CLOSE] = True
         add_response_headers(response, service, pin, context, _cors_request())
         key = request.environ.get(KEY_NAME)
-        _log_and_count(service, pin, context, _method(), _route() or "none", response.status_code, key)
+        status = response.status_code
+        log_and_count(service.metrics, pin, context, _method(), _route() or "none", status, key)
         if service.spans and g.span:
             service.spans.end(g.span, context, pin, response.status_code)
         return response
@@ -270,32 +280,3 @@ def _begin_span(service: Service, context: RequestContext) -> Any:  # noqa: ANN4
 def _cors_request() -> CorsRequest:
     preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     return CorsRequest(request.headers.get("Origin"), preflight)
-
-
-def _log_and_count(
-    service: Service,
-    pin: Pin,
-    context: RequestContext,
-    method: str,
-    route: str,
-    status: int,
-    key: str | None = None,
-) -> None:
-    """Logs and counts a request."""
-    service.metrics.count_request(route, status, context.seconds, context.code)
-    fields = {
-        "request_id": context.request_id,
-        "method": method,
-        "route": route,
-        "status": status,
-        "code": context.code,
-        "ms": {"total": round(1000 * context.seconds, 3), **context.milliseconds()},
-        "images": [vars(facts) for facts in context.images],
-        "model": pin.name,
-        "digest": pin.digest,
-    }
-    fields |= context.trace_fields
-    if key:
-        fields["key"] = key
-        service.metrics.count_key_request(key, status)
-    log_request(fields)

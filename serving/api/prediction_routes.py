@@ -5,6 +5,7 @@ import re
 from flask import Blueprint, Response, g, request
 
 from serving.api.errors import ParameterInvalid
+from serving.api.request_context import RequestContext
 from serving.api.response_schemas import ClassScore, Model, Predictions, Timing
 from serving.api.responses import json_response
 from serving.api.served_model import ServedModel
@@ -25,8 +26,7 @@ def routes(service: Service) -> Blueprint:
     @blueprint.post("/inference")
     def inference() -> Response:
         (prediction,) = _predict(service, 1)
-        scores = g.model.predictor.top(prediction.probabilities, TOP)
-        return json_response({score.label: round(score.score, DIGITS) for score in scores})
+        return json_response(scores_by_label(g.model, prediction))
 
     @blueprint.post("/predict")
     def predict() -> Response:
@@ -34,18 +34,34 @@ def routes(service: Service) -> Blueprint:
         top, level = _parse_top(len(model.labels)), _parse_level(model.reliability.levels)
         predictions = _predict(service, service.settings.max_images)
         model = g.model
-        return json_response(
-            Predictions(
-                [_best_classes(model, prediction, top) for prediction in predictions],
-                Model(**model.pin.identity),
-                Timing(**g.context.milliseconds()),
-                g.context.request_id,
-                # A candidate may have no sets of this level.
-                *model.reliability.judge(predictions, level if level in model.reliability.levels else None),
-            )
-        )
+        # A candidate may have no sets of this level.
+        level = level if level in model.reliability.levels else None
+        return json_response(predictions_document(model, predictions, g.context, top, level))
 
     return blueprint
+
+
+def scores_by_label(model: ServedModel, prediction: Prediction) -> dict[str, float]:
+    """The document of /inference: the best classes and their scores."""
+    scores = model.predictor.top(prediction.probabilities, TOP)
+    return {score.label: round(score.score, DIGITS) for score in scores}
+
+
+def predictions_document(
+    model: ServedModel,
+    predictions: list[Prediction],
+    context: RequestContext,
+    top: int = TOP,
+    level: float | None = None,
+) -> Predictions:
+    """The document of /predict, with the `top` best classes, and label sets of a level if there is one."""
+    return Predictions(
+        [_best_classes(model, prediction, top) for prediction in predictions],
+        Model(**model.pin.identity),
+        Timing(**context.milliseconds()),
+        context.request_id,
+        *model.reliability.judge(predictions, level),
+    )
 
 
 def _predict(service: Service, limit: int) -> list[Prediction]:
@@ -69,11 +85,16 @@ def _parse_top(classes: int) -> int:
     return int(text)
 
 
+def default_level(levels: tuple[float, ...]) -> float | None:
+    """The highest level of the label sets; None if the model has none."""
+    return levels[-1] if levels else None
+
+
 def _parse_level(levels: tuple[float, ...]) -> float | None:
-    """The level of the label sets, by default the highest; None if the model has none."""
+    """The level of the label sets that the request asks for."""
     text = request.args.get("level") if request.query_string else None
     if text is None:
-        return levels[-1] if levels else None
+        return default_level(levels)
     for level in levels:
         if text == f"{level:g}":
             return level

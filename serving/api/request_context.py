@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from serving.api.client_connection import Environ, queue_timing
 from serving.api.trace_context import SpanContext, parse_traceparent
 from serving.server.client_socket import QueueTiming
 
@@ -61,6 +62,12 @@ class RequestContext:
             request_id = f"{random.getrandbits(64):016x}"
         parent = parse_traceparent(traceparent) if traceparent else None
         return cls(request_id, timing, parent=parent, span=parent.child() if parent else None)
+
+    @classmethod
+    def of_request(cls, environ: Environ) -> "RequestContext":
+        """Begins that of a request, from its WSGI environment."""
+        request_id, traceparent = environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_TRACEPARENT")
+        return cls.begin(queue_timing(environ), request_id, traceparent)
 
     @property
     def trace_fields(self) -> dict[str, str]:

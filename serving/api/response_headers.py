@@ -31,15 +31,23 @@ def add_response_headers(
     # Collected once: each lookup in `headers` is a linear search.
     present = {name.lower() for name in headers.keys()}  # noqa: SIM118  (they are no dictionary)
     headers.extend(item for item in HEADERS.items() if item[0].lower() not in present)
-    headers.add("X-Model-Name", pin.name)
-    headers.add("X-Model-Version", str(pin.version))
-    headers.add("X-Model-Digest", pin.digest)
-    headers.add("X-Request-Id", context.request_id)
-    if context.span:
-        headers.add("traceresponse", context.span.traceresponse)
-    if context.cache_hit is not None:
-        headers.add("X-Cache", "HIT" if context.cache_hit else "MISS")
+    headers.extend(headers_of_request(pin, context))
     service.cors.add_headers(headers, cors_request)
+
+
+def headers_of_request(pin: Pin, context: RequestContext) -> list[tuple[str, str]]:
+    """Which model answers which request, and how long that took."""
+    headers = [
+        ("X-Model-Name", pin.name),
+        ("X-Model-Version", str(pin.version)),
+        ("X-Model-Digest", pin.digest),
+        ("X-Request-Id", context.request_id),
+    ]
+    if context.span:
+        headers.append(("traceresponse", context.span.traceresponse))
+    if context.cache_hit is not None:
+        headers.append(("X-Cache", "HIT" if context.cache_hit else "MISS"))
     if context.images:
-        timing = (f"{name};dur={value}" for name, value in context.milliseconds().items())
-        headers.add("Server-Timing", ", ".join(timing))
+        timing = [f"{name};dur={value}" for name, value in context.milliseconds().items()]
+        headers.append(("Server-Timing", ", ".join(timing)))
+    return headers

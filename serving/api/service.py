@@ -23,6 +23,7 @@ from serving.api.errors import DocumentMalformed, ImagesTooMany, NotReady, Reque
 from serving.api.metrics import CallbackGauge, Metrics
 from serving.api.model_gauges import model_gauges, update_gauges
 from serving.api.model_repository import ModelEntry, ModelRepository
+from serving.api.request_context import RequestContext
 from serving.api.result_cache import ResultCache
 from serving.api.served_model import ServedModel
 from serving.api.trial_requests import TrialRequests
@@ -173,17 +174,33 @@ class Service:
 
     def predict(self, request: Request, images: Sequence[bytes] | Pixels) -> list[Prediction]:
         """The same with all that the model says of each image. `g.model` is then the one that answered."""
+        is_cached = self.cached_requests.cache.limit > 0
+        if not g.trial and not is_cached:
+            return self.predict_with(g.model, request, images, g.context)
+        self._check_number(images)
+        if not g.trial:
+            return self.cached_requests.predict(g.model, request, images)
+        g.model, predictions = self.trial_requests.predict(g.trial, g.model, request, images)
+        return predictions
+
+    def predict_with(
+        self,
+        model: ServedModel,
+        request: Request,
+        images: Sequence[bytes] | Pixels,
+        context: RequestContext,
+    ) -> list[Prediction]:
+        """The predictions of a model, for a request that is part of no trial and not to be cached."""
+        self._check_number(images)
+        disconnected = partial(client_disconnected, request.environ)
+        return self.classifier.classify(model, images, context, disconnected)
+
+    def _check_number(self, images: Sequence[bytes] | Pixels) -> None:
+        """Raises `DocumentMalformed` without images, and `ImagesTooMany`."""
         if len(images) == 0:
             raise DocumentMalformed("it holds no image")
         if len(images) > self.settings.max_images:
             raise ImagesTooMany(len(images), self.settings.max_images)
-        if g.trial:
-            g.model, predictions = self.trial_requests.predict(g.trial, g.model, request, images)
-            return predictions
-        if self.cached_requests.cache.limit:
-            return self.cached_requests.predict(g.model, request, images)
-        disconnected = partial(client_disconnected, request.environ)
-        return self.classifier.classify(g.model, images, g.context, disconnected)
 
     def explain(
         self, request: Request, image: bytes, number: int | None, method: Method | None, as_picture: bool
