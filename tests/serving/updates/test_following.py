@@ -167,7 +167,7 @@ def test_a_challenger_is_on_trial_until_it_is_chosen(
     move_alias(database.uri, database.pin)
     settings = {"candidates": f"{MODEL}@next", "shadow": 1}
     with following(tmp_path, database, database.uri, second.pin, **settings) as server:
-        await_true(lambda: states(server)[1:] == [(2, "candidate")])
+        await_true(lambda: states(server)[1:] == [(second.pin.version, "candidate")])
         # However often it agrees, people decide.
         images = colours(1000)
         while trial_of(server)["state"] != "as_good":
