@@ -1,4 +1,4 @@
-"""Answers plain predictions without Flask, which takes about a tenth of a request's processor time.
+"""Answers plain predictions without Flask, which takes 5 % of a photo's processor time, 20 % of a digit's.
 
 `POST /predict` and `POST /inference` without a query are nearly all that a server is asked. They need no more
 of a framework than a comparison of the path. Everything else is left to Flask, and so is every error: it
@@ -73,7 +73,8 @@ class DirectPredictions:
 
     def _predict(self, environ: Environ, model: ServedModel, context: RequestContext) -> object:
         """The document of the response."""
-        service, request = self._service, Request(environ)
+        # Not put into the environment, which would refer to itself and wait for the garbage collector.
+        service, request = self._service, Request(environ, populate_request=False)
         is_inference = environ["PATH_INFO"] == INFERENCE
         with service.read_images(request, 1 if is_inference else service.settings.max_images) as images:
             predictions = service.predict_with(model, request, images, context)
