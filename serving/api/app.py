@@ -229,7 +229,7 @@ def _add_request_hooks(app: Flask, service: Service) -> None:
             try:
                 raise failure.error
             finally:
-                # The error would refer to itself by this frame, and the body would stay in memory with it.
+                # The error's traceback holds this frame: a reference cycle, which would hold the body too.
                 del failure
         g.context = RequestContext.of_request(request.environ)
         g.span = _begin_span(service, g.context) if service.spans else None

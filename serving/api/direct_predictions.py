@@ -1,8 +1,10 @@
-"""Answers plain predictions without Flask, which takes 5 % of a photo's processor time, 20 % of a digit's.
+"""Answers `POST /predict` and `POST /inference` without a query before Flask sees them.
 
-`POST /predict` and `POST /inference` without a query are nearly all that a server is asked. They need no more
-of a framework than a comparison of the path. Everything else is left to Flask, and so is every error: it
-responds to what was raised here as if a route had raised it.
+Nearly all requests are of this kind. Flask takes 5 % of the processor time of one with a photo, and 20 % of
+one with a digit (docs/performance.md). All other requests are passed on to Flask. So are errors: an exception
+that is raised here is raised again in Flask, whose handlers respond to it.
+
+What a hook in `app.py` does for every response must be done here too, or `_is_plain` must exclude it.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,12 +37,12 @@ class Failure(NamedTuple):
 
 
 class DirectPredictions:
-    """A WSGI application in front of that of Flask."""
+    """WSGI middleware around Flask's application."""
 
     def __init__(self, service: Service, flask: Callable[..., Iterable[bytes]]) -> None:
         self._service, self._flask = service, flask
         settings = service.settings
-        # With these, Flask's hooks and routes do more than what is done here.
+        # Requests of other servers need what only Flask's hooks and routes do.
         self._is_plain_server = not (service.spans or settings.cors_origins or settings.cache_bytes)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -73,7 +75,8 @@ class DirectPredictions:
 
     def _predict(self, environ: Environ, model: ServedModel, context: RequestContext) -> object:
         """The document of the response."""
-        # Not put into the environment, which would refer to itself and wait for the garbage collector.
+        # With `populate_request` the environment would hold the request, and the request the environment: a
+        # reference cycle, which only the garbage collector frees.
         service, request = self._service, Request(environ, populate_request=False)
         is_inference = environ["PATH_INFO"] == INFERENCE
         with service.read_images(request, 1 if is_inference else service.settings.max_images) as images:

@@ -124,7 +124,7 @@ def running(folder: Path, **settings: object) -> Iterator[Server]:
         await_ready(server)
         yield server
     except BaseException as error:
-        # What a test that fails needs most.
+        # Shown by pytest below the failure.
         lines = [line for line in (folder / "log").read_text().splitlines() if '"status":200' not in line]
         error.add_note("\n".join(["the last lines of the server's log:", *lines[-SHOWN:]]))
         raise
